@@ -1,0 +1,207 @@
+//! The cache of finished work, by content: an entry is there whole or not at all.
+//!
+//! An entry's key is a hash of everything that went into it. It is built in a folder beside its place and renamed
+//! into it when done, under a lock, so that an interrupted build leaves nothing that looks finished and two checkouts
+//! building the same thing do it once.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+/// The cache's folder.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// A cache in this folder, made if missing.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        fs::create_dir_all(&root).with_context(|| format!("make the cache folder {}", root.display()))?;
+        Ok(Self { root })
+    }
+
+    /// The cache's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The place of an entry, whether it is there or not.
+    pub fn place(&self, kind: &str, name: &str, key: &str) -> PathBuf {
+        self.root.join(kind).join(format!("{name}-{}", &key[..16.min(key.len())]))
+    }
+
+    /// The entry, if it is there.
+    pub fn get(&self, kind: &str, name: &str, key: &str) -> Option<PathBuf> {
+        Some(self.place(kind, name, key)).filter(|place| place.is_dir())
+    }
+
+    /// The entry, built by `build` into an empty folder if it is not there yet.
+    ///
+    /// # Errors
+    /// What `build` returns, or a failure to lock or to move the finished folder into place.
+    pub fn get_or_build(
+        &self,
+        kind: &str,
+        name: &str,
+        key: &str,
+        build: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let place = self.place(kind, name, key);
+        if place.is_dir() {
+            return Ok(place);
+        }
+        let parent = self.root.join(kind);
+        fs::create_dir_all(&parent).with_context(|| format!("make {}", parent.display()))?;
+        let _lock = self.lock(&format!("{kind}-{name}"))?;
+        if place.is_dir() {
+            return Ok(place); // another checkout built it while we waited for the lock
+        }
+        let work = tempfile::Builder::new()
+            .prefix(".building-")
+            .tempdir_in(&parent)
+            .with_context(|| format!("make a folder in {}", parent.display()))?;
+        build(work.path())?;
+        fs::rename(work.path(), &place).with_context(|| format!("move {name} into the cache"))?;
+        Ok(place)
+    }
+
+    /// Holds a named lock for as long as the returned file lives.
+    ///
+    /// # Errors
+    /// When the lock file cannot be made or locked.
+    pub fn lock(&self, name: &str) -> Result<File> {
+        let dir = self.root.join("locks");
+        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        let file = File::create(dir.join(name)).with_context(|| format!("make the lock {name}"))?;
+        file.lock().with_context(|| format!("lock {name}"))?;
+        Ok(file)
+    }
+}
+
+/// A key under construction: labelled fields, so that no two different inputs hash alike.
+#[derive(Debug, Clone, Default)]
+pub struct Key(Sha256);
+
+impl Key {
+    /// A key for one kind of entry; change `recipe` when the way of building changes.
+    pub fn new(recipe: &str) -> Self {
+        Self::default().field("recipe", recipe)
+    }
+
+    /// Adds a labelled value.
+    #[must_use]
+    pub fn field(mut self, label: &str, value: impl AsRef<[u8]>) -> Self {
+        for part in [label.as_bytes(), value.as_ref()] {
+            self.0.update((part.len() as u64).to_le_bytes());
+            self.0.update(part);
+        }
+        self
+    }
+
+    /// Adds a file's content under a label.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn file(self, label: &str, path: &Path) -> Result<Self> {
+        let content = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        Ok(self.field(label, content))
+    }
+
+    /// Adds every file below a folder (path and content, in order of path).
+    ///
+    /// # Errors
+    /// When a file or folder cannot be read.
+    pub fn tree(mut self, label: &str, root: &Path) -> Result<Self> {
+        for path in files_below(root)? {
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+            self = self.file(&format!("{label}/{name}"), &path)?;
+        }
+        Ok(self)
+    }
+
+    /// The key, in hex.
+    pub fn finish(self) -> String {
+        hex::encode(self.0.finalize())
+    }
+}
+
+/// All files below a folder, in order of path; links are listed, not followed.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("list {}", folder.display()))?;
+            if entry.file_type().with_context(|| format!("look at {}", entry.path().display()))?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A file's SHA-256, in hex.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = file.read(&mut buffer).with_context(|| format!("read {}", path.display()))?;
+        if count == 0 {
+            return Ok(hex::encode(hash.finalize()));
+        }
+        hash.update(&buffer[..count]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_build_leaves_no_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let built = cache.get_or_build("parts", "x", "k", |place| {
+            fs::write(place.join("half"), "…")?;
+            anyhow::bail!("interrupted")
+        });
+        assert!(built.is_err());
+        assert_eq!(cache.get("parts", "x", "k"), None);
+        assert_eq!(fs::read_dir(dir.path().join("parts")).unwrap().count(), 0, "nothing half-written stays");
+    }
+
+    #[test]
+    fn second_build_is_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let first = cache.get_or_build("parts", "x", "k", |place| Ok(fs::write(place.join("p"), "1")?)).unwrap();
+        let second = cache.get_or_build("parts", "x", "k", |_| anyhow::bail!("built again")).unwrap();
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn labels_keep_fields_apart() {
+        let one = Key::new("r").field("a", "bc").finish();
+        let two = Key::new("r").field("ab", "c").finish();
+        assert_ne!(one, two);
+    }
+}

@@ -1,0 +1,146 @@
+//! Checks of the manifests that need no cluster: they render, they fit Kubernetes' own schemas, every image is ours,
+//! and Prometheus can read its configuration.
+
+mod schemas;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::command::Cmd;
+use crate::parts::Parts;
+use crate::workspace::Workspace;
+
+/// The components whose programs the checks run, or whose files they read.
+pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometheus"];
+
+/// What is rendered and checked, below `manifests/`.
+const KUSTOMIZATIONS: [&str; 2] = ["base", "overlays/kind/services"];
+/// Plain files that are applied as they are, or baked into the node image.
+const FILES: [&str; 3] =
+    ["base/temporal-worker-deployment.yaml", "base/keda-scaledobject.yaml", "services/storage/storage.yaml"];
+/// Prometheus' own files.
+const PROMETHEUS: &str = "services/prometheus";
+/// Every image comes from the node image, so every image has our name.
+const IMAGES: &str = "slipway.local/";
+
+/// Renders and checks the manifests of a checkout.
+///
+/// # Errors
+/// The first check that fails, with what its program said.
+pub fn manifests(workspace: &Workspace, parts: &Parts) -> Result<()> {
+    let manifests = workspace.manifests();
+    crate::manifests::stage(parts, &manifests)?;
+    let work = tempfile::tempdir().context("make a temporary folder")?;
+    let mut rendered = Vec::new();
+    for name in KUSTOMIZATIONS {
+        let text = Cmd::new(parts.program("kubernetes", "kubectl")?)
+            .arg("kustomize")
+            .arg(manifests.join(name))
+            .run()
+            .with_context(|| format!("render manifests/{name}"))?
+            .stdout;
+        rendered.push((name.replace('/', "-"), text));
+    }
+    for name in FILES {
+        let path = manifests.join(name);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        rendered.push((name.replace('/', "-"), text));
+    }
+    let mut objects = Vec::new();
+    for (name, text) in &rendered {
+        let parsed = parse(text).with_context(|| format!("parse manifests {name}"))?;
+        check_images(name, &parsed)?;
+        objects.extend(parsed);
+    }
+    check_schemas(parts, &objects, &rendered, work.path())?;
+    check_prometheus(parts, &manifests.join(PROMETHEUS))
+}
+
+fn parse(text: &str) -> Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for document in serde_norway::Deserializer::from_str(text) {
+        let object = Value::deserialize(document)?;
+        if !object.is_null() {
+            objects.push(object);
+        }
+    }
+    Ok(objects)
+}
+
+/// Every `image:` anywhere in the objects is one of ours.
+fn check_images(name: &str, objects: &[Value]) -> Result<()> {
+    for image in objects.iter().flat_map(images) {
+        ensure!(
+            image.starts_with(IMAGES),
+            "manifests/{name} names the image {image}: images in the cluster are those of bundle/images.toml ({IMAGES}…)"
+        );
+    }
+    Ok(())
+}
+
+fn images(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Object(fields) if fields.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition") => Vec::new(),
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, value)| match value {
+                Value::String(image) if key == "image" => vec![image.as_str()],
+                other => images(other),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(images).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn check_schemas(parts: &Parts, objects: &[Value], rendered: &[(String, String)], work: &Path) -> Result<()> {
+    let swagger = parts.module_dir("kubernetes", "k8s.io/kubernetes")?.join("api/openapi-spec/swagger.json");
+    let text = fs::read_to_string(&swagger).with_context(|| format!("read {}", swagger.display()))?;
+    let swagger: Value = serde_json::from_str(&text).context("parse Kubernetes' API description")?;
+    let folder = work.join("schemas");
+    schemas::write(&swagger, objects, &folder)?;
+    let files = work.join("rendered");
+    fs::create_dir_all(&files).context("make a folder for the rendered manifests")?;
+    for (name, text) in rendered {
+        fs::write(files.join(format!("{name}.yaml")), text).context("write a rendered manifest")?;
+    }
+    Cmd::new(parts.program("kubeconform", "kubeconform")?)
+        .args(["-strict", "-summary", "-schema-location"])
+        .arg(folder.join(schemas::TEMPLATE))
+        .arg(&files)
+        .run()
+        .context("check the manifests against Kubernetes' schemas")?;
+    Ok(())
+}
+
+fn check_prometheus(parts: &Parts, folder: &Path) -> Result<()> {
+    let promtool = parts.program("prometheus", "promtool")?;
+    Cmd::new(&promtool)
+        .args(["check", "config", "--syntax-only"])
+        .arg(folder.join("prometheus.yml"))
+        .run()
+        .context("check Prometheus' configuration")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_image_is_refused_wherever_it_stands() {
+        let objects = parse("kind: Pod\nspec:\n  initContainers:\n  - image: elsewhere.example/x:1\n").unwrap();
+        let error = check_images("base", &objects).unwrap_err().to_string();
+        assert!(error.contains("elsewhere.example/x:1"), "{error}");
+    }
+
+    #[test]
+    fn definitions_may_describe_a_field_named_image() {
+        let text = "kind: CustomResourceDefinition\nspec:\n  image: x\n";
+        check_images("base", &parse(text).unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,110 @@
+//! kind's configuration for this host: pure, so that what a host is given can be read in a test.
+
+use serde_json::{Value, json};
+
+use crate::host::Host;
+
+/// Services reached from the host: name, NodePort.
+pub const NODE_PORTS: [(&str, u16); 6] = [
+    ("temporal", 30233),
+    ("temporal_http", 30243),
+    ("postgres", 30432),
+    ("prometheus", 30090),
+    ("s3", 30070),
+    ("toxiproxy", 30474),
+];
+
+/// All pods' addresses; each node gets a /24 of it.
+pub const POD_SUBNET: &str = "10.244.0.0/16";
+
+/// The configuration of a cluster with `nodes` nodes; `ports` are the host's ports, in the order of [`NODE_PORTS`].
+pub fn config(host: &Host, nodes: usize, ports: &[u16]) -> Value {
+    let mappings: Vec<Value> = NODE_PORTS
+        .iter()
+        .zip(ports)
+        .map(|((_, node_port), port)| json!({"containerPort": node_port, "hostPort": port, "listenAddress": "127.0.0.1"}))
+        .collect();
+    let mut all = vec![json!({"role": "control-plane", "extraPortMappings": mappings})];
+    all.extend((1..nodes).map(|_| json!({"role": "worker"})));
+    let mut config = json!({
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "networking": {"disableDefaultCNI": true, "podSubnet": POD_SUBNET},
+        "kubeadmConfigPatches": [kubelet(host).to_string(), kube_proxy(host).to_string()],
+        "nodes": all,
+    });
+    if !host.has_sys_resource() {
+        config["containerdConfigPatches"] =
+            json!(["[plugins.\"io.containerd.grpc.v1.cri\"]\n  restrict_oom_score_adj = true\n"]);
+    }
+    config
+}
+
+fn kubelet(host: &Host) -> Value {
+    let mut kubelet = json!({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"});
+    if host.cgroup == Some("v1") {
+        kubelet["failCgroupV1"] = json!(false);
+    }
+    if !host.has_sys_resource() {
+        kubelet["featureGates"] = json!({"KubeletInUserNamespace": true});
+    }
+    kubelet
+}
+
+fn kube_proxy(host: &Host) -> Value {
+    let mut proxy = json!({"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"});
+    if !host.has_sys_resource() {
+        proxy["conntrack"] = json!({"maxPerCore": 0});
+    }
+    proxy
+}
+
+/// The pod network of one node: a veth pair and an address for each pod, no overlay, no NAT between pods.
+pub fn cni(pod_cidr: &str) -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": "slipway",
+        "plugins": [
+            {
+                "type": "ptp",
+                "ipMasq": false,
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": "/run/cni-ipam-state",
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                    "ranges": [[{"subnet": pod_cidr}]],
+                },
+                "mtu": 1500,
+            },
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(capabilities: u64, cgroup: &'static str) -> Host {
+        Host { capabilities: Some(capabilities), cgroup: Some(cgroup), ..Host::look(std::path::Path::new("/")) }
+    }
+
+    #[test]
+    fn a_common_host_gets_no_patches() {
+        let text = config(&host(u64::MAX, "v2"), 1, &[1, 2, 3, 4, 5, 6]).to_string();
+        for patch in ["failCgroupV1", "KubeletInUserNamespace", "restrict_oom_score_adj", "maxPerCore"] {
+            assert!(!text.contains(patch), "{patch} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_poor_host_gets_every_patch_and_all_ports() {
+        let config = config(&host(0, "v1"), 2, &[1, 2, 3, 4, 5, 6]);
+        let text = config.to_string();
+        for patch in ["failCgroupV1", "KubeletInUserNamespace", "restrict_oom_score_adj", "maxPerCore"] {
+            assert!(text.contains(patch), "no {patch} in {text}");
+        }
+        assert_eq!(config["nodes"].as_array().unwrap().len(), 2);
+        assert_eq!(config["nodes"][0]["extraPortMappings"].as_array().unwrap().len(), NODE_PORTS.len());
+    }
+}

@@ -1,0 +1,163 @@
+//! What a cluster looks like from outside: what is not ready and why, what was pulled, and the evidence of a failure.
+//! The readings are pure functions of what kubectl printed.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Record, kubectl, node_containers};
+use crate::docker::Engine;
+
+/// Deployments, StatefulSets and DaemonSets (as `kubectl get … -o json`) that lack ready replicas: `name 1/3`.
+pub fn unready_workloads(list: &Value) -> Vec<String> {
+    items(list)
+        .filter_map(|item| {
+            let status = &item["status"];
+            let number = |value: &Value| value.as_i64().unwrap_or(0);
+            let (wanted, ready) = if item["kind"] == "DaemonSet" {
+                (number(&status["desiredNumberScheduled"]), number(&status["numberReady"]))
+            } else {
+                (item["spec"]["replicas"].as_i64().unwrap_or(1), number(&status["readyReplicas"]))
+            };
+            let seen = number(&status["observedGeneration"]) >= number(&item["metadata"]["generation"]);
+            (ready < wanted || !seen).then(|| format!("{} {ready}/{wanted}", text(&item["metadata"]["name"])))
+        })
+        .collect()
+}
+
+/// Images that pods (as `kubectl get pods -o json`) cannot be started from, each with its pod.
+pub fn missing_images(pods: &Value) -> Vec<String> {
+    const REASONS: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
+    waiting(pods)
+        .filter(|(_, status)| REASONS.contains(&text(&status["state"]["waiting"]["reason"])))
+        .map(|(pod, status)| format!("{} (pod {pod})", text(&status["image"])))
+        .collect()
+}
+
+/// Containers that crash again and again: `pod/container CrashLoopBackOff`.
+pub fn crashing(pods: &Value) -> Vec<String> {
+    waiting(pods)
+        .filter(|(_, status)| text(&status["state"]["waiting"]["reason"]) == "CrashLoopBackOff")
+        .map(|(pod, status)| format!("{pod}/{} CrashLoopBackOff", text(&status["name"])))
+        .collect()
+}
+
+/// Images that the kubelet pulled or tried to pull (from `kubectl get events -o json`): there must be none.
+pub fn pulls(events: &Value) -> Vec<String> {
+    items(events)
+        .filter(|event| text(&event["reason"]) == "Pulling")
+        .map(|event| text(&event["message"]).to_owned())
+        .collect()
+}
+
+fn waiting(pods: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    items(pods).flat_map(|pod| {
+        let name = text(&pod["metadata"]["name"]);
+        ["initContainerStatuses", "containerStatuses"]
+            .into_iter()
+            .filter_map(|kind| pod["status"][kind].as_array())
+            .flatten()
+            .map(move |status| (name, status))
+    })
+}
+
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list["items"].as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Objects, events and logs of a cluster that did not come up, into `dir`.
+///
+/// # Errors
+/// When the folder cannot be made; what a command cannot say is written where its output would be.
+pub fn save(engine: &Engine, record_file: &Path, dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    if let Some(record) = fs::read_to_string(record_file).ok().and_then(|text| serde_json::from_str::<Record>(&text).ok()) {
+        save_objects(&record, dir);
+    }
+    for (node, _, _) in node_containers(engine)? {
+        let journal = engine.docker().args(["exec", &node, "journalctl", "--no-pager", "--lines=3000"]).quiet().run_any();
+        write(dir, &format!("{node}-journal.log"), journal);
+        let console = engine.docker().args(["logs", &node]).quiet().run_any();
+        write(dir, &format!("{node}-console.log"), console);
+    }
+    Ok(())
+}
+
+fn save_objects(record: &Record, dir: &Path) {
+    let get = |what: &[&str]| kubectl(record).arg("get").args(what).arg("--all-namespaces").quiet().run_any();
+    write(dir, "pods.txt", get(&["pods", "-o", "wide"]));
+    write(dir, "events.txt", get(&["events", "--sort-by=.lastTimestamp"]));
+    write(dir, "objects.yaml", get(&["all,configmaps,scaledobjects,hpa,pv,pvc", "-o", "yaml"]));
+    let describe = kubectl(record).args(["describe", "pods", "--all-namespaces"]).quiet().run_any();
+    write(dir, "pods-described.txt", describe);
+    let names = kubectl(record)
+        .args(["get", "pods", "--all-namespaces", "-o"])
+        .arg("jsonpath={range .items[*]}{.metadata.namespace} {.metadata.name}{\"\\n\"}{end}")
+        .quiet()
+        .read()
+        .unwrap_or_default();
+    for (namespace, pod) in names.lines().filter_map(|line| line.split_once(' ')) {
+        for (suffix, extra) in [("", None), ("-previous", Some("--previous"))] {
+            let logs = kubectl(record)
+                .args(["logs", "--namespace", namespace, pod, "--all-containers", "--tail=2000"])
+                .args(extra)
+                .quiet()
+                .run_any();
+            if logs.as_ref().is_ok_and(|output| output.status.success()) {
+                write(dir, &format!("logs/{namespace}_{pod}{suffix}.log"), logs);
+            }
+        }
+    }
+}
+
+fn write(dir: &Path, name: &str, output: Result<crate::command::Output, crate::command::CommandError>) {
+    let path = dir.join(name);
+    if let Some(parent) = path.parent() {
+        let _ = fs::create_dir_all(parent);
+    }
+    let _ = fs::write(path, output.map_or_else(|error| error.to_string(), |output| output.all));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_workload_without_its_replicas_is_named() {
+        let list = json!({"items": [
+            {"kind": "Deployment", "metadata": {"name": "a", "generation": 1}, "spec": {"replicas": 3},
+             "status": {"readyReplicas": 1, "observedGeneration": 1}},
+            {"kind": "StatefulSet", "metadata": {"name": "b", "generation": 1}, "spec": {"replicas": 1},
+             "status": {"readyReplicas": 1, "observedGeneration": 1}},
+            {"kind": "Deployment", "metadata": {"name": "unseen", "generation": 2}, "spec": {"replicas": 1},
+             "status": {"readyReplicas": 1, "observedGeneration": 1}},
+            {"kind": "DaemonSet", "metadata": {"name": "c"}, "spec": {},
+             "status": {"desiredNumberScheduled": 2, "numberReady": 1}},
+        ]});
+        assert_eq!(unready_workloads(&list), ["a 1/3", "unseen 1/1", "c 1/2"]);
+    }
+
+    #[test]
+    fn a_missing_image_is_named_with_its_pod() {
+        let pods = json!({"items": [{"metadata": {"name": "p"}, "status": {"initContainerStatuses": [
+            {"name": "i", "image": "slipway.local/x:1", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}}]});
+        assert_eq!(missing_images(&pods), ["slipway.local/x:1 (pod p)"]);
+        assert_eq!(crashing(&pods), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_pull_is_seen() {
+        let events = json!({"items": [
+            {"reason": "Pulled", "message": "Container image \"a\" already present on machine"},
+            {"reason": "Pulling", "message": "Pulling image \"b\""},
+        ]});
+        assert_eq!(pulls(&events), ["Pulling image \"b\""]);
+    }
+}

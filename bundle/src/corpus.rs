@@ -1,0 +1,88 @@
+//! The default corpus: real documents that the build already has, the HTML and Markdown of the pinned modules.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cache::{Cache, Key, files_below};
+use crate::parts::Parts;
+use crate::pins::Pins;
+
+/// Smaller files are badges and stubs, not documents. Bytes.
+const SMALLEST: u64 = 512;
+/// Larger ones would travel as claim checks; the default corpus keeps every document's service time alike. Bytes.
+const LARGEST: u64 = 32 << 10;
+/// So many documents, spread evenly over what there is.
+const DOCUMENTS: usize = 240;
+
+/// The folder with the default corpus, made from the modules of `parts` if it is not there yet.
+///
+/// # Errors
+/// When a module cannot be read, or holds too few documents to make a corpus.
+pub fn default_corpus(pins: &Pins, parts: &Parts, cache: &Cache) -> Result<PathBuf> {
+    let mut key = Key::new("corpus-1");
+    for component in pins.components.values() {
+        key = key.field("module", &component.module).field("version", &component.version);
+    }
+    cache.get_or_build("corpus", "documents", &key.finish(), |place| {
+        let mut found = Vec::new();
+        for (name, component) in &pins.components {
+            let dir = parts.module_dir(name, &component.module)?;
+            found.extend(documents(&dir)?.into_iter().map(|file| (name.clone(), dir.clone(), file)));
+        }
+        ensure!(found.len() >= DOCUMENTS / 4, "only {} documents in the pinned modules", found.len());
+        let step = (found.len() / DOCUMENTS).max(1);
+        for (name, dir, file) in found.iter().step_by(step).take(DOCUMENTS) {
+            let target = place.join(name).join(file.strip_prefix(dir).unwrap_or(file));
+            let parent = target.parent().unwrap_or(place);
+            fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+            let content = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+            fs::write(&target, content).with_context(|| format!("write {}", target.display()))?;
+        }
+        Ok(())
+    })
+}
+
+/// Checks a corpus of the user's own before anything is changed.
+///
+/// # Errors
+/// When the folder is missing or holds no document.
+pub fn check(dir: &Path) -> Result<()> {
+    ensure!(dir.is_dir(), "corpus {}: no such folder", dir.display());
+    let count = files_below(dir)?.iter().filter(|file| is_document(file)).count();
+    ensure!(count > 0, "corpus {}: no document in it (looked for .html, .htm, .md, .txt)", dir.display());
+    Ok(())
+}
+
+fn documents(module: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for file in files_below(module)? {
+        let size = file.symlink_metadata().with_context(|| format!("look at {}", file.display()))?.len();
+        let text = is_document(&file) && (SMALLEST..=LARGEST).contains(&size);
+        if text && fs::read(&file).is_ok_and(|bytes| String::from_utf8(bytes).is_ok()) {
+            found.push(file);
+        }
+    }
+    Ok(found)
+}
+
+fn is_document(file: &Path) -> bool {
+    let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    ["html", "htm", "md", "txt"].contains(&extension.to_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_documents_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("x.png"), "").unwrap();
+        assert!(check(dir.path()).unwrap_err().to_string().contains("no document"));
+        fs::write(dir.path().join("x.md"), "# x").unwrap();
+        check(dir.path()).unwrap();
+        assert!(check(Path::new("/no/such")).unwrap_err().to_string().contains("/no/such"));
+    }
+}

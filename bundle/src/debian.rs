@@ -1,0 +1,245 @@
+//! Root filesystems of Debian packages, made by mmdebstrap from the host's own apt sources, bit for bit the same for
+//! the same packages.
+//!
+//! Which versions those sources give is not ours to choose, so they are written down: `bundle/debian.lock` holds the
+//! list that the images were last made of, and a list that differs from it is reported by name. A root filesystem is
+//! cached under its recipe and its part of the lock; nothing is asked of a mirror while it is there.
+
+mod lock;
+mod recipe;
+mod unpack;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+pub use lock::{Change, Lock, Package, drift};
+pub use recipe::{Recipe, Way};
+
+use crate::cache::{Cache, Key};
+use crate::command::Cmd;
+use crate::oci::{self, Tree};
+use crate::progress;
+
+/// The file that holds the lock.
+pub const LOCK_FILE: &str = "bundle/debian.lock";
+/// How many changed packages a warning names before it counts the rest.
+const NAMED_CHANGES: usize = 12;
+
+/// Where packages come from and how strictly their versions are taken.
+#[derive(Debug, Clone)]
+pub struct Debian {
+    /// Debian's name of the processor architecture (`amd64`).
+    pub architecture: String,
+    /// Release, as apt calls it (`bookworm`).
+    pub suite: String,
+    /// apt's sources, in either of its two formats.
+    pub sources: String,
+    /// The versions that the images were last made of.
+    pub lock: Lock,
+    /// Whether versions other than the lock's are an error.
+    pub locked: bool,
+    /// Folder for mmdebstrap's logs.
+    pub logs: PathBuf,
+}
+
+/// A finished root filesystem.
+#[derive(Debug, Clone)]
+pub struct Rootfs {
+    /// Its name in the recipes.
+    pub name: String,
+    /// Its files, as a tar.
+    pub tar: PathBuf,
+    /// What was installed, in order of name.
+    pub packages: Vec<Package>,
+    /// How that differs from the lock.
+    pub drift: Vec<Change>,
+}
+
+impl Debian {
+    /// Packages from this host's apt sources.
+    ///
+    /// # Errors
+    /// When the host has no apt sources.
+    pub fn of_host(architecture: &str, lock: Lock, locked: bool, logs: &Path) -> Result<Self> {
+        Ok(Self {
+            architecture: architecture.to_owned(),
+            suite: host_suite(&fs::read_to_string("/etc/os-release").unwrap_or_default())?,
+            sources: host_sources(Path::new("/etc/apt"))?,
+            lock,
+            locked,
+            logs: logs.to_owned(),
+        })
+    }
+
+    /// The root filesystem of a recipe, from the cache or made now.
+    ///
+    /// # Errors
+    /// When it cannot be made on this host, or `locked` is set and its packages are not the lock's.
+    pub fn rootfs(&self, cache: &Cache, name: &str, recipe: &Recipe) -> Result<Rootfs> {
+        let key = self.key(name, recipe)?;
+        let place = match cache.get("rootfs", name, &key) {
+            Some(place) => place,
+            None => progress::step(&format!("root filesystem {name}"), || {
+                cache.get_or_build("rootfs", name, &key, |place| self.make(name, recipe, place))
+            })?,
+        };
+        let list = place.join("packages");
+        let text = fs::read_to_string(&list).with_context(|| format!("read {}", list.display()))?;
+        let packages = text.lines().map(str::parse).collect::<Result<Vec<Package>>>()?;
+        let drift = drift(self.lock.of(name), &packages);
+        if !drift.is_empty() {
+            let changes = summary(&drift);
+            if self.locked {
+                bail!(
+                    "root filesystem {name} is not what {LOCK_FILE} says ({changes}): use a mirror that has those \
+                     versions and remove {}, or update the lock",
+                    place.display()
+                );
+            }
+            progress::note(&format!("packages of {name} are not those of {LOCK_FILE}: {changes}"));
+        }
+        Ok(Rootfs { name: name.to_owned(), tar: place.join("rootfs.tar"), packages, drift })
+    }
+
+    fn key(&self, name: &str, recipe: &Recipe) -> Result<String> {
+        let locked: Vec<String> = self.lock.of(name).iter().map(Package::to_string).collect();
+        Ok(Key::new("rootfs 1")
+            .field("recipe", serde_json::to_string(recipe).context("write the recipe down")?)
+            .field("architecture", &self.architecture)
+            .field("suite", &self.suite)
+            .field("sources", &self.sources)
+            .field("lock", locked.join("\n"))
+            .finish())
+    }
+
+    fn make(&self, name: &str, recipe: &Recipe, place: &Path) -> Result<()> {
+        // Not in the cache's folder: apt fetches as a user of its own, who cannot enter a home folder.
+        let work = tempfile::Builder::new().prefix("slipway-rootfs-").tempdir().context("make a folder")?;
+        let tar = work.path().join("raw.tar");
+        self.mmdebstrap(name, recipe, &tar)?;
+        let raw = unpack::read(&tar)?;
+        let (mut tree, packages) = match recipe.way {
+            Way::Install => unpack::installed(raw)?,
+            Way::Extract => unpack::extracted(raw, recipe, work.path())?,
+        };
+        recipe.finish(&mut tree)?;
+        write_tar(tree, &place.join("rootfs.tar"))?;
+        let list: String = packages.iter().map(|package| format!("{package}\n")).collect();
+        fs::write(place.join("packages"), list).context("write the list of packages")
+    }
+
+    fn mmdebstrap(&self, name: &str, recipe: &Recipe, tar: &Path) -> Result<()> {
+        let mode = if rustix::process::geteuid().is_root() { "root" } else { "unshare" };
+        let mut command = Cmd::new("mmdebstrap")
+            .env("SOURCE_DATE_EPOCH", oci::EPOCH.to_string())
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .arg(format!("--mode={mode}"))
+            .arg(format!("--architectures={}", self.architecture))
+            .arg(format!("--include={}", recipe.packages.join(",")))
+            .arg("--aptopt=APT::Install-Recommends \"false\"")
+            .args(host_apt_options().iter().map(|option| format!("--aptopt={option}")))
+            .log(self.logs.join(format!("rootfs-{name}.log")))
+            .stdin(self.sources.clone());
+        command = match recipe.way {
+            // usr-is-merged in place of usrmerge, which wants perl.
+            Way::Install => command
+                .args(["--variant=essential", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]),
+            Way::Extract => command.args(["--variant=extract", "--skip=cleanup/apt/cache"]),
+        };
+        command.arg(&self.suite).arg(tar).arg("-").run().map(|_| ()).map_err(|error| explain(error, mode))
+    }
+}
+
+fn explain(error: crate::command::CommandError, mode: &str) -> anyhow::Error {
+    use crate::command::CommandError::{Failed, Interrupted, Start};
+    let hint = match &error {
+        Start { .. } => "install mmdebstrap (apt-get install mmdebstrap)",
+        Failed { .. } if mode == "unshare" => {
+            "run as root, or allow this user to make user namespaces (package uidmap, entries in /etc/subuid)"
+        }
+        Failed { .. } => "see the log; apt must reach its mirror, and the release must have these packages",
+        Interrupted { .. } => return error.into(),
+    };
+    anyhow::Error::from(error).context(format!("make a root filesystem: {hint}"))
+}
+
+/// The release that a host runs, from its os-release file.
+fn host_suite(os_release: &str) -> Result<String> {
+    os_release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|name| name.trim_matches('"').to_owned())
+        .filter(|name| !name.is_empty())
+        .context("find the host's release: /etc/os-release names none; images are made on Debian (a container will do)")
+}
+
+/// All of a host's apt sources, one after the other.
+fn host_sources(etc: &Path) -> Result<String> {
+    let mut files = vec![etc.join("sources.list")];
+    if let Ok(more) = fs::read_dir(etc.join("sources.list.d")) {
+        files.extend(more.filter_map(|entry| Some(entry.ok()?.path())));
+    }
+    files.retain(|file| file.extension().is_some_and(|end| end == "list" || end == "sources"));
+    files.sort();
+    let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let sources = texts.join("\n\n");
+    let live = |line: &str| line.starts_with("deb ") || line.starts_with("URIs:");
+    if !sources.lines().any(live) {
+        bail!("find apt's sources: {} has none; images are made on a host with apt (a Debian container will do)", etc.display());
+    }
+    Ok(sources)
+}
+
+/// The host's settings for fetching (proxies, time-outs), which mmdebstrap does not read by itself.
+fn host_apt_options() -> Vec<String> {
+    let Ok(dump) = Cmd::new("apt-config").args(["dump", "--no-empty"]).quiet().read() else { return Vec::new() };
+    let ours = ["Acquire::http", "Acquire::https", "Acquire::ftp", "Acquire::Check-", "Acquire::Retries", "Acquire::By-Hash"];
+    dump.lines().filter(|line| ours.iter().any(|start| line.starts_with(start))).map(str::to_owned).collect()
+}
+
+fn write_tar(tree: Tree, path: &Path) -> Result<()> {
+    let file = fs::File::create(path).with_context(|| format!("make {}", path.display()))?;
+    let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
+    oci::Layer::new("root filesystem", tree)?.write(&mut out)?;
+    std::io::Write::flush(&mut out).with_context(|| format!("write {}", path.display()))
+}
+
+fn summary(changes: &[Change]) -> String {
+    let mut named: Vec<String> = changes.iter().take(NAMED_CHANGES).map(Change::to_string).collect();
+    if changes.len() > NAMED_CHANGES {
+        named.push(format!("and {} more", changes.len() - NAMED_CHANGES));
+    }
+    named.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suite_is_read_from_os_release() {
+        assert_eq!(host_suite("NAME=\"x\"\nVERSION_CODENAME=bookworm\n").unwrap(), "bookworm");
+        assert!(host_suite("NAME=Arch\n").unwrap_err().to_string().contains("/etc/os-release"));
+    }
+
+    #[test]
+    fn sources_of_both_formats_are_read_and_disabled_ones_are_not() {
+        let etc = tempfile::tempdir().unwrap();
+        assert!(host_sources(etc.path()).unwrap_err().to_string().contains("a host with apt"));
+        let parts = etc.path().join("sources.list.d");
+        fs::create_dir(&parts).unwrap();
+        fs::write(parts.join("a.sources"), "Types: deb\nURIs: http://mirror.example/debian\n").unwrap();
+        fs::write(parts.join("b.list.disabled"), "deb http://other.example x y\n").unwrap();
+        let sources = host_sources(etc.path()).unwrap();
+        assert!(sources.contains("mirror.example") && !sources.contains("other.example"), "{sources}");
+    }
+
+    #[test]
+    fn long_lists_of_changes_are_cut() {
+        let change = |n: usize| Change::Added(Package { name: format!("p{n}"), version: "1".into() });
+        let text = summary(&(0..20).map(change).collect::<Vec<_>>());
+        assert!(text.contains("p11") && !text.contains("p12") && text.ends_with("and 8 more"), "{text}");
+    }
+}

@@ -1,0 +1,174 @@
+//! What a root filesystem is made of, and what is taken out of it. No processes here.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{ROOT, Tree};
+
+/// Taken out of every root filesystem: what the container engine supplies, what the making left behind (times, host
+/// names, mirrors), and what nobody reads in a container.
+const DELETE: &[&str] = &[
+    "/dev/*",
+    "/proc/*",
+    "/sys/*",
+    "/run/*",
+    "/tmp/*",
+    "/boot",
+    "/media",
+    "/srv",
+    "/etc/apt",
+    "/etc/hostname",
+    "/etc/machine-id",
+    "/etc/resolv.conf",
+    "/etc/*-",
+    "/etc/.pwd.lock",
+    "/etc/cron.*",
+    "/etc/logrotate.d",
+    "/usr/share/bash-completion",
+    "/usr/share/bug",
+    "/usr/share/doc/*/*",
+    "/usr/share/doc-base",
+    "/usr/share/info",
+    "/usr/share/lintian",
+    "/usr/share/locale/*",
+    "/usr/share/man",
+    "/usr/share/zsh",
+    "/var/backups",
+    "/var/cache/*",
+    "/var/lib/apt",
+    "/var/lib/dpkg/*-old",
+    "/var/lib/dpkg/lock*",
+    "/var/lib/dpkg/triggers/Lock",
+    "/var/lib/systemd/catalog/database",
+    "/var/log/*",
+];
+/// Stays even so: the licences under which the packages are passed on.
+const KEEP: &[&str] = &["/usr/share/doc/*/copyright"];
+
+/// How the packages get into the file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// Installed beside Debian's essential packages, maintainer scripts and all.
+    Install,
+    /// The packages' files only: no scripts are run, and nothing is there that was not asked for or depended on.
+    Extract,
+}
+
+/// A root filesystem to be.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What it is for, in one line.
+    pub about: String,
+    /// How the packages get in.
+    pub way: Way,
+    /// The packages; what they depend on comes with them.
+    pub packages: Vec<String>,
+    /// Packages left out although something depends on them, with all that only they need (`extract` only).
+    #[serde(default)]
+    pub without: Vec<String>,
+    /// Paths taken out: `*` is any run of characters but a slash; a folder goes with everything in it.
+    #[serde(default)]
+    pub delete: Vec<String>,
+    /// Folders that must be there, with their modes in octal.
+    #[serde(default)]
+    pub dirs: BTreeMap<String, String>,
+    /// Symbolic links and where they point.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
+    /// Small files and their text.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+}
+
+impl Recipe {
+    /// Takes out what is not wanted and puts in what the recipe adds.
+    ///
+    /// # Errors
+    /// When a path or mode of the recipe is not one.
+    pub fn finish(&self, tree: &mut Tree) -> Result<()> {
+        let deleted = |path: &str| {
+            DELETE.iter().copied().chain(self.delete.iter().map(String::as_str)).any(|pattern| covers(pattern, path))
+        };
+        tree.retain(|path| !deleted(path) || KEEP.iter().any(|pattern| covers(pattern, path)));
+        for path in ["/proc", "/sys", "/dev", "/run", "/etc"] {
+            tree.dir(path, 0o755, ROOT)?;
+        }
+        tree.dir("/tmp", 0o1777, ROOT)?;
+        for (path, mode) in &self.dirs {
+            let mode = u32::from_str_radix(mode, 8).with_context(|| format!("read the mode {mode:?} of {path}"))?;
+            tree.dir(path, mode, ROOT)?;
+        }
+        for (path, target) in &self.links {
+            tree.link(path, target)?;
+        }
+        for (path, text) in &self.files {
+            tree.file(path, 0o644, text.as_str().into())?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a pattern names this path or a folder it is in.
+fn covers(pattern: &str, path: &str) -> bool {
+    let mut parts = path.split('/');
+    pattern.split('/').all(|wanted| parts.next().is_some_and(|part| matches(wanted, part)))
+}
+
+/// Whether a name fits a pattern in which `*` is any run of characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| matches(rest, &name[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_cover_paths_and_what_is_below_them() {
+        let cases = [
+            ("/usr/share/man", "/usr/share/man/man1/x", true),
+            ("/usr/share/man", "/usr/share/manual", false),
+            ("/dev/*", "/dev", false),
+            ("/dev/*", "/dev/pts/0", true),
+            ("/etc/*.wants/*", "/etc/a.wants/b", true),
+            ("/etc/*.wants/*", "/etc/a.wants", false),
+            ("/x/*udev*", "/x/systemd-udevd.socket", true),
+            ("/x/*é", "/x/café", true),
+        ];
+        for (pattern, path, wanted) in cases {
+            assert_eq!(covers(pattern, path), wanted, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn licences_stay() {
+        let mut tree = Tree::default();
+        for path in ["/usr/share/doc/x/copyright", "/usr/share/doc/x/NEWS.gz", "/etc/apt/sources.list"] {
+            tree.file(path, 0o644, "x".into()).unwrap();
+        }
+        let recipe = Recipe {
+            about: String::new(),
+            way: Way::Extract,
+            packages: vec![],
+            without: vec![],
+            delete: vec![],
+            dirs: BTreeMap::from([("/data".into(), "700".into())]),
+            links: BTreeMap::from([("/bin".into(), "usr/bin".into())]),
+            files: BTreeMap::new(),
+        };
+        recipe.finish(&mut tree).unwrap();
+        assert!(tree.get("/usr/share/doc/x/copyright").is_some());
+        assert!(tree.get("/usr/share/doc/x/NEWS.gz").is_none());
+        assert!(tree.get("/etc/apt/sources.list").is_none());
+        assert!(tree.get("/bin").is_some() && tree.get("/data").is_some());
+    }
+}

@@ -1,0 +1,257 @@
+//! What this host is, what it lacks, and how a run adapts to it. Reads and judges; changes nothing.
+
+use std::fs;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::command::Cmd;
+use crate::pins::{Pins, at_least};
+
+/// Bit of CAP_SYS_RESOURCE in a capability set (linux/capability.h).
+const CAP_SYS_RESOURCE: u32 = 24;
+/// Below this the control plane, Temporal, Postgres and twenty workers do not fit: 2.3 GiB were measured for the node
+/// at three workers, the guide allows 300 MB for each of twenty.
+const MEMORY_NEEDED: u64 = 6 << 30;
+/// Disk for building everything from nothing: build caches, parts, images, the engine's copy of the node image.
+const DISK_NEEDED_COLD: u64 = 30 << 30;
+/// Disk for a run that finds every part in the cache.
+const DISK_NEEDED_WARM: u64 = 6 << 30;
+
+/// Facts about the host.
+#[derive(Debug, Clone, Serialize)]
+pub struct Host {
+    /// Operating system, in Rust's naming.
+    pub os: &'static str,
+    /// Processor architecture, in Rust's naming.
+    pub arch: &'static str,
+    /// Processors that this process may use.
+    pub cores: usize,
+    /// Memory in bytes; absent where it cannot be read.
+    pub memory_bytes: Option<u64>,
+    /// Free bytes on the disk that holds the cache.
+    pub disk_free_bytes: Option<u64>,
+    /// Whether we are root.
+    pub root: bool,
+    /// Capabilities that this process can never pass on (the bounding set); absent where there is no /proc.
+    pub capabilities: Option<u64>,
+    /// `v1` or `v2`; absent where there are no cgroups.
+    pub cgroup: Option<&'static str>,
+    /// Go's version, as `1.26.8`.
+    pub go: Option<String>,
+    /// Version of the Docker engine that answers.
+    pub docker: Option<String>,
+    /// Whether `apt-get` is there.
+    pub apt: bool,
+}
+
+/// A thing the run does differently on this host, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Adaptation {
+    /// What is done.
+    pub what: String,
+    /// Which fact of the host asks for it.
+    pub why: String,
+}
+
+impl Host {
+    /// Looks at the host; `cache` is the folder whose disk is measured.
+    pub fn look(cache: &Path) -> Self {
+        Self {
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_bytes: fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_memory(&text)),
+            disk_free_bytes: disk_free(cache),
+            root: rustix::process::geteuid().is_root(),
+            capabilities: fs::read_to_string("/proc/self/status").ok().and_then(|text| parse_bounding(&text)),
+            cgroup: cgroup_version(),
+            go: crate::parts::go_version().ok(),
+            docker: docker_server(),
+            apt: find_program("apt-get").is_some(),
+        }
+    }
+
+    /// Whether containers may be given CAP_SYS_RESOURCE here. Where it cannot be known it is assumed.
+    pub fn has_sys_resource(&self) -> bool {
+        self.capabilities.is_none_or(|set| set & (1 << CAP_SYS_RESOURCE) != 0)
+    }
+
+    /// How a run adapts to this host.
+    pub fn adaptations(&self) -> Vec<Adaptation> {
+        let mut found = Vec::new();
+        let mut adapt = |what: &str, why: &str| found.push(Adaptation { what: what.into(), why: why.into() });
+        if self.docker.is_none() && self.root {
+            adapt("a private Docker engine is started, and stopped at the end", "no Docker engine answers, and we are root");
+        }
+        if !self.has_sys_resource() {
+            if self.docker.is_none() {
+                adapt(
+                    "an OCI runtime wrapper drops the capabilities that the host lacks",
+                    "CAP_SYS_RESOURCE is not in the bounding set: `docker run --privileged` would fail",
+                );
+            }
+            adapt(
+                "containerd restricts oom_score_adj, the kubelet runs as in a user namespace, kube-proxy leaves conntrack alone",
+                "without CAP_SYS_RESOURCE nothing may lower oom_score_adj or raise limits",
+            );
+        }
+        if self.cgroup == Some("v1") {
+            adapt("the kubelet is told to accept cgroup v1 (failCgroupV1: false)", "the host mounts cgroup v1");
+        }
+        if self.cores < 4 {
+            adapt(
+                "loads are scaled to the cores, and the report says by how much",
+                &format!("{} cores: the cluster's own control plane takes a good part of them", self.cores),
+            );
+        }
+        found
+    }
+
+    /// What makes a run impossible here, each with the way out. `cold`: parts have to be built first.
+    pub fn faults(&self, pins: &Pins, cold: bool) -> Vec<String> {
+        let mut faults = Vec::new();
+        match &self.go {
+            None => faults.push(format!("no Go on PATH: install Go {} or newer", pins.toolchain.go)),
+            Some(found) if !at_least(found, &pins.toolchain.go) => faults.push(format!(
+                "Go {found} is too old: the components need {} or newer",
+                pins.toolchain.go
+            )),
+            Some(_) => {}
+        }
+        if self.docker.is_none() && !self.root {
+            faults.push("no Docker engine answers and we are not root: start Docker, or run as root to have a private engine started".into());
+        }
+        if self.arch != "x86_64" && self.arch != "aarch64" {
+            faults.push(format!("architecture {}: only x86_64 is proved", self.arch));
+        }
+        if let Some(memory) = self.memory_bytes.filter(|memory| *memory < MEMORY_NEEDED) {
+            faults.push(format!("{} of memory: at least {} are needed", gib(memory), gib(MEMORY_NEEDED)));
+        }
+        let needed = if cold { DISK_NEEDED_COLD } else { DISK_NEEDED_WARM };
+        if let Some(free) = self.disk_free_bytes.filter(|free| *free < needed) {
+            faults.push(format!(
+                "{} free on the cache's disk: at least {} are needed; free some, or point {} at another disk",
+                gib(free),
+                gib(needed),
+                crate::workspace::CACHE_VARIABLE
+            ));
+        }
+        faults
+    }
+}
+
+/// Bytes as GiB, for people.
+pub fn gib(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let value = bytes as f64 / f64::from(1 << 30);
+    format!("{value:.1} GiB")
+}
+
+/// A program's path, if it is on PATH or in the system's own folders.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Whether standard input and error are a terminal: somebody can be asked.
+pub fn somebody_there() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// The Docker engine's version, where one answers (at DOCKER_HOST, or the usual socket).
+pub fn docker_server() -> Option<String> {
+    Cmd::new("docker")
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .quiet()
+        .read()
+        .ok()
+        .filter(|version| !version.is_empty())
+}
+
+fn cgroup_version() -> Option<&'static str> {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        Some("v2")
+    } else if Path::new("/sys/fs/cgroup/memory").exists() {
+        Some("v1")
+    } else {
+        None
+    }
+}
+
+fn disk_free(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let stat = rustix::fs::statvfs(existing).ok()?;
+    Some(stat.f_bavail * stat.f_frsize)
+}
+
+fn parse_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// The bounding set in the text of /proc/self/status.
+pub fn parse_bounding(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Host {
+        Host {
+            os: "linux",
+            arch: "x86_64",
+            cores: 8,
+            memory_bytes: Some(16 << 30),
+            disk_free_bytes: Some(100 << 30),
+            root: true,
+            capabilities: Some(0x1ff_ffff_ffff),
+            cgroup: Some("v2"),
+            go: Some("1.27.0".into()),
+            docker: Some("28.0".into()),
+            apt: true,
+        }
+    }
+
+    fn pins() -> Pins {
+        Pins::parse("components = {}\n[toolchain]\ngo = \"1.26.8\"").unwrap()
+    }
+
+    #[test]
+    fn a_common_host_needs_no_adaptation_and_has_no_fault() {
+        assert_eq!(host().adaptations(), []);
+        assert_eq!(host().faults(&pins(), true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_missing_capability_and_cgroup_v1_are_adapted_to() {
+        let status = "CapEff:\t000001fffeffffff\nCapBnd:\t000001fffeffffff\n";
+        let host = Host { capabilities: parse_bounding(status), cgroup: Some("v1"), ..host() };
+        let text = format!("{:?}", host.adaptations());
+        assert!(text.contains("CAP_SYS_RESOURCE") && text.contains("failCgroupV1"), "{text}");
+        assert!(!text.contains("wrapper"), "a running engine's runtime is its own matter: {text}");
+    }
+
+    #[test]
+    fn each_fault_says_the_way_out() {
+        let cases = [
+            (Host { go: None, ..host() }, "install Go 1.26.8"),
+            (Host { go: Some("1.25.1".into()), ..host() }, "Go 1.25.1 is too old"),
+            (Host { docker: None, root: false, ..host() }, "start Docker"),
+            (Host { memory_bytes: Some(1 << 30), ..host() }, "1.0 GiB of memory"),
+            (Host { disk_free_bytes: Some(1 << 30), ..host() }, "SLIPWAY_CACHE"),
+        ];
+        for (host, wanted) in cases {
+            let faults = host.faults(&pins(), true);
+            assert_eq!(faults.len(), 1, "{faults:?}");
+            assert!(faults[0].contains(wanted), "{faults:?} lacks {wanted}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! `bundle/images.toml`, typed and checked against the pins. Parsing and checking only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::{FILE, WORKER};
+use crate::debian::Recipe;
+use crate::pins::Pins;
+
+/// All images, the root filesystems under them, and the node around them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Root filesystems by name.
+    pub rootfs: BTreeMap<String, Recipe>,
+    /// The node image.
+    pub node: NodeSpec,
+    /// The images that the node carries.
+    #[serde(rename = "image")]
+    pub images: Vec<ImageSpec>,
+}
+
+/// The node image, but for what every kind node has (see [`crate::node`]).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Reference without a tag.
+    pub name: String,
+    /// The root filesystem under it.
+    pub rootfs: String,
+    /// Programs by their paths in the image.
+    pub programs: BTreeMap<String, ProgramRef>,
+}
+
+/// One image.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSpec {
+    /// Full reference; `{version}` in it is the component's pinned version.
+    pub name: String,
+    /// Which of the node's archives it travels in.
+    pub set: ImageSet,
+    /// The component that it is versioned by, and whose module its trees and sources are in.
+    #[serde(default)]
+    pub component: Option<String>,
+    /// The module of the component that is meant, where that is not its first.
+    #[serde(default)]
+    pub module: Option<String>,
+    /// The root filesystem under it; without one there is nothing but what is listed here.
+    #[serde(default)]
+    pub rootfs: Option<String>,
+    /// Programs by their paths in the image.
+    #[serde(default)]
+    pub programs: BTreeMap<String, ProgramRef>,
+    /// Folders of the component's module by their paths in the image.
+    #[serde(default)]
+    pub trees: BTreeMap<String, String>,
+    /// C files of the component's module by the paths of the static programs made from them.
+    #[serde(default)]
+    pub compile: BTreeMap<String, String>,
+    /// The program and its first arguments.
+    pub entrypoint: Vec<String>,
+    /// Numeric user and group; root where kubeadm's manifests or the container's work ask for it.
+    #[serde(default)]
+    pub user: String,
+    /// Environment variables besides PATH.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Signal that stops a container, if not SIGTERM.
+    #[serde(default)]
+    pub stop_signal: String,
+}
+
+/// The archives that images travel in, in the order in which a node needs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageSet {
+    /// What the kubelet needs before kubeadm can do anything.
+    ControlPlane,
+    /// Everything else from elsewhere.
+    Services,
+    /// What this workspace builds: it changes most often.
+    Worker,
+}
+
+impl ImageSet {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::ControlPlane, Self::Services, Self::Worker];
+
+    /// As written in [`FILE`], and the archive's file name without its end.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+            Self::Services => "services",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// A program of a component, written `component/program`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ProgramRef {
+    /// The component.
+    pub component: String,
+    /// The program.
+    pub program: String,
+}
+
+impl TryFrom<String> for ProgramRef {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.split_once('/') {
+            Some((component, program)) => Ok(Self { component: component.into(), program: program.into() }),
+            None => Err(format!("{text:?} is not component/program")),
+        }
+    }
+}
+
+impl Plan {
+    /// Reads the plan of a checkout and checks it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has faults: all of them are named.
+    pub fn load(root: &Path, pins: &Pins) -> Result<Self> {
+        let path = root.join(FILE);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let plan = Self::parse(&text)?;
+        let faults = plan.faults(pins);
+        if !faults.is_empty() {
+            bail!("{FILE} has faults:\n  {}", faults.join("\n  "));
+        }
+        Ok(plan)
+    }
+
+    /// Parses a plan.
+    ///
+    /// # Errors
+    /// When it is not TOML of the right shape.
+    pub fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).with_context(|| format!("parse {FILE}"))
+    }
+
+    /// Everything that is wrong with the plan, given the pins.
+    pub fn faults(&self, pins: &Pins) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut names = BTreeSet::new();
+        let mut used = BTreeSet::from([self.node.rootfs.as_str()]);
+        for program in self.node.programs.values() {
+            faults.extend(program_fault(pins, program).map(|fault| format!("{}: {fault}", self.node.name)));
+        }
+        for image in &self.images {
+            used.extend(image.rootfs.as_deref());
+            faults.extend(image.faults(pins).into_iter().map(|fault| format!("{}: {fault}", image.name)));
+            if !names.insert(&image.name) {
+                faults.push(format!("{}: is there twice", image.name));
+            }
+        }
+        for rootfs in used.iter().filter(|name| !self.rootfs.contains_key(**name)) {
+            faults.push(format!("there is no root filesystem {rootfs}"));
+        }
+        for rootfs in self.rootfs.keys().filter(|name| !used.contains(name.as_str())) {
+            faults.push(format!("no image uses root filesystem {rootfs}"));
+        }
+        faults
+    }
+}
+
+impl ImageSpec {
+    /// The full reference, with the version in it.
+    ///
+    /// # Errors
+    /// When a version is asked for and the pins have none.
+    pub fn reference(&self, pins: &Pins) -> Result<String> {
+        if !self.name.contains("{version}") {
+            return Ok(self.name.clone());
+        }
+        let component = self.component.as_deref().context("{version} needs a component")?;
+        if component == WORKER {
+            return Ok(self.name.replace("{version}", env!("CARGO_PKG_VERSION")));
+        }
+        let (_, version) = self.module(pins)?;
+        Ok(self.name.replace("{version}", version))
+    }
+
+    /// The module that is meant, and its version.
+    ///
+    /// # Errors
+    /// When no component is named, or it does not pin the module.
+    pub fn module<'a>(&self, pins: &'a Pins) -> Result<(&'a str, &'a str)> {
+        let name = self.component.as_deref().context("no component is named")?;
+        let mut modules = pins.component(name)?.modules();
+        match &self.module {
+            None => modules.next().with_context(|| format!("component {name} pins no module")),
+            Some(module) => modules
+                .find(|(path, _)| path == module)
+                .with_context(|| format!("component {name} does not pin {module}")),
+        }
+    }
+
+    fn faults(&self, pins: &Pins) -> Vec<String> {
+        let mut faults: Vec<String> =
+            self.programs.values().filter_map(|program| program_fault(pins, program)).collect();
+        match self.reference(pins) {
+            Err(error) => faults.push(format!("{error:#}")),
+            Ok(name) if name.contains(['{', '}']) => faults.push("the name has a template that is not {version}".into()),
+            Ok(name) if !name.rsplit('/').next().is_some_and(|last| last.contains(':')) => {
+                faults.push("the name has no tag".into());
+            }
+            Ok(_) => {}
+        }
+        if !(self.trees.is_empty() && self.compile.is_empty())
+            && let Err(error) = self.module(pins)
+        {
+            faults.push(format!("{error:#}"));
+        }
+        if !self.user.chars().all(|letter| letter.is_ascii_digit() || letter == ':') {
+            faults.push(format!("user {:?} is not numeric", self.user));
+        }
+        if self.entrypoint.first().is_none_or(|program| !program.starts_with('/')) {
+            faults.push("the entrypoint is not an absolute path".into());
+        }
+        faults
+    }
+}
+
+fn program_fault(pins: &Pins, wanted: &ProgramRef) -> Option<String> {
+    let ProgramRef { component, program } = wanted;
+    if component == WORKER {
+        return None;
+    }
+    match pins.component(component) {
+        Err(error) => Some(format!("{error:#}")),
+        Ok(found) if found.programs.iter().any(|known| known.name == *program) => None,
+        Ok(_) => Some(format!("component {component} has no program {program}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Workspace;
+
+    fn shipped() -> (Plan, Pins) {
+        let root = Workspace::here().root;
+        let pins = Pins::load(&root).unwrap();
+        (Plan::load(&root, &pins).unwrap(), pins)
+    }
+
+    #[test]
+    fn shipped_plan_fits_the_pins() {
+        let (plan, pins) = shipped();
+        assert_eq!(plan.faults(&pins), Vec::<String>::new());
+    }
+
+    #[test]
+    fn versions_come_from_the_pins() {
+        let (plan, pins) = shipped();
+        let names: Vec<String> = plan.images.iter().map(|image| image.reference(&pins).unwrap()).collect();
+        let kubernetes = &pins.components["kubernetes"];
+        for name in [
+            format!("registry.k8s.io/kube-apiserver:{}", kubernetes.version),
+            format!("slipway.local/metrics-server:{}", kubernetes.also[0].version),
+            format!("slipway.local/temporal-worker:{}", env!("CARGO_PKG_VERSION")),
+        ] {
+            assert!(names.contains(&name), "{name} is not among {names:?}");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once() {
+        let (mut plan, pins) = shipped();
+        let image = &mut plan.images[0];
+        image.user = "nobody".into();
+        image.entrypoint.clear();
+        image.name = "x/{release}".into();
+        image.programs.insert("/x".into(), ProgramRef { component: "kubernetes".into(), program: "kubed".into() });
+        image.rootfs = Some("gone".into());
+        let twice = plan.images[1].clone();
+        plan.images.push(twice);
+        let faults = plan.faults(&pins).join("\n");
+        for part in ["\"nobody\" is not numeric", "entrypoint", "{version}", "no program kubed", "filesystem gone", "twice"]
+        {
+            assert!(faults.contains(part), "{part:?} is not in:\n{faults}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let error = Plan::parse("[rootfs]\n[node]\nname='n'\nrootfs='r'\n[node.programs]\n[[image]]\nnmae='x'").unwrap_err();
+        assert!(format!("{error:#}").contains("nmae"), "{error:#}");
+    }
+}

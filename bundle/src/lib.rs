@@ -1,0 +1,26 @@
+//! From pins to a running cluster, in one direction:
+//! [`pins`] → [`parts`] → [`images`] → [`node`] → [`cluster`].
+//!
+//! The crate builds and starts things; it never judges a cluster (that is `kind-e2e`) and holds no async code.
+
+pub mod assemble;
+pub mod cache;
+pub mod checks;
+pub mod cluster;
+pub mod command;
+pub mod corpus;
+pub mod debian;
+pub mod docker;
+pub mod host;
+pub mod images;
+pub mod interrupt;
+pub mod manifests;
+pub mod node;
+pub mod oci;
+pub mod oci_runtime;
+pub mod packages;
+pub mod parts;
+pub mod pins;
+pub mod progress;
+pub mod wait;
+pub mod workspace;

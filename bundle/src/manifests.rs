@@ -1,0 +1,48 @@
+//! The manifests' upstream halves: what KEDA and metrics-server ship is read from their Go modules, never copied into
+//! the repository.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::cache::files_below;
+use crate::parts::Parts;
+
+/// Component, module, folder of the module: becomes `manifests/upstream/<name>/`.
+const UPSTREAM: [(&str, &str, &str, &str); 2] = [
+    ("keda", "keda", "github.com/kedacore/keda/v2", "config"),
+    ("metrics-server", "kubernetes", "sigs.k8s.io/metrics-server", "manifests"),
+];
+
+/// The components that [`stage`] reads from.
+pub const COMPONENTS: [&str; 2] = ["keda", "kubernetes"];
+
+/// Puts upstream's own manifests at `manifests/upstream/`, which git ignores, where the kustomizations expect them.
+///
+/// # Errors
+/// When a module's folder cannot be read or the copy cannot be written.
+pub fn stage(parts: &Parts, manifests: &Path) -> Result<()> {
+    for (name, component, module, folder) in UPSTREAM {
+        let from = parts.module_dir(component, module)?.join(folder);
+        let to = manifests.join("upstream").join(name);
+        if to.exists() {
+            fs::remove_dir_all(&to).with_context(|| format!("clear {}", to.display()))?;
+        }
+        copy_tree(&from, &to)?;
+    }
+    Ok(())
+}
+
+/// Copies the files below a folder with ordinary permissions (Go's module cache is read-only).
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    for file in files_below(from)? {
+        let target = to.join(file.strip_prefix(from).unwrap_or(&file));
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+        }
+        let content = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
+        fs::write(&target, content).with_context(|| format!("write {}", target.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The node image: what a kind node is, with every image that will run on it inside.
+//!
+//! Done in Rust from kind's own files, because `kind build node-image` needs a registry and a container engine. What
+//! its Dockerfile does with commands is here as data: files, links, and what the recipe `rootfs.node` takes out.
+//!
+//! Layers lie in order of how often they change, so that an engine which has an older node image needs only the last.
+
+mod files;
+mod oci_spec;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::cache::Cache;
+use crate::debian::Rootfs;
+use crate::images::{BuiltImage, ImageSet, PartSource, Plan};
+use crate::oci::{Archive, Config, Content, Image, Layer, Tree};
+use crate::pins::Pins;
+
+/// Run in a node: returns when every image is in its containerd, at once if they are; fails if one cannot be imported.
+pub const WAIT_FOR_IMAGES: [&str; 4] = ["/kind/bin/slipway-import", "control-plane", "services", "worker"];
+
+/// What a node image is made of.
+pub struct Ingredients<'a> {
+    /// What the images are made of.
+    pub plan: &'a Plan,
+    /// The pins.
+    pub pins: &'a Pins,
+    /// Finished programs, and the folder of kind's module.
+    pub parts: &'a dyn PartSource,
+    /// The root filesystem that the plan names for the node.
+    pub rootfs: &'a Rootfs,
+    /// The images that the node carries.
+    pub images: &'a [BuiltImage],
+    /// The manifest of the default storage class, which kind applies.
+    pub storage_manifest: &'a Path,
+    /// The cache.
+    pub cache: &'a Cache,
+    /// Processor architecture, by Go's name.
+    pub architecture: &'a str,
+}
+
+/// A finished node image.
+#[derive(Debug)]
+pub struct NodeImage {
+    /// Reference with a tag that changes with the content: one that an engine has needs no loading.
+    pub reference: String,
+    /// The manifest's digest.
+    pub digest: String,
+    /// All layers together, not compressed.
+    pub size_bytes: u64,
+    archive: Archive,
+}
+
+impl NodeImage {
+    /// Digests of the layers, the lowest first, as `docker image inspect` lists them.
+    pub fn layers(&self) -> Vec<&str> {
+        self.archive.images().iter().flat_map(|image| &image.layers).map(|layer| layer.digest()).collect()
+    }
+
+    /// Writes the archive that `docker load` reads. Nothing of it is on disk: its layers are made as they are written.
+    ///
+    /// # Errors
+    /// When a part has changed since it was measured, or `out` cannot be written.
+    pub fn write(&self, out: &mut dyn Write) -> Result<()> {
+        self.archive.write(out)
+    }
+
+    /// Writes the archive without the layers that an image of the engine begins with in the same way: Docker with its
+    /// own image store (not containerd's) takes layers that it has from there.
+    ///
+    /// # Errors
+    /// As [`NodeImage::write`].
+    pub fn write_over(&self, present: &[String], out: &mut dyn Write) -> Result<()> {
+        let layers = self.layers();
+        let shared = layers.iter().zip(present).take_while(|(ours, theirs)| *ours == *theirs).count();
+        let skipped: BTreeSet<&str> = layers[..shared].iter().copied().collect();
+        self.archive.write_without(&skipped, out)
+    }
+}
+
+/// Puts the node image together.
+///
+/// # Errors
+/// When something it is made of is missing.
+pub fn build(from: &Ingredients<'_>) -> Result<NodeImage> {
+    let mut layers = vec![
+        Layer::of_tar(from.cache, "node-rootfs", &from.rootfs.tar)?,
+        Layer::cached(from.cache, "node-programs", programs(from)?)?,
+    ];
+    for set in [ImageSet::ControlPlane, ImageSet::Services] {
+        layers.push(Layer::cached(from.cache, &format!("node-images-{}", set.name()), image_set(from, set)?)?);
+    }
+    layers.push(Layer::cached(from.cache, "node-files", files::tree(from)?)?);
+    layers.push(Layer::cached(from.cache, "node-images-worker", image_set(from, ImageSet::Worker)?)?);
+
+    let config = Config {
+        architecture: from.architecture.to_owned(),
+        // kind gives both on its own when it makes the container; they are here for whoever runs the image by hand.
+        entrypoint: vec!["/usr/local/bin/entrypoint".into(), "/sbin/init".into()],
+        stop_signal: "SIGRTMIN+3".into(),
+        env: vec![
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+            "container=docker".into(), // tells systemd that it is in one
+        ],
+        ..Config::default()
+    };
+    let image = Image::new("", &config, layers.into_iter().map(Arc::new).collect());
+    let digest = image.digest();
+    let version = &from.pins.component("kubernetes")?.version;
+    let reference = format!("{}:{version}-{}", from.plan.node.name, short(&digest));
+    let image = image.renamed(&reference);
+    Ok(NodeImage { reference, digest, size_bytes: image.size(), archive: Archive::new(vec![image]) })
+}
+
+fn programs(from: &Ingredients<'_>) -> Result<Tree> {
+    let mut tree = Tree::default();
+    for (path, program) in &from.plan.node.programs {
+        let built = from.parts.program(&program.component, &program.program)?;
+        tree.file(path, 0o755, Content::whole(built)?)?;
+    }
+    Ok(tree)
+}
+
+/// The images of one set, as the archive that the node imports.
+fn image_set(from: &Ingredients<'_>, set: ImageSet) -> Result<Tree> {
+    let images: Vec<Image> =
+        from.images.iter().filter(|image| image.set == set).map(|image| image.image.clone()).collect();
+    let mut tree = Tree::default();
+    let archive = Content::Archive(Arc::new(Archive::new(images)));
+    tree.file(&format!("/kind/images/{}.tar", set.name()), 0o644, archive)
+        .with_context(|| format!("add the images of {}", set.name()))?;
+    Ok(tree)
+}
+
+/// The first twelve letters of a digest's hash.
+fn short(digest: &str) -> &str {
+    let hash = digest.split_once(':').map_or(digest, |(_, hash)| hash);
+    &hash[..12.min(hash.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_names_every_set() {
+        let sets: Vec<&str> = ImageSet::ALL.iter().map(|set| set.name()).collect();
+        assert_eq!(WAIT_FOR_IMAGES[1..], sets);
+    }
+
+    #[test]
+    fn digests_are_cut() {
+        assert_eq!(short("sha256:0123456789abcdef"), "0123456789ab");
+    }
+}

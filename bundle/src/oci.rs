@@ -1,0 +1,208 @@
+//! Container images put together from files, without a container engine: the same files give the same digest.
+//!
+//! [`Tree`] is a set of files, [`Layer`] is a tree as a tar stream with its digest, [`Image`] is layers with a
+//! configuration, [`Archive`] is images in one tar that `docker load` and `ctr images import` both read. Nothing is
+//! written to disk to get a digest: a layer's bytes are made from its sources each time they are asked for.
+
+mod archive;
+mod layer;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+pub use archive::Archive;
+pub use layer::Layer;
+pub use tree::{Content, Entry, ROOT, Tree};
+
+/// The time that every file and image carries: 2026-01-01T00:00:00Z, in seconds since 1970.
+pub const EPOCH: u64 = 1_767_225_600;
+/// [`EPOCH`] as an image configuration writes it.
+const CREATED: &str = "2026-01-01T00:00:00Z";
+
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// How a container of an image starts.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Processor architecture, by Go's name (`amd64`).
+    pub architecture: String,
+    /// The program and its first arguments.
+    pub entrypoint: Vec<String>,
+    /// Default arguments.
+    pub cmd: Vec<String>,
+    /// Environment variables, as `NAME=value`.
+    pub env: Vec<String>,
+    /// User, numeric, with a group if it is not the user's own (`999:999`); empty is root.
+    pub user: String,
+    /// Working directory; empty is the root folder.
+    pub workdir: String,
+    /// Signal that stops a container; empty is SIGTERM.
+    pub stop_signal: String,
+    /// Folders that become volumes.
+    pub volumes: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A finished image: its name, what it says about itself, and its layers.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Full reference with a tag.
+    pub name: String,
+    /// Layers, the lowest first.
+    pub layers: Vec<Arc<Layer>>,
+    config: Vec<u8>,
+    manifest: Vec<u8>,
+}
+
+impl Image {
+    /// An image of these layers.
+    pub fn new(name: impl Into<String>, config: &Config, layers: Vec<Arc<Layer>>) -> Self {
+        let config = config_blob(config, &layers);
+        let manifest = manifest_blob(&config, &layers);
+        Self { name: name.into(), layers, config, manifest }
+    }
+
+    /// The same image under another name.
+    #[must_use]
+    pub fn renamed(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The manifest's digest (`sha256:…`): what `name@digest` refers to.
+    pub fn digest(&self) -> String {
+        digest(&self.manifest)
+    }
+
+    /// The configuration's digest (`sha256:…`): Docker's image id.
+    pub fn id(&self) -> String {
+        digest(&self.config)
+    }
+
+    /// All layers together, in bytes, as they are stored: not compressed.
+    pub fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size()).sum()
+    }
+}
+
+fn config_blob(config: &Config, layers: &[Arc<Layer>]) -> Vec<u8> {
+    /// Docker's field names; what is empty is left out.
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Run<'a> {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        user: &'a str,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        env: &'a [String],
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        entrypoint: &'a [String],
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        cmd: &'a [String],
+        #[serde(skip_serializing_if = "str::is_empty")]
+        working_dir: &'a str,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        stop_signal: &'a str,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        volumes: BTreeMap<&'a str, BTreeMap<(), ()>>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        labels: &'a BTreeMap<String, String>,
+    }
+    let run = Run {
+        user: &config.user,
+        env: &config.env,
+        entrypoint: &config.entrypoint,
+        cmd: &config.cmd,
+        working_dir: &config.workdir,
+        stop_signal: &config.stop_signal,
+        volumes: config.volumes.iter().map(|volume| (volume.as_str(), BTreeMap::new())).collect(),
+        labels: &config.labels,
+    };
+    let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.digest()).collect();
+    let history: Vec<_> =
+        layers.iter().map(|layer| json!({"created": CREATED, "created_by": layer.name()})).collect();
+    to_bytes(&json!({
+        "created": CREATED,
+        "architecture": config.architecture,
+        "os": "linux",
+        "config": run,
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": history,
+    }))
+}
+
+fn manifest_blob(config: &[u8], layers: &[Arc<Layer>]) -> Vec<u8> {
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|layer| json!({"mediaType": LAYER_TYPE, "digest": layer.digest(), "size": layer.size()}))
+        .collect();
+    to_bytes(&json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": {"mediaType": CONFIG_TYPE, "digest": digest(config), "size": config.len()},
+        "layers": layers,
+    }))
+}
+
+/// JSON with its keys in order: `serde_json` sorts them unless a feature tells it not to, and no crate here does.
+fn to_bytes(value: &serde_json::Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+/// The digest of a blob, as OCI writes it.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(paths: &[&str]) -> Image {
+        let mut tree = Tree::default();
+        for path in paths {
+            tree.file(path, 0o755, Content::Bytes(path.as_bytes().into())).unwrap();
+        }
+        let config = Config {
+            architecture: "amd64".into(),
+            entrypoint: vec!["/app/a".into()],
+            user: "65532".into(),
+            volumes: vec!["/data".into()],
+            ..Config::default()
+        };
+        Image::new("slipway.local/x:1", &config, vec![Arc::new(Layer::new("files", tree).unwrap())])
+    }
+
+    #[test]
+    fn order_of_insertion_does_not_change_the_digest() {
+        assert_eq!(image(&["/app/a", "/b", "/app/c"]).digest(), image(&["/app/c", "/app/a", "/b"]).digest());
+    }
+
+    #[test]
+    fn content_changes_the_digest() {
+        assert_ne!(image(&["/app/a"]).digest(), image(&["/app/b"]).digest());
+    }
+
+    #[test]
+    fn configuration_is_as_docker_reads_it() {
+        let config: serde_json::Value = serde_json::from_slice(&image(&["/app/a"]).config).unwrap();
+        assert_eq!(config["config"]["Entrypoint"][0], "/app/a");
+        assert_eq!(config["config"]["User"], "65532");
+        assert_eq!(config["config"]["Volumes"]["/data"], json!({}));
+        assert_eq!(config["config"].get("Cmd"), None, "what is not set is left out");
+        assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn name_is_not_part_of_the_digest() {
+        let one = image(&["/app/a"]);
+        assert_eq!(one.digest(), one.clone().renamed("slipway.local/y:2").digest());
+    }
+}

@@ -1,0 +1,194 @@
+//! Several images in one tar that `docker load` (from 20.10 on) and `ctr images import` both read.
+//!
+//! Docker reads `manifest.json`, containerd `oci-layout` and `index.json`; the blobs they point at are the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::layer::{append, header};
+use super::{Content, Image, Layer, MANIFEST_TYPE, to_bytes};
+use crate::cache::Key;
+
+/// Bytes of a tar's header and padding: everything in it comes in blocks of this size.
+const BLOCK: u64 = 512;
+
+/// Images that travel together, blobs shared.
+#[derive(Debug)]
+pub struct Archive {
+    images: Vec<Image>,
+    small: Vec<(String, Vec<u8>)>,
+    layers: BTreeMap<String, Arc<Layer>>,
+}
+
+impl Archive {
+    /// An archive of these images; their order does not matter.
+    pub fn new(mut images: Vec<Image>) -> Self {
+        images.sort_by(|one, two| one.name.cmp(&two.name));
+        let mut small = BTreeMap::new();
+        let mut layers = BTreeMap::new();
+        for image in &images {
+            small.insert(blob_path(&image.id()), image.config.clone());
+            small.insert(blob_path(&image.digest()), image.manifest.clone());
+            for layer in &image.layers {
+                layers.insert(blob_path(layer.digest()), Arc::clone(layer));
+            }
+        }
+        let mut heads = vec![
+            ("oci-layout".to_owned(), to_bytes(&json!({"imageLayoutVersion": "1.0.0"}))),
+            ("index.json".to_owned(), index(&images)),
+            ("manifest.json".to_owned(), docker_manifest(&images)),
+        ];
+        heads.extend(small);
+        Self { images, small: heads, layers }
+    }
+
+    /// The images in it, in order of name.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// Length of the tar in bytes.
+    pub fn size(&self) -> u64 {
+        let small = self.small.iter().map(|(_, bytes)| bytes.len() as u64);
+        let layers = self.layers.values().map(|layer| layer.size());
+        small.chain(layers).map(|size| BLOCK + size.next_multiple_of(BLOCK)).sum::<u64>() + 2 * BLOCK
+    }
+
+    /// Writes the tar.
+    ///
+    /// # Errors
+    /// When a layer's source cannot be read, or `out` cannot be written.
+    pub fn write(&self, out: &mut dyn Write) -> Result<()> {
+        self.write_without(&BTreeSet::new(), out)
+    }
+
+    /// Writes the tar without the layers of these digests, for an engine that has them already.
+    ///
+    /// # Errors
+    /// As [`Archive::write`].
+    pub fn write_without(&self, present: &BTreeSet<&str>, out: &mut dyn Write) -> Result<()> {
+        let mut tar = tar::Builder::new(&mut *out);
+        for (path, bytes) in &self.small {
+            let header = header(tar::EntryType::Regular, 0o644, (0, 0), bytes.len() as u64);
+            append(&mut tar, header, path, None, Some(&Content::Bytes(bytes.as_slice().into())))?;
+        }
+        for (path, layer) in &self.layers {
+            if present.contains(layer.digest()) {
+                continue;
+            }
+            let mut head = header(tar::EntryType::Regular, 0o644, (0, 0), layer.size());
+            head.set_path(path)?;
+            head.set_cksum();
+            let out = tar.get_mut();
+            out.write_all(head.as_bytes())?;
+            layer.write(out)?; // a tar itself, so a whole number of blocks: no padding
+        }
+        tar.into_inner()?;
+        Ok(())
+    }
+
+    /// Changes whenever the bytes change.
+    pub(super) fn identity(&self) -> String {
+        self.images
+            .iter()
+            .fold(Key::new("archive 1"), |key, image| key.field(&image.name, image.digest()))
+            .finish()
+    }
+}
+
+fn blob_path(digest: &str) -> String {
+    format!("blobs/{}", digest.replace(':', "/"))
+}
+
+fn index(images: &[Image]) -> Vec<u8> {
+    let manifests: Vec<_> = images
+        .iter()
+        .map(|image| {
+            let tag = image.name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+            json!({
+                "mediaType": MANIFEST_TYPE,
+                "digest": image.digest(),
+                "size": image.manifest.len(),
+                "annotations": {
+                    "io.containerd.image.name": image.name,
+                    "org.opencontainers.image.ref.name": tag,
+                },
+            })
+        })
+        .collect();
+    to_bytes(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": manifests,
+    }))
+}
+
+fn docker_manifest(images: &[Image]) -> Vec<u8> {
+    let entries: Vec<_> = images
+        .iter()
+        .map(|image| {
+            let layers: Vec<String> = image.layers.iter().map(|layer| blob_path(layer.digest())).collect();
+            json!({"Config": blob_path(&image.id()), "RepoTags": [image.name], "Layers": layers})
+        })
+        .collect();
+    to_bytes(&json!(entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::oci::{Config, Tree};
+
+    fn layer(path: &str) -> Arc<Layer> {
+        let mut tree = Tree::default();
+        tree.file(path, 0o755, path.into()).unwrap();
+        Arc::new(Layer::new(path, tree).unwrap())
+    }
+
+    fn files(archive: &Archive, present: &BTreeSet<&str>) -> BTreeMap<String, Vec<u8>> {
+        let mut data = Vec::new();
+        archive.write_without(present, &mut data).unwrap();
+        let mut tar = tar::Archive::new(data.as_slice());
+        let mut files = BTreeMap::new();
+        for entry in tar.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            assert!(files.insert(entry.path().unwrap().display().to_string(), bytes).is_none(), "each blob once");
+        }
+        files
+    }
+
+    #[test]
+    fn every_blob_is_there_once_under_its_digest() {
+        let base = layer("/base");
+        let one = Image::new("slipway.local/one:1", &Config::default(), vec![Arc::clone(&base), layer("/one")]);
+        let two = Image::new("registry.k8s.io/two:2", &Config::default(), vec![Arc::clone(&base), layer("/two")]);
+        let archive = Archive::new(vec![one, two]);
+        let mut data = Vec::new();
+        archive.write(&mut data).unwrap();
+        assert_eq!(data.len() as u64, archive.size(), "the size is known before it is written");
+        let files = files(&archive, &BTreeSet::new());
+        for (path, bytes) in &files {
+            if let Some(hash) = path.strip_prefix("blobs/sha256/") {
+                assert_eq!(hash, hex::encode(Sha256::digest(bytes)), "{path}");
+            }
+        }
+        assert_eq!(files.len(), 3 + 2 * 2 + 3, "heads, manifests and configurations, layers");
+        let docker: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&files["index.json"]).unwrap();
+        assert_eq!(docker[0]["RepoTags"][0], "registry.k8s.io/two:2");
+        assert!(files.contains_key(docker[0]["Layers"][1].as_str().unwrap()));
+        assert_eq!(index["manifests"][1]["annotations"]["io.containerd.image.name"], "slipway.local/one:1");
+        let skipped = super::tests::files(&archive, &BTreeSet::from([base.digest()]));
+        assert_eq!(skipped.len(), files.len() - 1, "a layer that is present is left out");
+    }
+}

@@ -1,0 +1,235 @@
+//! A set of files, links and folders: what a layer is made of. Pure, but for opening the files it names.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+
+use super::Archive;
+
+/// User and group root.
+pub const ROOT: (u32, u32) = (0, 0);
+
+/// Folders that are links into /usr on every Debian since bookworm: a layer that made one a folder again would hide
+/// what the layers below have there.
+const LINKED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+
+/// Where a file's bytes come from.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// Held in memory.
+    Bytes(Arc<[u8]>),
+    /// A part of a file on disk.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Where the part begins.
+        offset: u64,
+        /// How long it is.
+        size: u64,
+    },
+    /// An archive of images, made as it is read.
+    Archive(Arc<Archive>),
+}
+
+impl Content {
+    /// A whole file on disk.
+    ///
+    /// # Errors
+    /// When the file is not there.
+    pub fn whole(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let size = path.metadata().with_context(|| format!("look at {}", path.display()))?.len();
+        Ok(Self::File { path, offset: 0, size })
+    }
+
+    /// How many bytes it is.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { size, .. } => *size,
+            Self::Archive(archive) => archive.size(),
+        }
+    }
+
+    /// Copies the bytes out.
+    pub fn copy(&self, out: &mut dyn io::Write) -> Result<()> {
+        match self {
+            Self::Bytes(bytes) => out.write_all(bytes).context("write a file's bytes"),
+            Self::File { path, offset, size } => {
+                let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+                file.seek(SeekFrom::Start(*offset)).with_context(|| format!("seek in {}", path.display()))?;
+                let copied = io::copy(&mut io::BufReader::with_capacity(1 << 20, file.take(*size)), out)
+                    .with_context(|| format!("copy {}", path.display()))?;
+                if copied != *size {
+                    bail!("{} changed while it was read: {copied} bytes, not {size}", path.display());
+                }
+                Ok(())
+            }
+            Self::Archive(archive) => archive.write(out),
+        }
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Self::Bytes(text.into_bytes().into())
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        Self::Bytes(text.as_bytes().into())
+    }
+}
+
+/// What is at a path.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// A folder.
+    Dir {
+        /// Permission bits.
+        mode: u32,
+        /// User and group.
+        owner: (u32, u32),
+    },
+    /// A file.
+    File {
+        /// Permission bits.
+        mode: u32,
+        /// User and group.
+        owner: (u32, u32),
+        /// Its bytes.
+        content: Content,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it points.
+        target: String,
+    },
+}
+
+/// Paths (without a leading slash) and what is at them, in order of path; a path put in twice has its last value.
+#[derive(Debug, Clone, Default)]
+pub struct Tree(BTreeMap<String, Entry>);
+
+impl Tree {
+    /// Puts an entry at an absolute path.
+    ///
+    /// # Errors
+    /// When the path is not absolute and plain, or goes through a folder that is a link.
+    pub fn put(&mut self, path: &str, entry: Entry) -> Result<()> {
+        let plain = plain(path)?;
+        let first = plain.split('/').next().unwrap_or_default();
+        if LINKED.contains(&first) && (plain.contains('/') || !matches!(entry, Entry::Link { .. })) {
+            bail!("{path}: /{first} is a link to /usr/{first} in the file systems below: write the path through /usr");
+        }
+        self.0.insert(plain, entry);
+        Ok(())
+    }
+
+    /// Puts a file owned by root.
+    ///
+    /// # Errors
+    /// As [`Tree::put`].
+    pub fn file(&mut self, path: &str, mode: u32, content: Content) -> Result<()> {
+        self.put(path, Entry::File { mode, owner: ROOT, content })
+    }
+
+    /// Puts a folder.
+    ///
+    /// # Errors
+    /// As [`Tree::put`].
+    pub fn dir(&mut self, path: &str, mode: u32, owner: (u32, u32)) -> Result<()> {
+        self.put(path, Entry::Dir { mode, owner })
+    }
+
+    /// Puts a symbolic link.
+    ///
+    /// # Errors
+    /// As [`Tree::put`].
+    pub fn link(&mut self, path: &str, target: &str) -> Result<()> {
+        self.put(path, Entry::Link { target: target.to_owned() })
+    }
+
+    /// Puts every file below a folder on disk at the same place below `to`, all with one mode.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or as [`Tree::put`].
+    pub fn copy_dir(&mut self, from: &Path, to: &str, mode: u32) -> Result<()> {
+        for path in crate::cache::files_below(from)? {
+            let below = path.strip_prefix(from).unwrap_or(&path);
+            let target = format!("{}/{}", to.trim_end_matches('/'), below.display());
+            self.file(&target, mode, Content::whole(&path)?)?;
+        }
+        Ok(())
+    }
+
+    /// Puts everything of another tree over this one.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// What is at an absolute path.
+    pub fn get(&self, path: &str) -> Option<&Entry> {
+        self.0.get(path.trim_matches('/'))
+    }
+
+    /// Keeps the entries for which `keep` holds; it is given absolute paths.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.0.retain(|path, _| keep(&format!("/{path}")));
+    }
+
+    /// The paths (without a leading slash) and entries, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.0.iter().map(|(path, entry)| (path.as_str(), entry))
+    }
+
+    /// Adds the folders that entries are in and nobody put: some engines make them with mode 0600 otherwise.
+    pub(super) fn add_parents(&mut self) {
+        let mut missing = Vec::new();
+        for path in self.0.keys() {
+            let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
+            missing.extend(parents.filter(|parent| !self.0.contains_key(*parent)).map(str::to_owned));
+        }
+        for parent in missing {
+            self.0.insert(parent, Entry::Dir { mode: 0o755, owner: ROOT });
+        }
+    }
+}
+
+/// An absolute path without its leading slash.
+fn plain(path: &str) -> Result<String> {
+    let Some(plain) = path.strip_prefix('/') else { bail!("{path}: paths in an image are absolute") };
+    if plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        bail!("{path}: a path in an image has no empty, `.` or `..` part");
+    }
+    Ok(plain.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crooked_paths_are_refused() {
+        let mut tree = Tree::default();
+        for path in ["etc/x", "/etc//x", "/etc/../x", "/", "/bin/sh", "/lib"] {
+            assert!(tree.file(path, 0o644, "".into()).is_err(), "{path}");
+        }
+        assert!(tree.link("/bin", "usr/bin").is_ok());
+    }
+
+    #[test]
+    fn parents_come_before_what_is_in_them() {
+        let mut tree = Tree::default();
+        tree.file("/a/b/c", 0o644, "".into()).unwrap();
+        tree.dir("/a-b", 0o700, (7, 7)).unwrap();
+        tree.add_parents();
+        let paths: Vec<&str> = tree.iter().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["a", "a-b", "a/b", "a/b/c"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! System packages that the commands need: found out, asked for once, installed with apt-get.
+
+use std::io::{BufRead as _, Write as _};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::Cmd;
+use crate::host::{Host, find_program};
+use crate::pins::Pins;
+use crate::progress;
+
+/// What a command needs from the system.
+#[derive(Debug, Clone, Copy)]
+pub enum Need {
+    /// Building every image: C compiler, headers, mmdebstrap.
+    Images,
+    /// Running a Docker engine of our own.
+    Engine,
+    /// Evaluating the flake.
+    Nix,
+}
+
+/// Makes sure that the packages for `needs` are installed.
+///
+/// On a terminal the user is asked once, unless `yes`; without a terminal they are installed.
+///
+/// # Errors
+/// When the user declines, or packages are missing and we are not root or there is no apt: the error names them.
+pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()> {
+    let missing: Vec<String> = wanted(needs, pins).into_iter().filter(|package| !present(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    if !host.root || !host.apt {
+        let why = if host.apt { "we are not root" } else { "there is no apt-get" };
+        bail!("these system packages are missing and {why}: install them (Debian's names): {names}");
+    }
+    if !yes && crate::host::somebody_there() && !agreed(&names)? {
+        bail!("not installed: {names}; install them yourself, or run again with --yes");
+    }
+    progress::step(&format!("install {names}"), || {
+        let apt = || Cmd::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
+        apt().args(["update", "-q"]).run().context("refresh apt's package lists")?;
+        apt()
+            .args(["install", "-y", "-q", "--no-install-recommends"])
+            .args(&missing)
+            .run()
+            .with_context(|| format!("install {names}"))?;
+        Ok(())
+    })
+}
+
+fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
+    let mut wanted: Vec<String> = Vec::new();
+    for need in needs {
+        match need {
+            Need::Images => {
+                wanted.extend(["gcc", "libc6-dev", "mmdebstrap"].map(str::to_owned));
+                wanted.extend(pins.components.values().flat_map(|component| component.headers.iter().cloned()));
+            }
+            Need::Engine => wanted.extend(["docker.io", "iptables"].map(str::to_owned)),
+            Need::Nix => wanted.push("nix-bin".to_owned()),
+        }
+    }
+    wanted.sort();
+    wanted.dedup();
+    wanted
+}
+
+/// Whether a package is there: by what it provides where that can be had elsewhere too, else by dpkg.
+fn present(package: &str) -> bool {
+    let program = match package {
+        "gcc" => Some("cc"),
+        "mmdebstrap" => Some("mmdebstrap"),
+        "docker.io" => Some("dockerd"),
+        "iptables" => Some("iptables"),
+        "nix-bin" => Some("nix"),
+        _ => None,
+    };
+    program.is_some_and(|program| find_program(program).is_some()) || installed(package)
+}
+
+fn installed(package: &str) -> bool {
+    Cmd::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .quiet()
+        .read()
+        .is_ok_and(|status| status == "installed")
+}
+
+fn agreed(names: &str) -> Result<bool> {
+    eprint!("These system packages are needed: {names}\nInstall them with apt-get now? [Y/n] ");
+    std::io::stderr().flush().context("ask")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context("read the answer")?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_need_the_headers_that_the_pins_name() {
+        let pins = Pins::load(&crate::workspace::Workspace::here().root).unwrap();
+        assert!(wanted(&[Need::Images], &pins).contains(&"libseccomp-dev".to_owned()));
+    }
+
+    #[test]
+    fn without_root_the_error_names_what_to_install() {
+        let pins = Pins::parse("components = {}\n[toolchain]\ngo = \"1\"").unwrap();
+        let mut host = Host::look(std::path::Path::new("/"));
+        host.root = false;
+        // Whatever this host has, the error must come exactly when something is missing.
+        let missing: Vec<String> = wanted(&[Need::Nix], &pins).into_iter().filter(|name| !present(name)).collect();
+        let result = ensure(&[Need::Nix], &pins, &host, true);
+        assert_eq!(result.is_err(), !missing.is_empty());
+    }
+}

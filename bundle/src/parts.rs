@@ -1,0 +1,350 @@
+//! Parts: the programs that the images are made of, built from pinned sources and cached by content.
+//!
+//! A component's programs are one cache entry whose key is the pin, its go.mod and go.sum, the toolchain and the
+//! flags. The worker and the load driver are built by cargo in a target folder inside the cache, so that a second
+//! clone compiles only the workspace's own crates.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{Cache, Key};
+use crate::command::{Cmd, CommandError};
+use crate::pins::{Component, Pins};
+use crate::progress;
+use crate::workspace::Workspace;
+
+/// The architecture of the images, in Go's and OCI's naming.
+pub const ARCHITECTURE: &str = "amd64";
+
+/// Builds parts, or finds them in the cache.
+#[derive(Debug)]
+pub struct Builder<'a> {
+    /// The checkout.
+    pub workspace: &'a Workspace,
+    /// The pins of the checkout.
+    pub pins: &'a Pins,
+    /// The cache.
+    pub cache: &'a Cache,
+    /// Where the builders' whole output goes.
+    pub logs: PathBuf,
+}
+
+/// The finished parts: a folder of programs for each component.
+#[derive(Debug, Clone, Default)]
+pub struct Parts {
+    folders: BTreeMap<String, PathBuf>,
+    modules: BTreeMap<String, BTreeMap<String, PathBuf>>,
+}
+
+impl Parts {
+    /// Adds a folder of programs that no pin names: the workspace's own.
+    pub fn add(&mut self, component: &str, folder: &Path) {
+        self.folders.insert(component.to_owned(), folder.to_owned());
+    }
+
+    /// The path of a built program.
+    ///
+    /// # Errors
+    /// When the component was not built or has no such program.
+    pub fn program(&self, component: &str, name: &str) -> Result<PathBuf> {
+        let folder = self.folders.get(component).with_context(|| format!("component {component} was not built"))?;
+        let path = folder.join(name);
+        if !path.is_file() {
+            bail!("component {component} has no program {name} (looked for {})", path.display());
+        }
+        Ok(path)
+    }
+
+    /// The folder of a component's own module in Go's module cache: upstream's files, read where they are.
+    ///
+    /// # Errors
+    /// When the component was not built.
+    pub fn module_dir(&self, component: &str, module: &str) -> Result<PathBuf> {
+        self.modules
+            .get(component)
+            .and_then(|modules| modules.get(module))
+            .cloned()
+            .with_context(|| format!("component {component} has no module {module}"))
+    }
+}
+
+impl Builder<'_> {
+    /// Builds every component of the pins, those not in the cache one after the other.
+    ///
+    /// # Errors
+    /// The first component that does not build, named.
+    pub fn components(&self) -> Result<Parts> {
+        let names: Vec<&str> = self.pins.components.keys().map(String::as_str).collect();
+        self.some(&names)
+    }
+
+    /// Builds the named components.
+    ///
+    /// # Errors
+    /// The first component that does not build, named.
+    pub fn some(&self, names: &[&str]) -> Result<Parts> {
+        let go = go_version()?;
+        let mut parts = Parts::default();
+        for name in names {
+            let component = self.pins.component(name)?;
+            let folder = self.component(name, component, &go)?;
+            parts.folders.insert((*name).to_owned(), folder);
+            parts.modules.insert((*name).to_owned(), self.module_dirs(name, component)?);
+        }
+        Ok(parts)
+    }
+
+    /// Which components are not in the cache yet.
+    ///
+    /// # Errors
+    /// When Go or a component's go.mod cannot be read.
+    pub fn missing(&self) -> Result<Vec<String>> {
+        let go = go_version()?;
+        let mut missing = Vec::new();
+        for (name, component) in &self.pins.components {
+            let key = self.component_key(name, component, &go)?;
+            if self.cache.get("parts", name, &key).is_none() {
+                missing.push(name.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    fn component_key(&self, name: &str, component: &Component, go: &str) -> Result<String> {
+        let dir = self.workspace.components().join(name);
+        let pin = serde_json::to_vec(&Component { about: String::new(), ..component.clone() })?;
+        Ok(Key::new("go-component-1")
+            .field("pin", pin)
+            .file("go.mod", &dir.join("go.mod"))?
+            .file("go.sum", &dir.join("go.sum"))?
+            .field("go", go)
+            .field("architecture", ARCHITECTURE)
+            .finish())
+    }
+
+    fn component(&self, name: &str, component: &Component, go: &str) -> Result<PathBuf> {
+        let key = self.component_key(name, component, go)?;
+        self.cache.get_or_build("parts", name, &key, |place| {
+            progress::step(&format!("build {name} {}", component.version), || {
+                let log = self.logs.join(format!("build-{name}.log"));
+                self.go_build(name, component, place, &log).map_err(|error| explain(name, error))?;
+                rename_programs(component, place)
+            })
+        })
+    }
+
+    fn go_build(&self, name: &str, component: &Component, place: &Path, log: &Path) -> Result<(), CommandError> {
+        let mut ldflags = vec!["-s -w -buildid=".to_owned()];
+        ldflags.extend(component.ldflags.iter().cloned());
+        if component.link_static {
+            ldflags.push("-extldflags \"-static\"".to_owned());
+        }
+        let mut command = self
+            .go(name)
+            .env("CGO_ENABLED", if component.cgo { "1" } else { "0" })
+            .env("GOOS", "linux")
+            .env("GOARCH", ARCHITECTURE)
+            .args(["build", "-trimpath", "-buildvcs=false"])
+            .log(log);
+        if !component.tags.is_empty() {
+            command = command.arg("-tags").arg(component.tags.join(","));
+        }
+        let mut out = OsString::from(place);
+        out.push("/");
+        command = command.arg("-ldflags").arg(ldflags.join(" ")).arg("-o").arg(out);
+        command.args(component.programs.iter().map(|program| &program.package)).run().map(drop)
+    }
+
+    /// Go in a component's folder, with nothing of the user's settings that would change what is built.
+    fn go(&self, name: &str) -> Cmd {
+        Cmd::new("go")
+            .cwd(self.workspace.components().join(name))
+            .env("GOTOOLCHAIN", "local")
+            .env("GOFLAGS", "-mod=readonly")
+            .env("GOWORK", "off")
+            .env_remove("GOEXPERIMENT")
+    }
+
+    fn module_dirs(&self, name: &str, component: &Component) -> Result<BTreeMap<String, PathBuf>> {
+        let modules: Vec<&str> = component.modules().map(|(module, _)| module).collect();
+        let listed = || {
+            let listing = self.go(name).args(["list", "-m", "-f", "{{.Path}} {{.Dir}}"]).args(&modules).quiet().read()?;
+            anyhow::Ok(parse_module_dirs(&listing))
+        };
+        let dirs = listed()?;
+        if dirs.len() == modules.len() {
+            return Ok(dirs);
+        }
+        // The programs are cached, the module's folder is not: fetch that module alone, checked against go.sum.
+        for module in modules.iter().filter(|module| !dirs.contains_key(**module)) {
+            self.go(name).args(["mod", "download", *module]).run().map_err(|error| explain(name, error))?;
+        }
+        listed()
+    }
+}
+
+fn parse_module_dirs(listing: &str) -> BTreeMap<String, PathBuf> {
+    listing
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(_, dir)| !dir.is_empty())
+        .map(|(module, dir)| (module.to_owned(), PathBuf::from(dir)))
+        .collect()
+}
+
+fn explain(name: &str, error: CommandError) -> anyhow::Error {
+    let text = error.to_string();
+    let hint = if text.contains("checksum mismatch") || text.contains("SECURITY ERROR") {
+        format!("component {name}: a module's content is not what bundle/components/{name}/go.sum expects")
+    } else if text.contains("missing go.sum entry") {
+        format!("component {name}: go.sum has no hash for a module that go.mod requires; run `go mod tidy` in bundle/components/{name}")
+    } else {
+        format!("build component {name}")
+    };
+    anyhow::Error::new(error).context(hint)
+}
+
+fn rename_programs(component: &Component, place: &Path) -> Result<()> {
+    for program in &component.programs {
+        let built = place.join(go_binary_name(&program.package));
+        let wanted = place.join(&program.name);
+        if built != wanted {
+            std::fs::rename(&built, &wanted)
+                .with_context(|| format!("rename {} to {}", built.display(), program.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The name that `go build` gives a program: the last path element that is not a major version.
+fn go_binary_name(package: &str) -> &str {
+    let mut elements = package.rsplit('/');
+    let last = elements.next().unwrap_or(package);
+    let is_major = last.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+    if is_major { elements.next().unwrap_or(last) } else { last }
+}
+
+/// The installed Go's version, as `1.26.8`.
+///
+/// # Errors
+/// When there is no Go on PATH.
+pub fn go_version() -> Result<String> {
+    let version = Cmd::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").quiet().read()?;
+    Ok(version.trim_start_matches("go").to_owned())
+}
+
+/// A program of the workspace that cargo builds in release mode.
+#[derive(Debug, Clone, Copy)]
+pub struct CargoProgram {
+    /// The package.
+    pub package: &'static str,
+    /// The binary.
+    pub binary: &'static str,
+}
+
+/// The worker: what the image ships.
+pub const WORKER: CargoProgram = CargoProgram { package: "worker", binary: "temporal-worker" };
+/// The driver that loads and judges a cluster.
+pub const KIND_E2E: CargoProgram = CargoProgram { package: "kind-e2e", binary: "kind-e2e" };
+
+impl Builder<'_> {
+    /// Builds programs of the workspace, all in one cargo run, unless each is in the cache already.
+    ///
+    /// # Errors
+    /// When cargo fails; its last lines are in the error.
+    pub fn cargo(&self, programs: &[CargoProgram]) -> Result<Vec<PathBuf>> {
+        let key = self.cargo_key(programs)?;
+        let names: Vec<&str> = programs.iter().map(|program| program.binary).collect();
+        let place = self.cache.get_or_build("parts", &names.join("+"), &key, |place| {
+            progress::step(&format!("build {} with cargo", names.join(" and ")), || self.cargo_build(programs, place))
+        })?;
+        Ok(names.iter().map(|name| place.join(name)).collect())
+    }
+
+    fn cargo_key(&self, programs: &[CargoProgram]) -> Result<String> {
+        let root = &self.workspace.root;
+        let mut key = Key::new("cargo-program-1")
+            .file("Cargo.toml", &root.join("Cargo.toml"))?
+            .file("Cargo.lock", &root.join("Cargo.lock"))?
+            .field("rustc", Cmd::new("rustc").arg("-vV").quiet().read()?);
+        for program in programs {
+            key = key.field("binary", program.binary).tree(program.package, &root.join(program.package))?;
+        }
+        Ok(key.finish())
+    }
+
+    fn cargo_build(&self, programs: &[CargoProgram], place: &Path) -> Result<()> {
+        let target = cargo_target(self.cache);
+        let mut command = cargo(self.workspace, self.cache)
+            .args(["build", "--release", "--locked"])
+            .env("RUSTFLAGS", remapped_paths(&target))
+            .log(self.logs.join("build-cargo.log"));
+        for program in programs {
+            command = command.args(["--package", program.package]);
+        }
+        command.run().context("build the workspace's programs")?;
+        for program in programs {
+            let built = target.join("release").join(program.binary);
+            std::fs::copy(&built, place.join(program.binary))
+                .with_context(|| format!("copy {}", built.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The target folder that all checkouts share: dependencies are compiled once.
+fn cargo_target(cache: &Cache) -> PathBuf {
+    cache.root().join("cargo-target")
+}
+
+/// cargo in the checkout, with the shared target folder.
+pub fn cargo(workspace: &Workspace, cache: &Cache) -> Cmd {
+    Cmd::new("cargo").cwd(&workspace.root).env("CARGO_TARGET_DIR", cargo_target(cache))
+}
+
+/// Compiler flags that keep this machine's folders out of the programs. The checkout's own is not among them: cargo
+/// compiles a workspace's crates by relative paths, and a flag that named the checkout would have a second clone
+/// compile every dependency again.
+fn remapped_paths(target: &Path) -> OsString {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    let mut flags = OsString::new();
+    for (from, to) in [(Some(target), "/target"), (home.as_deref(), "/cargo")] {
+        if let Some(from) = from {
+            flags.push(if flags.is_empty() { "--remap-path-prefix=" } else { " --remap-path-prefix=" });
+            flags.push(from);
+            flags.push("=");
+            flags.push(to);
+        }
+    }
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_names_a_program_after_the_last_element_that_is_no_major_version() {
+        for (package, name) in [
+            ("go.etcd.io/etcd/server/v3", "server"),
+            ("sigs.k8s.io/kind", "kind"),
+            ("go.temporal.io/server/cmd/tools/sql", "sql"),
+            ("example.com/v2x", "v2x"),
+        ] {
+            assert_eq!(go_binary_name(package), name);
+        }
+    }
+
+    #[test]
+    fn checksum_mismatch_names_the_component() {
+        let failed = Cmd::new("sh").args(["-c", "echo 'verifying x: checksum mismatch' >&2; exit 1"]).run().unwrap_err();
+        let error = format!("{:#}", explain("keda", failed));
+        assert!(error.starts_with("component keda:"), "{error}");
+        assert!(error.contains("go.sum"), "{error}");
+    }
+}

@@ -1,0 +1,220 @@
+//! The pins: which version of which module each program is built from. Parsing and checking only, no building.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// The file that holds them, beside the components' Go modules.
+pub const FILE: &str = "bundle/pins.toml";
+
+/// All pins, as written in [`FILE`].
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pins {
+    /// What builds the components.
+    pub toolchain: Toolchain,
+    /// The components by name; the name is also the folder of the component's Go module.
+    pub components: BTreeMap<String, Component>,
+}
+
+/// The tools that build the components.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Toolchain {
+    /// The oldest Go that builds every component, as `major.minor.patch`.
+    pub go: String,
+}
+
+/// One upstream project and the programs built from it.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// What it is for, in one line.
+    pub about: String,
+    /// Go module path.
+    pub module: String,
+    /// Go module version, as in go.mod (`v1.2.3`).
+    pub version: String,
+    /// Whether the programs are linked with C.
+    #[serde(default)]
+    pub cgo: bool,
+    /// Whether the C parts are linked statically.
+    #[serde(default, rename = "static")]
+    pub link_static: bool,
+    /// Go build tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Debian packages with headers that the build needs.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Linker flags after `-s -w -buildid=`: the version stamps.
+    #[serde(default)]
+    pub ldflags: Vec<String>,
+    /// The programs built.
+    pub programs: Vec<Program>,
+    /// Further pinned modules that this component's Go module builds programs of.
+    #[serde(default)]
+    pub also: Vec<Module>,
+}
+
+/// A program and the package it is built from.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// Full import path of the main package.
+    pub package: String,
+    /// Name of the finished program.
+    pub name: String,
+}
+
+/// A module and its version.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Module {
+    /// Go module path.
+    pub module: String,
+    /// Go module version.
+    pub version: String,
+}
+
+/// A pin that does not agree with the component's Go module.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "component {component}: {FILE} pins {module} {expected}, bundle/components/{component}/go.mod has {found}; \
+     change the pin, or run `go get -tool {module}@{expected} && go mod tidy` in that folder"
+)]
+pub struct Mismatch {
+    component: String,
+    module: String,
+    expected: String,
+    found: String,
+}
+
+impl Pins {
+    /// Reads the pins of a checkout and checks them against the components' go.mod files.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed; the first [`Mismatch`].
+    pub fn load(root: &Path) -> Result<Self> {
+        let path = root.join(FILE);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let pins = Self::parse(&text)?;
+        for (name, component) in &pins.components {
+            let path = root.join("bundle/components").join(name).join("go.mod");
+            let go_mod = std::fs::read_to_string(&path)
+                .with_context(|| format!("component {name}: read {}", path.display()))?;
+            component.check(name, &go_mod)?;
+        }
+        Ok(pins)
+    }
+
+    /// Parses the text of [`FILE`].
+    ///
+    /// # Errors
+    /// Malformed TOML, an unknown or missing field: the parser's message names line and field.
+    pub fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).with_context(|| format!("parse {FILE}"))
+    }
+
+    /// The component with this name.
+    ///
+    /// # Errors
+    /// When there is none; the error lists those there are.
+    pub fn component(&self, name: &str) -> Result<&Component> {
+        self.components.get(name).with_context(|| {
+            let known: Vec<&str> = self.components.keys().map(String::as_str).collect();
+            format!("{FILE} has no component {name} (it has {})", known.join(", "))
+        })
+    }
+}
+
+impl Component {
+    /// All modules that this component pins, its own first.
+    pub fn modules(&self) -> impl Iterator<Item = (&str, &str)> {
+        std::iter::once((self.module.as_str(), self.version.as_str()))
+            .chain(self.also.iter().map(|also| (also.module.as_str(), also.version.as_str())))
+    }
+
+    fn check(&self, component: &str, go_mod: &str) -> Result<(), Mismatch> {
+        for (module, expected) in self.modules() {
+            let found = required_version(go_mod, module).unwrap_or("no such requirement");
+            if found != expected {
+                return Err(Mismatch {
+                    component: component.to_owned(),
+                    module: module.to_owned(),
+                    expected: expected.to_owned(),
+                    found: found.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The version that a go.mod requires of a module.
+fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
+    go_mod.lines().find_map(|line| {
+        let mut words = line.split_whitespace().filter(|word| *word != "require");
+        (words.next() == Some(module)).then(|| words.next()).flatten().filter(|word| word.starts_with('v'))
+    })
+}
+
+/// Compares dotted versions by number, so that 1.26.10 is above 1.26.8.
+pub fn at_least(found: &str, wanted: &str) -> bool {
+    let numbers = |version: &str| -> Vec<u64> {
+        version.split('.').map(|part| part.chars().take_while(char::is_ascii_digit).collect::<String>())
+            .map(|digits| digits.parse().unwrap_or(0))
+            .collect()
+    };
+    numbers(found) >= numbers(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = r#"
+        [toolchain]
+        go = "1.26.8"
+        [components.x]
+        about = "a test"
+        module = "example.com/x"
+        version = "v1.2.3"
+        programs = [{ package = "example.com/x/cmd", name = "x" }]
+    "#;
+
+    #[test]
+    fn unknown_field_is_refused_by_name() {
+        let error = format!("{:#}", Pins::parse(&format!("{ONE}\ncolour = 1")).unwrap_err());
+        assert!(error.contains("colour"), "{error}");
+    }
+
+    #[test]
+    fn wrong_pin_names_component_expected_and_found() {
+        let pins = Pins::parse(ONE).unwrap();
+        let error = pins.components["x"].check("x", "require (\n\texample.com/x v1.2.4\n)").unwrap_err().to_string();
+        for part in ["component x", "v1.2.3", "v1.2.4"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn single_line_requirement_is_read() {
+        assert_eq!(required_version("require example.com/x v1.2.3 // indirect", "example.com/x"), Some("v1.2.3"));
+        assert_eq!(required_version("tool example.com/x", "example.com/x"), None);
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(at_least("1.26.10", "1.26.8"));
+        assert!(!at_least("1.26", "1.26.8"));
+        assert!(at_least("1.27", "1.26.8"));
+    }
+
+    #[test]
+    fn the_pins_of_this_checkout_agree_with_their_modules() {
+        Pins::load(&crate::workspace::Workspace::here().root).unwrap();
+    }
+}

@@ -1,0 +1,59 @@
+//! Where things are: the checkout, its target folder, and the cache outside it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The variable that moves the cache.
+pub const CACHE_VARIABLE: &str = "SLIPWAY_CACHE";
+
+/// The folders of one checkout.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    /// The checkout: where the workspace's Cargo.toml is.
+    pub root: PathBuf,
+}
+
+impl Workspace {
+    /// The checkout that this program was built from.
+    pub fn here() -> Self {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self { root: manifest.parent().unwrap_or(manifest).to_owned() }
+    }
+
+    /// The checkout's build folder: nothing in it is needed again.
+    pub fn target(&self) -> PathBuf {
+        self.root.join("target")
+    }
+
+    /// What the running cluster is: addresses, kubeconfig (see [`crate::cluster::Record`]).
+    pub fn cluster_file(&self) -> PathBuf {
+        self.target().join("cluster").join("cluster.json")
+    }
+
+    /// The components' Go modules.
+    pub fn components(&self) -> PathBuf {
+        self.root.join("bundle").join("components")
+    }
+
+    /// The manifests.
+    pub fn manifests(&self) -> PathBuf {
+        self.root.join("manifests")
+    }
+}
+
+/// The folder that all checkouts of this user share: `$SLIPWAY_CACHE`, else `slipway` in the user's cache folder.
+///
+/// # Errors
+/// When neither SLIPWAY_CACHE nor XDG_CACHE_HOME nor HOME is set.
+pub fn cache_root() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os(CACHE_VARIABLE).filter(|dir| !dir.is_empty()) {
+        return std::path::absolute(PathBuf::from(dir)).context("find the cache folder");
+    }
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
+        .with_context(|| format!("find the cache folder: set {CACHE_VARIABLE} (neither XDG_CACHE_HOME nor HOME is set)"))?;
+    Ok(base.join("slipway"))
+}

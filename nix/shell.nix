@@ -1,0 +1,64 @@
+# The development shell: what `cargo xtask` would otherwise look for on the host.
+#
+# protoc is not here for the commands (a crate carries it) but for cargo run by hand. kubectl, kind and the rest of the
+# cluster's programs are built from the pins, never taken from here.
+{
+  lib,
+  stdenv,
+  mkShell,
+
+  cargo,
+  cargo-deny,
+  clippy,
+  docker,
+  docker-client,
+  git,
+  glibc,
+  go,
+  iproute2,
+  iptables,
+  libseccomp,
+  mmdebstrap,
+  nixfmt,
+  pkg-config,
+  protobuf,
+  rustc,
+  rustfmt,
+}:
+let
+  inherit (stdenv.hostPlatform) isLinux;
+in
+mkShell {
+  # The C compiler comes with the shell itself: gcc on Linux, clang on macOS.
+  packages = [
+    cargo
+    cargo-deny
+    clippy
+    git
+    go
+    nixfmt
+    pkg-config
+    protobuf
+    rustc
+    rustfmt
+  ]
+  ++ lib.optionals isLinux [
+    # The engine too: where no daemon runs, root gets a private one.
+    docker
+    iproute2
+    iptables
+    mmdebstrap
+  ]
+  ++ lib.optionals (!isLinux) [ docker-client ];
+
+  # runc is linked statically, against these.
+  buildInputs = lib.optionals isLinux [
+    glibc.static
+    (libseccomp.overrideAttrs { dontDisableStatic = true; })
+  ];
+
+  env = {
+    GOTOOLCHAIN = "local";
+    PROTOC = lib.getExe' protobuf "protoc";
+  };
+}

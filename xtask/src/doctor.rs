@@ -1,0 +1,56 @@
+//! `cargo xtask doctor`: what this host has and lacks, and how a run will adapt. Changes nothing.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bundle::host::gib;
+
+use crate::session::Session;
+
+/// Looks at this host and says what a run needs, what is missing and what will be adapted.
+///
+/// Changes nothing. Exit code 0 when a run is possible, 2 when it is not.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print the facts as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let session = Session::begin()?;
+    let host = &session.host;
+    let builder = session.builder(&session.workspace.target().join("logs"));
+    let missing = builder.missing().unwrap_or_else(|_| session.pins.components.keys().cloned().collect());
+    let faults = host.faults(&session.pins, !missing.is_empty());
+    if args.json {
+        let report = serde_json::json!({
+            "host": host, "adaptations": host.adaptations(), "faults": faults, "to_build": missing,
+        });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&session, &missing, &faults);
+    }
+    Ok(ExitCode::from(if faults.is_empty() { 0 } else { crate::UNUSABLE }))
+}
+
+fn print(session: &Session, missing: &[String], faults: &[String]) {
+    let host = &session.host;
+    let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), gib);
+    let text = |value: Option<&str>| value.unwrap_or("none").to_owned();
+    println!("system      {} {}, {} cores, {} of memory", host.os, host.arch, host.cores, known(host.memory_bytes));
+    println!("cache       {} ({} free)", session.cache.root().display(), known(host.disk_free_bytes));
+    println!("user        {}", if host.root { "root" } else { "not root" });
+    println!("cgroups     {}", text(host.cgroup));
+    println!("go          {} (needed: {} or newer)", text(host.go.as_deref()), session.pins.toolchain.go);
+    println!("docker      {}", text(host.docker.as_deref()));
+    println!("apt         {}", if host.apt { "yes" } else { "no" });
+    println!("to build    {}", if missing.is_empty() { "nothing: every part is in the cache".into() } else { missing.join(", ") });
+    for adaptation in host.adaptations() {
+        println!("will adapt  {}, because {}", adaptation.what, adaptation.why);
+    }
+    for fault in faults {
+        println!("FAULT       {fault}");
+    }
+    println!("{}", if faults.is_empty() { "a run is possible" } else { "a run is not possible" });
+}

@@ -1,0 +1,27 @@
+//! `cargo xtask down`: takes the cluster down and leaves nothing running.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bundle::{cluster, docker, parts};
+
+use crate::session::Session;
+
+/// Deletes the cluster and stops the private Docker engine. The caches stay.
+///
+/// Also after a run that was killed: what it left behind is found again. With nothing up it does nothing.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
+    let session = Session::begin()?;
+    let engine = docker::running(session.cache.root());
+    let kind = match &engine {
+        Some(engine) if !cluster::node_containers(engine)?.is_empty() => {
+            session.builder(&session.workspace.target().join("logs")).some(&["kind"])?.program("kind", "kind")?
+        }
+        _ => parts::Parts::default().program("kind", "kind").unwrap_or_default(),
+    };
+    cluster::down(engine.as_ref(), &kind, &session.workspace, session.cache.root())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,179 @@
+//! `cargo xtask e2e`: source → verified cluster, with a verdict and its evidence.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use bundle::assemble::Assembly;
+use bundle::cluster::{Record, Wanted};
+use bundle::command::Cmd;
+use bundle::debian::Lock;
+use bundle::{corpus, interrupt, progress};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::session::{BuildArgs, Session};
+use crate::{Unusable, scenarios, up};
+
+/// Builds everything, starts a cluster, loads it with real documents, and judges what it did.
+///
+/// Without flags the core suite runs on a new cluster of one node, which is taken down at the end. The verdict is
+/// Pass, Fail or Inconclusive (samples are missing); the exit code follows it. Everything that was found is in
+/// target/e2e/<run>/: report.md, verdict.json, junit.xml, samples.jsonl, run.json, and on failure the cluster's logs,
+/// events and objects.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave the cluster up at the end.
+    #[arg(long)]
+    keep: bool,
+
+    /// Run this scenario alone (may be given several times).
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+
+    /// Run every scenario of this suite.
+    #[arg(long, value_name = "NAME", default_value = "core")]
+    suite: String,
+
+    /// List suites and scenarios, and do nothing else.
+    #[arg(long)]
+    list: bool,
+
+    /// Documents to load: a folder of .html, .htm, .md and .txt files. Default: those of the pinned modules.
+    #[arg(long, value_name = "DIR")]
+    corpus: Option<PathBuf>,
+
+    /// Seed of the load's arrival times and choice of documents. Default: taken from the clock, and reported.
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// Nodes, the control plane included.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let session = Session::begin()?;
+    let known = scenarios::load(&session.workspace.root)?;
+    if args.list {
+        for (name, scenario) in &known {
+            println!("{:8} {name:16} {}", scenario.suite, scenario.about);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    scenarios::check(&known, &args.scenario, &args.suite).map_err(Unusable)?;
+    if let Some(dir) = &args.corpus {
+        corpus::check(dir).map_err(Unusable)?;
+    }
+    session.check_host()?;
+    let run = Run::begin(&session, args)?;
+    progress::note(&format!("run {}, seed {}", run.dir.display(), run.seed));
+    session.print_adaptations();
+    run.go(&session).inspect_err(|_| {
+        if !interrupt::requested() {
+            eprintln!("evidence: {}", run.dir.display());
+        }
+    })
+}
+
+/// One run and its folder.
+struct Run {
+    args: Args,
+    dir: PathBuf,
+    seed: u64,
+    started_at: String,
+    clock: Instant,
+}
+
+impl Run {
+    fn begin(session: &Session, args: Args) -> Result<Self> {
+        let now = OffsetDateTime::from(SystemTime::now());
+        let id = now.format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
+        let dir = session.workspace.target().join("e2e").join(id);
+        std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seed = args.seed.unwrap_or(since_epoch.as_secs());
+        let started_at = now.format(&time::format_description::well_known::Rfc3339)?;
+        Ok(Self { args, dir, seed, started_at, clock: Instant::now() })
+    }
+
+    fn go(&self, session: &Session) -> Result<ExitCode> {
+        let engine = session.engine(&self.args.build)?;
+        let built = session.build(&self.args.build, &self.dir.join("build"))?;
+        let corpus = match &self.args.corpus {
+            Some(dir) => dir.clone(),
+            None => corpus::default_corpus(&session.pins, &built.parts, &session.cache)?,
+        };
+        let wanted = Wanted { nodes: usize::from(self.args.nodes), keep: self.args.keep };
+        let made = up::make(session, &engine, &built, wanted, &self.dir.join("cluster"));
+        let judged = made.and_then(|record| {
+            self.write_run_json(session, &built, &record)?;
+            self.judge(session, &built, &corpus)
+        });
+        if !self.args.keep || interrupt::requested() {
+            up::take_down(session, &engine, &built);
+        }
+        judged
+    }
+
+    fn judge(&self, session: &Session, built: &Assembly, corpus: &Path) -> Result<ExitCode> {
+        let mut driver = Cmd::new(&built.driver)
+            .arg("run")
+            .arg("--cluster")
+            .arg(session.workspace.cluster_file())
+            .arg("--run-dir")
+            .arg(&self.dir)
+            .arg("--corpus")
+            .arg(corpus)
+            .args(["--seed", &self.seed.to_string()]);
+        if self.args.scenario.is_empty() {
+            driver = driver.args(["--suite", &self.args.suite]);
+        }
+        for name in &self.args.scenario {
+            driver = driver.args(["--scenario", name]);
+        }
+        let status = driver.passthrough().context("load and judge the cluster")?;
+        interrupt::check()?;
+        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::FAILED);
+        eprintln!("report: {}", self.dir.join("report.md").display());
+        Ok(ExitCode::from(code))
+    }
+
+    /// Everything that was known before the first load, for the report.
+    fn write_run_json(&self, session: &Session, built: &Assembly, record: &Record) -> Result<()> {
+        let pins: serde_json::Map<String, serde_json::Value> = session
+            .pins
+            .components
+            .iter()
+            .map(|(name, component)| (name.clone(), json!(format!("{} {}", component.module, component.version))))
+            .collect();
+        let run = json!({
+            "run": self.dir.file_name().and_then(|name| name.to_str()),
+            "started_at": self.started_at,
+            "seed": self.seed,
+            "version": env!("CARGO_PKG_VERSION"),
+            "pins": pins,
+            "host": session.host,
+            "adaptations": session.host.adaptations(),
+            "nodes": record.nodes,
+            "images": built.images,
+            "node_image": {"name": built.node.reference, "digest": built.node.digest, "size_bytes": built.node.size_bytes},
+            "debian": debian(&built.packages),
+            "stages": progress::stages(),
+            "seconds_to_ready": self.clock.elapsed().as_secs_f64(),
+        });
+        let path = self.dir.join("run.json");
+        std::fs::write(&path, serde_json::to_string_pretty(&run)?).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+/// The Debian packages of each root filesystem, as `name=version`.
+fn debian(lock: &Lock) -> BTreeMap<&str, Vec<String>> {
+    lock.rootfs.iter().map(|(name, packages)| (name.as_str(), packages.iter().map(ToString::to_string).collect())).collect()
+}

@@ -1,0 +1,58 @@
+//! The list of scenarios, read from the file that `kind-e2e` reads too: names can be checked before anything is built.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// A scenario as `kind-e2e/scenarios.toml` describes it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Scenario {
+    /// The suite it belongs to.
+    pub(crate) suite: String,
+    /// What it shows, in one line.
+    pub(crate) about: String,
+}
+
+/// All scenarios by name.
+pub(crate) fn load(root: &Path) -> Result<BTreeMap<String, Scenario>> {
+    let path = root.join("kind-e2e/scenarios.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("parse {}", path.display()))
+}
+
+/// Refuses names that are not known.
+pub(crate) fn check(known: &BTreeMap<String, Scenario>, names: &[String], suite: &str) -> Result<()> {
+    let suites: Vec<&str> = known.values().map(|scenario| scenario.suite.as_str()).collect();
+    if !suites.contains(&suite) {
+        bail!("no suite {suite}: there is {}", distinct(&suites));
+    }
+    for name in names {
+        if !known.contains_key(name) {
+            let all: Vec<&str> = known.keys().map(String::as_str).collect();
+            bail!("no scenario {name}: there is {}", distinct(&all));
+        }
+    }
+    Ok(())
+}
+
+fn distinct(names: &[&str]) -> String {
+    let set: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    set.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_known_ones() {
+        let known: BTreeMap<String, Scenario> =
+            toml::from_str("[step]\nsuite = \"core\"\nabout = \"x\"").unwrap();
+        check(&known, &["step".into()], "core").unwrap();
+        let error = check(&known, &["stepp".into()], "core").unwrap_err().to_string();
+        assert!(error.contains("stepp") && error.contains("step"), "{error}");
+        assert!(check(&known, &[], "cor").unwrap_err().to_string().contains("core"));
+    }
+}

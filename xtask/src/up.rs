@@ -1,0 +1,70 @@
+//! `cargo xtask up`: a cluster to keep.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bundle::assemble::Assembly;
+use bundle::cluster::{Maker, Record, Wanted};
+use bundle::docker::Engine;
+use bundle::interrupt;
+
+use crate::session::{BuildArgs, Session};
+
+/// Builds what is missing and starts the cluster with every service, the worker and its autoscaling.
+///
+/// Run again, it uses the cluster that is up if it was made from the same images, and makes a new one otherwise.
+/// It stays until `cargo xtask down`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Nodes, the control plane included.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let session = Session::begin()?;
+    session.check_host()?;
+    session.print_adaptations();
+    let engine = session.engine(&args.build)?;
+    let logs = session.workspace.target().join("logs");
+    let built = session.build(&args.build, &logs)?;
+    let record = make(&session, &engine, &built, Wanted { nodes: usize::from(args.nodes), keep: true }, &logs.join("up"))?;
+    crate::status::print_addresses(&record);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the cluster; after Ctrl-C takes down what was made so far.
+pub(crate) fn make(
+    session: &Session,
+    engine: &Engine,
+    built: &Assembly,
+    wanted: Wanted,
+    evidence: &std::path::Path,
+) -> Result<Record> {
+    let maker = Maker {
+        workspace: &session.workspace,
+        host: &session.host,
+        engine,
+        built,
+        evidence: evidence.to_owned(),
+    };
+    maker.up(wanted).inspect_err(|_| {
+        if interrupt::requested() {
+            take_down(session, engine, built);
+        }
+    })
+}
+
+/// Takes everything down after a run that is over, one way or the other.
+pub(crate) fn take_down(session: &Session, engine: &Engine, built: &Assembly) {
+    interrupt::start_cleaning();
+    let taken = built.parts.program("kind", "kind").and_then(|kind| {
+        bundle::cluster::down(Some(engine), &kind, &session.workspace, session.cache.root())
+    });
+    if let Err(error) = taken {
+        eprintln!("error: take the cluster down: {error:#}; try `cargo xtask down`");
+    }
+}
