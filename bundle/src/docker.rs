@@ -21,6 +21,11 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How long it may take to stop: it gives containers 10 s, then kills them.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
+/// Every chain that Docker makes has this in its name.
+const CHAIN: &str = "DOCKER";
+/// The firewall's rules from before a private engine ran.
+const FIREWALL: &str = "iptables-before";
+
 /// A Docker engine that answers.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -94,6 +99,7 @@ impl Private {
         for dir in [&self.root, &self.run_dir()] {
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         }
+        self.remember_firewall()?;
         // A pid file left by a killed engine stops the next one when its number is in use again.
         let _ = fs::remove_file(self.file("dockerd.pid"));
         let config = self.file("daemon.json");
@@ -148,9 +154,49 @@ impl Private {
                 })
             })?;
             let _ = fs::remove_dir_all(self.run_dir());
-            Ok(())
+            self.restore_firewall()
         })
     }
+
+    /// Docker leaves its chains and a FORWARD policy of DROP behind: what was there before is written down, unless a
+    /// killed engine's record is still there.
+    fn remember_firewall(&self) -> Result<()> {
+        let file = self.file(FIREWALL);
+        if file.exists() {
+            return Ok(());
+        }
+        let rules = Cmd::new("iptables-save").quiet().read().unwrap_or_default();
+        fs::write(&file, rules).with_context(|| format!("write {}", file.display()))
+    }
+
+    fn restore_firewall(&self) -> Result<()> {
+        let file = self.file(FIREWALL);
+        let Ok(before) = fs::read_to_string(&file) else { return Ok(()) };
+        let now = Cmd::new("iptables-save").quiet().read().unwrap_or_default();
+        if !before.contains(CHAIN) && now.contains(CHAIN) {
+            let rules = without_docker(&now, forward_policy(&before));
+            Cmd::new("iptables-restore").stdin(rules).quiet().run().context("take Docker's rules out of the firewall")?;
+        }
+        fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))
+    }
+}
+
+/// The policy of the chain FORWARD in what `iptables-save` printed; ACCEPT, the kernel's own, where it is not there.
+fn forward_policy(rules: &str) -> &str {
+    let line = rules.lines().find_map(|line| line.strip_prefix(":FORWARD "));
+    line.and_then(|line| line.split(' ').next()).unwrap_or("ACCEPT")
+}
+
+/// The rules without Docker's chains and what jumps to them, FORWARD having the given policy.
+fn without_docker(rules: &str, policy: &str) -> String {
+    rules
+        .lines()
+        .filter(|line| line.starts_with('#') || !line.contains(CHAIN))
+        .map(|line| match line.strip_prefix(":FORWARD ").and_then(|rest| rest.split_once(' ')) {
+            Some((_, counters)) => format!(":FORWARD {policy} {counters}\n"),
+            None => format!("{line}\n"),
+        })
+        .collect()
 }
 
 /// The engine that answers already, ours or the user's, if there is one.
@@ -172,4 +218,18 @@ pub fn ensure(host: &Host, cache: &Path) -> Result<Engine> {
         bail!("no Docker engine answers and we are not root: start Docker, or run as root to have a private one started");
     }
     progress::step("start a private Docker engine", || Private::of(cache).start(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_dockers_rules_are_taken_out_of_the_firewall() {
+        let rules = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [1:2]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\n\
+                     -A DOCKER-USER -j RETURN\n-A INPUT -p tcp -j ACCEPT\nCOMMIT\n";
+        let kept = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [1:2]\n-A INPUT -p tcp -j ACCEPT\nCOMMIT\n";
+        assert_eq!(without_docker(rules, forward_policy("")), kept);
+        assert_eq!(forward_policy(rules), "DROP");
+    }
 }

@@ -13,7 +13,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 pub use local::{LocalSource, Shared};
-pub use plan::{ImageSpec, ImageSet, NodeSpec, Plan, ProgramRef};
+pub use plan::{ImageSet, ImageSpec, NodeSpec, Plan, ProgramRef};
 
 use crate::cache::Cache;
 use crate::debian::{Debian, Rootfs};
@@ -100,5 +100,8 @@ pub fn build(plan: &Plan, source: &dyn ImageSource) -> Result<Vec<BuiltImage>> {
 /// # Errors
 /// As [`Debian::rootfs`].
 pub fn root_filesystems(plan: &Plan, debian: &Debian, cache: &Cache) -> Result<BTreeMap<String, Rootfs>> {
-    plan.rootfs.iter().map(|(name, recipe)| Ok((name.clone(), debian.rootfs(cache, name, recipe)?))).collect()
+    plan.rootfs
+        .iter()
+        .map(|(name, recipe)| Ok((name.clone(), debian.rootfs(cache, name, recipe)?)))
+        .collect()
 }

@@ -266,7 +266,7 @@ impl Builder<'_> {
 
     fn cargo_key(&self, programs: &[CargoProgram]) -> Result<String> {
         let root = &self.workspace.root;
-        let mut key = Key::new("cargo-program-1")
+        let mut key = Key::new("cargo-program-2")
             .file("Cargo.toml", &root.join("Cargo.toml"))?
             .file("Cargo.lock", &root.join("Cargo.lock"))?
             .field("rustc", Cmd::new("rustc").arg("-vV").quiet().read()?);
@@ -278,16 +278,17 @@ impl Builder<'_> {
 
     fn cargo_build(&self, programs: &[CargoProgram], place: &Path) -> Result<()> {
         let target = cargo_target(self.cache);
+        let triple = host_triple()?;
         let mut command = cargo(self.workspace, self.cache)
-            .args(["build", "--release", "--locked"])
-            .env("RUSTFLAGS", remapped_paths(&target))
+            .args(["build", "--release", "--locked", "--target", &triple])
+            .env("RUSTFLAGS", flags(&target))
             .log(self.logs.join("build-cargo.log"));
         for program in programs {
             command = command.args(["--package", program.package]);
         }
         command.run().context("build the workspace's programs")?;
         for program in programs {
-            let built = target.join("release").join(program.binary);
+            let built = target.join(&triple).join("release").join(program.binary);
             std::fs::copy(&built, place.join(program.binary))
                 .with_context(|| format!("copy {}", built.display()))?;
         }
@@ -305,17 +306,26 @@ pub fn cargo(workspace: &Workspace, cache: &Cache) -> Cmd {
     Cmd::new("cargo").cwd(&workspace.root).env("CARGO_TARGET_DIR", cargo_target(cache))
 }
 
-/// Compiler flags that keep this machine's folders out of the programs. The checkout's own is not among them: cargo
-/// compiles a workspace's crates by relative paths, and a flag that named the checkout would have a second clone
-/// compile every dependency again.
-fn remapped_paths(target: &Path) -> OsString {
+/// The platform that this machine's compiler builds for. It is named in the build so that the flags below hold for
+/// the programs and not for build scripts and procedural macros, which cannot be linked statically.
+fn host_triple() -> Result<String> {
+    let version = Cmd::new("rustc").arg("-vV").quiet().read()?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("find the host in what `rustc -vV` printed")?.to_owned())
+}
+
+/// Compiler flags for the workspace's programs. They are linked statically, to run in an image that holds nothing
+/// else, and hold no folder of this machine. The checkout's own is not among those taken out: cargo compiles a
+/// workspace's crates by relative paths, and a flag that named the checkout would have a second clone compile every
+/// dependency again.
+fn flags(target: &Path) -> OsString {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    let mut flags = OsString::new();
+    let mut flags = OsString::from("-C target-feature=+crt-static");
     for (from, to) in [(Some(target), "/target"), (home.as_deref(), "/cargo")] {
         if let Some(from) = from {
-            flags.push(if flags.is_empty() { "--remap-path-prefix=" } else { " --remap-path-prefix=" });
+            flags.push(" --remap-path-prefix=");
             flags.push(from);
             flags.push("=");
             flags.push(to);

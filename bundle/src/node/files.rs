@@ -10,9 +10,17 @@ use crate::oci::{Content, ROOT, Tree};
 
 /// Files of kind's base image that this node has no use for: the installer of packages that its Dockerfile calls, and
 /// a snapshotter for rootless engines that is not built here.
-const NOT_TAKEN: &[&str] = &["/usr/local/bin/clean-install", "/etc/systemd/system/containerd-fuse-overlayfs.service"];
+const NOT_TAKEN: &[&str] = &[
+    "/usr/local/bin/clean-install",
+    "/etc/systemd/system/containerd-fuse-overlayfs.service",
+];
 /// Units that start with the node.
-const ENABLED: &[&str] = &["containerd.service", "kubelet.service", "slipway-images.service", "undo-mount-hacks.service"];
+const ENABLED: &[&str] = &[
+    "containerd.service",
+    "kubelet.service",
+    "slipway-images.service",
+    "undo-mount-hacks.service",
+];
 
 /// A network manifest that sets up nothing: kind insists that there is one, even with its own network disabled.
 const CNI_MANIFEST: &str = "\
@@ -27,24 +35,52 @@ data:
 
 /// Sends every pull to a port where nobody listens, so that it fails at once; the error carries this address and the
 /// image's name.
-const NO_PULLS: &str = "server = \"http://127.0.0.1:1/images-are-not-pulled-here-add-it-to-bundle-images.toml\"\n";
+const NO_PULLS: &str =
+    "server = \"http://127.0.0.1:1/images-are-not-pulled-here-add-it-to-bundle-images.toml\"\n";
 
 pub(super) fn tree(from: &Ingredients<'_>) -> Result<Tree> {
     let kind = from.pins.component("kind")?;
-    let base = from.parts.module_dir("kind", &kind.module)?.join("images/base/files");
+    let base = from
+        .parts
+        .module_dir("kind", &kind.module)?
+        .join("images/base/files");
     let mut tree = kind_files(&base)?;
     for unit in ENABLED {
         let link = format!("/etc/systemd/system/multi-user.target.wants/{unit}");
         tree.link(&link, &format!("/etc/systemd/system/{unit}"))?;
     }
-    tree.file("/etc/systemd/system/slipway-images.service", 0o644, include_str!("slipway-images.service").into())?;
-    tree.file("/etc/systemd/system/kubelet.service.d/20-slipway.conf", 0o644, include_str!("kubelet.conf").into())?;
-    tree.file("/kind/bin/slipway-import", 0o755, include_str!("slipway-import.sh").into())?;
-    tree.file("/etc/containerd/certs.d/_default/hosts.toml", 0o644, NO_PULLS.into())?;
+    tree.file(
+        "/etc/systemd/system/slipway-images.service",
+        0o644,
+        include_str!("slipway-images.service").into(),
+    )?;
+    tree.file(
+        "/etc/systemd/system/kubelet.service.d/20-slipway.conf",
+        0o644,
+        include_str!("kubelet.conf").into(),
+    )?;
+    tree.file(
+        "/kind/bin/slipway-import",
+        0o755,
+        include_str!("slipway-import.sh").into(),
+    )?;
+    tree.file(
+        "/etc/containerd/certs.d/_default/hosts.toml",
+        0o644,
+        NO_PULLS.into(),
+    )?;
     tree.file("/etc/containerd/cri-base.json", 0o644, cri_base(from)?.into())?;
-    tree.file("/kind/version", 0o644, from.pins.component("kubernetes")?.version.as_str().into())?;
+    tree.file(
+        "/kind/version",
+        0o644,
+        from.pins.component("kubernetes")?.version.as_str().into(),
+    )?;
     tree.file("/kind/manifests/default-cni.yaml", 0o644, CNI_MANIFEST.into())?;
-    tree.file("/kind/manifests/default-storage.yaml", 0o644, Content::whole(from.storage_manifest)?)?;
+    tree.file(
+        "/kind/manifests/default-storage.yaml",
+        0o644,
+        Content::whole(from.storage_manifest)?,
+    )?;
     tree.dir("/etc/kubernetes/manifests", 0o755, ROOT)?;
     Ok(tree)
 }
@@ -66,7 +102,11 @@ fn kind_files(base: &Path) -> Result<Tree> {
 /// What every container of the node starts from: containerd's defaults, adapted.
 fn cri_base(from: &Ingredients<'_>) -> Result<String> {
     let ctr = from.parts.program("containerd", "ctr")?;
-    let defaults = Cmd::new(ctr).args(["oci", "spec"]).quiet().read().context("ask ctr for its container defaults")?;
+    let defaults = Cmd::new(ctr)
+        .args(["oci", "spec"])
+        .quiet()
+        .read()
+        .context("ask ctr for its container defaults")?;
     oci_spec::adapt(&defaults)
 }
 
@@ -78,7 +118,12 @@ mod tests {
     #[test]
     fn scripts_may_be_run_and_the_rest_may_not() {
         let dir = tempfile::tempdir().unwrap();
-        for path in ["kind/bin/x.sh", "usr/local/bin/entrypoint", "usr/local/bin/clean-install", "etc/crictl.yaml"] {
+        for path in [
+            "kind/bin/x.sh",
+            "usr/local/bin/entrypoint",
+            "usr/local/bin/clean-install",
+            "etc/crictl.yaml",
+        ] {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "x").unwrap();
@@ -91,14 +136,24 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!(modes, [("etc/crictl.yaml", 0o644), ("kind/bin/x.sh", 0o755), ("usr/local/bin/entrypoint", 0o755)]);
+        assert_eq!(
+            modes,
+            [
+                ("etc/crictl.yaml", 0o644),
+                ("kind/bin/x.sh", 0o755),
+                ("usr/local/bin/entrypoint", 0o755)
+            ]
+        );
     }
 
     #[test]
     fn enabled_units_of_ours_are_there() {
         let unit = include_str!("slipway-images.service");
         let [program, sets @ ..] = super::super::WAIT_FOR_IMAGES;
-        assert!(unit.contains(&format!("ExecStart={program} {}", sets.join(" "))), "{unit}");
+        assert!(
+            unit.contains(&format!("ExecStart={program} {}", sets.join(" "))),
+            "{unit}"
+        );
         assert!(include_str!("kubelet.conf").contains(&format!("ExecStartPre={program} {}", sets[0])));
     }
 }

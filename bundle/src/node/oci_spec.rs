@@ -13,16 +13,26 @@ const PER_CPU: &str = "/sys/devices/system/cpu/";
 /// machine that the image is made on (the kubelet gives each container its masked paths anyway).
 pub(super) fn adapt(defaults: &str) -> Result<String> {
     let mut spec: Value = serde_json::from_str(defaults).context("read ctr's container defaults")?;
-    let root = spec.as_object_mut().context("read ctr's container defaults: not an object")?;
+    let root = spec
+        .as_object_mut()
+        .context("read ctr's container defaults: not an object")?;
     let hooks = root.entry("hooks").or_insert_with(|| json!({})).as_object_mut();
     hooks
-        .and_then(|hooks| hooks.entry("createContainer").or_insert_with(|| json!([])).as_array_mut())
+        .and_then(|hooks| {
+            hooks
+                .entry("createContainer")
+                .or_insert_with(|| json!([]))
+                .as_array_mut()
+        })
         .context("read ctr's container defaults: crooked hooks")?
         .push(json!({"path": HOOK}));
     if let Some(process) = root.get_mut("process").and_then(Value::as_object_mut) {
         process.remove("rlimits");
     }
-    if let Some(masked) = root.get_mut("linux").and_then(|linux| linux["maskedPaths"].as_array_mut()) {
+    if let Some(masked) = root
+        .get_mut("linux")
+        .and_then(|linux| linux["maskedPaths"].as_array_mut())
+    {
         masked.retain(|path| path.as_str().is_some_and(|path| !path.starts_with(PER_CPU)));
     }
     Ok(spec.to_string())
@@ -46,7 +56,8 @@ mod tests {
 
     #[test]
     fn paths_of_this_machines_processors_go() {
-        let defaults = r#"{"linux": {"maskedPaths": ["/proc/keys", "/sys/devices/system/cpu/cpu0/thermal_throttle"]}}"#;
+        let defaults =
+            r#"{"linux": {"maskedPaths": ["/proc/keys", "/sys/devices/system/cpu/cpu0/thermal_throttle"]}}"#;
         let spec: Value = serde_json::from_str(&adapt(defaults).unwrap()).unwrap();
         assert_eq!(spec["linux"]["maskedPaths"], json!(["/proc/keys"]));
     }

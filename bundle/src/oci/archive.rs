@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::json;
 
-use super::layer::{append, header};
+use super::tarball::{append, header};
 use super::{Content, Image, Layer, MANIFEST_TYPE, to_bytes};
 use crate::cache::Key;
 
@@ -38,12 +38,19 @@ impl Archive {
             }
         }
         let mut heads = vec![
-            ("oci-layout".to_owned(), to_bytes(&json!({"imageLayoutVersion": "1.0.0"}))),
+            (
+                "oci-layout".to_owned(),
+                to_bytes(&json!({"imageLayoutVersion": "1.0.0"})),
+            ),
             ("index.json".to_owned(), index(&images)),
             ("manifest.json".to_owned(), docker_manifest(&images)),
         ];
         heads.extend(small);
-        Self { images, small: heads, layers }
+        Self {
+            images,
+            small: heads,
+            layers,
+        }
     }
 
     /// The images in it, in order of name.
@@ -55,7 +62,11 @@ impl Archive {
     pub fn size(&self) -> u64 {
         let small = self.small.iter().map(|(_, bytes)| bytes.len() as u64);
         let layers = self.layers.values().map(|layer| layer.size());
-        small.chain(layers).map(|size| BLOCK + size.next_multiple_of(BLOCK)).sum::<u64>() + 2 * BLOCK
+        small
+            .chain(layers)
+            .map(|size| BLOCK + size.next_multiple_of(BLOCK))
+            .sum::<u64>()
+            + 2 * BLOCK
     }
 
     /// Writes the tar.
@@ -74,7 +85,13 @@ impl Archive {
         let mut tar = tar::Builder::new(&mut *out);
         for (path, bytes) in &self.small {
             let header = header(tar::EntryType::Regular, 0o644, (0, 0), bytes.len() as u64);
-            append(&mut tar, header, path, None, Some(&Content::Bytes(bytes.as_slice().into())))?;
+            append(
+                &mut tar,
+                header,
+                path,
+                None,
+                Some(&Content::Bytes(bytes.as_slice().into())),
+            )?;
         }
         for (path, layer) in &self.layers {
             if present.contains(layer.digest()) {
@@ -95,7 +112,9 @@ impl Archive {
     pub(super) fn identity(&self) -> String {
         self.images
             .iter()
-            .fold(Key::new("archive 1"), |key, image| key.field(&image.name, image.digest()))
+            .fold(Key::new("archive 1"), |key, image| {
+                key.field(&image.name, image.digest())
+            })
             .finish()
     }
 }
@@ -131,7 +150,11 @@ fn docker_manifest(images: &[Image]) -> Vec<u8> {
     let entries: Vec<_> = images
         .iter()
         .map(|image| {
-            let layers: Vec<String> = image.layers.iter().map(|layer| blob_path(layer.digest())).collect();
+            let layers: Vec<String> = image
+                .layers
+                .iter()
+                .map(|layer| blob_path(layer.digest()))
+                .collect();
             json!({"Config": blob_path(&image.id()), "RepoTags": [image.name], "Layers": layers})
         })
         .collect();
@@ -162,7 +185,12 @@ mod tests {
             let mut entry = entry.unwrap();
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).unwrap();
-            assert!(files.insert(entry.path().unwrap().display().to_string(), bytes).is_none(), "each blob once");
+            assert!(
+                files
+                    .insert(entry.path().unwrap().display().to_string(), bytes)
+                    .is_none(),
+                "each blob once"
+            );
         }
         files
     }
@@ -170,25 +198,48 @@ mod tests {
     #[test]
     fn every_blob_is_there_once_under_its_digest() {
         let base = layer("/base");
-        let one = Image::new("slipway.local/one:1", &Config::default(), vec![Arc::clone(&base), layer("/one")]);
-        let two = Image::new("registry.k8s.io/two:2", &Config::default(), vec![Arc::clone(&base), layer("/two")]);
+        let one = Image::new(
+            "slipway.local/one:1",
+            &Config::default(),
+            vec![Arc::clone(&base), layer("/one")],
+        );
+        let two = Image::new(
+            "registry.k8s.io/two:2",
+            &Config::default(),
+            vec![Arc::clone(&base), layer("/two")],
+        );
         let archive = Archive::new(vec![one, two]);
         let mut data = Vec::new();
         archive.write(&mut data).unwrap();
-        assert_eq!(data.len() as u64, archive.size(), "the size is known before it is written");
+        assert_eq!(
+            data.len() as u64,
+            archive.size(),
+            "the size is known before it is written"
+        );
         let files = files(&archive, &BTreeSet::new());
         for (path, bytes) in &files {
             if let Some(hash) = path.strip_prefix("blobs/sha256/") {
                 assert_eq!(hash, hex::encode(Sha256::digest(bytes)), "{path}");
             }
         }
-        assert_eq!(files.len(), 3 + 2 * 2 + 3, "heads, manifests and configurations, layers");
+        assert_eq!(
+            files.len(),
+            3 + 2 * 2 + 3,
+            "heads, manifests and configurations, layers"
+        );
         let docker: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         let index: serde_json::Value = serde_json::from_slice(&files["index.json"]).unwrap();
         assert_eq!(docker[0]["RepoTags"][0], "registry.k8s.io/two:2");
         assert!(files.contains_key(docker[0]["Layers"][1].as_str().unwrap()));
-        assert_eq!(index["manifests"][1]["annotations"]["io.containerd.image.name"], "slipway.local/one:1");
+        assert_eq!(
+            index["manifests"][1]["annotations"]["io.containerd.image.name"],
+            "slipway.local/one:1"
+        );
         let skipped = super::tests::files(&archive, &BTreeSet::from([base.digest()]));
-        assert_eq!(skipped.len(), files.len() - 1, "a layer that is present is left out");
+        assert_eq!(
+            skipped.len(),
+            files.len() - 1,
+            "a layer that is present is left out"
+        );
     }
 }

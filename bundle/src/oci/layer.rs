@@ -3,7 +3,6 @@
 //! Knowing the digest takes reading every byte, so it is remembered in the cache under the identity of the sources
 //! (path, size, time of last change, inode). The bytes themselves are not stored a second time.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-use super::{Content, EPOCH, Entry, Tree};
+use super::tarball::write_tree;
+use super::{Content, Entry, Tree};
 use crate::cache::{Cache, Key};
 
 /// Files and folders that lie over the layers below.
@@ -78,10 +78,16 @@ impl Layer {
     /// When a source cannot be read or has changed since the digest was taken, or `out` cannot be written.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
         let mut out = Measure::new(out);
-        self.source.write(&mut out).with_context(|| format!("write layer {}", self.name))?;
+        self.source
+            .write(&mut out)
+            .with_context(|| format!("write layer {}", self.name))?;
         let (digest, _) = out.finish();
         if digest != self.digest {
-            bail!("layer {} changed while it was used: was {}, is {digest}: run again", self.name, self.digest);
+            bail!(
+                "layer {} changed while it was used: was {}, is {digest}: run again",
+                self.name,
+                self.digest
+            );
         }
         Ok(())
     }
@@ -89,9 +95,16 @@ impl Layer {
     fn measured(name: &str, source: Source) -> Result<Self> {
         let mut sink = io::sink();
         let mut out = Measure::new(&mut sink);
-        source.write(&mut out).with_context(|| format!("read layer {name}"))?;
+        source
+            .write(&mut out)
+            .with_context(|| format!("read layer {name}"))?;
         let (digest, size) = out.finish();
-        Ok(Self { name: name.to_owned(), source, digest, size })
+        Ok(Self {
+            name: name.to_owned(),
+            source,
+            digest,
+            size,
+        })
     }
 
     fn remembered(cache: &Cache, name: &str, source: Source) -> Result<Self> {
@@ -101,12 +114,18 @@ impl Layer {
             if let Some((digest, size)) = note.trim().split_once(' ')
                 && let Ok(size) = size.parse()
             {
-                return Ok(Self { name: name.to_owned(), source, digest: digest.to_owned(), size });
+                return Ok(Self {
+                    name: name.to_owned(),
+                    source,
+                    digest: digest.to_owned(),
+                    size,
+                });
             }
         }
         let layer = Self::measured(name, source)?;
         cache.get_or_build("layers", name, &key, |place| {
-            fs::write(place.join("digest"), format!("{} {}\n", layer.digest, layer.size)).context("remember a digest")
+            fs::write(place.join("digest"), format!("{} {}\n", layer.digest, layer.size))
+                .context("remember a digest")
         })?;
         Ok(layer)
     }
@@ -155,7 +174,9 @@ impl Source {
 }
 
 fn identity(path: &Path) -> Result<String> {
-    let meta = path.metadata().with_context(|| format!("look at {}", path.display()))?;
+    let meta = path
+        .metadata()
+        .with_context(|| format!("look at {}", path.display()))?;
     Ok(format!(
         "{} {} {}.{} {}.{} {}:{}",
         path.display(),
@@ -169,84 +190,6 @@ fn identity(path: &Path) -> Result<String> {
     ))
 }
 
-/// Writes a tree as a tar stream; files with one and the same source become hard links of the first.
-pub(crate) fn write_tree(tree: &Tree, out: &mut dyn Write) -> Result<()> {
-    let mut tar = tar::Builder::new(out);
-    let mut seen: BTreeMap<(&Path, u64), &str> = BTreeMap::new();
-    for (path, entry) in tree.iter() {
-        match entry {
-            Entry::Dir { mode, owner } => {
-                let header = header(tar::EntryType::Directory, *mode, *owner, 0);
-                append(&mut tar, header, &format!("{path}/"), None, None)?;
-            }
-            Entry::Link { target } => {
-                append(&mut tar, header(tar::EntryType::Symlink, 0o777, (0, 0), 0), path, Some(target), None)?;
-            }
-            Entry::File { mode, owner, content } => {
-                if let Content::File { path: source, offset, size: 1.. } = content {
-                    if let Some(first) = seen.get(&(source.as_path(), *offset)) {
-                        append(&mut tar, header(tar::EntryType::Link, *mode, *owner, 0), path, Some(first), None)?;
-                        continue;
-                    }
-                    seen.insert((source, *offset), path);
-                }
-                let header = header(tar::EntryType::Regular, *mode, *owner, content.size());
-                append(&mut tar, header, path, None, Some(content))?;
-            }
-        }
-    }
-    tar.into_inner().context("end the tar")?;
-    Ok(())
-}
-
-pub(super) fn header(kind: tar::EntryType, mode: u32, owner: (u32, u32), size: u64) -> tar::Header {
-    let mut header = tar::Header::new_ustar();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_uid(owner.0.into());
-    header.set_gid(owner.1.into());
-    header.set_mtime(EPOCH);
-    header.set_size(size);
-    header
-}
-
-/// Appends one entry; names that a plain header has no room for go into a PAX header before it.
-pub(super) fn append(
-    tar: &mut tar::Builder<&mut dyn Write>,
-    mut header: tar::Header,
-    path: &str,
-    target: Option<&str>,
-    content: Option<&Content>,
-) -> Result<()> {
-    let mut pax: Vec<(&str, &[u8])> = Vec::new();
-    if header.set_path(path).is_err() {
-        pax.push(("path", path.as_bytes()));
-        header.set_path(shortened(path)).with_context(|| format!("name {path}"))?;
-    }
-    if let Some(target) = target
-        && header.set_link_name_literal(target).is_err()
-    {
-        pax.push(("linkpath", target.as_bytes()));
-        header.set_link_name_literal(shortened(target)).with_context(|| format!("link to {target}"))?;
-    }
-    if !pax.is_empty() {
-        tar.append_pax_extensions(pax).with_context(|| format!("name {path}"))?;
-    }
-    header.set_cksum();
-    tar.append(&header, io::empty()).with_context(|| format!("add {path}"))?;
-    let Some(content) = content else { return Ok(()) };
-    let out = tar.get_mut();
-    content.copy(out).with_context(|| format!("add {path}"))?;
-    let padding = content.size().next_multiple_of(512) - content.size();
-    out.write_all(&[0; 512][..usize::try_from(padding).unwrap_or(0)]).with_context(|| format!("add {path}"))
-}
-
-/// The part of a long name that fits a plain header.
-fn shortened(name: &str) -> String {
-    let short: String = name.trim_end_matches('/').chars().filter(char::is_ascii).collect();
-    short[short.len().saturating_sub(90)..].trim_start_matches('/').to_owned()
-}
-
 /// Passes bytes on, and knows their digest and count.
 pub(super) struct Measure<'a> {
     out: &'a mut dyn Write,
@@ -256,7 +199,11 @@ pub(super) struct Measure<'a> {
 
 impl<'a> Measure<'a> {
     pub(super) fn new(out: &'a mut dyn Write) -> Self {
-        Self { out, hash: Sha256::new(), size: 0 }
+        Self {
+            out,
+            hash: Sha256::new(),
+            size: 0,
+        }
     }
 
     pub(super) fn finish(self) -> (String, u64) {
@@ -279,9 +226,11 @@ impl Write for Measure<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io::Read as _;
 
     use super::*;
+    use crate::oci::EPOCH;
 
     fn bytes(layer: &Layer) -> Vec<u8> {
         let mut out = Vec::new();
@@ -294,7 +243,15 @@ mod tests {
         let mut tree = Tree::default();
         let long = format!("/{}/{}", "d".repeat(120), "f".repeat(150));
         tree.file(&long, 0o640, "hello".into()).unwrap();
-        tree.put("/own", Entry::File { mode: 0o4755, owner: (999, 998), content: "x".into() }).unwrap();
+        tree.put(
+            "/own",
+            Entry::File {
+                mode: 0o4755,
+                owner: (999, 998),
+                content: "x".into(),
+            },
+        )
+        .unwrap();
         tree.link("/to", &"t".repeat(130)).unwrap();
         let layer = Layer::new("test", tree).unwrap();
         let data = bytes(&layer);
@@ -309,12 +266,25 @@ mod tests {
             let mut content = String::new();
             entry.read_to_string(&mut content).unwrap();
             let header = entry.header();
-            found.insert(name, (header.mode().unwrap(), header.uid().unwrap(), header.gid().unwrap(), content, link));
+            found.insert(
+                name,
+                (
+                    header.mode().unwrap(),
+                    header.uid().unwrap(),
+                    header.gid().unwrap(),
+                    content,
+                    link,
+                ),
+            );
         }
         assert_eq!(found[&long[1..]], (0o640, 0, 0, "hello".into(), None));
         assert_eq!(found["own"], (0o4755, 999, 998, "x".into(), None));
         assert_eq!(found["to"].4.as_deref(), Some("t".repeat(130).as_str()));
-        assert!(found.contains_key(&format!("{}/", "d".repeat(120))), "the parent is there: {:?}", found.keys());
+        assert!(
+            found.contains_key(&format!("{}/", "d".repeat(120))),
+            "the parent is there: {:?}",
+            found.keys()
+        );
     }
 
     #[test]
@@ -324,7 +294,8 @@ mod tests {
         let source = dir.path().join("program");
         let layer = || {
             let mut tree = Tree::default();
-            tree.file("/program", 0o755, Content::whole(&source).unwrap()).unwrap();
+            tree.file("/program", 0o755, Content::whole(&source).unwrap())
+                .unwrap();
             Layer::cached(&cache, "program", tree).unwrap()
         };
         fs::write(&source, "one").unwrap();
@@ -341,7 +312,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("tar");
         fs::write(&source, "....perl").unwrap();
-        let content = Content::File { path: source, offset: 4, size: 4 };
+        let content = Content::File {
+            path: source,
+            offset: 4,
+            size: 4,
+        };
         let mut tree = Tree::default();
         tree.file("/usr/bin/perl5", 0o755, content.clone()).unwrap();
         tree.file("/usr/bin/perl", 0o755, content).unwrap();
@@ -349,6 +324,9 @@ mod tests {
         let mut archive = tar::Archive::new(data.as_slice());
         let last = archive.entries().unwrap().last().unwrap().unwrap();
         assert_eq!(last.path().unwrap().display().to_string(), "usr/bin/perl5");
-        assert_eq!(last.link_name().unwrap().unwrap().display().to_string(), "usr/bin/perl");
+        assert_eq!(
+            last.link_name().unwrap().unwrap().display().to_string(),
+            "usr/bin/perl"
+        );
     }
 }

@@ -42,8 +42,15 @@ impl Content {
     /// When the file is not there.
     pub fn whole(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let size = path.metadata().with_context(|| format!("look at {}", path.display()))?.len();
-        Ok(Self::File { path, offset: 0, size })
+        let size = path
+            .metadata()
+            .with_context(|| format!("look at {}", path.display()))?
+            .len();
+        Ok(Self::File {
+            path,
+            offset: 0,
+            size,
+        })
     }
 
     /// How many bytes it is.
@@ -61,11 +68,15 @@ impl Content {
             Self::Bytes(bytes) => out.write_all(bytes).context("write a file's bytes"),
             Self::File { path, offset, size } => {
                 let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-                file.seek(SeekFrom::Start(*offset)).with_context(|| format!("seek in {}", path.display()))?;
+                file.seek(SeekFrom::Start(*offset))
+                    .with_context(|| format!("seek in {}", path.display()))?;
                 let copied = io::copy(&mut io::BufReader::with_capacity(1 << 20, file.take(*size)), out)
                     .with_context(|| format!("copy {}", path.display()))?;
                 if copied != *size {
-                    bail!("{} changed while it was read: {copied} bytes, not {size}", path.display());
+                    bail!(
+                        "{} changed while it was read: {copied} bytes, not {size}",
+                        path.display()
+                    );
                 }
                 Ok(())
             }
@@ -125,7 +136,9 @@ impl Tree {
         let plain = plain(path)?;
         let first = plain.split('/').next().unwrap_or_default();
         if LINKED.contains(&first) && (plain.contains('/') || !matches!(entry, Entry::Link { .. })) {
-            bail!("{path}: /{first} is a link to /usr/{first} in the file systems below: write the path through /usr");
+            bail!(
+                "{path}: /{first} is a link to /usr/{first} in the file systems below: write the path through /usr"
+            );
         }
         self.0.insert(plain, entry);
         Ok(())
@@ -136,7 +149,14 @@ impl Tree {
     /// # Errors
     /// As [`Tree::put`].
     pub fn file(&mut self, path: &str, mode: u32, content: Content) -> Result<()> {
-        self.put(path, Entry::File { mode, owner: ROOT, content })
+        self.put(
+            path,
+            Entry::File {
+                mode,
+                owner: ROOT,
+                content,
+            },
+        )
     }
 
     /// Puts a folder.
@@ -152,7 +172,12 @@ impl Tree {
     /// # Errors
     /// As [`Tree::put`].
     pub fn link(&mut self, path: &str, target: &str) -> Result<()> {
-        self.put(path, Entry::Link { target: target.to_owned() })
+        self.put(
+            path,
+            Entry::Link {
+                target: target.to_owned(),
+            },
+        )
     }
 
     /// Puts every file below a folder on disk at the same place below `to`, all with one mode.
@@ -193,17 +218,29 @@ impl Tree {
         let mut missing = Vec::new();
         for path in self.0.keys() {
             let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
-            missing.extend(parents.filter(|parent| !self.0.contains_key(*parent)).map(str::to_owned));
+            missing.extend(
+                parents
+                    .filter(|parent| !self.0.contains_key(*parent))
+                    .map(str::to_owned),
+            );
         }
         for parent in missing {
-            self.0.insert(parent, Entry::Dir { mode: 0o755, owner: ROOT });
+            self.0.insert(
+                parent,
+                Entry::Dir {
+                    mode: 0o755,
+                    owner: ROOT,
+                },
+            );
         }
     }
 }
 
 /// An absolute path without its leading slash.
 fn plain(path: &str) -> Result<String> {
-    let Some(plain) = path.strip_prefix('/') else { bail!("{path}: paths in an image are absolute") };
+    let Some(plain) = path.strip_prefix('/') else {
+        bail!("{path}: paths in an image are absolute")
+    };
     if plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
         bail!("{path}: a path in an image has no empty, `.` or `..` part");
     }
