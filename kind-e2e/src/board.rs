@@ -1,0 +1,116 @@
+//! What is going on right now: written by the scenario, the load and the observer, read by the
+//! observer (to label its samples), by progress lines and by the scenarios' waits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::observe::sample::{Fleet, LoadCounts, Sample};
+use crate::scaling::MAX_GAP;
+
+/// The shared state of one run. Cheap to read, never held across an await.
+#[derive(Debug, Default)]
+pub struct Board {
+    phase: Mutex<String>,
+    prefix: Mutex<Option<String>>,
+    samples: Mutex<Vec<Sample>>,
+    scheduled: AtomicU64,
+    acknowledged: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Board {
+    /// Says what is going on, e.g. `step/out`.
+    pub fn enter(&self, phase: &str) {
+        *lock(&self.phase) = phase.to_owned();
+    }
+
+    /// What is going on.
+    pub fn phase(&self) -> String {
+        lock(&self.phase).clone()
+    }
+
+    /// Begins a new load whose documents' ids begin with `prefix`: its counts are 0.
+    pub fn begin_load(&self, prefix: &str) {
+        *lock(&self.prefix) = Some(prefix.to_owned());
+        for count in [&self.scheduled, &self.acknowledged, &self.failed] {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The beginning of the current load's ids, if there is a load.
+    pub fn prefix(&self) -> Option<String> {
+        lock(&self.prefix).clone()
+    }
+
+    /// A start's time has come.
+    pub fn scheduled(&self) {
+        self.scheduled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A start was acknowledged, or not.
+    pub fn answered(&self, acknowledged: bool) {
+        let count = if acknowledged {
+            &self.acknowledged
+        } else {
+            &self.failed
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The load's counts.
+    pub fn load(&self) -> LoadCounts {
+        LoadCounts {
+            scheduled: self.scheduled.load(Ordering::Relaxed),
+            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Shows a new sample.
+    pub fn show(&self, sample: Sample) {
+        lock(&self.samples).push(sample);
+    }
+
+    /// The last sample.
+    pub fn latest(&self) -> Option<Sample> {
+        lock(&self.samples).last().cloned()
+    }
+
+    /// Every sample so far.
+    pub fn samples(&self) -> Vec<Sample> {
+        lock(&self.samples).clone()
+    }
+
+    /// The workers' counts as last seen, if that was no longer than [`MAX_GAP`] before `now`.
+    ///
+    /// # Errors
+    /// They were not seen for longer than that, and why.
+    pub fn fleet(&self, now: f64) -> Result<Fleet, String> {
+        let samples = lock(&self.samples);
+        let seen = samples
+            .iter()
+            .rev()
+            .find_map(|sample| sample.fleet.seen().map(|fleet| (sample.at, *fleet)));
+        match seen {
+            Some((at, fleet)) if now - at <= MAX_GAP => Ok(fleet),
+            Some((at, _)) => Err(format!("the workers were last seen in second {at:.0}")),
+            None => Err("the workers were not seen yet".to_owned()),
+        }
+    }
+
+    /// The most workers that were wanted since second `from`.
+    pub fn peak(&self, from: f64) -> i32 {
+        let samples = lock(&self.samples);
+        let since = samples.iter().filter(|sample| sample.at >= from);
+        since
+            .filter_map(|sample| sample.fleet.seen())
+            .map(|fleet| fleet.wanted)
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// A panic elsewhere has left a value behind that is still whole: it is only ever replaced or grown.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

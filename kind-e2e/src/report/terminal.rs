@@ -1,0 +1,58 @@
+//! The few lines at the end of a run.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::verdict::{Outcome, Verdict};
+
+/// A line a scenario, one a check that did not pass, and the verdict.
+pub fn summary(verdict: &Verdict, page: &Path) -> String {
+    let mut text = String::new();
+    for scenario in &verdict.scenarios {
+        let passed = scenario
+            .checks
+            .iter()
+            .filter(|check| check.outcome == Outcome::Pass)
+            .count();
+        let _ = writeln!(
+            text,
+            "{:<12}  {:<12} {:>4} s  {passed} of {} checks",
+            scenario.outcome.word(),
+            scenario.name,
+            scenario.seconds,
+            scenario.checks.len()
+        );
+        for check in scenario
+            .checks
+            .iter()
+            .filter(|check| check.outcome != Outcome::Pass)
+        {
+            let _ = writeln!(text, "    {}: {}", check.name, check.outcome.reasons().join("; "));
+            let _ = writeln!(text, "        measured {}, bound {}", check.measured, check.bound);
+        }
+    }
+    let _ = writeln!(text, "{}: {}", verdict.outcome.word(), page.display());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::{Check, ScenarioVerdict};
+
+    #[test]
+    fn what_did_not_pass_is_told_with_its_figures() {
+        let check = |name: &str, outcome| Check::new(name, "≤ 5 s", "7 s", "because", outcome);
+        let verdict = Verdict::of(vec![
+            ScenarioVerdict::of(
+                "step",
+                331.0,
+                vec![check("a", Outcome::Pass), check("b", Outcome::fail("late"))],
+            ),
+            ScenarioVerdict::of("cluster", 350.0, vec![check("c", Outcome::Pass)]),
+        ]);
+        let told = "Fail          step          331 s  1 of 2 checks\n    b: late\n        measured 7 s, bound ≤ 5 s\n\
+                    Pass          cluster       350 s  1 of 1 checks\nFail: run/report.md\n";
+        assert_eq!(summary(&verdict, Path::new("run/report.md")), told);
+    }
+}

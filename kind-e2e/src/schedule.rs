@@ -1,0 +1,112 @@
+//! When documents arrive and which ones: a pure function of the rate, the time and the seed.
+//!
+//! The load is open-loop: arrivals come from this schedule and not from the answers, so that a slow
+//! system is met by the same load as a fast one.
+
+use std::time::Duration;
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+/// One arrival.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Arrival {
+    /// Time since the start of the schedule.
+    pub at: Duration,
+    /// Index into the documents that were chosen for the load.
+    pub document: usize,
+}
+
+/// A generator for one purpose of one run: the same seed and purpose give the same numbers, and two
+/// purposes do not share a stream.
+pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
+    let stream = purpose.bytes().fold(0u64, |hash, byte| {
+        hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
+    });
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(stream);
+    generator
+}
+
+/// Poisson arrivals: gaps drawn from the exponential distribution of mean `1 / rate`, documents in
+/// shuffled rounds so that each comes up as often as any other.
+///
+/// A Poisson process is what many independent clients make; its bursts are part of the load.
+pub fn poisson(rate: f64, length: Duration, documents: usize, rng: &mut ChaCha8Rng) -> Vec<Arrival> {
+    let mut arrivals = Vec::new();
+    if rate <= 0.0 || documents == 0 {
+        return arrivals;
+    }
+    let mut round = Vec::new();
+    let mut at = 0.0;
+    loop {
+        let uniform: f64 = rng.random();
+        at -= (1.0 - uniform).ln() / rate;
+        if at >= length.as_secs_f64() {
+            return arrivals;
+        }
+        if round.is_empty() {
+            round = shuffled(documents, rng);
+        }
+        let document = round.pop().unwrap_or_default();
+        arrivals.push(Arrival {
+            at: Duration::from_secs_f64(at),
+            document,
+        });
+    }
+}
+
+/// The numbers below `count` in an order drawn from `rng` (Fisher and Yates).
+pub fn shuffled(count: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    for last in (1..count).rev() {
+        order.swap(last, rng.random_range(0..=last));
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_load() {
+        let draw = |seed| poisson(10.0, Duration::from_secs(30), 7, &mut generator(seed, "out"));
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+        let other = poisson(10.0, Duration::from_secs(30), 7, &mut generator(1, "stays"));
+        assert_ne!(draw(1), other, "two phases must not replay one another");
+    }
+
+    #[test]
+    fn the_rate_is_kept() {
+        let arrivals = poisson(10.0, Duration::from_secs(1000), 3, &mut generator(42, "rate"));
+        // 10 000 expected, standard deviation 100: five of them.
+        assert!((9_500..=10_500).contains(&arrivals.len()), "{}", arrivals.len());
+        assert!(
+            arrivals.windows(2).all(|pair| pair[0].at <= pair[1].at),
+            "in order"
+        );
+        assert!(
+            arrivals
+                .iter()
+                .all(|arrival| arrival.at < Duration::from_secs(1000))
+        );
+    }
+
+    #[test]
+    fn every_document_comes_up_in_each_round() {
+        let arrivals = poisson(5.0, Duration::from_secs(100), 4, &mut generator(3, "round"));
+        for round in arrivals.chunks_exact(4) {
+            let mut seen: Vec<usize> = round.iter().map(|arrival| arrival.document).collect();
+            seen.sort_unstable();
+            assert_eq!(seen, [0, 1, 2, 3]);
+        }
+    }
+
+    #[test]
+    fn nothing_to_send_is_an_empty_schedule() {
+        assert!(poisson(0.0, Duration::from_secs(5), 3, &mut generator(1, "a")).is_empty());
+        assert!(poisson(5.0, Duration::from_secs(5), 0, &mut generator(1, "a")).is_empty());
+    }
+}

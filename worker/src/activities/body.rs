@@ -1,0 +1,80 @@
+//! The claim check: a body that is small travels itself, a larger one is kept in the store and its hash travels.
+
+use crate::{
+    store::ObjectStore,
+    text::Passage,
+    wire::{Bytes, Carried},
+};
+
+use super::StepError;
+
+/// A body that can be kept in the store.
+pub(super) trait Body: Sized {
+    fn encode(&self) -> Result<Vec<u8>, StepError>;
+    fn decode(bytes: Vec<u8>) -> Result<Self, StepError>;
+}
+
+impl Body for Bytes {
+    fn encode(&self) -> Result<Vec<u8>, StepError> {
+        Ok(self.0.clone())
+    }
+
+    fn decode(bytes: Vec<u8>) -> Result<Self, StepError> {
+        Ok(Self(bytes))
+    }
+}
+
+impl Body for Vec<Passage> {
+    fn encode(&self) -> Result<Vec<u8>, StepError> {
+        Ok(serde_json::to_vec(self)?)
+    }
+
+    fn decode(bytes: Vec<u8>) -> Result<Self, StepError> {
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+}
+
+/// Makes a body fit to travel.
+pub(super) async fn pack<T: Body>(
+    store: &ObjectStore,
+    body: T,
+    inline_bytes: usize,
+) -> Result<Carried<T>, StepError> {
+    let encoded = body.encode()?;
+    if encoded.len() <= inline_bytes {
+        return Ok(Carried::Inline(body));
+    }
+    drop(body);
+    Ok(Carried::Claim(store.put_claim(encoded).await?))
+}
+
+/// The body that travelled.
+pub(super) async fn unpack<T: Body>(store: &ObjectStore, carried: Carried<T>) -> Result<T, StepError> {
+    match carried {
+        Carried::Inline(body) => Ok(body),
+        Carried::Claim(claim) => T::decode(store.claim(&claim).await?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DocumentsConfig;
+
+    #[tokio::test]
+    async fn only_a_body_over_the_limit_becomes_a_claim_and_both_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let store_url = format!("file://{}", folder.path().display());
+        let store = ObjectStore::open(&DocumentsConfig {
+            store_url,
+            ..DocumentsConfig::default()
+        })
+        .unwrap();
+        for (size, claimed) in [(64, false), (65, true)] {
+            let body = Bytes(vec![b'x'; size]);
+            let carried = pack(&store, body.clone(), 64).await.unwrap();
+            assert_eq!(matches!(carried, Carried::Claim(_)), claimed, "{size} bytes");
+            assert_eq!(unpack(&store, carried).await.unwrap(), body);
+        }
+    }
+}

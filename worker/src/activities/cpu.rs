@@ -1,0 +1,57 @@
+//! Activities of the CPU queue: they compute on threads of their own, never on the async runtime.
+
+#![expect(missing_docs, reason = "the macros make constants without documentation")]
+
+use std::sync::Arc;
+
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use super::{StepError, Tools, body, names, step};
+use crate::{
+    text,
+    wire::{ExtractRequest, Extracted},
+};
+
+/// `extract_text`.
+#[derive(Debug, Clone)]
+pub struct CpuActivities {
+    tools: Tools,
+}
+
+impl CpuActivities {
+    /// The activities, working with these tools.
+    pub fn new(tools: Tools) -> Self {
+        Self { tools }
+    }
+
+    async fn extract(&self, request: ExtractRequest) -> Result<Extracted, StepError> {
+        let limits = &self.tools.documents;
+        let bytes = body::unpack(&self.tools.objects, request.body).await?.0;
+        let (media_type, passage_words) = (request.media_type, limits.passage_words);
+        let extract = self
+            .tools
+            .cpu
+            .run(move || text::extract(media_type, &bytes, passage_words))
+            .await??;
+        let passages = body::pack(&self.tools.objects, extract.passages, limits.inline_bytes).await?;
+        Ok(Extracted {
+            title: extract.title,
+            words: extract.words,
+            passages,
+        })
+    }
+}
+
+#[activities]
+impl CpuActivities {
+    /// Makes words and passages of a document.
+    #[activity(name = "extract_text")]
+    pub async fn extract_text(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        request: ExtractRequest,
+    ) -> Result<Extracted, ActivityError> {
+        step::run(&self.tools, &ctx, names::EXTRACT, self.extract(request)).await
+    }
+}

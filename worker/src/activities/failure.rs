@@ -1,0 +1,127 @@
+//! How a step fails: for good, for now, or because it was told to stop; and what Temporal is told.
+
+use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
+
+use crate::{cpu::Panicked, store::StoreError, text::PoisonError};
+
+/// Type of the failures that are retried.
+const TRANSIENT: &str = "Transient";
+
+/// Why a step did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// It will fail again: not retried.
+    #[error(transparent)]
+    Poison(#[from] PoisonError),
+    /// It may work next time: retried with back-off.
+    #[error("{0:#}")]
+    Transient(anyhow::Error),
+    /// The workflow was cancelled, or the worker leaves.
+    #[error("the activity was cancelled")]
+    Cancelled,
+}
+
+impl StepError {
+    /// As the metric names it.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Poison(_) => "poison",
+            Self::Transient(_) => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Poison(poison) => Self::Poison(poison),
+            transient @ StoreError::Transient { .. } => Self::Transient(transient.into()),
+        }
+    }
+}
+
+impl From<sqlx::Error> for StepError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Transient(anyhow::Error::new(error).context("database"))
+    }
+}
+
+impl From<Panicked> for StepError {
+    /// A reader that panics on a document does so every time.
+    fn from(Panicked(message): Panicked) -> Self {
+        Self::Poison(PoisonError::ReaderPanicked { message })
+    }
+}
+
+impl From<serde_json::Error> for StepError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Transient(anyhow::Error::new(error).context("reading or writing passages"))
+    }
+}
+
+/// What Temporal is told. A function, not a `From`: the SDK's own `From` for every error would make poison retryable.
+pub(super) fn into_activity_error(error: StepError) -> ActivityError {
+    let failure = match error {
+        StepError::Cancelled => return ActivityError::cancelled(),
+        StepError::Poison(poison) => {
+            let kind = poison.kind().to_owned();
+            ApplicationFailure::builder(poison)
+                .type_name(kind)
+                .non_retryable(true)
+                .build()
+        }
+        transient @ StepError::Transient(_) => ApplicationFailure::builder(transient)
+            .type_name(TRANSIENT.to_owned())
+            .build(),
+    };
+    ActivityError::application(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(error: StepError) -> ApplicationFailure {
+        match into_activity_error(error) {
+            ActivityError::Application(failure) => *failure,
+            other => panic!("not an application failure: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn poison_is_typed_and_not_retried() {
+        let failure = failure(
+            PoisonError::TooBig {
+                bytes: 100,
+                limit: 10,
+            }
+            .into(),
+        );
+        assert!(failure.is_non_retryable());
+        assert_eq!(failure.type_name(), Some("DocumentTooBig"));
+        assert!(failure.to_string().contains("100 bytes"), "{failure}");
+    }
+
+    #[test]
+    fn a_transient_fault_is_retried_and_names_its_causes() {
+        let failure = failure(sqlx::Error::PoolTimedOut.into());
+        assert!(!failure.is_non_retryable());
+        assert!(failure.to_string().starts_with("database: "), "{failure}");
+    }
+
+    #[test]
+    fn a_reader_that_panics_is_poison() {
+        let error = StepError::from(Panicked("index out of bounds".into()));
+        assert_eq!(error.outcome(), "poison");
+        assert_eq!(failure(error).type_name(), Some("ReaderPanicked"));
+    }
+
+    #[test]
+    fn cancellation_is_not_a_failure() {
+        assert!(matches!(
+            into_activity_error(StepError::Cancelled),
+            ActivityError::Cancelled { .. }
+        ));
+    }
+}

@@ -1,0 +1,47 @@
+//! The three activities, on two queues: IO waits for S3 and Postgres, CPU computes.
+//!
+//! Each is thin: it unpacks what travelled, calls `store` or `text`, and packs the result. [`step`] holds what they share.
+
+mod body;
+mod cpu;
+mod failure;
+mod io;
+mod step;
+
+use crate::{
+    config::DocumentsConfig,
+    cpu::CpuPool,
+    metrics::Metrics,
+    store::{Database, ObjectStore},
+};
+
+pub use cpu::CpuActivities;
+pub use failure::StepError;
+pub use io::IoActivities;
+
+/// Names of the activities, which are also the steps in `attempts` and `effects`.
+pub mod names {
+    /// Reads a document from the store.
+    pub const FETCH: &str = "fetch_document";
+    /// Makes words and passages of it.
+    pub const EXTRACT: &str = "extract_text";
+    /// Writes them to the database.
+    pub const STORE: &str = "store_document";
+}
+
+/// What activities work with.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// Documents and claims.
+    pub objects: ObjectStore,
+    /// Rows.
+    pub database: Database,
+    /// Threads for computation.
+    pub cpu: CpuPool,
+    /// Where durations are noted.
+    pub metrics: Metrics,
+    /// Limits.
+    pub documents: DocumentsConfig,
+    /// Who this worker is, in `attempts`.
+    pub identity: String,
+}

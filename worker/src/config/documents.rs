@@ -1,0 +1,95 @@
+//! Where documents are, and what one may be.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Faults, Secret};
+
+/// The `[documents]` section. Settings of S3 that are unset fall back to what the AWS environment offers (profile, instance role).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DocumentsConfig {
+    /// Root of documents and claims: `s3://bucket[/prefix]` or `file:///folder` (`DOCUMENT_STORE_URL`).
+    pub store_url: String,
+    /// Endpoint of an S3 server that is not AWS (`AWS_ENDPOINT_URL`).
+    pub s3_endpoint: Option<String>,
+    /// Region (`AWS_REGION`).
+    pub s3_region: Option<String>,
+    /// Key id (`AWS_ACCESS_KEY_ID`).
+    pub s3_access_key_id: Option<String>,
+    /// Secret key (`AWS_SECRET_ACCESS_KEY`).
+    pub s3_secret_access_key: Option<Secret>,
+    /// Whether the endpoint may be plain HTTP (`AWS_ALLOW_HTTP`).
+    pub s3_allow_http: bool,
+    /// Seconds for one request to the store, body included.
+    pub request_timeout_seconds: u64,
+    /// A larger document is refused for good.
+    pub max_bytes: u64,
+    /// A larger body travels through the store, not through the workflow's history.
+    pub inline_bytes: usize,
+    /// Words that a passage aims at.
+    pub passage_words: usize,
+}
+
+impl Default for DocumentsConfig {
+    fn default() -> Self {
+        Self {
+            store_url: "s3://documents".into(),
+            s3_endpoint: None,
+            s3_region: None,
+            s3_access_key_id: None,
+            s3_secret_access_key: None,
+            s3_allow_http: false,
+            request_timeout_seconds: 30,
+            max_bytes: 32 << 20,
+            inline_bytes: 64 << 10,
+            passage_words: 200,
+        }
+    }
+}
+
+impl DocumentsConfig {
+    pub(super) fn validate(&self, faults: &mut Faults) {
+        match url::Url::parse(&self.store_url) {
+            Ok(url) if url.scheme() == "s3" && url.host_str().is_some() => {}
+            Ok(url) if url.scheme() == "file" => {}
+            _ => faults.add(format!(
+                "documents.store_url is {:?}: set DOCUMENT_STORE_URL to s3://bucket or file:///folder",
+                self.store_url
+            )),
+        }
+        if self.s3_access_key_id.is_some() != self.s3_secret_access_key.is_some() {
+            faults.add(
+                "documents.s3_access_key_id and documents.s3_secret_access_key belong together: set both of \
+                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or none"
+                    .into(),
+            );
+        }
+        if let Some(endpoint) = &self.s3_endpoint
+            && endpoint.starts_with("http://")
+            && !self.s3_allow_http
+        {
+            faults.add(format!(
+                "documents.s3_endpoint is {endpoint:?}, plain HTTP: set AWS_ALLOW_HTTP=true if that is meant"
+            ));
+        }
+        faults.require_at_least(
+            "documents.request_timeout_seconds",
+            self.request_timeout_seconds,
+            1,
+        );
+        faults.require_at_least("documents.max_bytes", self.max_bytes, 1);
+        faults.require_at_least("documents.passage_words", self.passage_words, 1);
+        self.validate_inline(faults);
+    }
+
+    /// Temporal refuses payloads of 2 MiB; base64 makes a body a third larger.
+    fn validate_inline(&self, faults: &mut Faults) {
+        const LARGEST_INLINE: usize = 1 << 20;
+        if self.inline_bytes > LARGEST_INLINE {
+            faults.add(format!(
+                "documents.inline_bytes is {}, more than {LARGEST_INLINE}: Temporal refuses payloads that large",
+                self.inline_bytes
+            ));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The program itself: where its metrics are, how it logs, how long it may take to leave.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::Faults;
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The `[service]` section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceConfig {
+    /// Address of /metrics, /livez and /readyz (`METRICS_ADDRESS`).
+    pub metrics_address: String,
+    /// Seconds between two readings of a queue's depth (`DEPTH_INTERVAL_SECONDS`).
+    pub depth_interval_seconds: u64,
+    /// `text` or `json` (`LOG_FORMAT`).
+    pub log_format: LogFormat,
+    /// What is logged, in the syntax of `RUST_LOG` (`RUST_LOG`).
+    pub log_filter: String,
+    /// Seconds from SIGTERM to the end (`SHUTDOWN_GRACE_SECONDS`).
+    pub shutdown_grace_seconds: u64,
+}
+
+impl Default for ServiceConfig {
+    fn default() -> Self {
+        Self {
+            metrics_address: "0.0.0.0:9464".into(),
+            depth_interval_seconds: 5,
+            log_format: LogFormat::Text,
+            log_filter: "info,temporalio_sdk_core=warn,temporalio_client=warn".into(),
+            shutdown_grace_seconds: 60,
+        }
+    }
+}
+
+impl ServiceConfig {
+    /// From the first signal to the end of the process, at most.
+    pub fn shutdown_grace(&self) -> Duration {
+        Duration::from_secs(self.shutdown_grace_seconds)
+    }
+
+    /// Time between two readings of a depth.
+    pub fn depth_interval(&self) -> Duration {
+        Duration::from_secs(self.depth_interval_seconds)
+    }
+
+    pub(super) fn validate(&self, faults: &mut Faults) {
+        if let Err(error) = self.metrics_address.parse::<SocketAddr>() {
+            faults.add(format!(
+                "service.metrics_address is {:?} ({error}): set METRICS_ADDRESS to an address and a port, such as \
+                 0.0.0.0:9464",
+                self.metrics_address
+            ));
+        }
+        faults.require_at_least("service.depth_interval_seconds", self.depth_interval_seconds, 1);
+        faults.require_at_least("service.shutdown_grace_seconds", self.shutdown_grace_seconds, 1);
+        if let Err(error) = self.log_filter.parse::<tracing_subscriber::EnvFilter>() {
+            faults.add(format!(
+                "service.log_filter is {:?} ({error}): set RUST_LOG to a level such as info",
+                self.log_filter
+            ));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The threads that compute: a fixed number of them, named, so that the async runtime is never blocked and a fleet's demand on
+//! CPU is what its configuration says.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use anyhow::Context as _;
+use tokio::sync::oneshot;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A job panicked; the thread lives on.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a computation panicked: {0}")]
+pub struct Panicked(pub String);
+
+/// Threads that run one job each at a time; jobs wait in order.
+#[derive(Debug, Clone)]
+pub struct CpuPool {
+    jobs: mpsc::Sender<Job>,
+    busy: Arc<AtomicUsize>,
+    threads: usize,
+}
+
+impl CpuPool {
+    /// Starts the threads `cpu-0`, `cpu-1`, …
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn start(threads: usize) -> anyhow::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let queue = Arc::new(Mutex::new(queue));
+        for index in 0..threads {
+            let queue = Arc::clone(&queue);
+            thread::Builder::new()
+                .name(format!("cpu-{index}"))
+                .spawn(move || serve(&queue))
+                .with_context(|| format!("starting thread {index} of {threads} that compute"))?;
+        }
+        Ok(Self {
+            jobs,
+            busy: Arc::default(),
+            threads,
+        })
+    }
+
+    /// Runs a computation on one of the threads. A caller that stops waiting does not stop the computation.
+    ///
+    /// # Errors
+    /// The computation panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
+        let (answer, result) = oneshot::channel();
+        let busy = Arc::clone(&self.busy);
+        let job = move || {
+            busy.fetch_add(1, Ordering::Relaxed);
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            busy.fetch_sub(1, Ordering::Relaxed);
+            // Nobody waits any more: the result is not needed.
+            let _ = answer.send(outcome.map_err(|panic| Panicked(message(panic.as_ref()))));
+        };
+        let gone = || Panicked("the threads that compute are gone".into());
+        self.jobs.send(Box::new(job)).map_err(|_| gone())?;
+        result.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Threads that compute right now.
+    pub fn busy(&self) -> usize {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Threads in all.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+}
+
+/// Serves jobs until the last sender is gone.
+fn serve(queue: &Mutex<mpsc::Receiver<Job>>) {
+    loop {
+        // The lock is held while waiting and released before the job runs: the next thread then waits for the next job.
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match job {
+            Ok(job) => job(),
+            Err(mpsc::RecvError) => return,
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Barrier};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn jobs_run_on_exactly_the_named_threads() {
+        let pool = CpuPool::start(3).unwrap();
+        let barrier = Arc::new(Barrier::new(3));
+        let names = futures::future::join_all((0..3).map(|_| {
+            let (pool, barrier) = (pool.clone(), Arc::clone(&barrier));
+            async move {
+                let name = move || {
+                    barrier.wait();
+                    thread::current().name().map(str::to_owned)
+                };
+                pool.run(name).await.unwrap().unwrap()
+            }
+        }))
+        .await;
+        let names: BTreeSet<_> = names.into_iter().collect();
+        assert_eq!(names, ["cpu-0", "cpu-1", "cpu-2"].map(str::to_owned).into());
+        assert_eq!((pool.threads(), pool.busy()), (3, 0));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_the_thread_lives_on() {
+        let pool = CpuPool::start(1).unwrap();
+        let panicked = pool.run(|| panic!("bad page")).await;
+        assert_eq!(panicked, Err::<(), _>(Panicked("bad page".into())));
+        assert_eq!(pool.run(|| 7).await, Ok(7));
+    }
+}

@@ -1,0 +1,133 @@
+//! The HTTP port: /metrics, /livez (the process answers) and /readyz (it takes work).
+//!
+//! Live is tied to nothing outside the process: an outage of Temporal or Postgres must not restart a fleet.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+use crate::{cpu::CpuPool, metrics::Metrics, store::Database};
+
+/// How far the process has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for something, named here.
+    Waiting(String),
+    /// All queues are polled.
+    Ready,
+    /// It was asked to leave.
+    Leaving,
+}
+
+/// The phase, shared between the lifecycle that sets it and the port that shows it.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<Mutex<Phase>>);
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Phase::Waiting("starting".into()))))
+    }
+}
+
+impl Health {
+    /// Enters a phase. Nothing follows [`Phase::Leaving`].
+    pub fn enter(&self, phase: Phase) {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current != Phase::Leaving {
+            *current = phase;
+        }
+    }
+
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What the port shows.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The phase.
+    pub health: Health,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// Read when metrics are asked for.
+    pub cpu: CpuPool,
+    /// Read when metrics are asked for.
+    pub database: Database,
+}
+
+/// Takes the port.
+///
+/// # Errors
+/// The address is taken or not ours.
+pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+    let address: SocketAddr = address
+        .parse()
+        .with_context(|| format!("reading the address {address:?}"))?;
+    let hint =
+        || format!("listening on {address}: is another worker running? METRICS_ADDRESS sets the address");
+    TcpListener::bind(address).await.with_context(hint)
+}
+
+/// Serves the port until the process ends.
+///
+/// # Errors
+/// The port is lost.
+pub async fn serve(listener: TcpListener, shown: Shown) -> anyhow::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(async || "live\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(shown);
+    axum::serve(listener, router)
+        .await
+        .context("serving metrics and health")
+}
+
+async fn ready(State(shown): State<Shown>) -> (StatusCode, String) {
+    match shown.health.phase() {
+        Phase::Ready => (StatusCode::OK, "ready\n".into()),
+        Phase::Waiting(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {what}\n")),
+        Phase::Leaving => (StatusCode::SERVICE_UNAVAILABLE, "not ready: leaving\n".into()),
+    }
+}
+
+async fn metrics(State(shown): State<Shown>) -> Response {
+    shown.metrics.set_threads(shown.cpu.busy(), shown.cpu.threads());
+    let open = usize::try_from(shown.database.connections()).unwrap_or(usize::MAX);
+    shown
+        .metrics
+        .set_connections(open, shown.database.idle_connections());
+    match shown.metrics.exposition() {
+        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_leaves_is_never_ready_again() {
+        let health = Health::default();
+        assert_eq!(health.phase(), Phase::Waiting("starting".into()));
+        health.enter(Phase::Ready);
+        assert_eq!(health.phase(), Phase::Ready);
+        health.enter(Phase::Leaving);
+        health.enter(Phase::Ready);
+        assert_eq!(health.phase(), Phase::Leaving);
+    }
+}

@@ -1,0 +1,250 @@
+//! From start to end: wait for what is needed, take work, and leave without losing any.
+//!
+//! Start: the port first (live, not ready), then Postgres, then Temporal; each is tried again for as long as it takes, with a
+//! line at each try, so that an outage is a wait and not a crash loop. End: not ready at once, no new polls, work in flight
+//! finishes; what has not finished shortly before the grace period ends is cancelled and handed back to Temporal.
+
+use std::{future::Future, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use temporalio_client::Client;
+use temporalio_sdk::Worker;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    activities::Tools,
+    config::Config,
+    cpu::CpuPool,
+    depth,
+    health::{self, Health, Phase, Shown},
+    metrics::{Metrics, Queue},
+    signals,
+    store::{Database, ObjectStore},
+    temporal, tls,
+};
+
+/// Pause between tries at start, and the longest that a try may take.
+const RETRY: Duration = Duration::from_secs(2);
+const TRY: Duration = Duration::from_secs(10);
+
+/// How often the SDK's count of pollers is looked at until all queues are polled.
+const POLLERS_SEEN: Duration = Duration::from_millis(50);
+
+/// Runs the worker until a signal; the code is 0 where no work was lost.
+///
+/// # Errors
+/// Something that waiting does not cure: a port taken, a setting that the SDK or the store refuses.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    tls::install_provider();
+    let leave = signals::listen()?;
+    let health = Health::default();
+    let tools = tools(&config)?;
+    let listener = health::bind(&config.service.metrics_address).await?;
+    let mut background = JoinSet::new();
+    let shown = Shown {
+        health: health.clone(),
+        metrics: tools.metrics.clone(),
+        cpu: tools.cpu.clone(),
+        database: tools.database.clone(),
+    };
+    background.spawn(async move {
+        if let Err(error) = health::serve(listener, shown).await {
+            error!(
+                error = format!("{error:#}"),
+                "metrics and health are no longer served"
+            );
+        }
+    });
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        identity = tools.identity,
+        "started"
+    );
+    let code = match leave.run_until_cancelled(reach(&config, &tools, &health)).await {
+        None => ExitCode::SUCCESS,
+        Some(client) => work(&config, &tools, &client, &health, &leave, &mut background).await?,
+    };
+    tools.database.close().await;
+    info!("left");
+    Ok(code)
+}
+
+fn tools(config: &Config) -> anyhow::Result<Tools> {
+    let lifetime = config.service.depth_interval() * depth::LIFETIME_INTERVALS;
+    Ok(Tools {
+        objects: ObjectStore::open(&config.documents)?,
+        database: Database::open(&config.database, &config.concurrency)?,
+        cpu: CpuPool::start(config.pools.cpu_threads)?,
+        metrics: Metrics::new(lifetime)?,
+        documents: config.documents.clone(),
+        identity: identity(),
+    })
+}
+
+/// Who this worker is to Temporal and in `attempts`: process and host, which in a cluster is the pod.
+fn identity() -> String {
+    let named = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    let host = named.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
+    format!(
+        "{}@{}",
+        std::process::id(),
+        host.as_deref().map_or("unknown", str::trim)
+    )
+}
+
+/// Waits for Postgres and Temporal.
+async fn reach(config: &Config, tools: &Tools, health: &Health) -> Client {
+    insist("Postgres", health, || tools.database.migrate()).await;
+    insist("Temporal", health, || {
+        temporal::connect(&config.temporal, &tools.identity, tools.metrics.sdk())
+    })
+    .await
+}
+
+/// Tries until it works.
+async fn insist<T, F>(what: &str, health: &Health, mut attempt: impl FnMut() -> F) -> T
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let mut tries = interval(RETRY);
+    tries.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count = 0_u64;
+    loop {
+        tries.tick().await;
+        count += 1;
+        let result = timeout(TRY, attempt()).await;
+        let error =
+            match result.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", TRY.as_secs()))) {
+                Ok(reached) => {
+                    info!(what, tries = count, "reached");
+                    return reached;
+                }
+                Err(error) => format!("{error:#}"),
+            };
+        warn!(
+            what,
+            tries = count,
+            error,
+            "not reached; trying again in {} s",
+            RETRY.as_secs()
+        );
+        health.enter(Phase::Waiting(format!("waiting for {what}: {error}")));
+    }
+}
+
+/// Takes work until asked to leave, then finishes what is in flight.
+async fn work(
+    config: &Config,
+    tools: &Tools,
+    client: &Client,
+    health: &Health,
+    leave: &CancellationToken,
+    background: &mut JoinSet<()>,
+) -> anyhow::Result<ExitCode> {
+    let grace = config.service.shutdown_grace();
+    let runtime = temporal::runtime(tools.metrics.sdk())?;
+    let workers = temporal::workers(&runtime, client, config, tools, drain(grace))?;
+    watch_depths(config, tools, client, background);
+    background.spawn(become_ready(
+        config.temporal.queues().map(str::to_owned),
+        tools.metrics.clone(),
+        health.clone(),
+    ));
+    let stops: Vec<_> = workers.iter().map(Worker::shutdown_handle).collect();
+    let stop = || {
+        health.enter(Phase::Leaving);
+        stops.iter().for_each(|stop| stop());
+    };
+    let mut running = std::pin::pin!(run_all(workers, leave.clone()));
+    let early = tokio::select! {
+        result = &mut running => Some(result),
+        () = leave.cancelled() => None,
+    };
+    stop();
+    let result = match early {
+        Some(result) => result,
+        None => timeout(grace, running).await.unwrap_or_else(|_| {
+            Err(anyhow::anyhow!(
+                "work in flight did not finish within {} s; Temporal retries it",
+                grace.as_secs()
+            ))
+        }),
+    };
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Time for work in flight before it is cancelled: what is left of the grace period serves to report the cancellations.
+fn drain(grace: Duration) -> Duration {
+    grace - (grace / 5).min(Duration::from_secs(5))
+}
+
+/// Runs the three workers on this thread; activities run on the runtime's. One that ends by itself ends all.
+async fn run_all(workers: [Worker; 3], leave: CancellationToken) -> anyhow::Result<()> {
+    let runs = workers.map(|mut worker| {
+        let leave = leave.clone();
+        async move {
+            let queue = worker.task_queue().to_owned();
+            let ended = worker
+                .run()
+                .await
+                .with_context(|| format!("the worker of {queue} failed"));
+            info!(queue, "no longer polled, nothing in flight");
+            match ended {
+                Ok(()) if !leave.is_cancelled() => {
+                    Err(anyhow::anyhow!("the worker of {queue} ended by itself"))
+                }
+                ended => ended,
+            }
+        }
+    });
+    futures::future::try_join_all(runs).await.map(drop)
+}
+
+fn watch_depths(config: &Config, tools: &Tools, client: &Client, background: &mut JoinSet<()>) {
+    let [workflow, io, cpu] = config.temporal.queues();
+    for queue in [
+        Queue::workflow(workflow),
+        Queue::activity(io),
+        Queue::activity(cpu),
+    ] {
+        let readings = tools.metrics.depths().clone();
+        background.spawn(depth::watch(
+            client.clone(),
+            queue,
+            config.service.depth_interval(),
+            readings,
+        ));
+    }
+}
+
+/// Ready once every queue has been polled. Later a queue without polls only means that all its slots are in use.
+async fn become_ready(queues: [String; 3], metrics: Metrics, health: Health) {
+    health.enter(Phase::Waiting("starting to poll".into()));
+    let sdk = metrics.sdk();
+    let mut looks = interval(POLLERS_SEEN);
+    let mut polled = [false; 3];
+    while polled.contains(&false) {
+        looks.tick().await;
+        for (seen, queue) in polled.iter_mut().zip(&queues) {
+            *seen |= sdk.polls(queue);
+        }
+    }
+    health.enter(Phase::Ready);
+    info!(queues = queues.join(","), "ready: all queues are polled");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_cancelled_early_enough_to_report_it_within_the_grace() {
+        assert_eq!(drain(Duration::from_secs(60)), Duration::from_secs(55));
+        assert_eq!(drain(Duration::from_secs(10)), Duration::from_secs(8));
+    }
+}

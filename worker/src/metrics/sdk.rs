@@ -1,0 +1,379 @@
+//! The SDK's own metrics, kept here so that they appear in our exposition instead of behind a second port.
+//!
+//! The SDK gives one name different labels in different places, which a `prometheus::Registry` refuses; here a name is a set
+//! of series, each with labels of its own. Durations are in seconds, and their names end in `_seconds`.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, Opts, core::Collector, proto::MetricFamily};
+use temporalio_common::telemetry::metrics::{
+    self as core, CoreMeter, CounterBase, GaugeBase, GaugeF64Base, HistogramBase, HistogramDurationBase,
+    HistogramF64Base, MetricAttributable, MetricAttributes, MetricKeyValue, MetricParameters, NewAttributes,
+    OrderedPromLabelSet, UpDownCounterBase,
+};
+
+/// Put before the SDK's names, which come without it ([`crate::temporal`] asks for that).
+const PREFIX: &str = "temporal_";
+
+/// Gauge of the polls in flight, by `task_queue`.
+const POLLERS: &str = "temporal_num_pollers";
+
+type Labels = BTreeMap<String, String>;
+
+/// One series.
+#[derive(Debug, Clone)]
+enum Series {
+    Counter(IntCounter),
+    Gauge(Gauge),
+    Histogram(Histogram),
+}
+
+impl Series {
+    fn collect(&self) -> Vec<MetricFamily> {
+        match self {
+            Self::Counter(series) => series.collect(),
+            Self::Gauge(series) => series.collect(),
+            Self::Histogram(series) => series.collect(),
+        }
+    }
+}
+
+/// The series of all metrics, by name and labels.
+#[derive(Debug, Default)]
+struct Store(Mutex<BTreeMap<String, BTreeMap<Labels, Series>>>);
+
+impl Store {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, BTreeMap<Labels, Series>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A meter of the SDK that writes into this process's exposition.
+#[derive(Debug, Default)]
+pub struct SdkMeter {
+    store: Arc<Store>,
+}
+
+impl SdkMeter {
+    /// Everything that was recorded, one family a name.
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        let store = self.store.lock();
+        store
+            .values()
+            .filter_map(|series| merged(series.values()))
+            .collect()
+    }
+
+    /// Whether the SDK polls a queue.
+    pub fn polls(&self, queue: &str) -> bool {
+        let store = self.store.lock();
+        let series = store.get(POLLERS).into_iter().flatten();
+        series
+            .filter(|(labels, _)| labels.get("task_queue").is_some_and(|found| found == queue))
+            .any(|(_, series)| matches!(series, Series::Gauge(gauge) if gauge.get() > 0.0))
+    }
+
+    fn instrument(&self, parameters: &MetricParameters, make: Make) -> Instrument {
+        let name = format!("{PREFIX}{}", parameters.name.replace('-', "_"));
+        let help = if parameters.description.is_empty() {
+            name.clone()
+        } else {
+            parameters.description.to_string()
+        };
+        Instrument {
+            store: Arc::clone(&self.store),
+            name,
+            help,
+            make,
+        }
+    }
+
+    fn histogram_of(&self, parameters: &MetricParameters, suffix: &str, seconds: bool) -> Instrument {
+        let buckets = core::default_buckets_for(&parameters.name, seconds);
+        let mut instrument = self.instrument(parameters, Make::Histogram(buckets));
+        instrument.name.push_str(suffix);
+        instrument
+    }
+}
+
+/// The families of one name as one.
+fn merged<'a>(series: impl Iterator<Item = &'a Series>) -> Option<MetricFamily> {
+    let mut families = series.flat_map(Series::collect);
+    let mut family = families.next()?;
+    let mut metrics = family.take_metric();
+    metrics.extend(families.flat_map(|mut other| other.take_metric()));
+    family.set_metric(metrics);
+    Some(family)
+}
+
+/// What kind of series an instrument makes.
+#[derive(Debug, Clone, Copy)]
+enum Make {
+    Counter,
+    Gauge,
+    Histogram(&'static [f64]),
+}
+
+/// A metric of the SDK, not yet bound to labels.
+#[derive(Clone)]
+struct Instrument {
+    store: Arc<Store>,
+    name: String,
+    help: String,
+    make: Make,
+}
+
+impl fmt::Debug for Instrument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Instrument({})", self.name)
+    }
+}
+
+impl Instrument {
+    /// The series of these labels, made on first use.
+    fn series(&self, attributes: &MetricAttributes) -> Result<Series, Box<dyn Error>> {
+        let labels = labels(attributes)?;
+        let mut store = self.store.lock();
+        let all = store.entry(self.name.clone()).or_default();
+        if let Some(series) = all.get(&labels) {
+            return Ok(series.clone());
+        }
+        let series = self.make(&labels)?;
+        all.insert(labels, series.clone());
+        Ok(series)
+    }
+
+    fn make(&self, labels: &Labels) -> prometheus::Result<Series> {
+        let labels = labels.clone().into_iter().collect();
+        let options = || Opts::new(&self.name, &self.help);
+        Ok(match self.make {
+            Make::Counter => Series::Counter(IntCounter::with_opts(options().const_labels(labels))?),
+            Make::Gauge => Series::Gauge(Gauge::with_opts(options().const_labels(labels))?),
+            Make::Histogram(buckets) => {
+                let options = HistogramOpts::from(options().const_labels(labels)).buckets(buckets.to_vec());
+                Series::Histogram(Histogram::with_opts(options)?)
+            }
+        })
+    }
+}
+
+fn labels(attributes: &MetricAttributes) -> Result<Labels, Box<dyn Error>> {
+    match attributes {
+        MetricAttributes::Empty => Ok(Labels::new()),
+        MetricAttributes::Prometheus { labels } => Ok(labels
+            .as_prom_labels()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()),
+        other => Err(format!("labels of another meter: {other:?}").into()),
+    }
+}
+
+/// A series of the kind that the instrument was made for; other kinds record nothing.
+struct Bound(Series);
+
+impl CounterBase for Bound {
+    fn adds(&self, value: u64) {
+        if let Series::Counter(counter) = &self.0 {
+            counter.inc_by(value);
+        }
+    }
+}
+
+impl UpDownCounterBase for Bound {
+    fn adds(&self, value: i64) {
+        if let Series::Gauge(gauge) = &self.0 {
+            gauge.add(value as f64);
+        }
+    }
+}
+
+impl GaugeBase for Bound {
+    fn records(&self, value: u64) {
+        GaugeF64Base::records(self, value as f64);
+    }
+}
+
+impl GaugeF64Base for Bound {
+    fn records(&self, value: f64) {
+        if let Series::Gauge(gauge) = &self.0 {
+            gauge.set(value);
+        }
+    }
+}
+
+impl HistogramBase for Bound {
+    fn records(&self, value: u64) {
+        HistogramF64Base::records(self, value as f64);
+    }
+}
+
+impl HistogramF64Base for Bound {
+    fn records(&self, value: f64) {
+        if let Series::Histogram(histogram) = &self.0 {
+            histogram.observe(value);
+        }
+    }
+}
+
+impl HistogramDurationBase for Bound {
+    fn records(&self, value: Duration) {
+        HistogramF64Base::records(self, value.as_secs_f64());
+    }
+}
+
+macro_rules! attributable {
+    ($($base:ident),*) => {$(
+        impl MetricAttributable<Box<dyn $base>> for Instrument {
+            fn with_attributes(&self, attributes: &MetricAttributes) -> Result<Box<dyn $base>, Box<dyn Error>> {
+                Ok(Box::new(Bound(self.series(attributes)?)))
+            }
+        }
+    )*};
+}
+
+attributable!(
+    CounterBase,
+    UpDownCounterBase,
+    GaugeBase,
+    GaugeF64Base,
+    HistogramBase,
+    HistogramF64Base,
+    HistogramDurationBase
+);
+
+impl CoreMeter for SdkMeter {
+    fn new_attributes(&self, attributes: NewAttributes) -> MetricAttributes {
+        MetricAttributes::Prometheus {
+            labels: Arc::new(attributes.into()),
+        }
+    }
+
+    fn extend_attributes(&self, existing: MetricAttributes, attributes: NewAttributes) -> MetricAttributes {
+        let mut labels = match existing {
+            MetricAttributes::Prometheus { labels } => Arc::unwrap_or_clone(labels),
+            _ => OrderedPromLabelSet::new(),
+        };
+        attributes
+            .attributes
+            .into_iter()
+            .for_each(|label: MetricKeyValue| labels.add_kv(label));
+        MetricAttributes::Prometheus {
+            labels: Arc::new(labels),
+        }
+    }
+
+    fn counter(&self, parameters: MetricParameters) -> core::Counter {
+        core::Counter::new(Arc::new(self.instrument(&parameters, Make::Counter)))
+    }
+
+    fn histogram(&self, parameters: MetricParameters) -> core::Histogram {
+        core::Histogram::new(Arc::new(self.histogram_of(&parameters, "", false)))
+    }
+
+    fn histogram_f64(&self, parameters: MetricParameters) -> core::HistogramF64 {
+        core::HistogramF64::new(Arc::new(self.histogram_of(&parameters, "", false)))
+    }
+
+    fn histogram_duration(&self, parameters: MetricParameters) -> core::HistogramDuration {
+        core::HistogramDuration::new(Arc::new(self.histogram_of(&parameters, "_seconds", true)))
+    }
+
+    fn gauge(&self, parameters: MetricParameters) -> core::Gauge {
+        core::Gauge::new(Arc::new(self.instrument(&parameters, Make::Gauge)))
+    }
+
+    fn gauge_f64(&self, parameters: MetricParameters) -> core::GaugeF64 {
+        core::GaugeF64::new(Arc::new(self.instrument(&parameters, Make::Gauge)))
+    }
+
+    fn up_down_counter(&self, parameters: MetricParameters) -> core::UpDownCounter {
+        core::UpDownCounter::new(Arc::new(self.instrument(&parameters, Make::Gauge)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::{Encoder as _, TextEncoder};
+
+    use super::*;
+
+    fn attributes(meter: &SdkMeter, labels: &[(&'static str, &'static str)]) -> MetricAttributes {
+        meter.new_attributes(
+            labels
+                .iter()
+                .map(|(key, value)| MetricKeyValue::new(*key, *value))
+                .into(),
+        )
+    }
+
+    fn text(meter: &SdkMeter) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&meter.gather(), &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn one_name_may_have_series_with_different_labels() {
+        let meter = SdkMeter::default();
+        let counter = meter.counter("request".into());
+        counter.add(2, &attributes(&meter, &[("operation", "poll")]));
+        counter.add(
+            3,
+            &attributes(&meter, &[("operation", "poll"), ("task-queue", "q")]),
+        );
+        let text = text(&meter);
+        assert!(text.contains("temporal_request{operation=\"poll\"} 2"), "{text}");
+        assert!(
+            text.contains("temporal_request{operation=\"poll\",task_queue=\"q\"} 3"),
+            "{text}"
+        );
+        assert_eq!(text.matches("# TYPE").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn durations_are_seconds_and_say_so() {
+        let meter = SdkMeter::default();
+        let latency = meter.histogram_duration("activity_execution_latency".into());
+        latency.record(Duration::from_millis(2500), &attributes(&meter, &[]));
+        let text = text(&meter);
+        assert!(
+            text.contains("temporal_activity_execution_latency_seconds_sum 2.5"),
+            "{text}"
+        );
+        assert!(
+            text.contains("temporal_activity_execution_latency_seconds_bucket{le=\"5\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("temporal_activity_execution_latency_seconds_bucket{le=\"1\"} 0"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_queue_is_polled_once_a_poller_is_counted() {
+        let meter = SdkMeter::default();
+        let pollers = meter.gauge("num_pollers".into());
+        pollers.record(
+            0,
+            &attributes(&meter, &[("task_queue", "q"), ("poller_type", "workflow_task")]),
+        );
+        assert!(!meter.polls("q"));
+        pollers.record(
+            1,
+            &attributes(
+                &meter,
+                &[("task_queue", "q"), ("poller_type", "sticky_workflow_task")],
+            ),
+        );
+        assert!(meter.polls("q"));
+        assert!(!meter.polls("other"));
+    }
+}

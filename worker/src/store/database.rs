@@ -1,0 +1,194 @@
+//! Documents, passages, effects and attempts in Postgres.
+//!
+//! Queries are checked at run time; the schema is `migrations/`, embedded and run at start under an advisory lock, so that
+//! twenty workers may start at once.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sqlx::{
+    Connection as _, PgConnection, PgPool, Postgres, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::{
+    config::{ConcurrencyConfig, DatabaseConfig},
+    text::{MediaType, Passage},
+};
+
+/// How long a connection that nobody needs is kept.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// All that is kept of a document.
+#[derive(Debug)]
+pub struct DocumentRecord<'a> {
+    /// Identity of the document.
+    pub document_id: &'a str,
+    /// Where it was read.
+    pub source: &'a str,
+    /// Hash of its bytes, hex.
+    pub sha256: &'a str,
+    /// Its size.
+    pub bytes: u64,
+    /// Its type.
+    pub media_type: MediaType,
+    /// Its title, where it has one.
+    pub title: Option<&'a str>,
+    /// Words in its text.
+    pub words: u64,
+    /// Its text.
+    pub passages: &'a [Passage],
+    /// Workflow that stores it.
+    pub workflow_id: &'a str,
+    /// Run of that workflow.
+    pub run_id: &'a str,
+}
+
+/// A pool of connections to the documents' database.
+#[derive(Debug, Clone)]
+pub struct Database {
+    pool: PgPool,
+}
+
+impl Database {
+    /// Prepares the pool; connections are opened when they are needed.
+    ///
+    /// # Errors
+    /// The URL cannot be read.
+    pub fn open(config: &DatabaseConfig, concurrency: &ConcurrencyConfig) -> anyhow::Result<Self> {
+        let options = PgPoolOptions::new()
+            .max_connections(config.connections(concurrency))
+            .min_connections(0)
+            .idle_timeout(IDLE)
+            .acquire_timeout(Duration::from_secs(config.acquire_timeout_seconds));
+        let server: PgConnectOptions = config.url.expose().parse().context("reading database.url")?;
+        Ok(Self {
+            pool: options.connect_lazy_with(server),
+        })
+    }
+
+    /// Brings the schema up to date, on a connection of its own: the pool would hide why it cannot connect.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or its schema is newer than this program.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        let server = self.pool.connect_options();
+        let mut connection = PgConnection::connect_with(&server)
+            .await
+            .context("connecting to the database")?;
+        sqlx::migrate!("./migrations")
+            .run(&mut connection)
+            .await
+            .context("migrating the database")?;
+        connection
+            .close()
+            .await
+            .context("closing the connection of the migration")
+    }
+
+    /// Notes that an attempt at a step began.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn note_attempt(
+        &self,
+        workflow: &str,
+        step: &str,
+        attempt: u32,
+        worker: &str,
+    ) -> sqlx::Result<()> {
+        sqlx::query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
+            .bind(workflow)
+            .bind(step)
+            .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
+            .bind(worker)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+    }
+
+    /// Stores a document with its passages and the effect of the step, all or nothing, once.
+    ///
+    /// Returns false where the step had taken effect before; nothing is written then.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn store(&self, step: &str, document: &DocumentRecord<'_>) -> sqlx::Result<bool> {
+        let mut transaction = self.pool.begin().await?;
+        let effect =
+            sqlx::query("INSERT INTO effects (workflow_id, step) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(document.workflow_id)
+                .bind(step)
+                .execute(&mut *transaction)
+                .await?;
+        let first = effect.rows_affected() == 1;
+        // Another workflow may have stored the document: its passages stay whole, so ours are added only with our row.
+        if first && insert_document(&mut transaction, document).await? {
+            insert_passages(&mut transaction, document).await?;
+        }
+        transaction.commit().await?;
+        Ok(first)
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> u32 {
+        self.pool.size()
+    }
+
+    /// Connections that are open and idle.
+    pub fn idle_connections(&self) -> usize {
+        self.pool.num_idle()
+    }
+}
+
+async fn insert_document(
+    transaction: &mut Transaction<'_, Postgres>,
+    document: &DocumentRecord<'_>,
+) -> sqlx::Result<bool> {
+    let inserted = sqlx::query(
+        "INSERT INTO documents (document_id, source, sha256, bytes, media_type, title, words, passages, workflow_id, run_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (document_id) DO NOTHING",
+    )
+    .bind(document.document_id)
+    .bind(document.source)
+    .bind(document.sha256)
+    .bind(i64::try_from(document.bytes).unwrap_or(i64::MAX))
+    .bind(document.media_type.as_str())
+    .bind(document.title)
+    .bind(i64::try_from(document.words).unwrap_or(i64::MAX))
+    .bind(i32::try_from(document.passages.len()).unwrap_or(i32::MAX))
+    .bind(document.workflow_id)
+    .bind(document.run_id)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+async fn insert_passages(
+    transaction: &mut Transaction<'_, Postgres>,
+    document: &DocumentRecord<'_>,
+) -> sqlx::Result<()> {
+    let small = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    let passages = document.passages;
+    let ordinals: Vec<i32> = passages.iter().map(|passage| small(passage.ordinal)).collect();
+    let texts: Vec<&str> = passages.iter().map(|passage| passage.text.as_str()).collect();
+    let words: Vec<i32> = passages.iter().map(|passage| small(passage.words)).collect();
+    let hashes: Vec<&str> = passages.iter().map(|passage| passage.sha256.as_str()).collect();
+    sqlx::query(
+        "INSERT INTO passages (document_id, ordinal, text, words, sha256)
+         SELECT $1, * FROM unnest($2::int[], $3::text[], $4::int[], $5::text[]) ON CONFLICT DO NOTHING",
+    )
+    .bind(document.document_id)
+    .bind(ordinals)
+    .bind(texts)
+    .bind(words)
+    .bind(hashes)
+    .execute(&mut **transaction)
+    .await
+    .map(drop)
+}

@@ -1,0 +1,7 @@
+//! Where bytes and rows are kept: the object store and the database. Neither knows of Temporal.
+
+mod database;
+mod object;
+
+pub use database::{Database, DocumentRecord};
+pub use object::{ObjectStore, StoreError};

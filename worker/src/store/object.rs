@@ -1,0 +1,268 @@
+//! Documents and claims in an object store: S3, or a folder.
+//!
+//! A claim is a body that is too large for a workflow's history. Its key is the hash of its content, so writing it twice is
+//! writing it once; claims are never deleted here, a lifecycle rule of the bucket on `claims/` does that.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use object_store::{
+    ClientOptions, ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem,
+    path::Path, prefix::PrefixStore,
+};
+use sha2::{Digest, Sha256};
+
+use crate::{config::DocumentsConfig, text::PoisonError};
+
+/// Folder of the claims below the root.
+const CLAIMS: &str = "claims";
+
+/// Why a read or a write failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It will fail again.
+    #[error(transparent)]
+    Poison(#[from] PoisonError),
+    /// It may work next time.
+    #[error("object store: {act} {key:?}: {source}")]
+    Transient {
+        /// What was tried.
+        act: &'static str,
+        /// On what.
+        key: String,
+        /// What the store said.
+        source: Box<object_store::Error>,
+    },
+}
+
+/// A root below which documents are read and claims are kept.
+#[derive(Debug, Clone)]
+pub struct ObjectStore {
+    inner: Arc<dyn object_store::ObjectStore>,
+    root: String,
+    max_bytes: u64,
+}
+
+impl ObjectStore {
+    /// Opens the configured store. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The URL or the settings of S3 cannot be used, or the folder does not exist.
+    pub fn open(config: &DocumentsConfig) -> anyhow::Result<Self> {
+        let url = url::Url::parse(&config.store_url).context("reading documents.store_url")?;
+        let inner: Arc<dyn object_store::ObjectStore> = match url.scheme() {
+            "file" => {
+                let folder = url
+                    .to_file_path()
+                    .map_err(|()| anyhow::anyhow!("{url} names no folder"))?;
+                Arc::new(LocalFileSystem::new_with_prefix(&folder).with_context(|| format!("opening {url}"))?)
+            }
+            _ => s3(config, &url)?,
+        };
+        let root = config.store_url.trim_end_matches('/').to_owned();
+        Ok(Self {
+            inner,
+            root,
+            max_bytes: config.max_bytes,
+        })
+    }
+
+    /// The bytes of a document.
+    ///
+    /// # Errors
+    /// Poison where the source is outside the store, missing or too big; transient otherwise.
+    pub async fn document(&self, source: &str) -> Result<Vec<u8>, StoreError> {
+        let key = self.key_of(source)?;
+        self.read(&key, source, self.max_bytes).await
+    }
+
+    /// The key of a source below the root.
+    fn key_of(&self, source: &str) -> Result<Path, PoisonError> {
+        let foreign = || PoisonError::ForeignSource {
+            document: source.to_owned(),
+            root: self.root.clone(),
+        };
+        let key = source
+            .strip_prefix(&self.root)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .ok_or_else(foreign)?;
+        Path::parse(key).map_err(|_| foreign())
+    }
+
+    /// Keeps a body under the hash of its content, and returns that hash in hex.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn put_claim(&self, body: Vec<u8>) -> Result<String, StoreError> {
+        let claim = hex::encode(Sha256::digest(&body));
+        let key = claim_key(&claim);
+        match self.inner.put(&key, body.into()).await {
+            Ok(_) => Ok(claim),
+            Err(error) => Err(transient("writing", &key, error)),
+        }
+    }
+
+    /// The body of a claim.
+    ///
+    /// # Errors
+    /// The store cannot be read, or has not got the claim.
+    pub async fn claim(&self, claim: &str) -> Result<Vec<u8>, StoreError> {
+        let key = claim_key(claim);
+        self.read(&key, key.as_ref(), u64::MAX).await
+    }
+
+    async fn read(&self, key: &Path, name: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let found = match self.inner.get(key).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => {
+                return Err(PoisonError::Missing {
+                    document: name.to_owned(),
+                }
+                .into());
+            }
+            Err(error) => return Err(transient("reading", key, error)),
+        };
+        let bytes = found.meta.size;
+        if bytes > limit {
+            return Err(PoisonError::TooBig { bytes, limit }.into());
+        }
+        let body = found
+            .bytes()
+            .await
+            .map_err(|error| transient("reading", key, error))?;
+        Ok(body.into())
+    }
+}
+
+fn claim_key(claim: &str) -> Path {
+    Path::from_iter([CLAIMS, claim])
+}
+
+fn transient(act: &'static str, key: &Path, source: object_store::Error) -> StoreError {
+    StoreError::Transient {
+        act,
+        key: key.to_string(),
+        source: Box::new(source),
+    }
+}
+
+/// S3 by the environment's AWS settings (profile, instance role), with what is configured on top.
+fn s3(config: &DocumentsConfig, url: &url::Url) -> anyhow::Result<Arc<dyn object_store::ObjectStore>> {
+    let bucket = url
+        .host_str()
+        .context("documents.store_url names no bucket: use s3://bucket")?;
+    let timeout = Duration::from_secs(config.request_timeout_seconds);
+    let client = ClientOptions::new()
+        .with_allow_http(config.s3_allow_http)
+        .with_timeout(timeout)
+        .with_connect_timeout(timeout);
+    // Temporal retries the activity; the client only bridges what passes within a moment.
+    let retries = RetryConfig {
+        max_retries: 2,
+        retry_timeout: timeout,
+        ..RetryConfig::default()
+    };
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_client_options(client)
+        .with_retry(retries);
+    if let Some(endpoint) = &config.s3_endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    if let Some(region) = &config.s3_region {
+        builder = builder.with_region(region);
+    }
+    if let (Some(id), Some(key)) = (&config.s3_access_key_id, &config.s3_secret_access_key) {
+        builder = builder
+            .with_access_key_id(id)
+            .with_secret_access_key(key.expose());
+    }
+    let store = builder.build().with_context(|| format!("opening {url}"))?;
+    let prefix = url.path().trim_matches('/');
+    Ok(if prefix.is_empty() {
+        Arc::new(store)
+    } else {
+        Arc::new(PrefixStore::new(store, prefix))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_store(folder: &std::path::Path, max_bytes: u64) -> ObjectStore {
+        let store_url = format!("file://{}", folder.display());
+        ObjectStore::open(&DocumentsConfig {
+            store_url,
+            max_bytes,
+            ..DocumentsConfig::default()
+        })
+        .unwrap()
+    }
+
+    fn poison(error: StoreError) -> &'static str {
+        match error {
+            StoreError::Poison(poison) => poison.kind(),
+            StoreError::Transient { .. } => "transient",
+        }
+    }
+
+    #[tokio::test]
+    async fn a_document_is_read_by_its_source() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("a b")).unwrap();
+        std::fs::write(folder.path().join("a b/c%20d.md"), "# x").unwrap();
+        let store = folder_store(folder.path(), 10);
+        let source = format!("file://{}/a b/c%20d.md", folder.path().display());
+        assert_eq!(store.document(&source).await.unwrap(), b"# x");
+    }
+
+    #[tokio::test]
+    async fn missing_foreign_and_too_big_are_poison() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("big"), "12345678901").unwrap();
+        let store = folder_store(folder.path(), 10);
+        let root = format!("file://{}", folder.path().display());
+        assert_eq!(
+            poison(store.document(&format!("{root}/none")).await.unwrap_err()),
+            "DocumentMissing"
+        );
+        assert_eq!(
+            poison(store.document(&format!("{root}/big")).await.unwrap_err()),
+            "DocumentTooBig"
+        );
+        assert_eq!(
+            poison(store.document("s3://elsewhere/a").await.unwrap_err()),
+            "ForeignSource"
+        );
+        assert_eq!(
+            poison(store.document(&format!("{root}/../etc")).await.unwrap_err()),
+            "ForeignSource"
+        );
+        assert_eq!(
+            poison(store.document(&format!("{root}x/a")).await.unwrap_err()),
+            "ForeignSource"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_claim_written_twice_is_one_claim() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder_store(folder.path(), 10);
+        let claim = store.put_claim(b"body".to_vec()).await.unwrap();
+        assert_eq!(store.put_claim(b"body".to_vec()).await.unwrap(), claim);
+        assert_eq!(store.claim(&claim).await.unwrap(), b"body");
+        assert_eq!(std::fs::read_dir(folder.path().join(CLAIMS)).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn s3_opens_without_certificates_on_the_machine() {
+        let config = DocumentsConfig {
+            s3_endpoint: Some("http://127.0.0.1:1".into()),
+            s3_allow_http: true,
+            ..DocumentsConfig::default()
+        };
+        crate::tls::install_provider();
+        assert!(ObjectStore::open(&config).is_ok());
+    }
+}

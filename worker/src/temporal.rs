@@ -1,0 +1,194 @@
+//! The connection to Temporal and the three workers on it.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use temporalio_client::{
+    Client, ClientOptions, Connection, NamespacedClient as _,
+    envconfig::LoadClientConfigProfileOptions,
+    tonic::{Code, IntoRequest as _},
+};
+use temporalio_common::{
+    protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest,
+    telemetry::{
+        TaskQueueLabelStrategy, TelemetryOptions,
+        metrics::{CoreMeter, NewAttributes, TemporalMeter},
+    },
+    worker::WorkerDeploymentOptions,
+};
+use temporalio_sdk::{
+    Runtime, Worker, WorkerOptions,
+    runtime::{
+        PollerBehavior, RuntimeOptions,
+        worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
+    },
+};
+use url::Url;
+
+use crate::{
+    activities::{CpuActivities, IoActivities, Tools},
+    config::{ConcurrencyConfig, Config, TemporalConfig},
+    metrics::SdkMeter,
+    workflows::{DocumentWorkflow, Route},
+};
+
+/// Time for the first answer of a server.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Prefix of the SDK's metrics: [`SdkMeter`] puts it before every name, so the SDK is told to put none.
+const NO_PREFIX: &str = "";
+
+/// Connects, and makes sure that the namespace exists.
+///
+/// TLS, API key and headers come from the SDK's own settings: `TEMPORAL_TLS_*`, `TEMPORAL_API_KEY`, temporal.toml.
+///
+/// # Errors
+/// No answer, or no such namespace.
+pub async fn connect(
+    config: &TemporalConfig,
+    identity: &str,
+    meter: Arc<SdkMeter>,
+) -> anyhow::Result<Client> {
+    let (mut options, _) = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
+        .map_err(|error| {
+            anyhow::anyhow!("reading the SDK's settings (TEMPORAL_*, temporal.toml): {error}")
+        })?;
+    options.target = target(&config.address, options.tls_options.is_some())?;
+    options.identity = identity.to_owned();
+    options.connect_timeout = Some(CONNECT);
+    // Inside a cluster compression only costs CPU.
+    options.grpc_compression = temporalio_client::GrpcCompression::None;
+    let strategy = TaskQueueLabelStrategy::UseNormal;
+    options.metrics_meter = Some(TemporalMeter::new(meter, NewAttributes::default(), strategy));
+    let connection = Connection::connect(options)
+        .await
+        .with_context(|| format!("connecting to Temporal at {}", config.address))?;
+    let client = Client::new(connection, ClientOptions::new(&config.namespace).build())?;
+    require_namespace(&client).await?;
+    Ok(client)
+}
+
+/// The address as a URL; without a scheme, by whether TLS is configured.
+fn target(address: &str, tls: bool) -> anyhow::Result<Url> {
+    let url = match address.contains("://") {
+        true => address.to_owned(),
+        false => format!("{}://{address}", if tls { "https" } else { "http" }),
+    };
+    let url = Url::parse(&url).with_context(|| format!("reading temporal.address, {address:?}"))?;
+    anyhow::ensure!(
+        url.has_host(),
+        "temporal.address, {address:?}, has no host: use host:port"
+    );
+    Ok(url)
+}
+
+async fn require_namespace(client: &Client) -> anyhow::Result<()> {
+    let namespace = client.namespace();
+    let request = DescribeNamespaceRequest {
+        namespace: namespace.clone(),
+        ..DescribeNamespaceRequest::default()
+    };
+    let answer = client
+        .connection()
+        .workflow_service()
+        .describe_namespace(request.into_request())
+        .await;
+    match answer {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == Code::NotFound => Err(anyhow::anyhow!(
+            "Temporal has no namespace {namespace:?}: register it, or set TEMPORAL_NAMESPACE"
+        )),
+        Err(status) => {
+            Err(status).with_context(|| format!("asking Temporal for the namespace {namespace:?}"))
+        }
+    }
+}
+
+/// The SDK's part of the process: its threads are those of the current runtime, its metrics ours.
+///
+/// # Errors
+/// There is no current runtime.
+pub fn runtime(meter: Arc<SdkMeter>) -> anyhow::Result<Runtime> {
+    let telemetry = TelemetryOptions::builder()
+        .metrics(meter as Arc<dyn CoreMeter>)
+        .metric_prefix(NO_PREFIX.to_owned())
+        .attach_service_name(false)
+        .build();
+    let options = RuntimeOptions::builder()
+        .telemetry_options(telemetry)
+        .build()
+        .map_err(anyhow::Error::msg)?;
+    Runtime::from_current_tokio(options).context("starting the SDK")
+}
+
+/// The workers of the three queues: workflow, IO, CPU. Nothing is polled before they run.
+///
+/// # Errors
+/// The SDK refuses the settings.
+pub fn workers(
+    runtime: &Runtime,
+    client: &Client,
+    config: &Config,
+    tools: &Tools,
+    drain: Duration,
+) -> anyhow::Result<[Worker; 3]> {
+    let queues = &config.temporal;
+    let slots = &config.concurrency;
+    let route = Route::new(queues);
+    let mut workflow = options(&queues.workflow_queue, slots, slots.workflow_slots, drain);
+    workflow.workflow_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.workflow_polls));
+    workflow.register_workflow_with_factory(move || DocumentWorkflow::new(route.clone()))?;
+    let mut io = options(&queues.io_activity_queue, slots, slots.io_slots, drain);
+    io.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.io_polls));
+    io.register_activities(IoActivities::new(tools.clone()));
+    let mut cpu = options(&queues.cpu_activity_queue, slots, slots.cpu_slots, drain);
+    cpu.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.cpu_polls));
+    cpu.register_activities(CpuActivities::new(tools.clone()));
+    let start = |options: WorkerOptions| {
+        let queue = options.task_queue.clone();
+        Worker::new(runtime, client.clone(), options).with_context(|| format!("making the worker of {queue}"))
+    };
+    Ok([start(workflow)?, start(io)?, start(cpu)?])
+}
+
+/// What the three have in common. `slots` go to the one kind of task that the queue's worker takes.
+fn options(queue: &str, concurrency: &ConcurrencyConfig, slots: usize, drain: Duration) -> WorkerOptions {
+    let fixed = || FixedSizeSlotSupplier::new(slots);
+    let tuner = TunerHolder::builder()
+        .workflow_task_slot_supplier(fixed())
+        .activity_task_slot_supplier(fixed())
+        .local_activity_task_slot_supplier(fixed())
+        .nexus_task_slot_supplier(fixed())
+        .build();
+    WorkerOptions::new(queue)
+        .tuner(tuner)
+        .max_cached_workflows(concurrency.cached_workflows)
+        .graceful_shutdown_period(drain)
+        // The SDK's default is a hash of the whole program, read at every start.
+        .deployment_options(WorkerDeploymentOptions::from_build_id(
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_scheme_takes_it_from_tls() {
+        assert_eq!(
+            target("temporal:7233", false).unwrap().as_str(),
+            "http://temporal:7233/"
+        );
+        assert_eq!(
+            target("temporal:7233", true).unwrap().as_str(),
+            "https://temporal:7233/"
+        );
+        assert_eq!(
+            target("https://temporal:7233", false).unwrap().as_str(),
+            "https://temporal:7233/"
+        );
+        assert!(target("http://", false).is_err());
+    }
+}

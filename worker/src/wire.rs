@@ -1,0 +1,125 @@
+//! What travels through a workflow's history. Changing a shape here changes what running workflows read: add, never rename.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::text::{MediaType, Passage};
+
+/// Argument of `DocumentWorkflow`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentRequest {
+    /// Identity of the document.
+    pub document_id: String,
+    /// Where it is, below the store's root.
+    pub source: String,
+}
+
+/// Result of `DocumentWorkflow`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentResult {
+    /// Identity of the document.
+    pub document_id: String,
+    /// Hash of its bytes, hex.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Words in its text.
+    pub words: u64,
+    /// Passages stored.
+    pub passages: u32,
+}
+
+/// A body: itself where it is small, else a claim on it in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carried<T> {
+    /// The body.
+    Inline(T),
+    /// Hash of the body, hex; it is kept under `claims/<hash>`.
+    Claim(String),
+}
+
+/// Bytes; base64 in JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Result of `fetch_document`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// Hash of the bytes, hex.
+    pub sha256: String,
+    /// Their number.
+    pub bytes: u64,
+    /// What they are.
+    pub media_type: MediaType,
+    /// Themselves.
+    pub body: Carried<Bytes>,
+}
+
+/// Argument of `extract_text`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtractRequest {
+    /// What the bytes are.
+    pub media_type: MediaType,
+    /// The bytes.
+    pub body: Carried<Bytes>,
+}
+
+/// Result of `extract_text`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extracted {
+    /// Title, where there is one.
+    pub title: Option<String>,
+    /// Words in the text.
+    pub words: u64,
+    /// The text.
+    pub passages: Carried<Vec<Passage>>,
+}
+
+/// Argument of `store_document`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreRequest {
+    /// The document.
+    pub document: DocumentRequest,
+    /// Hash of its bytes, hex.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its type.
+    pub media_type: MediaType,
+    /// What was made of it.
+    pub extracted: Extracted,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_in_histories_stay_what_they_are() {
+        let fetched = Fetched {
+            sha256: "ab".into(),
+            bytes: 2,
+            media_type: MediaType::Html,
+            body: Carried::Inline(Bytes(b"<p>".to_vec())),
+        };
+        let json = r#"{"sha256":"ab","bytes":2,"media_type":"text/html","body":{"inline":"PHA+"}}"#;
+        assert_eq!(serde_json::to_string(&fetched).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Fetched>(json).unwrap(), fetched);
+        let claim: Carried<Bytes> = Carried::Claim("cd".into());
+        assert_eq!(serde_json::to_string(&claim).unwrap(), r#"{"claim":"cd"}"#);
+    }
+}
