@@ -64,12 +64,12 @@ impl Cache {
         if place.is_dir() {
             return Ok(place); // another checkout built it while we waited for the lock
         }
-        let work = tempfile::Builder::new()
-            .prefix(".building-")
-            .tempdir_in(&parent)
-            .with_context(|| format!("make a folder in {}", parent.display()))?;
-        build(work.path())?;
-        fs::rename(work.path(), &place).with_context(|| format!("move {name} into the cache"))?;
+        // The lock makes the work folder ours; what a killed build left in it goes.
+        let work = parent.join(format!(".building-{name}"));
+        remove_folder(&work)?;
+        fs::create_dir(&work).with_context(|| format!("make {}", work.display()))?;
+        build(&work).inspect_err(|_| drop(remove_folder(&work)))?;
+        fs::rename(&work, &place).with_context(|| format!("move {name} into the cache"))?;
         Ok(place)
     }
 
@@ -83,6 +83,15 @@ impl Cache {
         let file = File::create(dir.join(name)).with_context(|| format!("make the lock {name}"))?;
         file.lock().with_context(|| format!("lock {name}"))?;
         Ok(file)
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", folder.display()))
+        }
+        _ => Ok(()),
     }
 }
 

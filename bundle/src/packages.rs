@@ -68,17 +68,23 @@ fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
     wanted
 }
 
-/// Whether a package is there: by what it provides where that can be had elsewhere too, else by dpkg.
+/// Whether a package is there: by what it provides where that can be had elsewhere too (a Nix shell has the headers,
+/// and no package of these names), else by dpkg.
 fn present(package: &str) -> bool {
-    let program = match package {
-        "gcc" => Some("cc"),
-        "mmdebstrap" => Some("mmdebstrap"),
-        "docker.io" => Some("dockerd"),
-        "iptables" => Some("iptables"),
-        "nix-bin" => Some("nix"),
-        _ => None,
+    let program = |name: &str| find_program(name).is_some();
+    let succeeds = |command: Cmd| command.quiet().run_any().is_ok_and(|ended| ended.status.success());
+    let provided = match package {
+        "gcc" => program("cc"),
+        "mmdebstrap" => program("mmdebstrap"),
+        "docker.io" => program("dockerd"),
+        "iptables" => program("iptables"),
+        "nix-bin" => program("nix"),
+        "libc6-dev" => succeeds(Cmd::new("cc").args(["-E", "-x", "c", "-include", "stdio.h", "/dev/null"])),
+        _ => package
+            .strip_suffix("-dev")
+            .is_some_and(|library| succeeds(Cmd::new("pkg-config").args(["--exists", library]))),
     };
-    program.is_some_and(|program| find_program(program).is_some()) || installed(package)
+    provided || installed(package)
 }
 
 fn installed(package: &str) -> bool {

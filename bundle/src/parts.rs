@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::cache::{Cache, Key};
 use crate::command::{Cmd, CommandError};
@@ -259,7 +259,10 @@ impl Builder<'_> {
         let key = self.cargo_key(programs)?;
         let names: Vec<&str> = programs.iter().map(|program| program.binary).collect();
         let place = self.cache.get_or_build("parts", &names.join("+"), &key, |place| {
-            progress::step(&format!("build {} with cargo", names.join(" and ")), || self.cargo_build(programs, place))
+            progress::step(&format!("build {} with cargo", names.join(" and ")), || self.cargo_build(programs, place))?;
+            // The key says what was built only if nobody wrote to the sources meanwhile.
+            ensure!(self.cargo_key(programs)? == key, "the sources changed while they were built: run the command again");
+            Ok(())
         })?;
         Ok(names.iter().map(|name| place.join(name)).collect())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::observe::{crashing, missing_images, pulls, unready_workloads};
+use super::observe::{crashing, missing_images, pulls, unavailable_apis, unready_workloads};
 use super::{Endpoints, Maker, NAME, Record, S3, Wanted, kind, kubectl, node_containers};
 use crate::command::Cmd;
 use crate::progress::step;
@@ -244,13 +244,14 @@ fn unready_nodes(nodes: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Waits until every workload of the cluster has its replicas; a missing image ends the wait at once.
+/// Waits until every workload of the cluster has its replicas and every API is served; a missing image ends the wait at once.
 fn wait_for_workloads(record: &Record) -> Result<()> {
     eventually("every workload is ready", SERVICES_DEADLINE, || {
         let pods = get(record, &["pods", "--all-namespaces"])?;
         let missing = missing_images(&pods);
         ensure!(missing.is_empty(), "images that are not in the node image: {}", missing.join(", "));
         let mut unready = unready_workloads(&get(record, &["deployments,statefulsets,daemonsets", "--all-namespaces"])?);
+        unready.extend(unavailable_apis(&get(record, &["apiservices"])?));
         if unready.is_empty() {
             return Ok(Probe::Ready(()));
         }

@@ -27,6 +27,19 @@ pub fn unready_workloads(list: &Value) -> Vec<String> {
         .collect()
 }
 
+/// APIs that other programs serve for the API server (`kubectl get apiservices -o json`) and that do not answer yet:
+/// pod metrics and the numbers that KEDA scales by.
+pub fn unavailable_apis(list: &Value) -> Vec<String> {
+    items(list)
+        .filter_map(|item| {
+            let conditions = item["status"]["conditions"].as_array();
+            let available = conditions.into_iter().flatten().find(|condition| condition["type"] == "Available");
+            let ready = available.is_some_and(|condition| condition["status"] == "True");
+            (!ready).then(|| format!("API {} not available", text(&item["metadata"]["name"])))
+        })
+        .collect()
+}
+
 /// Images that pods (as `kubectl get pods -o json`) cannot be started from, each with its pod.
 pub fn missing_images(pods: &Value) -> Vec<String> {
     const REASONS: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
@@ -142,6 +155,16 @@ mod tests {
              "status": {"desiredNumberScheduled": 2, "numberReady": 1}},
         ]});
         assert_eq!(unready_workloads(&list), ["a 1/3", "unseen 1/1", "c 1/2"]);
+    }
+
+    #[test]
+    fn an_api_that_nobody_serves_yet_is_named() {
+        let list = json!({"items": [
+            {"metadata": {"name": "v1."}, "status": {"conditions": [{"type": "Available", "status": "True"}]}},
+            {"metadata": {"name": "v1beta1.x"}, "status": {"conditions": [{"type": "Available", "status": "False"}]}},
+            {"metadata": {"name": "v1beta1.y"}},
+        ]});
+        assert_eq!(unavailable_apis(&list), ["API v1beta1.x not available", "API v1beta1.y not available"]);
     }
 
     #[test]
