@@ -35,7 +35,9 @@ impl Cache {
 
     /// The place of an entry, whether it is there or not.
     pub fn place(&self, kind: &str, name: &str, key: &str) -> PathBuf {
-        self.root.join(kind).join(format!("{name}-{}", &key[..16.min(key.len())]))
+        self.root
+            .join(kind)
+            .join(format!("{name}-{}", &key[..16.min(key.len())]))
     }
 
     /// The entry, if it is there.
@@ -130,7 +132,11 @@ impl Key {
     /// When a file or folder cannot be read.
     pub fn tree(mut self, label: &str, root: &Path) -> Result<Self> {
         for path in files_below(root)? {
-            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+            let name = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
             self = self.file(&format!("{label}/{name}"), &path)?;
         }
         Ok(self)
@@ -153,7 +159,11 @@ pub fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("list {}", folder.display()))?;
-            if entry.file_type().with_context(|| format!("look at {}", entry.path().display()))?.is_dir() {
+            if entry
+                .file_type()
+                .with_context(|| format!("look at {}", entry.path().display()))?
+                .is_dir()
+            {
                 folders.push(entry.path());
             } else {
                 found.push(entry.path());
@@ -173,7 +183,9 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let count = file.read(&mut buffer).with_context(|| format!("read {}", path.display()))?;
+        let count = file
+            .read(&mut buffer)
+            .with_context(|| format!("read {}", path.display()))?;
         if count == 0 {
             return Ok(hex::encode(hash.finalize()));
         }
@@ -195,15 +207,23 @@ mod tests {
         });
         assert!(built.is_err());
         assert_eq!(cache.get("parts", "x", "k"), None);
-        assert_eq!(fs::read_dir(dir.path().join("parts")).unwrap().count(), 0, "nothing half-written stays");
+        assert_eq!(
+            fs::read_dir(dir.path().join("parts")).unwrap().count(),
+            0,
+            "nothing half-written stays"
+        );
     }
 
     #[test]
     fn second_build_is_not_run() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
-        let first = cache.get_or_build("parts", "x", "k", |place| Ok(fs::write(place.join("p"), "1")?)).unwrap();
-        let second = cache.get_or_build("parts", "x", "k", |_| anyhow::bail!("built again")).unwrap();
+        let first = cache
+            .get_or_build("parts", "x", "k", |place| Ok(fs::write(place.join("p"), "1")?))
+            .unwrap();
+        let second = cache
+            .get_or_build("parts", "x", "k", |_| anyhow::bail!("built again"))
+            .unwrap();
         assert_eq!(first, second);
     }
 

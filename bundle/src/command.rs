@@ -106,14 +106,16 @@ impl Cmd {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets an environment variable for the child.
     #[must_use]
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self.env
+            .push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
         self
     }
 
@@ -209,7 +211,10 @@ impl Cmd {
     ///
     /// # Errors
     /// As [`Cmd::run`]; what `feed` returns, when the program itself was content.
-    pub fn run_fed(&self, feed: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send) -> anyhow::Result<Output> {
+    pub fn run_fed(
+        &self,
+        feed: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send,
+    ) -> anyhow::Result<Output> {
         let mut fed = Ok(());
         let output = self.execute(|mut stdin| fed = feed(&mut stdin))?;
         let output = self.expect_success(output)?;
@@ -241,7 +246,11 @@ impl Cmd {
             return Err(CommandError::Interrupted { command: self.line() });
         }
         let all = kept.lock().map(|kept| kept.0.clone()).unwrap_or_default();
-        Ok(Output { stdout: lossy(&stdout), all: lossy(&all), status })
+        Ok(Output {
+            stdout: lossy(&stdout),
+            all: lossy(&all),
+            status,
+        })
     }
 
     /// Starts the program with inherited standard streams and waits (for programs that talk to the user).
@@ -250,7 +259,10 @@ impl Cmd {
     /// [`CommandError::Start`].
     pub fn passthrough(&self) -> Result<ExitStatus, CommandError> {
         progress::detail(&self.line());
-        let mut child = self.prepared().spawn().map_err(|source| self.start_error(source))?;
+        let mut child = self
+            .prepared()
+            .spawn()
+            .map_err(|source| self.start_error(source))?;
         let _watched = interrupt::Watched::new(child.id());
         child.wait().map_err(|source| self.start_error(source))
     }
@@ -307,7 +319,10 @@ impl Cmd {
     }
 
     fn start_error(&self, source: std::io::Error) -> CommandError {
-        CommandError::Start { command: self.line(), source }
+        CommandError::Start {
+            command: self.line(),
+            source,
+        }
     }
 }
 
@@ -343,7 +358,11 @@ mod tests {
 
     #[test]
     fn error_names_program_arguments_status_and_last_lines() {
-        let error = Cmd::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]).run().unwrap_err().to_string();
+        let error = Cmd::new("sh")
+            .args(["-c", "echo one; echo two >&2; exit 3"])
+            .run()
+            .unwrap_err()
+            .to_string();
         for part in ["sh -c", "exit status: 3", "one", "two"] {
             assert!(error.contains(part), "{error:?} lacks {part:?}");
         }

@@ -59,7 +59,9 @@ pub struct Private {
 impl Private {
     /// The private engine that belongs to a cache folder.
     pub fn of(cache: &Path) -> Self {
-        Self { root: cache.join("docker") }
+        Self {
+            root: cache.join("docker"),
+        }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -68,7 +70,9 @@ impl Private {
 
     /// Unix sockets have short paths (108 bytes), cache folders may not: the socket is in /run, named by the cache.
     fn run_dir(&self) -> PathBuf {
-        let id = crate::cache::Key::new("engine").field("root", self.root.as_os_str().as_encoded_bytes()).finish();
+        let id = crate::cache::Key::new("engine")
+            .field("root", self.root.as_os_str().as_encoded_bytes())
+            .finish();
         Path::new("/run").join(format!("slipway-{}", &id[..8]))
     }
 
@@ -78,11 +82,20 @@ impl Private {
 
     fn answers(&self) -> Option<Engine> {
         let version = Cmd::new("docker")
-            .args(["--host", &self.host(), "version", "--format", "{{.Server.Version}}"])
+            .args([
+                "--host",
+                &self.host(),
+                "version",
+                "--format",
+                "{{.Server.Version}}",
+            ])
             .quiet()
             .read()
             .ok()?;
-        (!version.is_empty()).then(|| Engine { host: Some(self.host()), version })
+        (!version.is_empty()).then(|| Engine {
+            host: Some(self.host()),
+            version,
+        })
     }
 
     /// The process id of the running engine: the pid file's, if that process is an engine of this folder.
@@ -95,7 +108,8 @@ impl Private {
     }
 
     fn start(&self, host: &Host) -> Result<Engine> {
-        let dockerd = find_program("dockerd").context("find dockerd: install the Docker engine (Debian: docker.io)")?;
+        let dockerd =
+            find_program("dockerd").context("find dockerd: install the Docker engine (Debian: docker.io)")?;
         for dir in [&self.root, &self.run_dir()] {
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         }
@@ -105,7 +119,11 @@ impl Private {
         let config = self.file("daemon.json");
         fs::write(&config, self.daemon_json(host)?).context("write the engine's configuration")?;
         let log = self.file("dockerd.log");
-        let mut daemon = Cmd::new(&dockerd).arg("--config-file").arg(&config).log(&log).daemon()?;
+        let mut daemon = Cmd::new(&dockerd)
+            .arg("--config-file")
+            .arg(&config)
+            .log(&log)
+            .daemon()?;
         eventually("the private Docker engine answers", START_DEADLINE, || {
             if let Some(engine) = self.answers() {
                 return Ok(Probe::Ready(engine));
@@ -113,7 +131,11 @@ impl Private {
             if let Some(status) = daemon.try_wait().context("look at dockerd")? {
                 bail!("dockerd ended with {status}; its log: {}", log.display());
             }
-            Ok(Probe::NotYet(format!("no answer on {}; its log: {}", self.host(), log.display())))
+            Ok(Probe::NotYet(format!(
+                "no answer on {}; its log: {}",
+                self.host(),
+                log.display()
+            )))
         })
     }
 
@@ -171,11 +193,17 @@ impl Private {
 
     fn restore_firewall(&self) -> Result<()> {
         let file = self.file(FIREWALL);
-        let Ok(before) = fs::read_to_string(&file) else { return Ok(()) };
+        let Ok(before) = fs::read_to_string(&file) else {
+            return Ok(());
+        };
         let now = Cmd::new("iptables-save").quiet().read().unwrap_or_default();
         if !before.contains(CHAIN) && now.contains(CHAIN) {
             let rules = without_docker(&now, forward_policy(&before));
-            Cmd::new("iptables-restore").stdin(rules).quiet().run().context("take Docker's rules out of the firewall")?;
+            Cmd::new("iptables-restore")
+                .stdin(rules)
+                .quiet()
+                .run()
+                .context("take Docker's rules out of the firewall")?;
         }
         fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))
     }
@@ -192,18 +220,23 @@ fn without_docker(rules: &str, policy: &str) -> String {
     rules
         .lines()
         .filter(|line| line.starts_with('#') || !line.contains(CHAIN))
-        .map(|line| match line.strip_prefix(":FORWARD ").and_then(|rest| rest.split_once(' ')) {
-            Some((_, counters)) => format!(":FORWARD {policy} {counters}\n"),
-            None => format!("{line}\n"),
+        .map(|line| {
+            match line
+                .strip_prefix(":FORWARD ")
+                .and_then(|rest| rest.split_once(' '))
+            {
+                Some((_, counters)) => format!(":FORWARD {policy} {counters}\n"),
+                None => format!("{line}\n"),
+            }
         })
         .collect()
 }
 
 /// The engine that answers already, ours or the user's, if there is one.
 pub fn running(cache: &Path) -> Option<Engine> {
-    Private::of(cache).answers().or_else(|| {
-        crate::host::docker_server().map(|version| Engine { host: None, version })
-    })
+    Private::of(cache)
+        .answers()
+        .or_else(|| crate::host::docker_server().map(|version| Engine { host: None, version }))
 }
 
 /// The engine that answers already, else a private one that is started now.
@@ -215,7 +248,9 @@ pub fn ensure(host: &Host, cache: &Path) -> Result<Engine> {
         return Ok(engine);
     }
     if !host.root {
-        bail!("no Docker engine answers and we are not root: start Docker, or run as root to have a private one started");
+        bail!(
+            "no Docker engine answers and we are not root: start Docker, or run as root to have a private one started"
+        );
     }
     progress::step("start a private Docker engine", || Private::of(cache).start(host))
 }

@@ -61,7 +61,11 @@ pub fn start_cleaning() {
 /// # Errors
 /// [`Interrupted`] when a signal has come and the clean-up has not begun.
 pub fn check() -> Result<(), Interrupted> {
-    if requested() && !cleaning() { Err(Interrupted) } else { Ok(()) }
+    if requested() && !cleaning() {
+        Err(Interrupted)
+    } else {
+        Ok(())
+    }
 }
 
 fn end_children() {

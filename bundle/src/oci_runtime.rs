@@ -25,13 +25,47 @@ pub fn called() -> Option<Vec<OsString>> {
 
 /// Capabilities by bit, as linux/capability.h numbers them.
 const NAMES: [&str; 41] = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 /// Edits the file that this call of runc will read, then replaces this process by runc. Returns only on failure.
@@ -51,7 +85,9 @@ pub fn run(args: &[OsString]) -> Result<std::convert::Infallible> {
 
 /// The configuration that a call of runc reads: `<bundle>/config.json`, or the process file of an exec.
 fn file_to_edit(args: &[OsString]) -> Option<PathBuf> {
-    let command = args.iter().find_map(|arg| arg.to_str().filter(|arg| ["create", "run", "exec"].contains(arg)))?;
+    let command = args
+        .iter()
+        .find_map(|arg| arg.to_str().filter(|arg| ["create", "run", "exec"].contains(arg)))?;
     if command == "exec" {
         return option(args, "--process", "-p").map(PathBuf::from);
     }
@@ -60,27 +96,39 @@ fn file_to_edit(args: &[OsString]) -> Option<PathBuf> {
 }
 
 fn option<'a>(args: &'a [OsString], long: &str, short: &str) -> Option<&'a OsStr> {
-    args.windows(2).find(|pair| pair[0] == long || pair[0] == short).map(|pair| pair[1].as_os_str())
+    args.windows(2)
+        .find(|pair| pair[0] == long || pair[0] == short)
+        .map(|pair| pair[1].as_os_str())
 }
 
 fn edit(file: &Path, bounding: u64) -> Result<()> {
     let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-    let mut config: Value = serde_json::from_slice(&text).with_context(|| format!("parse {}", file.display()))?;
+    let mut config: Value =
+        serde_json::from_slice(&text).with_context(|| format!("parse {}", file.display()))?;
     drop_capabilities(&mut config, bounding);
     fs::write(file, serde_json::to_vec(&config)?).with_context(|| format!("write {}", file.display()))
 }
 
 /// Takes out what `bounding` lacks; works on a configuration (with `process`) and on a process alone.
 fn drop_capabilities(config: &mut Value, bounding: u64) {
-    let process = if config.get("process").is_some() { &mut config["process"] } else { config };
-    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return };
+    let process = if config.get("process").is_some() {
+        &mut config["process"]
+    } else {
+        config
+    };
+    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else {
+        return;
+    };
     for set in sets.values_mut().filter_map(Value::as_array_mut) {
         set.retain(|name| name.as_str().is_none_or(|name| held(name, bounding)));
     }
 }
 
 fn held(name: &str, bounding: u64) -> bool {
-    NAMES.iter().position(|known| *known == name).is_none_or(|bit| bounding & (1 << bit) != 0)
+    NAMES
+        .iter()
+        .position(|known| *known == name)
+        .is_none_or(|bit| bounding & (1 << bit) != 0)
 }
 
 #[cfg(test)]
@@ -94,10 +142,17 @@ mod tests {
     fn only_what_the_host_lacks_is_dropped() {
         for wrap in [false, true] {
             let process = json!({"capabilities": {"bounding": ["CAP_KILL", "CAP_SYS_RESOURCE"]}, "cwd": "/"});
-            let mut config = if wrap { json!({"process": process}) } else { process };
+            let mut config = if wrap {
+                json!({"process": process})
+            } else {
+                process
+            };
             drop_capabilities(&mut config, WITHOUT_SYS_RESOURCE);
             let process = if wrap { &config["process"] } else { &config };
-            assert_eq!(process, &json!({"capabilities": {"bounding": ["CAP_KILL"]}, "cwd": "/"}));
+            assert_eq!(
+                process,
+                &json!({"capabilities": {"bounding": ["CAP_KILL"]}, "cwd": "/"})
+            );
         }
     }
 
@@ -105,8 +160,14 @@ mod tests {
     fn the_file_follows_the_subcommand() {
         let args = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         let cases = [
-            ("--root /r create --bundle /b --pid-file /p id", Some("/b/config.json")),
-            ("--root /r exec --process /tmp/p.json --detach id", Some("/tmp/p.json")),
+            (
+                "--root /r create --bundle /b --pid-file /p id",
+                Some("/b/config.json"),
+            ),
+            (
+                "--root /r exec --process /tmp/p.json --detach id",
+                Some("/tmp/p.json"),
+            ),
             ("--root /r kill id 9", None),
         ];
         for (line, file) in cases {

@@ -27,13 +27,20 @@ pub enum Need {
 /// # Errors
 /// When the user declines, or packages are missing and we are not root or there is no apt: the error names them.
 pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()> {
-    let missing: Vec<String> = wanted(needs, pins).into_iter().filter(|package| !present(package)).collect();
+    let missing: Vec<String> = wanted(needs, pins)
+        .into_iter()
+        .filter(|package| !present(package))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
     let names = missing.join(" ");
     if !host.root || !host.apt {
-        let why = if host.apt { "we are not root" } else { "there is no apt-get" };
+        let why = if host.apt {
+            "we are not root"
+        } else {
+            "there is no apt-get"
+        };
         bail!("these system packages are missing and {why}: install them (Debian's names): {names}");
     }
     if !yes && crate::host::somebody_there() && !agreed(&names)? {
@@ -41,7 +48,10 @@ pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()>
     }
     progress::step(&format!("install {names}"), || {
         let apt = || Cmd::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
-        apt().args(["update", "-q"]).run().context("refresh apt's package lists")?;
+        apt()
+            .args(["update", "-q"])
+            .run()
+            .context("refresh apt's package lists")?;
         apt()
             .args(["install", "-y", "-q", "--no-install-recommends"])
             .args(&missing)
@@ -57,7 +67,11 @@ fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
         match need {
             Need::Images => {
                 wanted.extend(["gcc", "libc6-dev", "mmdebstrap"].map(str::to_owned));
-                wanted.extend(pins.components.values().flat_map(|component| component.headers.iter().cloned()));
+                wanted.extend(
+                    pins.components
+                        .values()
+                        .flat_map(|component| component.headers.iter().cloned()),
+                );
             }
             Need::Engine => wanted.extend(["docker.io", "iptables"].map(str::to_owned)),
             Need::Nix => wanted.push("nix-bin".to_owned()),
@@ -72,7 +86,12 @@ fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
 /// and no package of these names), else by dpkg.
 fn present(package: &str) -> bool {
     let program = |name: &str| find_program(name).is_some();
-    let succeeds = |command: Cmd| command.quiet().run_any().is_ok_and(|ended| ended.status.success());
+    let succeeds = |command: Cmd| {
+        command
+            .quiet()
+            .run_any()
+            .is_ok_and(|ended| ended.status.success())
+    };
     let provided = match package {
         "gcc" => program("cc"),
         "mmdebstrap" => program("mmdebstrap"),
@@ -99,7 +118,10 @@ fn agreed(names: &str) -> Result<bool> {
     eprint!("These system packages are needed: {names}\nInstall them with apt-get now? [Y/n] ");
     std::io::stderr().flush().context("ask")?;
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("read the answer")?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .context("read the answer")?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes"))
 }
 
@@ -119,7 +141,10 @@ mod tests {
         let mut host = Host::look(std::path::Path::new("/"));
         host.root = false;
         // Whatever this host has, the error must come exactly when something is missing.
-        let missing: Vec<String> = wanted(&[Need::Nix], &pins).into_iter().filter(|name| !present(name)).collect();
+        let missing: Vec<String> = wanted(&[Need::Nix], &pins)
+            .into_iter()
+            .filter(|name| !present(name))
+            .collect();
         let result = ensure(&[Need::Nix], &pins, &host, true);
         assert_eq!(result.is_err(), !missing.is_empty());
     }

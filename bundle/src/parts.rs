@@ -50,10 +50,16 @@ impl Parts {
     /// # Errors
     /// When the component was not built or has no such program.
     pub fn program(&self, component: &str, name: &str) -> Result<PathBuf> {
-        let folder = self.folders.get(component).with_context(|| format!("component {component} was not built"))?;
+        let folder = self
+            .folders
+            .get(component)
+            .with_context(|| format!("component {component} was not built"))?;
         let path = folder.join(name);
         if !path.is_file() {
-            bail!("component {component} has no program {name} (looked for {})", path.display());
+            bail!(
+                "component {component} has no program {name} (looked for {})",
+                path.display()
+            );
         }
         Ok(path)
     }
@@ -92,7 +98,9 @@ impl Builder<'_> {
             let component = self.pins.component(name)?;
             let folder = self.component(name, component, &go)?;
             parts.folders.insert((*name).to_owned(), folder);
-            parts.modules.insert((*name).to_owned(), self.module_dirs(name, component)?);
+            parts
+                .modules
+                .insert((*name).to_owned(), self.module_dirs(name, component)?);
         }
         Ok(parts)
     }
@@ -115,7 +123,10 @@ impl Builder<'_> {
 
     fn component_key(&self, name: &str, component: &Component, go: &str) -> Result<String> {
         let dir = self.workspace.components().join(name);
-        let pin = serde_json::to_vec(&Component { about: String::new(), ..component.clone() })?;
+        let pin = serde_json::to_vec(&Component {
+            about: String::new(),
+            ..component.clone()
+        })?;
         Ok(Key::new("go-component-1")
             .field("pin", pin)
             .file("go.mod", &dir.join("go.mod"))?
@@ -130,13 +141,20 @@ impl Builder<'_> {
         self.cache.get_or_build("parts", name, &key, |place| {
             progress::step(&format!("build {name} {}", component.version), || {
                 let log = self.logs.join(format!("build-{name}.log"));
-                self.go_build(name, component, place, &log).map_err(|error| explain(name, error))?;
+                self.go_build(name, component, place, &log)
+                    .map_err(|error| explain(name, error))?;
                 rename_programs(component, place)
             })
         })
     }
 
-    fn go_build(&self, name: &str, component: &Component, place: &Path, log: &Path) -> Result<(), CommandError> {
+    fn go_build(
+        &self,
+        name: &str,
+        component: &Component,
+        place: &Path,
+        log: &Path,
+    ) -> Result<(), CommandError> {
         let mut ldflags = vec!["-s -w -buildid=".to_owned()];
         ldflags.extend(component.ldflags.iter().cloned());
         if component.link_static {
@@ -155,7 +173,10 @@ impl Builder<'_> {
         let mut out = OsString::from(place);
         out.push("/");
         command = command.arg("-ldflags").arg(ldflags.join(" ")).arg("-o").arg(out);
-        command.args(component.programs.iter().map(|program| &program.package)).run().map(drop)
+        command
+            .args(component.programs.iter().map(|program| &program.package))
+            .run()
+            .map(drop)
     }
 
     /// Go in a component's folder, with nothing of the user's settings that would change what is built.
@@ -171,7 +192,12 @@ impl Builder<'_> {
     fn module_dirs(&self, name: &str, component: &Component) -> Result<BTreeMap<String, PathBuf>> {
         let modules: Vec<&str> = component.modules().map(|(module, _)| module).collect();
         let listed = || {
-            let listing = self.go(name).args(["list", "-m", "-f", "{{.Path}} {{.Dir}}"]).args(&modules).quiet().read()?;
+            let listing = self
+                .go(name)
+                .args(["list", "-m", "-f", "{{.Path}} {{.Dir}}"])
+                .args(&modules)
+                .quiet()
+                .read()?;
             anyhow::Ok(parse_module_dirs(&listing))
         };
         let dirs = listed()?;
@@ -180,7 +206,10 @@ impl Builder<'_> {
         }
         // The programs are cached, the module's folder is not: fetch that module alone, checked against go.sum.
         for module in modules.iter().filter(|module| !dirs.contains_key(**module)) {
-            self.go(name).args(["mod", "download", *module]).run().map_err(|error| explain(name, error))?;
+            self.go(name)
+                .args(["mod", "download", *module])
+                .run()
+                .map_err(|error| explain(name, error))?;
         }
         listed()
     }
@@ -200,7 +229,9 @@ fn explain(name: &str, error: CommandError) -> anyhow::Error {
     let hint = if text.contains("checksum mismatch") || text.contains("SECURITY ERROR") {
         format!("component {name}: a module's content is not what bundle/components/{name}/go.sum expects")
     } else if text.contains("missing go.sum entry") {
-        format!("component {name}: go.sum has no hash for a module that go.mod requires; run `go mod tidy` in bundle/components/{name}")
+        format!(
+            "component {name}: go.sum has no hash for a module that go.mod requires; run `go mod tidy` in bundle/components/{name}"
+        )
     } else {
         format!("build component {name}")
     };
@@ -223,8 +254,14 @@ fn rename_programs(component: &Component, place: &Path) -> Result<()> {
 fn go_binary_name(package: &str) -> &str {
     let mut elements = package.rsplit('/');
     let last = elements.next().unwrap_or(package);
-    let is_major = last.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
-    if is_major { elements.next().unwrap_or(last) } else { last }
+    let is_major = last
+        .strip_prefix('v')
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+    if is_major {
+        elements.next().unwrap_or(last)
+    } else {
+        last
+    }
 }
 
 /// The installed Go's version, as `1.26.8`.
@@ -232,7 +269,11 @@ fn go_binary_name(package: &str) -> &str {
 /// # Errors
 /// When there is no Go on PATH.
 pub fn go_version() -> Result<String> {
-    let version = Cmd::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").quiet().read()?;
+    let version = Cmd::new("go")
+        .args(["env", "GOVERSION"])
+        .env("GOTOOLCHAIN", "local")
+        .quiet()
+        .read()?;
     Ok(version.trim_start_matches("go").to_owned())
 }
 
@@ -246,9 +287,15 @@ pub struct CargoProgram {
 }
 
 /// The worker: what the image ships.
-pub const WORKER: CargoProgram = CargoProgram { package: "worker", binary: "temporal-worker" };
+pub const WORKER: CargoProgram = CargoProgram {
+    package: "worker",
+    binary: "temporal-worker",
+};
 /// The driver that loads and judges a cluster.
-pub const KIND_E2E: CargoProgram = CargoProgram { package: "kind-e2e", binary: "kind-e2e" };
+pub const KIND_E2E: CargoProgram = CargoProgram {
+    package: "kind-e2e",
+    binary: "kind-e2e",
+};
 
 impl Builder<'_> {
     /// Builds programs of the workspace, all in one cargo run, unless each is in the cache already.
@@ -258,12 +305,19 @@ impl Builder<'_> {
     pub fn cargo(&self, programs: &[CargoProgram]) -> Result<Vec<PathBuf>> {
         let key = self.cargo_key(programs)?;
         let names: Vec<&str> = programs.iter().map(|program| program.binary).collect();
-        let place = self.cache.get_or_build("parts", &names.join("+"), &key, |place| {
-            progress::step(&format!("build {} with cargo", names.join(" and ")), || self.cargo_build(programs, place))?;
-            // The key says what was built only if nobody wrote to the sources meanwhile.
-            ensure!(self.cargo_key(programs)? == key, "the sources changed while they were built: run the command again");
-            Ok(())
-        })?;
+        let place = self
+            .cache
+            .get_or_build("parts", &names.join("+"), &key, |place| {
+                progress::step(&format!("build {} with cargo", names.join(" and ")), || {
+                    self.cargo_build(programs, place)
+                })?;
+                // The key says what was built only if nobody wrote to the sources meanwhile.
+                ensure!(
+                    self.cargo_key(programs)? == key,
+                    "the sources changed while they were built: run the command again"
+                );
+                Ok(())
+            })?;
         Ok(names.iter().map(|name| place.join(name)).collect())
     }
 
@@ -274,7 +328,9 @@ impl Builder<'_> {
             .file("Cargo.lock", &root.join("Cargo.lock"))?
             .field("rustc", Cmd::new("rustc").arg("-vV").quiet().read()?);
         for program in programs {
-            key = key.field("binary", program.binary).tree(program.package, &root.join(program.package))?;
+            key = key
+                .field("binary", program.binary)
+                .tree(program.package, &root.join(program.package))?;
         }
         Ok(key.finish())
     }
@@ -306,7 +362,9 @@ fn cargo_target(cache: &Cache) -> PathBuf {
 
 /// cargo in the checkout, with the shared target folder.
 pub fn cargo(workspace: &Workspace, cache: &Cache) -> Cmd {
-    Cmd::new("cargo").cwd(&workspace.root).env("CARGO_TARGET_DIR", cargo_target(cache))
+    Cmd::new("cargo")
+        .cwd(&workspace.root)
+        .env("CARGO_TARGET_DIR", cargo_target(cache))
 }
 
 /// The platform that this machine's compiler builds for. It is named in the build so that the flags below hold for
@@ -314,7 +372,9 @@ pub fn cargo(workspace: &Workspace, cache: &Cache) -> Cmd {
 fn host_triple() -> Result<String> {
     let version = Cmd::new("rustc").arg("-vV").quiet().read()?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("find the host in what `rustc -vV` printed")?.to_owned())
+    Ok(host
+        .context("find the host in what `rustc -vV` printed")?
+        .to_owned())
 }
 
 /// Compiler flags for the workspace's programs. They are linked statically, to run in an image that holds nothing
@@ -355,7 +415,10 @@ mod tests {
 
     #[test]
     fn checksum_mismatch_names_the_component() {
-        let failed = Cmd::new("sh").args(["-c", "echo 'verifying x: checksum mismatch' >&2; exit 1"]).run().unwrap_err();
+        let failed = Cmd::new("sh")
+            .args(["-c", "echo 'verifying x: checksum mismatch' >&2; exit 1"])
+            .run()
+            .unwrap_err();
         let error = format!("{:#}", explain("keda", failed));
         assert!(error.starts_with("component keda:"), "{error}");
         assert!(error.contains("go.sum"), "{error}");

@@ -133,8 +133,11 @@ impl Pins {
 impl Component {
     /// All modules that this component pins, its own first.
     pub fn modules(&self) -> impl Iterator<Item = (&str, &str)> {
-        std::iter::once((self.module.as_str(), self.version.as_str()))
-            .chain(self.also.iter().map(|also| (also.module.as_str(), also.version.as_str())))
+        std::iter::once((self.module.as_str(), self.version.as_str())).chain(
+            self.also
+                .iter()
+                .map(|also| (also.module.as_str(), also.version.as_str())),
+        )
     }
 
     fn check(&self, component: &str, go_mod: &str) -> Result<(), Mismatch> {
@@ -157,14 +160,19 @@ impl Component {
 fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line.split_whitespace().filter(|word| *word != "require");
-        (words.next() == Some(module)).then(|| words.next()).flatten().filter(|word| word.starts_with('v'))
+        (words.next() == Some(module))
+            .then(|| words.next())
+            .flatten()
+            .filter(|word| word.starts_with('v'))
     })
 }
 
 /// Compares dotted versions by number, so that 1.26.10 is above 1.26.8.
 pub fn at_least(found: &str, wanted: &str) -> bool {
     let numbers = |version: &str| -> Vec<u64> {
-        version.split('.').map(|part| part.chars().take_while(char::is_ascii_digit).collect::<String>())
+        version
+            .split('.')
+            .map(|part| part.chars().take_while(char::is_ascii_digit).collect::<String>())
             .map(|digits| digits.parse().unwrap_or(0))
             .collect()
     };
@@ -194,7 +202,10 @@ mod tests {
     #[test]
     fn wrong_pin_names_component_expected_and_found() {
         let pins = Pins::parse(ONE).unwrap();
-        let error = pins.components["x"].check("x", "require (\n\texample.com/x v1.2.4\n)").unwrap_err().to_string();
+        let error = pins.components["x"]
+            .check("x", "require (\n\texample.com/x v1.2.4\n)")
+            .unwrap_err()
+            .to_string();
         for part in ["component x", "v1.2.3", "v1.2.4"] {
             assert!(error.contains(part), "{error}");
         }
@@ -202,7 +213,10 @@ mod tests {
 
     #[test]
     fn single_line_requirement_is_read() {
-        assert_eq!(required_version("require example.com/x v1.2.3 // indirect", "example.com/x"), Some("v1.2.3"));
+        assert_eq!(
+            required_version("require example.com/x v1.2.3 // indirect", "example.com/x"),
+            Some("v1.2.3")
+        );
         assert_eq!(required_version("tool example.com/x", "example.com/x"), None);
     }
 

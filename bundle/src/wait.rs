@@ -53,12 +53,18 @@ mod tests {
 
     #[test]
     fn time_out_carries_the_last_reason() {
-        let error = eventually("paint", Duration::ZERO, || Ok(Probe::<()>::NotYet("still wet".into()))).unwrap_err();
+        let error = eventually("paint", Duration::ZERO, || {
+            Ok(Probe::<()>::NotYet("still wet".into()))
+        })
+        .unwrap_err();
         assert_eq!(error.to_string(), "paint: not after 0s: still wet");
     }
 
     #[test]
     fn ready_ends_the_wait() {
-        assert_eq!(eventually("seven", Duration::ZERO, || Ok(Probe::Ready(7))).unwrap(), 7);
+        assert_eq!(
+            eventually("seven", Duration::ZERO, || Ok(Probe::Ready(7))).unwrap(),
+            7
+        );
     }
 }

@@ -18,7 +18,9 @@ impl Workspace {
     /// The checkout that this program was built from.
     pub fn here() -> Self {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self { root: manifest.parent().unwrap_or(manifest).to_owned() }
+        Self {
+            root: manifest.parent().unwrap_or(manifest).to_owned(),
+        }
     }
 
     /// The checkout's build folder: nothing in it is needed again.
@@ -54,6 +56,8 @@ pub fn cache_root() -> Result<PathBuf> {
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-        .with_context(|| format!("find the cache folder: set {CACHE_VARIABLE} (neither XDG_CACHE_HOME nor HOME is set)"))?;
+        .with_context(|| {
+            format!("find the cache folder: set {CACHE_VARIABLE} (neither XDG_CACHE_HOME nor HOME is set)")
+        })?;
     Ok(base.join("slipway"))
 }

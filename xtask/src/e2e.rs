@@ -100,7 +100,13 @@ impl Run {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seed = args.seed.unwrap_or(since_epoch.as_secs());
         let started_at = now.format(&time::format_description::well_known::Rfc3339)?;
-        Ok(Self { args, dir, seed, started_at, clock: Instant::now() })
+        Ok(Self {
+            args,
+            dir,
+            seed,
+            started_at,
+            clock: Instant::now(),
+        })
     }
 
     fn go(&self, session: &Session) -> Result<ExitCode> {
@@ -110,7 +116,10 @@ impl Run {
             Some(dir) => dir.clone(),
             None => corpus::default_corpus(&session.pins, &built.parts, &session.cache)?,
         };
-        let wanted = Wanted { nodes: usize::from(self.args.nodes), keep: self.args.keep };
+        let wanted = Wanted {
+            nodes: usize::from(self.args.nodes),
+            keep: self.args.keep,
+        };
         let made = up::make(session, &engine, &built, wanted, &self.dir.join("cluster"));
         let judged = made.and_then(|record| {
             self.write_run_json(session, &built, &record)?;
@@ -140,7 +149,10 @@ impl Run {
         }
         let status = driver.passthrough().context("load and judge the cluster")?;
         interrupt::check()?;
-        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::FAILED);
+        let code = status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(crate::FAILED);
         eprintln!("report: {}", self.dir.join("report.md").display());
         Ok(ExitCode::from(code))
     }
@@ -151,7 +163,12 @@ impl Run {
             .pins
             .components
             .iter()
-            .map(|(name, component)| (name.clone(), json!(format!("{} {}", component.module, component.version))))
+            .map(|(name, component)| {
+                (
+                    name.clone(),
+                    json!(format!("{} {}", component.module, component.version)),
+                )
+            })
             .collect();
         let run = json!({
             "run": self.dir.file_name().and_then(|name| name.to_str()),
@@ -169,11 +186,15 @@ impl Run {
             "seconds_to_ready": self.clock.elapsed().as_secs_f64(),
         });
         let path = self.dir.join("run.json");
-        std::fs::write(&path, serde_json::to_string_pretty(&run)?).with_context(|| format!("write {}", path.display()))
+        std::fs::write(&path, serde_json::to_string_pretty(&run)?)
+            .with_context(|| format!("write {}", path.display()))
     }
 }
 
 /// The Debian packages of each root filesystem, as `name=version`.
 fn debian(lock: &Lock) -> BTreeMap<&str, Vec<String>> {
-    lock.rootfs.iter().map(|(name, packages)| (name.as_str(), packages.iter().map(ToString::to_string).collect())).collect()
+    lock.rootfs
+        .iter()
+        .map(|(name, packages)| (name.as_str(), packages.iter().map(ToString::to_string).collect()))
+        .collect()
 }

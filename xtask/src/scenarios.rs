@@ -53,6 +53,11 @@ mod tests {
         check(&known, &["step".into()], "core").unwrap();
         let error = check(&known, &["stepp".into()], "core").unwrap_err().to_string();
         assert!(error.contains("stepp") && error.contains("step"), "{error}");
-        assert!(check(&known, &[], "cor").unwrap_err().to_string().contains("core"));
+        assert!(
+            check(&known, &[], "cor")
+                .unwrap_err()
+                .to_string()
+                .contains("core")
+        );
     }
 }

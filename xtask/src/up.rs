@@ -31,7 +31,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let engine = session.engine(&args.build)?;
     let logs = session.workspace.target().join("logs");
     let built = session.build(&args.build, &logs)?;
-    let record = make(&session, &engine, &built, Wanted { nodes: usize::from(args.nodes), keep: true }, &logs.join("up"))?;
+    let record = make(
+        &session,
+        &engine,
+        &built,
+        Wanted {
+            nodes: usize::from(args.nodes),
+            keep: true,
+        },
+        &logs.join("up"),
+    )?;
     crate::status::print_addresses(&record);
     Ok(ExitCode::SUCCESS)
 }

@@ -20,8 +20,11 @@ pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometh
 /// What is rendered and checked, below `manifests/`.
 const KUSTOMIZATIONS: [&str; 2] = ["base", "overlays/kind/services"];
 /// Plain files that are applied as they are, or baked into the node image.
-const FILES: [&str; 3] =
-    ["base/temporal-worker-deployment.yaml", "base/keda-scaledobject.yaml", "services/storage/storage.yaml"];
+const FILES: [&str; 3] = [
+    "base/temporal-worker-deployment.yaml",
+    "base/keda-scaledobject.yaml",
+    "services/storage/storage.yaml",
+];
 /// Prometheus' own files.
 const PROMETHEUS: &str = "services/prometheus";
 /// Every image comes from the node image, so every image has our name.
@@ -84,7 +87,13 @@ fn check_images(name: &str, objects: &[Value]) -> Result<()> {
 
 fn images(value: &Value) -> Vec<&str> {
     match value {
-        Value::Object(fields) if fields.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition") => Vec::new(),
+        Value::Object(fields)
+            if fields
+                .get("kind")
+                .is_some_and(|kind| kind == "CustomResourceDefinition") =>
+        {
+            Vec::new()
+        }
         Value::Object(fields) => fields
             .iter()
             .flat_map(|(key, value)| match value {
@@ -98,7 +107,9 @@ fn images(value: &Value) -> Vec<&str> {
 }
 
 fn check_schemas(parts: &Parts, objects: &[Value], rendered: &[(String, String)], work: &Path) -> Result<()> {
-    let swagger = parts.module_dir("kubernetes", "k8s.io/kubernetes")?.join("api/openapi-spec/swagger.json");
+    let swagger = parts
+        .module_dir("kubernetes", "k8s.io/kubernetes")?
+        .join("api/openapi-spec/swagger.json");
     let text = fs::read_to_string(&swagger).with_context(|| format!("read {}", swagger.display()))?;
     let swagger: Value = serde_json::from_str(&text).context("parse Kubernetes' API description")?;
     let folder = work.join("schemas");
@@ -133,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_foreign_image_is_refused_wherever_it_stands() {
-        let objects = parse("kind: Pod\nspec:\n  initContainers:\n  - image: elsewhere.example/x:1\n").unwrap();
+        let objects =
+            parse("kind: Pod\nspec:\n  initContainers:\n  - image: elsewhere.example/x:1\n").unwrap();
         let error = check_images("base", &objects).unwrap_err().to_string();
         assert!(error.contains("elsewhere.example/x:1"), "{error}");
     }

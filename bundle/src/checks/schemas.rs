@@ -13,8 +13,10 @@ pub(super) const TEMPLATE: &str = "{{.ResourceKind}}_{{.Group}}_{{.ResourceAPIVe
 
 const DEFINITIONS: &str = "#/definitions/";
 /// Kubernetes types whose JSON is not what the description says: numbers are taken as well.
-const LOOSE: [&str; 2] =
-    ["io.k8s.apimachinery.pkg.api.resource.Quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
+const LOOSE: [&str; 2] = [
+    "io.k8s.apimachinery.pkg.api.resource.Quantity",
+    "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+];
 
 /// Writes a schema for the kind of every object, and for every kind that the objects define.
 ///
@@ -22,17 +24,26 @@ const LOOSE: [&str; 2] =
 /// When a schema cannot be written. A kind without schema is kubeconform's to report.
 pub(super) fn write(swagger: &Value, objects: &[Value], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    let definitions = swagger["definitions"].as_object().context("find the definitions in the API description")?;
+    let definitions = swagger["definitions"]
+        .as_object()
+        .context("find the definitions in the API description")?;
     let wanted: BTreeSet<(String, String)> = objects.iter().filter_map(kind_of).collect();
     for (name, definition) in definitions {
-        for gvk in definition["x-kubernetes-group-version-kind"].as_array().into_iter().flatten() {
+        for gvk in definition["x-kubernetes-group-version-kind"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
             let (version, kind) = api_version(gvk);
             if wanted.contains(&(version.clone(), kind.clone())) {
                 save(folder, &version, &kind, &schema(definitions, name))?;
             }
         }
     }
-    for crd in objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition") {
+    for crd in objects
+        .iter()
+        .filter(|object| object["kind"] == "CustomResourceDefinition")
+    {
         let spec = &crd["spec"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         for version in spec["versions"].as_array().into_iter().flatten() {
@@ -46,12 +57,19 @@ pub(super) fn write(swagger: &Value, objects: &[Value], folder: &Path) -> Result
 }
 
 fn kind_of(object: &Value) -> Option<(String, String)> {
-    Some((object["apiVersion"].as_str()?.to_owned(), object["kind"].as_str()?.to_owned()))
+    Some((
+        object["apiVersion"].as_str()?.to_owned(),
+        object["kind"].as_str()?.to_owned(),
+    ))
 }
 
 fn api_version(gvk: &Value) -> (String, String) {
     let text = |key: &str| gvk[key].as_str().unwrap_or_default();
-    let version = if text("group").is_empty() { text("version").to_owned() } else { format!("{}/{}", text("group"), text("version")) };
+    let version = if text("group").is_empty() {
+        text("version").to_owned()
+    } else {
+        format!("{}/{}", text("group"), text("version"))
+    };
     (version, text("kind").to_owned())
 }
 
@@ -66,7 +84,9 @@ fn schema(definitions: &Map<String, Value>, name: &str) -> Value {
     let mut needed = Map::new();
     let mut open = vec![name.to_owned()];
     while let Some(name) = open.pop() {
-        let Some(definition) = definitions.get(&name).filter(|_| !needed.contains_key(&name)) else { continue };
+        let Some(definition) = definitions.get(&name).filter(|_| !needed.contains_key(&name)) else {
+            continue;
+        };
         references(definition, &mut open);
         let mut definition = definition.clone();
         if LOOSE.contains(&name.as_str()) {
@@ -81,7 +101,11 @@ fn schema(definitions: &Map<String, Value>, name: &str) -> Value {
 fn references(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            if let Some(name) = fields.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix(DEFINITIONS)) {
+            if let Some(name) = fields
+                .get("$ref")
+                .and_then(Value::as_str)
+                .and_then(|target| target.strip_prefix(DEFINITIONS))
+            {
                 found.push(name.to_owned());
             }
             fields.values().for_each(|value| references(value, found));
@@ -94,7 +118,9 @@ fn references(value: &Value, found: &mut Vec<String>) {
 /// Refuses fields that an object's schema does not list, and takes out formats that are Kubernetes' own. `root`: the
 /// top of a CRD, where the API server adds apiVersion, kind and metadata.
 fn restrict(schema: &mut Value, root: bool) {
-    let Some(fields) = schema.as_object_mut() else { return };
+    let Some(fields) = schema.as_object_mut() else {
+        return;
+    };
     fields.remove("format");
     let open = fields.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
     if fields.contains_key("properties") && !open && !fields.contains_key("additionalProperties") {
@@ -106,7 +132,9 @@ fn restrict(schema: &mut Value, root: bool) {
                 properties.insert(known.into(), json!({}));
             }
         }
-        properties.values_mut().for_each(|property| restrict(property, false));
+        properties
+            .values_mut()
+            .for_each(|property| restrict(property, false));
     }
     for nested in ["items", "additionalProperties"] {
         if let Some(nested) = fields.get_mut(nested) {
@@ -127,7 +155,14 @@ mod tests {
             "c": {},
         });
         let schema = schema(definitions.as_object().unwrap(), "a");
-        assert_eq!(schema["definitions"].as_object().unwrap().keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            schema["definitions"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .collect::<Vec<_>>(),
+            ["a", "b"]
+        );
         assert_eq!(schema["definitions"]["b"]["additionalProperties"], false);
         assert_eq!(schema["definitions"]["b"]["properties"]["n"].get("format"), None);
     }
@@ -139,7 +174,13 @@ mod tests {
             "list": {"type": "array", "items": {"type": "object", "properties": {"x": {}}}},
         }});
         restrict(&mut schema, false);
-        assert_eq!(schema["properties"]["labels"]["additionalProperties"], json!({"type": "string"}));
-        assert_eq!(schema["properties"]["list"]["items"]["additionalProperties"], false);
+        assert_eq!(
+            schema["properties"]["labels"]["additionalProperties"],
+            json!({"type": "string"})
+        );
+        assert_eq!(
+            schema["properties"]["list"]["items"]["additionalProperties"],
+            false
+        );
     }
 }

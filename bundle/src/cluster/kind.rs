@@ -52,7 +52,8 @@ fn kubelet(host: &Host) -> Value {
 }
 
 fn kube_proxy(host: &Host) -> Value {
-    let mut proxy = json!({"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"});
+    let mut proxy =
+        json!({"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"});
     if !host.has_sys_resource() {
         proxy["conntrack"] = json!({"maxPerCore": 0});
     }
@@ -86,13 +87,22 @@ mod tests {
     use super::*;
 
     fn host(capabilities: u64, cgroup: &'static str) -> Host {
-        Host { capabilities: Some(capabilities), cgroup: Some(cgroup), ..Host::look(std::path::Path::new("/")) }
+        Host {
+            capabilities: Some(capabilities),
+            cgroup: Some(cgroup),
+            ..Host::look(std::path::Path::new("/"))
+        }
     }
 
     #[test]
     fn a_common_host_gets_no_patches() {
         let text = config(&host(u64::MAX, "v2"), 1, &[1, 2, 3, 4, 5, 6]).to_string();
-        for patch in ["failCgroupV1", "KubeletInUserNamespace", "restrict_oom_score_adj", "maxPerCore"] {
+        for patch in [
+            "failCgroupV1",
+            "KubeletInUserNamespace",
+            "restrict_oom_score_adj",
+            "maxPerCore",
+        ] {
             assert!(!text.contains(patch), "{patch} in {text}");
         }
     }
@@ -101,10 +111,18 @@ mod tests {
     fn a_poor_host_gets_every_patch_and_all_ports() {
         let config = config(&host(0, "v1"), 2, &[1, 2, 3, 4, 5, 6]);
         let text = config.to_string();
-        for patch in ["failCgroupV1", "KubeletInUserNamespace", "restrict_oom_score_adj", "maxPerCore"] {
+        for patch in [
+            "failCgroupV1",
+            "KubeletInUserNamespace",
+            "restrict_oom_score_adj",
+            "maxPerCore",
+        ] {
             assert!(text.contains(patch), "no {patch} in {text}");
         }
         assert_eq!(config["nodes"].as_array().unwrap().len(), 2);
-        assert_eq!(config["nodes"][0]["extraPortMappings"].as_array().unwrap().len(), NODE_PORTS.len());
+        assert_eq!(
+            config["nodes"][0]["extraPortMappings"].as_array().unwrap().len(),
+            NODE_PORTS.len()
+        );
     }
 }

@@ -118,10 +118,16 @@ impl Maker<'_> {
     pub fn up(&self, wanted: Wanted) -> Result<Record> {
         refuse_foreign(self.engine)?;
         if let Some(record) = self.kept(wanted) {
-            progress::note(&format!("the cluster {NAME} is up already, from the same images: used as it is"));
+            progress::note(&format!(
+                "the cluster {NAME} is up already, from the same images: used as it is"
+            ));
             return Ok(record);
         }
-        remove(self.engine, &self.built.parts.program("kind", "kind")?, self.workspace)?;
+        remove(
+            self.engine,
+            &self.built.parts.program("kind", "kind")?,
+            self.workspace,
+        )?;
         self.create(wanted).inspect_err(|_| {
             if !crate::interrupt::requested() {
                 self.save_evidence();
@@ -131,7 +137,9 @@ impl Maker<'_> {
 
     fn kept(&self, wanted: Wanted) -> Option<Record> {
         let record = read_record(self.workspace).ok()?;
-        let same = record.kept && record.node_image == self.built.node.reference && record.nodes.len() == wanted.nodes;
+        let same = record.kept
+            && record.node_image == self.built.node.reference
+            && record.nodes.len() == wanted.nodes;
         let answers = || {
             let ready = kubectl(&record).args(["get", "--raw", "/readyz"]).quiet().run();
             Ok(ready.map_or_else(|error| Probe::NotYet(error.to_string()), |_| Probe::Ready(())))
@@ -173,7 +181,13 @@ fn kubectl_at(program: &Path, kubeconfig: &Path) -> Cmd {
 pub fn node_containers(engine: &Engine) -> Result<Vec<(String, String, String)>> {
     let listing = engine
         .docker()
-        .args(["ps", "--all", "--no-trunc", "--filter", &format!("label=io.x-k8s.kind.cluster={NAME}")])
+        .args([
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--filter",
+            &format!("label=io.x-k8s.kind.cluster={NAME}"),
+        ])
         .args(["--format", "{{.Names}} {{.Image}} {{.State}}"])
         .quiet()
         .read()
