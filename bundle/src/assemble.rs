@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::debian::{Debian, LOCK_FILE, Lock};
 use crate::images::{self, BuiltImage, LocalSource, Plan};
+use crate::interrupt::side_by_side;
 use crate::node::{self, Ingredients, NodeImage};
 use crate::parts::{ARCHITECTURE, Builder, KIND_E2E, Parts, WORKER};
 use crate::progress;
@@ -41,13 +42,19 @@ pub struct Assembly {
 pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
     let root = &builder.workspace.root;
     let plan = Plan::load(root, builder.pins)?;
-    let programs = builder.cargo(&[WORKER, KIND_E2E])?;
-    let mut parts = builder.components()?;
+    let debian = Debian::of_host(ARCHITECTURE, Lock::load(root)?, locked, &builder.logs)?;
+    // Each of the three waits for something at times: a network, a lock, a link on one core.
+    let ((rootfs, programs), mut parts) = side_by_side(
+        || {
+            side_by_side(
+                || images::root_filesystems(&plan, &debian, builder.cache),
+                || builder.cargo(&[WORKER, KIND_E2E]),
+            )
+        },
+        || builder.components(),
+    )?;
     let worker = programs[0].parent().context("find the worker's folder")?;
     parts.add(images::WORKER, worker);
-
-    let debian = Debian::of_host(ARCHITECTURE, Lock::load(root)?, locked, &builder.logs)?;
-    let rootfs = images::root_filesystems(&plan, &debian, builder.cache)?;
     let source = LocalSource {
         pins: builder.pins,
         parts: &parts,

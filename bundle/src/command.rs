@@ -39,7 +39,7 @@ pub enum CommandError {
         /// The last lines of standard output and standard error, as they came.
         tail: String,
     },
-    /// The user asked to stop while the program ran.
+    /// The user asked to stop, or what ran beside it failed, while the program ran.
     #[error("interrupted while `{command}` ran")]
     Interrupted {
         /// Program and arguments, as one line.
@@ -242,7 +242,7 @@ impl Cmd {
         let status = status.map_err(|source| self.start_error(source))?;
         let stdout = out.and_then(|thread| thread.join().ok()).unwrap_or_default();
         err.map(thread::JoinHandle::join);
-        if interrupt::requested() && !status.success() && !interrupt::cleaning() {
+        if !status.success() && interrupt::check().is_err() {
             return Err(CommandError::Interrupted { command: self.line() });
         }
         let all = kept.lock().map(|kept| kept.0.clone()).unwrap_or_default();
@@ -253,14 +253,18 @@ impl Cmd {
         })
     }
 
-    /// Starts the program with inherited standard streams and waits (for programs that talk to the user).
+    /// Runs to the end with inherited output (for programs that talk to the user). Ctrl-C reaches the program as any
+    /// other child: through us, as SIGTERM.
     ///
     /// # Errors
     /// [`CommandError::Start`].
     pub fn passthrough(&self) -> Result<ExitStatus, CommandError> {
+        use std::os::unix::process::CommandExt as _;
         progress::detail(&self.line());
         let mut child = self
             .prepared()
+            .process_group(0)
+            .stdin(Stdio::null())
             .spawn()
             .map_err(|source| self.start_error(source))?;
         let _watched = interrupt::Watched::new(child.id());
@@ -331,6 +335,7 @@ fn collect(
     mut pipe: impl Read + Send + 'static,
     kept: Arc<Mutex<(Vec<u8>, Option<File>)>>,
 ) -> thread::JoinHandle<Vec<u8>> {
+    let line = progress::Line::current();
     thread::spawn(move || {
         let mut own = Vec::new();
         let mut buffer = [0; 8192];
@@ -341,7 +346,7 @@ fn collect(
                 if let Some(log) = &mut kept.1 {
                     let _ = log.write_all(&buffer[..count]);
                 }
-                progress::output(&buffer[..count]);
+                line.output(&buffer[..count]);
             }
         }
         own

@@ -161,6 +161,11 @@ impl Private {
         Ok(serde_json::to_string_pretty(&config)?)
     }
 
+    /// Whether an engine of this folder was killed rather than stopped: containers of it may still run.
+    pub fn was_killed(&self) -> bool {
+        self.pid().is_none() && self.file(FIREWALL).exists()
+    }
+
     /// Stops the private engine, if it runs.
     ///
     /// # Errors
@@ -237,6 +242,17 @@ pub fn running(cache: &Path) -> Option<Engine> {
     Private::of(cache)
         .answers()
         .or_else(|| crate::host::docker_server().map(|version| Engine { host: None, version }))
+}
+
+/// The engine that answers, or a private one that was killed, started again so that what it left can be removed.
+///
+/// # Errors
+/// When the private engine does not start.
+pub fn found_again(host: &Host, cache: &Path) -> Result<Option<Engine>> {
+    if Private::of(cache).was_killed() {
+        return ensure(host, cache).map(Some);
+    }
+    Ok(running(cache))
 }
 
 /// The engine that answers already, else a private one that is started now.

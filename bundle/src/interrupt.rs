@@ -12,13 +12,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+static ABANDONED: AtomicBool = AtomicBool::new(false);
 static CLEANING: AtomicBool = AtomicBool::new(false);
 static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// Exit code of a run that Ctrl-C ended.
 pub const EXIT_CODE: u8 = 130;
 
-/// The user asked to stop.
+/// The user asked to stop, or what runs beside this failed.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
@@ -61,11 +62,40 @@ pub fn start_cleaning() {
 /// # Errors
 /// [`Interrupted`] when a signal has come and the clean-up has not begun.
 pub fn check() -> Result<(), Interrupted> {
-    if requested() && !cleaning() {
+    if (requested() || ABANDONED.load(Ordering::SeqCst)) && !cleaning() {
         Err(Interrupted)
     } else {
         Ok(())
     }
+}
+
+/// Runs two pieces of work side by side. When one fails, the other's children are ended: its error is the one returned.
+///
+/// # Errors
+/// What failed first.
+pub fn side_by_side<A: Send, B>(
+    one: impl FnOnce() -> anyhow::Result<A> + Send,
+    other: impl FnOnce() -> anyhow::Result<B>,
+) -> anyhow::Result<(A, B)> {
+    let first_error = Mutex::new(None);
+    let fails = |error| {
+        if let Ok(mut first) = first_error.lock() {
+            first.get_or_insert(error);
+        }
+        ABANDONED.store(true, Ordering::SeqCst);
+        end_children();
+    };
+    let both = thread::scope(|scope| {
+        let one = scope.spawn(|| one().map_err(fails));
+        let other = other().map_err(fails);
+        let one = one
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        one.ok().zip(other.ok())
+    });
+    ABANDONED.store(false, Ordering::SeqCst);
+    let error = first_error.into_inner().ok().flatten();
+    both.ok_or_else(|| error.unwrap_or_else(|| Interrupted.into()))
 }
 
 fn end_children() {
@@ -93,7 +123,7 @@ impl Watched {
         if let Ok(mut children) = CHILDREN.lock() {
             children.insert(child);
         }
-        if requested() && !cleaning() {
+        if check().is_err() {
             signal_group(child, Signal::TERM);
         }
         Self(child)
@@ -105,5 +135,26 @@ impl Drop for Watched {
         if let Ok(mut children) = CHILDREN.lock() {
             children.remove(&self.0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Cmd;
+
+    #[test]
+    fn work_beside_a_failure_is_ended_and_the_failure_is_what_is_told() {
+        let endless = || {
+            Cmd::new("tail")
+                .args(["-f", "/dev/null"])
+                .run()
+                .map_err(anyhow::Error::from)
+        };
+        let fails = || -> anyhow::Result<()> { anyhow::bail!("the cause") };
+        let error = side_by_side(endless, fails).unwrap_err();
+        assert_eq!(error.to_string(), "the cause");
+        let (one, other) = side_by_side(|| Ok(1), || Ok(2)).unwrap();
+        assert_eq!((one, other), (1, 2));
     }
 }

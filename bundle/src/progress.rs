@@ -1,11 +1,12 @@
 //! What the user sees while long work runs: the step, how long it has taken, what it is at.
 //!
 //! One line when a step starts, one when it ends, and between them, every [`BEAT`], the last line that its commands
-//! printed. No state but what the lines need; nothing here decides anything.
+//! printed. Steps may run side by side, each on its own thread. No state but what the lines need; nothing here decides
+//! anything.
 
-use std::sync::Mutex;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,41 @@ const BEAT: Duration = Duration::from_secs(15);
 const BEAT_WIDTH: usize = 100;
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
-static LAST_LINE: Mutex<String> = Mutex::new(String::new());
 static STAGES: Mutex<Vec<Stage>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// What the step of this thread is at.
+    static LINE: RefCell<Line> = RefCell::default();
+}
+
+/// The last line of what a step is at: made by the step, written to by the commands that it runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Line(Arc<Mutex<String>>);
+
+impl Line {
+    /// The line of the step that this thread is in.
+    pub(crate) fn current() -> Self {
+        LINE.with_borrow(Clone::clone)
+    }
+
+    /// Remembers the last line of a command's output for the next beat.
+    pub(crate) fn output(&self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        if let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty()) {
+            self.set(line.trim());
+        }
+    }
+
+    fn set(&self, text: &str) {
+        if let Ok(mut line) = self.0.lock() {
+            *line = text.chars().take(BEAT_WIDTH).collect();
+        }
+    }
+
+    fn get(&self) -> String {
+        self.0.lock().map(|line| line.clone()).unwrap_or_default()
+    }
+}
 
 /// A finished step and how long it took.
 #[derive(Debug, Clone, Serialize)]
@@ -46,19 +80,20 @@ pub fn stages() -> Vec<Stage> {
 pub fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     crate::interrupt::check()?;
     eprintln!(" • {name}");
-    set_last_line("");
+    let line = Line::default();
+    let outer = LINE.replace(line.clone());
     let start = Instant::now();
     let (stop, stopped) = mpsc::channel::<()>();
     let beating = name.to_owned();
     let beats = thread::spawn(move || {
         while stopped.recv_timeout(BEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let last = LAST_LINE.lock().map(|line| line.clone()).unwrap_or_default();
-            eprintln!("   … {beating}: {}s  {last}", start.elapsed().as_secs());
+            eprintln!("   … {beating}: {}s  {}", start.elapsed().as_secs(), line.get());
         }
     });
     let result = work();
     drop(stop);
     let _ = beats.join();
+    LINE.set(outer);
     let seconds = start.elapsed().as_secs_f64();
     match &result {
         Ok(_) => eprintln!(" ✓ {name} ({seconds:.1}s)"),
@@ -80,26 +115,12 @@ pub fn note(line: &str) {
 
 /// What the running step waits for, shown with the next beat.
 pub fn waiting_for(what: &str) {
-    set_last_line(&format!("waiting for {what}"));
+    Line::current().set(&format!("waiting for {what}"));
 }
 
 /// A command line: shown when verbose.
 pub(crate) fn detail(line: &str) {
     if VERBOSE.load(Ordering::Relaxed) {
         eprintln!("   $ {line}");
-    }
-}
-
-/// Remembers the last line of a command's output for the next beat.
-pub(crate) fn output(bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
-    if let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty()) {
-        set_last_line(line.trim());
-    }
-}
-
-fn set_last_line(line: &str) {
-    if let Ok(mut last) = LAST_LINE.lock() {
-        *last = line.chars().take(BEAT_WIDTH).collect();
     }
 }

@@ -14,7 +14,8 @@ pub fn start(config: &ServiceConfig) -> anyhow::Result<()> {
     let filter: EnvFilter = config.log_filter.parse()?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_ansi(stderr().is_terminal())
+        .with_writer(stderr);
     let started = match config.log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder

@@ -15,7 +15,7 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
-    let engine = docker::running(session.cache.root());
+    let engine = docker::found_again(&session.host, session.cache.root())?;
     let kind = match &engine {
         Some(engine) if !cluster::node_containers(engine)?.is_empty() => session
             .builder(&session.workspace.target().join("logs"))

@@ -111,11 +111,7 @@ impl Run {
 
     fn go(&self, session: &Session) -> Result<ExitCode> {
         let engine = session.engine(&self.args.build)?;
-        let built = session.build(&self.args.build, &self.dir.join("build"))?;
-        let corpus = match &self.args.corpus {
-            Some(dir) => dir.clone(),
-            None => corpus::default_corpus(&session.pins, &built.parts, &session.cache)?,
-        };
+        let built = session.build_for(&engine, &self.args.build, &self.dir.join("build"))?;
         let wanted = Wanted {
             nodes: usize::from(self.args.nodes),
             keep: self.args.keep,
@@ -123,6 +119,10 @@ impl Run {
         let made = up::make(session, &engine, &built, wanted, &self.dir.join("cluster"));
         let judged = made.and_then(|record| {
             self.write_run_json(session, &built, &record)?;
+            let corpus = match &self.args.corpus {
+                Some(dir) => dir.clone(),
+                None => corpus::default_corpus(&session.pins, &built.parts, &session.cache)?,
+            };
             self.judge(session, &built, &corpus)
         });
         if !self.args.keep || interrupt::requested() {

@@ -11,7 +11,7 @@ use bundle::packages::{self, Need};
 use bundle::parts::Builder;
 use bundle::pins::Pins;
 use bundle::workspace::{Workspace, cache_root};
-use bundle::{cluster, progress};
+use bundle::{cluster, interrupt, progress};
 
 use crate::Unusable;
 
@@ -94,6 +94,16 @@ impl Session {
         let engine = docker::ensure(&self.host, self.cache.root())?;
         cluster::refuse_foreign(&engine).map_err(Unusable)?;
         Ok(engine)
+    }
+
+    /// Every part, image and the node image, for an engine that is of no use if they cannot be built.
+    pub(crate) fn build_for(&self, engine: &Engine, args: &BuildArgs, logs: &Path) -> Result<Assembly> {
+        self.build(args, logs).inspect_err(|_| {
+            interrupt::start_cleaning();
+            if let Err(error) = cluster::release(engine, self.cache.root()) {
+                eprintln!("error: stop the private Docker engine: {error:#}; try `cargo xtask down`");
+            }
+        })
     }
 
     /// Every part, image and the node image.

@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     session.print_adaptations();
     let engine = session.engine(&args.build)?;
     let logs = session.workspace.target().join("logs");
-    let built = session.build(&args.build, &logs)?;
+    let built = session.build_for(&engine, &args.build, &logs)?;
     let record = make(
         &session,
         &engine,

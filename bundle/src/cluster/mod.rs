@@ -229,6 +229,17 @@ pub fn down(engine: Option<&Engine>, kind: &Path, workspace: &Workspace, cache: 
     Private::of(cache).stop()
 }
 
+/// Stops a private engine that runs no cluster: after a build that failed.
+///
+/// # Errors
+/// When the engine does not answer or does not end.
+pub fn release(engine: &Engine, cache: &Path) -> Result<()> {
+    if engine.host.is_some() && node_containers(engine)?.is_empty() {
+        Private::of(cache).stop()?;
+    }
+    Ok(())
+}
+
 fn remove(engine: &Engine, kind: &Path, workspace: &Workspace) -> Result<()> {
     let folder = workspace.cluster_file();
     let folder = folder.parent().unwrap_or(&folder);
