@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, ensure};
+use bundle::interrupt::side_by_side;
 use bundle::packages::{self, Need};
 use bundle::{checks, parts, progress};
 
@@ -24,31 +25,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     session.check_host()?;
     packages::ensure(&[Need::Images, Need::Nix], &session.pins, &session.host, args.yes)
         .map_err(crate::Unusable)?;
-    let cargo = || parts::cargo(&session.workspace, &session.cache);
-    progress::step("format: cargo fmt", || {
-        Ok(cargo().args(["fmt", "--all", "--check"]).run().map(drop)?)
-    })?;
-    progress::step("lints: cargo clippy", || {
-        let lints = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--locked",
-            "--",
-            "--deny",
-            "warnings",
-        ];
-        Ok(cargo().args(lints).run().map(drop)?)
-    })?;
-    let tests = cargo()
-        .args(["test", "--workspace", "--locked"])
-        .passthrough()
-        .context("run the unit tests")?;
-    if !tests.success() {
-        bail!("unit tests failed ({tests})");
-    }
     let logs = session.workspace.target().join("logs");
-    let built = session.builder(&logs).some(&checks::COMPONENTS)?;
+    let builder = session.builder(&logs);
+    let ((), built) = side_by_side(|| rust(&session), || builder.some(&checks::COMPONENTS))?;
     progress::step("manifests: kustomize, kubeconform, promtool", || {
         checks::manifests(&session.workspace, &built)
     })?;
@@ -56,4 +35,22 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         crate::nix::check(&session.workspace.root)
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Format, lints and unit tests of the workspace.
+fn rust(session: &Session) -> Result<()> {
+    let cargo = |args: &[&str]| parts::cargo(&session.workspace, &session.cache).args(args);
+    progress::step("format: cargo fmt", || {
+        Ok(cargo(&["fmt", "--all", "--check"]).run().map(drop)?)
+    })?;
+    progress::step("lints: cargo clippy", || {
+        let lints =
+            cargo(&["clippy", "--workspace", "--all-targets", "--locked"]).args(["--", "--deny", "warnings"]);
+        Ok(lints.run().map(drop)?)
+    })?;
+    progress::step("unit tests: cargo test", || {
+        let tests = cargo(&["test", "--workspace", "--locked"]).passthrough()?;
+        ensure!(tests.success(), "unit tests failed ({tests})");
+        Ok(())
+    })
 }
