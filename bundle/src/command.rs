@@ -233,8 +233,22 @@ impl Cmd {
         let _watched = interrupt::Watched::new(child.id());
         let stdin = child.stdin.take();
         let kept = Arc::new(Mutex::new((Vec::new(), log)));
-        let out = child.stdout.take().map(|pipe| collect(pipe, Arc::clone(&kept)));
-        let err = child.stderr.take().map(|pipe| collect(pipe, Arc::clone(&kept)));
+        // What a probe prints is for us, not for the user.
+        let line = || {
+            if self.quiet {
+                progress::Line::default()
+            } else {
+                progress::Line::current()
+            }
+        };
+        let out = child
+            .stdout
+            .take()
+            .map(|pipe| collect(pipe, Arc::clone(&kept), line()));
+        let err = child
+            .stderr
+            .take()
+            .map(|pipe| collect(pipe, Arc::clone(&kept), line()));
         let status = thread::scope(|scope| {
             scope.spawn(|| stdin.map(feed));
             child.wait()
@@ -330,12 +344,13 @@ impl Cmd {
     }
 }
 
-/// Reads one pipe to its end on a thread of its own; returns what came through it, and keeps it in `kept` as well.
+/// Reads one pipe to its end on a thread of its own; returns what came through it, and keeps it in `kept` as well,
+/// and shows its last line.
 fn collect(
     mut pipe: impl Read + Send + 'static,
     kept: Arc<Mutex<(Vec<u8>, Option<File>)>>,
+    line: progress::Line,
 ) -> thread::JoinHandle<Vec<u8>> {
-    let line = progress::Line::current();
     thread::spawn(move || {
         let mut own = Vec::new();
         let mut buffer = [0; 8192];

@@ -9,7 +9,8 @@ mod lock;
 mod recipe;
 mod unpack;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -55,6 +56,32 @@ pub struct Rootfs {
     pub packages: Vec<Package>,
     /// How that differs from the lock.
     pub drift: Vec<Change>,
+}
+
+impl Rootfs {
+    /// A regular file's content.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let file = File::open(&self.tar).with_context(|| format!("open {}", self.tar.display()))?;
+        let wanted = Path::new(path.trim_start_matches('/'));
+        for entry in tar::Archive::new(file)
+            .entries()
+            .context("read a root filesystem")?
+        {
+            let mut entry = entry.context("read a root filesystem")?;
+            let found = entry.path().context("read a path in a root filesystem")?;
+            if found.strip_prefix("./").unwrap_or(&found) == wanted && entry.header().entry_type().is_file() {
+                let mut content = Vec::new();
+                entry
+                    .read_to_end(&mut content)
+                    .with_context(|| format!("read {path}"))?;
+                return Ok(content);
+            }
+        }
+        bail!("root filesystem {} has no file {path}", self.name)
+    }
 }
 
 impl Debian {

@@ -82,10 +82,7 @@ impl LocalSource<'_> {
     fn base(&self, rootfs: Option<&str>) -> Result<Arc<Layer>> {
         match rootfs {
             Some(name) => {
-                let rootfs = self
-                    .rootfs
-                    .get(name)
-                    .with_context(|| format!("root filesystem {name} was not made"))?;
+                let rootfs = self.rootfs(name)?;
                 self.shared.get(name, || {
                     Layer::of_tar(self.cache, &format!("rootfs-{name}"), &rootfs.tar)
                 })
@@ -96,6 +93,12 @@ impl LocalSource<'_> {
         }
     }
 
+    fn rootfs(&self, name: &str) -> Result<&Rootfs> {
+        self.rootfs
+            .get(name)
+            .with_context(|| format!("root filesystem {name} was not made"))
+    }
+
     fn files(&self, spec: &ImageSpec) -> Result<Tree> {
         let mut files = Tree::default();
         for (path, program) in &spec.programs {
@@ -104,6 +107,13 @@ impl LocalSource<'_> {
         }
         for (path, folder) in &spec.trees {
             files.copy_dir(&self.module_dir(spec)?.join(folder), path, 0o644)?;
+        }
+        for (path, rootfs) in &spec.copies {
+            files.file(
+                path,
+                0o644,
+                Content::Bytes(self.rootfs(rootfs)?.read(path)?.into()),
+            )?;
         }
         for (path, source) in &spec.compile {
             files.file(
@@ -201,7 +211,10 @@ mod tests {
         let cache = Cache::open(dir.path()).unwrap();
         // Without Debian and a C compiler.
         plan.images.retain(|image| image.compile.is_empty());
-        plan.images.iter_mut().for_each(|image| image.rootfs = None);
+        for image in &mut plan.images {
+            image.rootfs = None;
+            image.copies.clear();
+        }
         let parts = Fake(tempfile::tempdir().unwrap());
         let source = LocalSource {
             pins,

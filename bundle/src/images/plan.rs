@@ -58,6 +58,9 @@ pub struct ImageSpec {
     /// Folders of the component's module by their paths in the image.
     #[serde(default)]
     pub trees: BTreeMap<String, String>,
+    /// Files of root filesystems, each by its path there, which it keeps, and the name of the root filesystem.
+    #[serde(default)]
+    pub copies: BTreeMap<String, String>,
     /// C files of the component's module by the paths of the static programs made from them.
     #[serde(default)]
     pub compile: BTreeMap<String, String>,
@@ -158,6 +161,7 @@ impl Plan {
         }
         for image in &self.images {
             used.extend(image.rootfs.as_deref());
+            used.extend(image.copies.values().map(String::as_str));
             faults.extend(
                 image
                     .faults(pins)
