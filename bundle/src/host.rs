@@ -90,7 +90,7 @@ impl Host {
             found.push(Adaptation {
                 what: what.into(),
                 why: why.into(),
-            })
+            });
         };
         if self.docker.is_none() && self.root {
             adapt(
@@ -112,8 +112,8 @@ impl Host {
         }
         if self.cgroup == Some("v1") {
             adapt(
-                "the kubelet is told to accept cgroup v1 (failCgroupV1: false)",
-                "the host mounts cgroup v1",
+                "the kubelet is told to accept cgroup v1 (failCgroupV1: false) and to write cgroups itself (cgroupfs)",
+                "the host mounts cgroup v1, where runc through systemd fails to freeze cgroups now and then",
             );
         }
         if self.cores < 4 {

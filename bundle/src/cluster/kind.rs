@@ -33,17 +33,31 @@ pub fn config(host: &Host, nodes: usize, ports: &[u16]) -> Value {
         "kubeadmConfigPatches": [kubelet(host).to_string(), kube_proxy(host).to_string()],
         "nodes": all,
     });
-    if !host.has_sys_resource() {
-        config["containerdConfigPatches"] =
-            json!(["[plugins.\"io.containerd.grpc.v1.cri\"]\n  restrict_oom_score_adj = true\n"]);
-    }
+    config["containerdConfigPatches"] = json!(containerd(host));
     config
+}
+
+fn containerd(host: &Host) -> Vec<String> {
+    const CRI: &str = "plugins.\"io.containerd.grpc.v1.cri\"";
+    let mut patches = Vec::new();
+    if !host.has_sys_resource() {
+        patches.push(format!("[{CRI}]\n  restrict_oom_score_adj = true\n"));
+    }
+    if host.cgroup == Some("v1") {
+        patches.push(format!(
+            "[{CRI}.containerd.runtimes.runc.options]\n  SystemdCgroup = false\n"
+        ));
+    }
+    patches
 }
 
 fn kubelet(host: &Host) -> Value {
     let mut kubelet = json!({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"});
     if host.cgroup == Some("v1") {
         kubelet["failCgroupV1"] = json!(false);
+        // Through systemd, runc freezes a v1 cgroup to change it; on a busy host that fails now and then ("unable to
+        // freeze"), and with it the start of a container.
+        kubelet["cgroupDriver"] = json!("cgroupfs");
     }
     if !host.has_sys_resource() {
         kubelet["featureGates"] = json!({"KubeletInUserNamespace": true});
@@ -99,6 +113,8 @@ mod tests {
         let text = config(&host(u64::MAX, "v2"), 1, &[1, 2, 3, 4, 5, 6]).to_string();
         for patch in [
             "failCgroupV1",
+            "cgroupfs",
+            "SystemdCgroup",
             "KubeletInUserNamespace",
             "restrict_oom_score_adj",
             "maxPerCore",
@@ -113,6 +129,8 @@ mod tests {
         let text = config.to_string();
         for patch in [
             "failCgroupV1",
+            "cgroupfs",
+            "SystemdCgroup",
             "KubeletInUserNamespace",
             "restrict_oom_score_adj",
             "maxPerCore",
