@@ -165,6 +165,8 @@ impl Builder<'_> {
             .env("CGO_ENABLED", if component.cgo { "1" } else { "0" })
             .env("GOOS", "linux")
             .env("GOARCH", ARCHITECTURE)
+            // A compiler that collects its garbage less often is faster, and makes the same code.
+            .env("GOGC", "400")
             .args(["build", "-trimpath", "-buildvcs=false"])
             .log(log);
         if !component.tags.is_empty() {

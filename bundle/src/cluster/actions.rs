@@ -20,6 +20,9 @@ const NODES_DEADLINE: Duration = Duration::from_secs(240);
 const SERVICES_DEADLINE: Duration = Duration::from_secs(300);
 /// An object of a kind just defined is admitted within this: the API server learns the kind, webhooks answer.
 const ADMISSION_DEADLINE: Duration = Duration::from_secs(120);
+/// A container that has crashed so often will go on. KEDA's operator ends once by design, to make certificates; others
+/// may start before what they need.
+const HOPELESS: i64 = 5;
 /// Temporal keeps a finished workflow's history this long; a throw-away cluster does not live a day.
 const RETENTION: &str = "86400s";
 
@@ -354,7 +357,13 @@ fn wait_for_workloads(record: &Record) -> Result<()> {
         if unready.is_empty() {
             return Ok(Probe::Ready(()));
         }
-        unready.extend(crashing(&pods));
+        let hopeless = crashing(&pods, HOPELESS);
+        ensure!(
+            hopeless.is_empty(),
+            "{}; the logs are in the evidence",
+            hopeless.join(", ")
+        );
+        unready.extend(crashing(&pods, 1));
         Ok(Probe::NotYet(unready.join(", ")))
     })
 }

@@ -63,11 +63,14 @@ pub fn missing_images(pods: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Containers that crash again and again: `pod/container CrashLoopBackOff`.
-pub fn crashing(pods: &Value) -> Vec<String> {
+/// Containers that have crashed at least so many times and are not running: `pod/container crashed 4 times`.
+pub fn crashing(pods: &Value, times: i64) -> Vec<String> {
     waiting(pods)
         .filter(|(_, status)| text(&status["state"]["waiting"]["reason"]) == "CrashLoopBackOff")
-        .map(|(pod, status)| format!("{pod}/{} CrashLoopBackOff", text(&status["name"])))
+        .filter_map(|(pod, status)| {
+            let restarts = status["restartCount"].as_i64().unwrap_or(0);
+            (restarts >= times).then(|| format!("{pod}/{} crashed {restarts} times", text(&status["name"])))
+        })
         .collect()
 }
 
@@ -220,7 +223,15 @@ mod tests {
         let pods = json!({"items": [{"metadata": {"name": "p"}, "status": {"initContainerStatuses": [
             {"name": "i", "image": "slipway.local/x:1", "state": {"waiting": {"reason": "ImagePullBackOff"}}}]}}]});
         assert_eq!(missing_images(&pods), ["slipway.local/x:1 (pod p)"]);
-        assert_eq!(crashing(&pods), Vec::<String>::new());
+        assert_eq!(crashing(&pods, 0), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_container_that_crashes_is_named_from_the_given_time_on() {
+        let pods = json!({"items": [{"metadata": {"name": "p"}, "status": {"containerStatuses": [
+            {"name": "c", "restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}]});
+        assert_eq!(crashing(&pods, 4), ["p/c crashed 4 times"]);
+        assert_eq!(crashing(&pods, 5), Vec::<String>::new());
     }
 
     #[test]
