@@ -23,6 +23,8 @@ const ADMISSION_DEADLINE: Duration = Duration::from_secs(120);
 /// A container that has crashed so often will go on. KEDA's operator ends once by design, to make certificates; others
 /// may start before what they need.
 const HOPELESS: i64 = 5;
+/// In the comment of every rule that kube-proxy writes for the API server's address.
+const API_SERVER_RULE: &str = "default/kubernetes:https";
 /// Temporal keeps a finished workflow's history this long; a throw-away cluster does not live a day.
 const RETENTION: &str = "86400s";
 
@@ -216,6 +218,7 @@ impl Maker<'_> {
                 Probe::NotYet(format!("{} of {} have them", nodes.len(), record.nodes.len()))
             })
         })?;
+        self.wait_for_kube_proxy(record)?;
         for (node, _, cidr) in &nodes {
             self.in_node(node, &["mkdir", "-p", "/etc/cni/net.d"]).run()?;
             self.in_node(node, &["cp", "/dev/stdin", "/etc/cni/net.d/10-slipway.conflist"])
@@ -234,6 +237,26 @@ impl Maker<'_> {
                 Probe::NotYet(unready.join(", "))
             })
         })
+    }
+
+    /// Pods start once their network is there. One that asks for the API server before kube-proxy has written the rule
+    /// for its address sends into the void, and asks again only after the 30 s of its time-out.
+    fn wait_for_kube_proxy(&self, record: &Record) -> Result<()> {
+        eventually(
+            "kube-proxy knows the API server's address",
+            NODES_DEADLINE,
+            || {
+                for node in &record.nodes {
+                    let rules = self
+                        .in_node(node, &["iptables-save", "--table", "nat"])
+                        .run_any()?;
+                    if !rules.all.contains(API_SERVER_RULE) {
+                        return Ok(Probe::NotYet(format!("no rule on {node}")));
+                    }
+                }
+                Ok(Probe::Ready(()))
+            },
+        )
     }
 
     fn wait_for_images(&self, record: &Record) -> Result<()> {
