@@ -363,7 +363,7 @@ fn unready_nodes(nodes: &Value) -> Vec<String> {
 }
 
 /// Waits until every workload of the cluster has its replicas and every API is served; a missing image ends the wait at once.
-fn wait_for_workloads(record: &Record) -> Result<()> {
+pub(super) fn wait_for_workloads(record: &Record) -> Result<()> {
     eventually("every workload is ready", SERVICES_DEADLINE, || {
         let pods = get(record, &["pods", "--all-namespaces"])?;
         let missing = missing_images(&pods);

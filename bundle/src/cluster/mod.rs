@@ -144,7 +144,21 @@ impl Maker<'_> {
             let ready = kubectl(&record).args(["get", "--raw", "/readyz"]).quiet().run();
             Ok(ready.map_or_else(|error| Probe::NotYet(error.to_string()), |_| Probe::Ready(())))
         };
-        (same && eventually("the kept cluster answers", ANSWER_DEADLINE, answers).is_ok()).then_some(record)
+        // After a crash of the engine it comes back by itself, its services a while after its API.
+        let whole = || {
+            eventually("the kept cluster answers", ANSWER_DEADLINE, answers)?;
+            actions::wait_for_workloads(&record)
+        };
+        if !same {
+            return None;
+        }
+        match progress::step("find the kept cluster whole", whole) {
+            Ok(()) => Some(record),
+            Err(error) => {
+                progress::note(&format!("the kept cluster is made anew: {error:#}"));
+                None
+            }
+        }
     }
 
     fn save_evidence(&self) {
