@@ -98,13 +98,9 @@ impl Private {
         })
     }
 
-    /// The process id of the running engine: the pid file's, if that process is an engine of this folder.
+    /// The process id of the running engine.
     fn pid(&self) -> Option<Pid> {
-        let text = fs::read_to_string(self.file("dockerd.pid")).ok()?;
-        let pid: i32 = text.trim().parse().ok()?;
-        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let ours = String::from_utf8_lossy(&command).contains(&*self.file("daemon.json").to_string_lossy());
-        ours.then(|| Pid::from_raw(pid)).flatten()
+        process_of(&self.file("dockerd.pid"), &self.file("daemon.json"))
     }
 
     fn start(&self, host: &Host) -> Result<Engine> {
@@ -114,8 +110,14 @@ impl Private {
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         }
         self.remember_firewall()?;
-        // A pid file left by a killed engine stops the next one when its number is in use again.
+        // A pid file left by a killed engine stops the next one when its number is in use again. So does that of its
+        // containerd, which may have outlived it and is then used again.
         let _ = fs::remove_file(self.file("dockerd.pid"));
+        let containerd = self.run_dir().join("exec/containerd");
+        let pid_file = containerd.join("containerd.pid");
+        if process_of(&pid_file, &containerd).is_none() {
+            let _ = fs::remove_file(pid_file);
+        }
         let config = self.file("daemon.json");
         fs::write(&config, self.daemon_json(host)?).context("write the engine's configuration")?;
         let log = self.file("dockerd.log");
@@ -212,6 +214,14 @@ impl Private {
         }
         fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))
     }
+}
+
+/// The process that a pid file names, if it runs with this path on its command line: a number may be another's by now.
+fn process_of(pid_file: &Path, path: &Path) -> Option<Pid> {
+    let pid: i32 = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let ours = String::from_utf8_lossy(&command).contains(&*path.to_string_lossy());
+    ours.then(|| Pid::from_raw(pid)).flatten()
 }
 
 /// The policy of the chain FORWARD in what `iptables-save` printed; ACCEPT, the kernel's own, where it is not there.

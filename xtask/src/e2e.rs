@@ -10,7 +10,7 @@ use bundle::assemble::Assembly;
 use bundle::cluster::{Record, Wanted};
 use bundle::command::Cmd;
 use bundle::debian::Lock;
-use bundle::{corpus, interrupt, progress};
+use bundle::{cluster, corpus, interrupt, progress};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -125,7 +125,9 @@ impl Run {
             };
             self.judge(session, &built, &corpus)
         });
-        if !self.args.keep || interrupt::requested() {
+        // A cluster that was interrupted half-made is of no use to anybody.
+        let whole = || cluster::read_record(&session.workspace).is_ok_and(|record| record.kept);
+        if !self.args.keep || (interrupt::requested() && !whole()) {
             up::take_down(session, &engine, &built);
         }
         judged

@@ -31,21 +31,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let engine = session.engine(&args.build)?;
     let logs = session.workspace.target().join("logs");
     let built = session.build_for(&engine, &args.build, &logs)?;
-    let record = make(
-        &session,
-        &engine,
-        &built,
-        Wanted {
-            nodes: usize::from(args.nodes),
-            keep: true,
-        },
-        &logs.join("up"),
-    )?;
+    let wanted = Wanted {
+        nodes: usize::from(args.nodes),
+        keep: true,
+    };
+    let record = make(&session, &engine, &built, wanted, &logs.join("up")).inspect_err(|_| {
+        if interrupt::requested() {
+            take_down(&session, &engine, &built);
+        }
+    })?;
     crate::status::print_addresses(&record);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the cluster; after Ctrl-C takes down what was made so far.
+/// Makes the cluster.
 pub(crate) fn make(
     session: &Session,
     engine: &Engine,
@@ -60,11 +59,7 @@ pub(crate) fn make(
         built,
         evidence: evidence.to_owned(),
     };
-    maker.up(wanted).inspect_err(|_| {
-        if interrupt::requested() {
-            take_down(session, engine, built);
-        }
-    })
+    maker.up(wanted)
 }
 
 /// Takes everything down after a run that is over, one way or the other.

@@ -117,7 +117,7 @@ impl Maker<'_> {
     /// A cluster of the name that is not ours; the first action that fails, its evidence written.
     pub fn up(&self, wanted: Wanted) -> Result<Record> {
         refuse_foreign(self.engine)?;
-        if let Some(record) = self.kept(wanted) {
+        if let Some(record) = self.kept(wanted)? {
             progress::note(&format!(
                 "the cluster {NAME} is up already, from the same images: used as it is"
             ));
@@ -135,8 +135,10 @@ impl Maker<'_> {
         })
     }
 
-    fn kept(&self, wanted: Wanted) -> Option<Record> {
-        let record = read_record(self.workspace).ok()?;
+    fn kept(&self, wanted: Wanted) -> Result<Option<Record>> {
+        let Ok(record) = read_record(self.workspace) else {
+            return Ok(None);
+        };
         let same = record.kept
             && record.node_image == self.built.node.reference
             && record.nodes.len() == wanted.nodes;
@@ -150,15 +152,14 @@ impl Maker<'_> {
             actions::wait_for_workloads(&record)
         };
         if !same {
-            return None;
+            return Ok(None);
         }
-        match progress::step("find the kept cluster whole", whole) {
-            Ok(()) => Some(record),
-            Err(error) => {
-                progress::note(&format!("the kept cluster is made anew: {error:#}"));
-                None
-            }
+        let found = progress::step("find the kept cluster whole", whole);
+        crate::interrupt::check()?;
+        if let Err(error) = &found {
+            progress::note(&format!("the kept cluster is made anew: {error:#}"));
         }
+        Ok(found.is_ok().then_some(record))
     }
 
     fn save_evidence(&self) {
