@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Context;
 use crate::bounds::Autoscaling;
 use crate::command::Command;
-use crate::fixture::{NAMESPACE, WORKER_SELECTOR};
+use crate::fixture::{NAMESPACE, SCALED_OBJECT, WORKER_SELECTOR};
 use crate::guide::{Expect, MONITORING, Place, Printed, expectation, find};
 use crate::observe::kubernetes::{hpa, read_pods};
 use crate::progress::say;
@@ -20,6 +20,9 @@ use crate::wait::{Probe, eventually};
 
 /// metrics-server scrapes once a minute at the most, and tells a pod's usage from two scrapes.
 const USAGE_KNOWN: Duration = Duration::from_secs(150);
+/// KEDA says whether a ScaledObject is active when it has asked the triggers: every 30 s, and again where the metric was
+/// not there yet.
+const ACTIVITY_KNOWN: Duration = Duration::from_secs(120);
 /// For a command of the guide, the start of a pod around it included.
 const ONE_COMMAND: Duration = Duration::from_secs(60);
 /// The folder of the outputs within the run's.
@@ -65,6 +68,10 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     .await?;
     eventually("usage of every worker", USAGE_KNOWN, async || {
         usage_known(context).await
+    })
+    .await?;
+    eventually("KEDA has asked the triggers", ACTIVITY_KNOWN, async || {
+        activity_known(context).await
     })
     .await?;
     let folder = context.folder.join(FOLDER);
@@ -155,11 +162,37 @@ async fn usage_known(context: &Context) -> Probe<()> {
     }
 }
 
+/// KEDA has asked the triggers once: a fact about time, too.
+async fn activity_known(context: &Context) -> Probe<()> {
+    let path = format!("/apis/keda.sh/v1alpha1/namespaces/{NAMESPACE}/scaledobjects/{SCALED_OBJECT}");
+    match get(&context.fixture.kube, path).await {
+        Ok(object) if is_activity_known(&object) => Probe::Ready(()),
+        Ok(_) => Probe::NotYet("the condition Active is Unknown".to_owned()),
+        Err(error) => Probe::NotYet(format!("{error:#}")),
+    }
+}
+
+fn is_activity_known(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    let active = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == "Active");
+    active.is_some_and(|condition| condition["status"] == "True" || condition["status"] == "False")
+}
+
+async fn get(client: &kube::Client, path: String) -> Result<Value> {
+    let request = http::Request::get(&path).body(Vec::new())?;
+    client
+        .request(request)
+        .await
+        .with_context(|| format!("asking for {path}"))
+}
+
 async fn known_usage(client: &kube::Client) -> Result<Vec<String>> {
     let selector: String = url::form_urlencoded::byte_serialize(WORKER_SELECTOR.as_bytes()).collect();
     let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods?labelSelector={selector}");
-    let request = http::Request::get(path).body(Vec::new())?;
-    let answer: Value = client.request(request).await.context("the metrics API")?;
+    let answer = get(client, path).await?;
     let items = answer["items"]
         .as_array()
         .context("the metrics API told no list")?;
@@ -231,6 +264,13 @@ mod tests {
         for (ran, outcome) in table {
             assert_eq!(check(&ran, 3).outcome, outcome, "{ran:?}");
         }
+    }
+
+    #[test]
+    fn a_scaled_object_whose_triggers_were_not_asked_is_not_known() {
+        let object = |status: &str| serde_json::json!({"status": {"conditions": [{"type": "Active", "status": status}]}});
+        assert!(is_activity_known(&object("True")) && is_activity_known(&object("False")));
+        assert!(!is_activity_known(&object("Unknown")) && !is_activity_known(&Value::Null));
     }
 
     #[test]
