@@ -182,6 +182,8 @@ impl Private {
                     Some(_) => Probe::NotYet("it still runs".into()),
                 })
             })?;
+            // An engine mounts its data on itself, and only a killed one leaves that behind.
+            let _ = Cmd::new("umount").arg(self.file("data")).quiet().run_any();
             let _ = fs::remove_dir_all(self.run_dir());
             self.restore_firewall()
         })

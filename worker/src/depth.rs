@@ -22,7 +22,7 @@ pub async fn watch(client: Client, queue: Queue, every: Duration, readings: Dept
     let mut readable = true;
     loop {
         ticks.tick().await;
-        let reading = timeout(every, read(&client, &queue))
+        let reading = timeout(every, read_again(&client, &queue))
             .await
             .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", every.as_secs())));
         match reading {
@@ -46,6 +46,15 @@ pub async fn watch(client: Client, queue: Queue, every: Duration, readings: Dept
                 }
             }
         }
+    }
+}
+
+/// Reads, and once more where that failed: a server ends each connection when it is some minutes old (Temporal's frontend
+/// after five), and a request that is on its way then is cancelled. The next one finds a new connection.
+async fn read_again(client: &Client, queue: &Queue) -> anyhow::Result<i64> {
+    match read(client, queue).await {
+        Ok(depth) => Ok(depth),
+        Err(_) => read(client, queue).await,
     }
 }
 
