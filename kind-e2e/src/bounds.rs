@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 pub const HPA_SYNC: f64 = 15.0;
 /// Temporal answers DescribeTaskQueue from a cache of this age (`matching.TaskQueueInfoByBuildIdTTL`).
 pub const BACKLOG_CACHE: f64 = 5.0;
-/// How often the worker asks Temporal for its queues' depth, at most.
-pub const DEPTH_READ: f64 = 5.0;
+/// How old a depth on a worker's port is, at most: one worker of the fleet asks Temporal every second, and the others show
+/// its reading a second later.
+pub const DEPTH_READ: f64 = 2.0;
 /// Prometheus' scrape interval in `manifests/services`.
 pub const SCRAPE: f64 = 5.0;
 /// The HPA does nothing while its ratio is within 10 % of 1
@@ -245,7 +246,7 @@ mod tests {
         let bound = guide().decision(4.0);
         let growth = 15.0 * 3.0 * 1.1 / 4.0;
         assert!(
-            (bound.seconds - (growth + 45.0)).abs() < 1e-9,
+            (bound.seconds - (growth + 42.0)).abs() < 1e-9,
             "{}",
             bound.seconds
         );
@@ -288,7 +289,7 @@ mod tests {
             let autoscaling = Autoscaling { scale_in, ..guide() };
             assert_eq!(autoscaling.scale_in_steps(from), expected, "{why}");
         }
-        assert_eq!(guide().scale_in(9).seconds, 60.0 + 15.0 + 30.0 + POD_START);
+        assert_eq!(guide().scale_in(9).seconds, 60.0 + 12.0 + 30.0 + POD_START);
     }
 
     #[test]

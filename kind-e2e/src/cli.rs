@@ -170,14 +170,14 @@ mod tests {
         );
         assert_eq!(
             select(&names(&["monitoring", "step", "step"]), None).unwrap(),
-            ALL
+            [Scenario::Step, Scenario::Monitoring]
         );
     }
 
     #[test]
     fn an_unknown_name_is_told_the_nearest() {
         let error = select(&names(&["setp"]), None).unwrap_err();
-        let told = "no scenario is called \"setp\"; did you mean \"step\"? known: step, monitoring";
+        let told = "no scenario is called \"setp\"; did you mean \"step\"? known: step, fleet, monitoring";
         assert_eq!(error.to_string(), told);
         let error = select(&[], Some("cor")).unwrap_err();
         assert_eq!(
@@ -190,6 +190,6 @@ mod tests {
     fn the_list_is_for_people_and_for_programs() {
         assert!(list(false).starts_with("core     step             holds 3 workers"));
         let parsed: serde_json::Value = serde_json::from_str(&list(true)).unwrap();
-        assert_eq!(parsed[1]["name"], "monitoring");
+        assert_eq!(parsed[2]["name"], "monitoring");
     }
 }

@@ -56,12 +56,17 @@ pub struct Plan {
     pub ready: Bound,
 }
 
+/// Documents a second that a host of so many cores is loaded with.
+pub fn rate_of_cores(cores: usize) -> f64 {
+    (RATE_PER_CORE * cores as f64).min(RATE_LIMIT)
+}
+
 /// Plans the step for a host and a cluster.
 pub fn plan(cores: usize, slots: u32, autoscaling: Autoscaling, service: f64) -> Plan {
     let carried = f64::from(slots) * f64::from(autoscaling.min);
     let capacity = carried / LATENCY;
     let calm_rate = CALM_SHARE * carried / service.max(LATENCY);
-    let by_cores = (RATE_PER_CORE * cores as f64).min(RATE_LIMIT);
+    let by_cores = rate_of_cores(cores);
     let at_least = STEP_FACTOR * capacity;
     let step_rate = by_cores.max(at_least);
     let deciding = if by_cores >= at_least {

@@ -146,8 +146,14 @@ async fn all(context: &Context, scenarios: &[Scenario], facts: &mut Facts) {
     }
 }
 
-/// Takes the latency on the way to S3 away, whatever a scenario left.
+/// Takes the latency on the way to S3 away and gives the fleet back to KEDA, whatever a scenario left.
 async fn clear(context: &Context) {
+    if let Err(error) = scenarios::fleet::clear(context).await {
+        say(
+            context.clock,
+            &format!("the fleet may still be set by hand: {error:#}"),
+        );
+    }
     if let Err(error) = context.fixture.toxiproxy.clear().await {
         say(
             context.clock,

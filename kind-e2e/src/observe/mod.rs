@@ -3,6 +3,7 @@
 //! It never decides. What could not be read within the second's limit is a gap with its reason; a
 //! second that it missed is missing, and the checks see the distance between the samples.
 
+pub mod connections;
 pub mod kubernetes;
 pub mod prometheus;
 pub mod sample;

@@ -87,6 +87,14 @@ pub fn greatest_by(label: &str, series: &[Series]) -> Result<BTreeMap<String, f6
     Ok(greatest)
 }
 
+/// The one value of an answer that is a sum or a count. No series at all is an error: nothing was observed.
+pub fn total(series: &[Series]) -> Result<f64> {
+    match series {
+        [one] => one.number(),
+        _ => bail!("{} series where one was due", series.len()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +111,14 @@ mod tests {
             depth,
             BTreeMap::from([("io".to_owned(), 52.0), ("wf".to_owned(), 0.0)])
         );
+    }
+
+    #[test]
+    fn a_total_is_one_series() {
+        let body = br#"{"status":"success","data":{"result":[{"metric":{},"value":[1,"7"]}]}}"#;
+        assert_eq!(total(&series_of(body).unwrap()).unwrap(), 7.0);
+        assert!(total(&series_of(DEPTHS.as_bytes()).unwrap()).is_err());
+        assert!(total(&[]).is_err());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The scenarios: what each is called, what it needs, and how it is run and judged. One file each.
 
 pub mod ends;
+pub mod fleet;
+mod fleet_judge;
 pub mod monitoring;
 mod probes;
 pub mod step;
@@ -27,12 +29,14 @@ use crate::verdict::Check;
 pub enum Scenario {
     /// [`step`].
     Step,
+    /// [`fleet`].
+    Fleet,
     /// [`monitoring`].
     Monitoring,
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const ALL: [Scenario; 2] = [Scenario::Step, Scenario::Monitoring];
+pub const ALL: [Scenario; 3] = [Scenario::Step, Scenario::Fleet, Scenario::Monitoring];
 
 /// The suite that a plain run runs.
 pub const CORE: &str = "core";
@@ -55,6 +59,7 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Self::Step => "step",
+            Self::Fleet => "fleet",
             Self::Monitoring => "monitoring",
         }
     }
@@ -81,6 +86,8 @@ impl Scenario {
 pub enum Detail {
     /// Of [`step`].
     Step(Box<step::Facts>),
+    /// Of [`fleet`].
+    Fleet(Box<fleet::Facts>),
     /// Of [`monitoring`].
     Monitoring(monitoring::Facts),
 }
@@ -118,6 +125,7 @@ impl Context {
 pub fn empty(scenario: Scenario, began: f64) -> ScenarioFacts {
     let detail = match scenario {
         Scenario::Step => Detail::Step(Box::default()),
+        Scenario::Fleet => Detail::Fleet(Box::default()),
         Scenario::Monitoring => Detail::Monitoring(monitoring::Facts::default()),
     };
     ScenarioFacts {
@@ -136,6 +144,7 @@ pub fn empty(scenario: Scenario, began: f64) -> ScenarioFacts {
 pub async fn run(context: &Context, detail: &mut Detail) -> Result<()> {
     match detail {
         Detail::Step(facts) => step::run(context, facts).await,
+        Detail::Fleet(facts) => fleet::run(context, facts).await,
         Detail::Monitoring(facts) => monitoring::run(context, facts).await,
     }
 }
@@ -144,6 +153,7 @@ pub async fn run(context: &Context, detail: &mut Detail) -> Result<()> {
 pub fn judge(facts: &ScenarioFacts, samples: &[Sample]) -> Vec<Check> {
     match &facts.detail {
         Detail::Step(step) => step_judge::judge(step, samples),
+        Detail::Fleet(fleet) => fleet_judge::judge(fleet),
         Detail::Monitoring(monitoring) => monitoring::judge(monitoring),
     }
 }

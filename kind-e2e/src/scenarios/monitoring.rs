@@ -1,6 +1,7 @@
 //! The guide's monitoring commands, word for word, against the cluster: each has to succeed and to
 //! show what its reader looks for. What they are and what is expected is in [`crate::guide`].
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -153,10 +154,10 @@ async fn only(context: &Context, count: usize) -> Probe<()> {
 /// The metrics API tells the usage of every worker pod: a fact about time, not about the command.
 async fn usage_known(context: &Context) -> Probe<()> {
     match (
-        known_usage(&context.fixture.kube).await,
+        usage(&context.fixture.kube).await,
         read_pods(&context.fixture.kube).await,
     ) {
-        (Ok(known), Ok(pods)) if pods.iter().all(|pod| known.contains(&pod.name)) => Probe::Ready(()),
+        (Ok(known), Ok(pods)) if pods.iter().all(|pod| known.contains_key(&pod.name)) => Probe::Ready(()),
         (Ok(known), Ok(pods)) => Probe::NotYet(format!("usage of {} of {} pods", known.len(), pods.len())),
         (Err(error), _) | (_, Err(error)) => Probe::NotYet(format!("{error:#}")),
     }
@@ -189,18 +190,35 @@ async fn get(client: &kube::Client, path: String) -> Result<Value> {
         .with_context(|| format!("asking for {path}"))
 }
 
-async fn known_usage(client: &kube::Client) -> Result<Vec<String>> {
+/// Bytes of memory of each worker pod that the metrics API tells of.
+pub(super) async fn usage(client: &kube::Client) -> Result<BTreeMap<String, u64>> {
     let selector: String = url::form_urlencoded::byte_serialize(WORKER_SELECTOR.as_bytes()).collect();
     let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods?labelSelector={selector}");
-    let answer = get(client, path).await?;
+    memory_of(&get(client, path).await?)
+}
+
+fn memory_of(answer: &Value) -> Result<BTreeMap<String, u64>> {
     let items = answer["items"]
         .as_array()
         .context("the metrics API told no list")?;
-    Ok(items
+    let told = items.iter().filter_map(|item| {
+        let containers = item["containers"].as_array()?;
+        let bytes = containers
+            .iter()
+            .map(|container| bytes_of(container["usage"]["memory"].as_str()?))
+            .sum::<Option<u64>>()?;
+        Some((item["metadata"]["name"].as_str()?.to_owned(), bytes))
+    });
+    Ok(told.collect())
+}
+
+/// A quantity of memory as metrics-server writes it: bytes, or with Ki, Mi or Gi.
+fn bytes_of(quantity: &str) -> Option<u64> {
+    let units = [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30), ("", 1)];
+    let (number, unit) = units
         .iter()
-        .filter_map(|item| item["metadata"]["name"].as_str())
-        .map(str::to_owned)
-        .collect())
+        .find_map(|(suffix, unit)| Some((quantity.strip_suffix(suffix)?, *unit)))?;
+    number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// Each command succeeded and showed what is expected of it.
@@ -264,6 +282,19 @@ mod tests {
         for (ran, outcome) in table {
             assert_eq!(check(&ran, 3).outcome, outcome, "{ran:?}");
         }
+    }
+
+    #[test]
+    fn memory_is_told_for_each_pod_with_its_unit() {
+        let item = |name: &str, memory: &str| serde_json::json!({"metadata": {"name": name}, "containers": [{"usage": {"cpu": "3m", "memory": memory}}]});
+        let answer =
+            serde_json::json!({"items": [item("a", "18432Ki"), item("b", "20Mi"), item("c", "many")]});
+        let known = memory_of(&answer).unwrap();
+        assert_eq!(
+            known.into_iter().collect::<Vec<_>>(),
+            [("a".to_owned(), 18_874_368), ("b".to_owned(), 20_971_520),]
+        );
+        assert!(memory_of(&Value::Null).is_err());
     }
 
     #[test]

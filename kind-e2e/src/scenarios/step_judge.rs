@@ -91,7 +91,7 @@ fn latency_in_force(plan: &Plan) -> Check {
     )
 }
 
-fn kept_schedule(starts: &[Start]) -> Check {
+pub(super) fn kept_schedule(starts: &[Start]) -> Check {
     let latest = starts
         .iter()
         .map(|start| start.sent - start.due)
@@ -148,7 +148,7 @@ fn drained(left: u64, window: Window, bound: &Bound) -> Check {
     )
 }
 
-fn no_errors(starts: &[Start]) -> Check {
+pub(super) fn no_errors(starts: &[Start]) -> Check {
     let refused = starts.iter().filter(|start| start.acknowledged.is_none());
     let refused = refused.map(|start| {
         format!(
