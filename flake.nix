@@ -22,8 +22,8 @@
 
       manifest = builtins.fromTOML (builtins.readFile ./Cargo.toml);
 
-      # Cargo reads every member of the workspace, so all four crates take part in building one. Nothing else does: a
-      # change to docs or manifests rebuilds nothing.
+      # Cargo reads every member of the workspace, so all four crates take part in building one. Nothing else does, but
+      # for the pages that are generated from them: a change to other docs or to manifests rebuilds nothing.
       src = lib.fileset.toSource {
         root = ./.;
         fileset = lib.fileset.unions [
@@ -31,6 +31,8 @@
           ./Cargo.toml
           ./bundle
           ./clippy.toml
+          # The worker's tests hold these pages to its source.
+          ./docs/reference
           ./kind-e2e
           ./rustfmt.toml
           ./worker

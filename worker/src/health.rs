@@ -106,10 +106,7 @@ async fn ready(State(shown): State<Shown>) -> (StatusCode, String) {
 
 async fn metrics(State(shown): State<Shown>) -> Response {
     shown.metrics.set_threads(shown.cpu.busy(), shown.cpu.threads());
-    let open = usize::try_from(shown.database.connections()).unwrap_or(usize::MAX);
-    shown
-        .metrics
-        .set_connections(open, shown.database.idle_connections());
+    shown.metrics.set_connections(shown.database.connections());
     match shown.metrics.exposition() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),

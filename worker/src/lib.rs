@@ -13,6 +13,8 @@ pub mod health;
 pub mod lifecycle;
 pub mod logs;
 pub mod metrics;
+#[cfg(test)]
+mod reference;
 pub mod signals;
 pub mod store;
 pub mod temporal;

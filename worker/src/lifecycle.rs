@@ -28,9 +28,11 @@ use crate::{
     temporal, tls,
 };
 
-/// Pause between tries at start, and the longest that a try may take.
-const RETRY: Duration = Duration::from_secs(2);
-const TRY: Duration = Duration::from_secs(10);
+/// The longest that a migration may take, the wait for another worker's included. Connecting has a limit of its own.
+const MIGRATION: Duration = Duration::from_secs(600);
+
+/// Time for Temporal's answer on a connection that is made.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// How often the SDK's count of pollers is looked at until all queues are polled.
 const POLLERS_SEEN: Duration = Duration::from_millis(50);
@@ -76,11 +78,12 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
 fn tools(config: &Config) -> anyhow::Result<Tools> {
     let lifetime = config.service.depth_interval() * depth::LIFETIME_INTERVALS;
+    let metrics = Metrics::new(lifetime)?;
     Ok(Tools {
         objects: ObjectStore::open(&config.documents)?,
-        database: Database::open(&config.database, &config.concurrency)?,
+        database: Database::open(&config.database, &config.concurrency, metrics.clone())?,
         cpu: CpuPool::start(config.pools.cpu_threads)?,
-        metrics: Metrics::new(lifetime)?,
+        metrics,
         documents: config.documents.clone(),
         identity: identity(),
     })
@@ -99,39 +102,49 @@ fn identity() -> String {
 
 /// Waits for Postgres and Temporal.
 async fn reach(config: &Config, tools: &Tools, health: &Health) -> Client {
-    insist("Postgres", health, || tools.database.migrate()).await;
-    insist("Temporal", health, || {
-        temporal::connect(&config.temporal, &tools.identity, tools.metrics.sdk())
+    let pause = config.service.start_retry();
+    insist("Postgres", pause, health, || {
+        within(MIGRATION, tools.database.migrate())
+    })
+    .await;
+    insist("Temporal", pause, health, || {
+        let limit = config.temporal.connect_timeout() + ANSWER;
+        let connected = temporal::connect(&config.temporal, &tools.identity, tools.metrics.sdk());
+        within(limit, connected)
     })
     .await
 }
 
+async fn within<T>(limit: Duration, attempt: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    timeout(limit, attempt)
+        .await
+        .with_context(|| format!("no answer within {} s", limit.as_secs()))?
+}
+
 /// Tries until it works.
-async fn insist<T, F>(what: &str, health: &Health, mut attempt: impl FnMut() -> F) -> T
+async fn insist<T, F>(what: &str, pause: Duration, health: &Health, mut attempt: impl FnMut() -> F) -> T
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let mut tries = interval(RETRY);
+    let mut tries = interval(pause);
     tries.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = 0_u64;
     loop {
         tries.tick().await;
         count += 1;
-        let result = timeout(TRY, attempt()).await;
-        let error =
-            match result.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {} s", TRY.as_secs()))) {
-                Ok(reached) => {
-                    info!(what, tries = count, "reached");
-                    return reached;
-                }
-                Err(error) => format!("{error:#}"),
-            };
+        let error = match attempt().await {
+            Ok(reached) => {
+                info!(what, tries = count, "reached");
+                return reached;
+            }
+            Err(error) => format!("{error:#}"),
+        };
         warn!(
             what,
             tries = count,
             error,
             "not reached; trying again in {} s",
-            RETRY.as_secs()
+            pause.as_secs()
         );
         health.enter(Phase::Waiting(format!("waiting for {what}: {error}")));
     }

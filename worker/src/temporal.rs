@@ -2,6 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::{
+    activities::{CpuActivities, IoActivities, Tools},
+    config::{Config, DeploymentConfig, TemporalConfig},
+    metrics::SdkMeter,
+    workflows::{DocumentWorkflow, Route},
+};
 use anyhow::Context as _;
 use temporalio_client::{
     Client, ClientOptions, Connection, NamespacedClient as _,
@@ -14,7 +20,7 @@ use temporalio_common::{
         TaskQueueLabelStrategy, TelemetryOptions,
         metrics::{CoreMeter, NewAttributes, TemporalMeter},
     },
-    worker::WorkerDeploymentOptions,
+    worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion},
 };
 use temporalio_sdk::{
     Runtime, Worker, WorkerOptions,
@@ -23,17 +29,6 @@ use temporalio_sdk::{
         worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
     },
 };
-use url::Url;
-
-use crate::{
-    activities::{CpuActivities, IoActivities, Tools},
-    config::{ConcurrencyConfig, Config, TemporalConfig},
-    metrics::SdkMeter,
-    workflows::{DocumentWorkflow, Route},
-};
-
-/// Time for the first answer of a server.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Prefix of the SDK's metrics: [`SdkMeter`] puts it before every name, so the SDK is told to put none.
 const NO_PREFIX: &str = "";
@@ -53,9 +48,9 @@ pub async fn connect(
         .map_err(|error| {
             anyhow::anyhow!("reading the SDK's settings (TEMPORAL_*, temporal.toml): {error}")
         })?;
-    options.target = target(&config.address, options.tls_options.is_some())?;
+    options.target = config.url(options.tls_options.is_some())?;
     options.identity = identity.to_owned();
-    options.connect_timeout = Some(CONNECT);
+    options.connect_timeout = Some(config.connect_timeout());
     // Inside a cluster compression only costs CPU.
     options.grpc_compression = temporalio_client::GrpcCompression::None;
     let strategy = TaskQueueLabelStrategy::UseNormal;
@@ -66,20 +61,6 @@ pub async fn connect(
     let client = Client::new(connection, ClientOptions::new(&config.namespace).build())?;
     require_namespace(&client).await?;
     Ok(client)
-}
-
-/// The address as a URL; without a scheme, by whether TLS is configured.
-fn target(address: &str, tls: bool) -> anyhow::Result<Url> {
-    let url = match address.contains("://") {
-        true => address.to_owned(),
-        false => format!("{}://{address}", if tls { "https" } else { "http" }),
-    };
-    let url = Url::parse(&url).with_context(|| format!("reading temporal.address, {address:?}"))?;
-    anyhow::ensure!(
-        url.has_host(),
-        "temporal.address, {address:?}, has no host: use host:port"
-    );
-    Ok(url)
 }
 
 async fn require_namespace(client: &Client) -> anyhow::Result<()> {
@@ -135,13 +116,14 @@ pub fn workers(
     let queues = &config.temporal;
     let slots = &config.concurrency;
     let route = Route::new(queues);
-    let mut workflow = options(&queues.workflow_queue, slots, slots.workflow_slots, drain);
+    let options = |queue: &str, slots: usize| options(config, queue, slots, drain);
+    let mut workflow = options(&queues.workflow_queue, slots.workflow_slots);
     workflow.workflow_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.workflow_polls));
     workflow.register_workflow_with_factory(move || DocumentWorkflow::new(route.clone()))?;
-    let mut io = options(&queues.io_activity_queue, slots, slots.io_slots, drain);
+    let mut io = options(&queues.io_activity_queue, slots.io_slots);
     io.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.io_polls));
     io.register_activities(IoActivities::new(tools.clone()));
-    let mut cpu = options(&queues.cpu_activity_queue, slots, slots.cpu_slots, drain);
+    let mut cpu = options(&queues.cpu_activity_queue, slots.cpu_slots);
     cpu.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.cpu_polls));
     cpu.register_activities(CpuActivities::new(tools.clone()));
     let start = |options: WorkerOptions| {
@@ -152,7 +134,7 @@ pub fn workers(
 }
 
 /// What the three have in common. `slots` go to the one kind of task that the queue's worker takes.
-fn options(queue: &str, concurrency: &ConcurrencyConfig, slots: usize, drain: Duration) -> WorkerOptions {
+fn options(config: &Config, queue: &str, slots: usize, drain: Duration) -> WorkerOptions {
     let fixed = || FixedSizeSlotSupplier::new(slots);
     let tuner = TunerHolder::builder()
         .workflow_task_slot_supplier(fixed())
@@ -162,12 +144,31 @@ fn options(queue: &str, concurrency: &ConcurrencyConfig, slots: usize, drain: Du
         .build();
     WorkerOptions::new(queue)
         .tuner(tuner)
-        .max_cached_workflows(concurrency.cached_workflows)
+        .max_cached_workflows(config.concurrency.cached_workflows)
         .graceful_shutdown_period(drain)
-        // The SDK's default is a hash of the whole program, read at every start.
-        .deployment_options(WorkerDeploymentOptions::from_build_id(
-            env!("CARGO_PKG_VERSION").to_owned(),
-        ))
+        .deployment_options(deployment(&config.deployment))
+        .build()
+}
+
+/// What this worker is to Temporal: a version of a Worker Deployment where one is named, else only a build id (the SDK's
+/// default would be a hash of the whole program, read at every start).
+///
+/// Workflows are pinned to the version that began them. A document takes seconds, so an old version has nothing left to do
+/// soon after the next becomes current, and until then its own workers finish what they began: no history meets other code
+/// than its own, and no activity an argument of another version. Auto-upgrade is for workflows that outlive releases; it would
+/// make each change of the workflow's commands a change under running workflows. The price of pinning is that workers of the
+/// old version must run until Temporal calls it drained, so whoever replaces a fleet in place leaves the name unset.
+fn deployment(config: &DeploymentConfig) -> WorkerDeploymentOptions {
+    let Some(name) = &config.name else {
+        return WorkerDeploymentOptions::from_build_id(config.build_id.clone());
+    };
+    let version = WorkerDeploymentVersion::builder()
+        .deployment_name(name)
+        .build_id(&config.build_id)
+        .build();
+    WorkerDeploymentOptions::new(version)
+        .use_worker_versioning(true)
+        .default_versioning_behavior(VersioningBehavior::Pinned)
         .build()
 }
 
@@ -176,19 +177,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_without_a_scheme_takes_it_from_tls() {
+    fn a_fleet_without_a_deployments_name_is_not_versioned() {
+        let options = deployment(&DeploymentConfig::default());
+        assert!(!options.use_worker_versioning);
+        assert_eq!(options.default_versioning_behavior, None);
+        assert_eq!(options.version.build_id, env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn a_version_of_a_deployment_pins_its_workflows() {
+        let options = deployment(&DeploymentConfig {
+            name: Some("documents".into()),
+            build_id: "1.2.3".into(),
+        });
+        assert!(options.use_worker_versioning);
         assert_eq!(
-            target("temporal:7233", false).unwrap().as_str(),
-            "http://temporal:7233/"
+            options.default_versioning_behavior,
+            Some(VersioningBehavior::Pinned)
         );
-        assert_eq!(
-            target("temporal:7233", true).unwrap().as_str(),
-            "https://temporal:7233/"
-        );
-        assert_eq!(
-            target("https://temporal:7233", false).unwrap().as_str(),
-            "https://temporal:7233/"
-        );
-        assert!(target("http://", false).is_err());
+        assert_eq!(options.version.deployment_name, "documents");
+        assert_eq!(options.version.build_id, "1.2.3");
     }
 }

@@ -20,11 +20,12 @@ const LAST_MODIFIED: u64 = 1_789_749_394;
 const NAR_HASH: &str = "sha256-cFTsMQz8Hzn8MT49oaeLSHg62tE86NykugCWkeM2ypk=";
 
 /// What the flake may read, so what a copy of it needs. The rest of the checkout stays out of Nix's store.
-const READ_BY_FLAKE: [&str; 11] = [
+const READ_BY_FLAKE: [&str; 12] = [
     "Cargo.lock",
     "Cargo.toml",
     "bundle",
     "clippy.toml",
+    "docs",
     "flake.lock",
     "flake.nix",
     "kind-e2e",

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Faults;
+use super::{Faults, with_variable};
 
 /// The SDK keeps a sticky and a normal poller for workflow tasks, so it refuses fewer than two polls and slots.
 const WORKFLOW_MINIMUM: usize = 2;
 
 /// The `[concurrency]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ConcurrencyConfig {
     /// Workflow tasks at a time (`TEMPORAL_WORKFLOW_CONCURRENCY`).
@@ -43,25 +44,32 @@ impl Default for ConcurrencyConfig {
 
 impl ConcurrencyConfig {
     pub(super) fn validate(&self, faults: &mut Faults) {
-        faults.require_at_least(
-            "concurrency.workflow_slots",
-            self.workflow_slots,
-            WORKFLOW_MINIMUM,
-        );
-        faults.require_at_least(
-            "concurrency.workflow_polls",
-            self.workflow_polls,
-            WORKFLOW_MINIMUM,
-        );
-        faults.require_at_least("concurrency.cached_workflows", self.cached_workflows, 1);
-        let activities = [
-            ("concurrency.io_slots", self.io_slots),
-            ("concurrency.cpu_slots", self.cpu_slots),
-            ("concurrency.io_polls", self.io_polls),
-            ("concurrency.cpu_polls", self.cpu_polls),
-        ];
-        for (key, value) in activities {
-            faults.require_at_least(key, value, 1);
+        for (queue, polls, slots, minimum) in [
+            (
+                "workflow",
+                self.workflow_polls,
+                self.workflow_slots,
+                WORKFLOW_MINIMUM,
+            ),
+            ("io", self.io_polls, self.io_slots, 1),
+            ("cpu", self.cpu_polls, self.cpu_slots, 1),
+        ] {
+            let (polls_key, slots_key) = (
+                format!("concurrency.{queue}_polls"),
+                format!("concurrency.{queue}_slots"),
+            );
+            faults.require_at_least(&polls_key, polls, minimum);
+            faults.require_at_least(&slots_key, slots, minimum);
+            // The SDK takes a slot before it polls. Slots that are too few have their fault already.
+            if slots >= minimum && polls > slots {
+                faults.add(format!(
+                    "{} is {polls}, more than {}, {slots}: polls beyond the slots never run; lower the one or raise the other",
+                    with_variable(&polls_key),
+                    with_variable(&slots_key)
+                ));
+            }
         }
+        // Without a cache every task would replay its workflow.
+        faults.require_at_least("concurrency.cached_workflows", self.cached_workflows, 1);
     }
 }

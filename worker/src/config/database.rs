@@ -1,21 +1,29 @@
 //! The database of documents, and how many connections to it one worker may hold.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Faults, SecretUrl, concurrency::ConcurrencyConfig};
 
 /// The `[database]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database` (`DATABASE_URL`).
     pub url: SecretUrl,
-    /// Connections kept (`DB_POOL_SIZE`).
+    /// Connections that are kept once they are open. With `max_overflow`, an upper bound: no more are opened than the IO slots
+    /// can use and one beside them.
     pub pool_size: u32,
-    /// Connections on top of these under need (`DB_MAX_OVERFLOW`).
+    /// Connections on top of these under need, closed when nobody uses them any more.
     pub max_overflow: u32,
     /// Seconds to wait for a free connection before the activity fails and is retried.
     pub acquire_timeout_seconds: u64,
+    /// Seconds for a statement: the server ends it then, and a transaction that idles as long; when there is no answer some
+    /// seconds later, the connection is given up and the activity retried. 0 leaves it to the server, for a PgBouncer that
+    /// refuses the startup parameter `options`.
+    pub statement_timeout_seconds: u64,
 }
 
 impl Default for DatabaseConfig {
@@ -25,6 +33,7 @@ impl Default for DatabaseConfig {
             pool_size: 20,
             max_overflow: 30,
             acquire_timeout_seconds: 10,
+            statement_timeout_seconds: 30,
         }
     }
 }
@@ -41,7 +50,22 @@ impl DatabaseConfig {
         allowed.min(useful)
     }
 
-    pub(super) fn validate(&self, faults: &mut Faults) {
+    /// Of these, the ones that are kept once they are open.
+    pub fn connections_kept(&self, concurrency: &ConcurrencyConfig) -> u32 {
+        self.pool_size.min(self.connections(concurrency))
+    }
+
+    /// Time for a free connection.
+    pub fn acquire_timeout(&self) -> Duration {
+        Duration::from_secs(self.acquire_timeout_seconds)
+    }
+
+    /// Time for a statement, where there is a limit.
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        (self.statement_timeout_seconds > 0).then(|| Duration::from_secs(self.statement_timeout_seconds))
+    }
+
+    pub(super) fn validate(&self, concurrency: &ConcurrencyConfig, faults: &mut Faults) {
         match url::Url::parse(self.url.expose()) {
             Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => {}
             Ok(url) => faults.add(format!(
@@ -52,8 +76,14 @@ impl DatabaseConfig {
                 "database.url is not a URL ({error}): set DATABASE_URL to postgres://user:password@host:port/database"
             )),
         }
-        if self.pool_size == 0 && self.max_overflow == 0 {
-            faults.add("database.pool_size and database.max_overflow are both 0: raise DB_POOL_SIZE".into());
+        let allowed = self.pool_size.saturating_add(self.max_overflow);
+        if usize::try_from(allowed).is_ok_and(|allowed| allowed < concurrency.io_slots) {
+            faults.add(format!(
+                "database.pool_size and database.max_overflow are {allowed} together, fewer than concurrency.io_slots, {}: \
+                 activities would wait inside a slot; raise DB_POOL_SIZE or DB_MAX_OVERFLOW, or lower \
+                 TEMPORAL_IO_ACTIVITY_CONCURRENCY",
+                concurrency.io_slots
+            ));
         }
         faults.require_at_least(
             "database.acquire_timeout_seconds",
@@ -72,11 +102,24 @@ mod tests {
         let concurrency = ConcurrencyConfig::default();
         let guide = DatabaseConfig::default();
         assert_eq!(guide.connections(&concurrency), 6);
+        assert_eq!(guide.connections_kept(&concurrency), 6);
         let small = DatabaseConfig {
             pool_size: 2,
             max_overflow: 1,
             ..guide
         };
         assert_eq!(small.connections(&concurrency), 3);
+        assert_eq!(small.connections_kept(&concurrency), 2);
+    }
+
+    #[test]
+    fn a_statement_without_a_limit_is_asked_for_by_0() {
+        let config = DatabaseConfig::default();
+        assert_eq!(config.statement_timeout(), Some(Duration::from_secs(30)));
+        let open = DatabaseConfig {
+            statement_timeout_seconds: 0,
+            ..config
+        };
+        assert_eq!(open.statement_timeout(), None);
     }
 }

@@ -6,6 +6,7 @@ use super::{Faults, Secret};
 
 /// The `[documents]` section. Settings of S3 that are unset fall back to what the AWS environment offers (profile, instance role).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DocumentsConfig {
     /// Root of documents and claims: `s3://bucket[/prefix]` or `file:///folder` (`DOCUMENT_STORE_URL`).

@@ -1,13 +1,17 @@
 //! The environment and flags as layers: which variable sets which key, and how its text is read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ffi::OsString};
 
 use figment::{
     Error, Metadata, Profile, Provider,
     value::{Dict, Map, Value},
 };
 
-use super::Faults;
+use super::{Faults, names};
+
+/// Names of the layers.
+pub(super) const ENVIRONMENT: &str = "environment";
+pub(super) const FLAG: &str = "flag";
 
 /// How the text of a variable becomes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,18 @@ pub(super) enum Kind {
     LogFormat,
 }
 
+impl Kind {
+    /// What a value must be, for a fault.
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Number => "a whole number",
+            Self::Switch => "true or false",
+            Self::LogFormat => "text or json",
+        }
+    }
+}
+
 /// One variable: its name, the key it sets, how it is read.
 #[derive(Debug)]
 pub struct Variable {
@@ -29,7 +45,14 @@ pub struct Variable {
     pub name: &'static str,
     /// `section.key`.
     pub key: &'static str,
-    kind: Kind,
+    pub(super) kind: Kind,
+}
+
+impl Variable {
+    /// The section of the key, and its name in that section.
+    pub fn section_and_key(&self) -> (&'static str, &'static str) {
+        self.key.split_once('.').unwrap_or((self.key, ""))
+    }
 }
 
 const fn text(name: &'static str, key: &'static str) -> Variable {
@@ -48,13 +71,19 @@ const fn number(name: &'static str, key: &'static str) -> Variable {
     }
 }
 
-/// Every key, with the variable that sets it.
+/// Every key, with the variable that sets it; the keys of a section stand together.
 pub const VARIABLES: &[Variable] = &[
     text("TEMPORAL_ADDRESS", "temporal.address"),
     text("TEMPORAL_NAMESPACE", "temporal.namespace"),
     text("TEMPORAL_WORKFLOW_QUEUE", "temporal.workflow_queue"),
     text("TEMPORAL_IO_ACTIVITY_QUEUE", "temporal.io_activity_queue"),
     text("TEMPORAL_CPU_ACTIVITY_QUEUE", "temporal.cpu_activity_queue"),
+    number(
+        "TEMPORAL_CONNECT_TIMEOUT_SECONDS",
+        "temporal.connect_timeout_seconds",
+    ),
+    text("TEMPORAL_DEPLOYMENT_NAME", "deployment.name"),
+    text("TEMPORAL_WORKER_BUILD_ID", "deployment.build_id"),
     number("TEMPORAL_WORKFLOW_CONCURRENCY", "concurrency.workflow_slots"),
     number("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "concurrency.io_slots"),
     number("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", "concurrency.cpu_slots"),
@@ -68,6 +97,10 @@ pub const VARIABLES: &[Variable] = &[
     number("DB_POOL_SIZE", "database.pool_size"),
     number("DB_MAX_OVERFLOW", "database.max_overflow"),
     number("DB_ACQUIRE_TIMEOUT_SECONDS", "database.acquire_timeout_seconds"),
+    number(
+        "DB_STATEMENT_TIMEOUT_SECONDS",
+        "database.statement_timeout_seconds",
+    ),
     text("DOCUMENT_STORE_URL", "documents.store_url"),
     text("AWS_ENDPOINT_URL", "documents.s3_endpoint"),
     text("AWS_REGION", "documents.s3_region"),
@@ -86,6 +119,7 @@ pub const VARIABLES: &[Variable] = &[
     number("DOCUMENT_INLINE_BYTES", "documents.inline_bytes"),
     number("DOCUMENT_PASSAGE_WORDS", "documents.passage_words"),
     text("METRICS_ADDRESS", "service.metrics_address"),
+    number("START_RETRY_SECONDS", "service.start_retry_seconds"),
     number("DEPTH_INTERVAL_SECONDS", "service.depth_interval_seconds"),
     Variable {
         name: "LOG_FORMAT",
@@ -96,20 +130,9 @@ pub const VARIABLES: &[Variable] = &[
     number("SHUTDOWN_GRACE_SECONDS", "service.shutdown_grace_seconds"),
 ];
 
-/// How the value of a key is read; none where there is no such key.
-pub(super) fn kind_of_key(key: &str) -> Option<Kind> {
-    VARIABLES
-        .iter()
-        .find(|variable| variable.key == key)
-        .map(|variable| variable.kind)
-}
-
-/// The variable that sets a key.
-pub(super) fn variable_of(key: &str) -> Option<&'static str> {
-    VARIABLES
-        .iter()
-        .find(|variable| variable.key == key)
-        .map(|variable| variable.name)
+/// The variable of a key; none where there is no such key.
+pub(super) fn variable_of(key: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.key == key)
 }
 
 /// Variables and their values.
@@ -118,28 +141,46 @@ pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
     /// The environment of this process. A variable that is set but empty counts as unset.
+    ///
+    /// Of a variable that is not ours only the name is kept, to find misspelt ones.
     pub fn of_process() -> Self {
-        let known = VARIABLES.iter().map(|variable| variable.name);
-        known
-            .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        let value_of_ours = |name: &str, value: OsString| match VARIABLES.iter().any(|ours| ours.name == name)
+        {
+            true => value.to_string_lossy().into_owned(),
+            false => String::new(),
+        };
+        std::env::vars_os()
+            .filter_map(|(name, value)| {
+                let name = name.into_string().ok()?;
+                let value = value_of_ours(&name, value);
+                Some((name, value))
+            })
             .collect()
     }
 
+    /// Adds a fault for every variable that looks like a misspelling of one that is read.
+    pub(super) fn report_misspelt(&self, faults: &mut Faults) {
+        for name in self.0.keys() {
+            if let Some(meant) = names::misspelt(name) {
+                faults.add(format!(
+                    "the environment has {name}, which nothing reads: was {meant} meant? Rename it, or unset it"
+                ));
+            }
+        }
+    }
+
     pub(super) fn provider(&self, faults: &mut Faults) -> Layer {
-        let mut values = Dict::new();
+        let mut values = Vec::new();
         for variable in VARIABLES {
             let Some(raw) = self.0.get(variable.name).filter(|raw| !raw.is_empty()) else {
                 continue;
             };
             match read(raw, variable.kind) {
-                Ok(value) => insert(&mut values, variable.key, value),
+                Ok(value) => values.push((variable.key, value)),
                 Err(expected) => faults.add(format!("{} is {raw:?}: it must be {expected}", variable.name)),
             }
         }
-        Layer {
-            name: "environment".into(),
-            values,
-        }
+        Layer::new(ENVIRONMENT, values)
     }
 }
 
@@ -150,60 +191,64 @@ impl FromIterator<(String, String)> for Environment {
 }
 
 /// The layer of one flag.
-pub(super) fn flag(key: &str, raw: &str, faults: &mut Faults) -> Layer {
-    let mut values = Dict::new();
-    match read(raw, kind_of_key(key).unwrap_or(Kind::Text)) {
-        Ok(value) => insert(&mut values, key, value),
-        Err(expected) => faults.add(format!("the flag for {key} is {raw:?}: it must be {expected}")),
+pub(super) fn flag(variable: &Variable, raw: &str, faults: &mut Faults) -> Layer {
+    let value = read(raw, variable.kind);
+    if let Err(expected) = value {
+        faults.add(format!(
+            "the flag for {} is {raw:?}: it must be {expected}",
+            variable.key
+        ));
     }
-    Layer {
-        name: "flag".into(),
-        values,
-    }
+    Layer::new(FLAG, value.map(|value| (variable.key, value)))
 }
 
 fn read(raw: &str, kind: Kind) -> Result<Value, &'static str> {
-    match kind {
-        Kind::Text => Ok(Value::from(raw)),
-        Kind::Number => raw
-            .trim()
-            .parse::<u64>()
-            .map(Value::from)
-            .map_err(|_| "a whole number"),
+    let value = match kind {
+        Kind::Text => Some(Value::from(raw)),
+        Kind::Number => raw.trim().parse::<u64>().ok().map(Value::from),
         Kind::Switch => match raw.trim().to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" => Ok(Value::from(true)),
-            "false" | "0" | "no" => Ok(Value::from(false)),
-            _ => Err("true or false"),
+            "true" | "1" | "yes" => Some(Value::from(true)),
+            "false" | "0" | "no" => Some(Value::from(false)),
+            _ => None,
         },
         Kind::LogFormat => match raw.trim() {
-            format @ ("text" | "json") => Ok(Value::from(format)),
-            _ => Err("text or json"),
+            format @ ("text" | "json") => Some(Value::from(format)),
+            _ => None,
         },
-    }
-}
-
-fn insert(values: &mut Dict, path: &str, value: Value) {
-    let Some((section, key)) = path.split_once('.') else {
-        return;
     };
-    let section = values
-        .entry(section.to_owned())
-        .or_insert_with(|| Value::from(Dict::new()));
-    if let Value::Dict(_, entries) = section {
-        entries.insert(key.to_owned(), value);
-    }
+    value.ok_or(kind.expected())
 }
 
 /// Values of one origin, named for `temporal-worker config`.
 #[derive(Debug)]
 pub(super) struct Layer {
-    name: String,
+    name: &'static str,
     values: Dict,
+}
+
+impl Layer {
+    /// The values of these keys, `section.key`.
+    pub(super) fn new<V: Into<Value>>(
+        name: &'static str,
+        given: impl IntoIterator<Item = (&'static str, V)>,
+    ) -> Self {
+        let mut values = Dict::new();
+        for (path, value) in given {
+            let (section, key) = path.split_once('.').unwrap_or(("", path));
+            let section = values
+                .entry(section.to_owned())
+                .or_insert_with(|| Dict::new().into());
+            if let Value::Dict(_, entries) = section {
+                entries.insert(key.to_owned(), value.into());
+            }
+        }
+        Self { name, values }
+    }
 }
 
 impl Provider for Layer {
     fn metadata(&self) -> Metadata {
-        Metadata::named(self.name.clone())
+        Metadata::named(self.name)
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, Error> {

@@ -2,11 +2,16 @@
 //!
 //! One file a section. A value is read once, here; no other module looks at the environment. [`Config::validate`] reports
 //! every fault at once, so that a deployment is corrected in one go.
+//!
+//! A new key is a field and a row of [`VARIABLES`]; a new section is a file, a field of [`Config`], and a line each in
+//! [`Config::load`] and [`Config::validate`]. What is printed, the hints on misspelt names and docs/reference follow from these.
 
 mod concurrency;
 mod database;
+mod deployment;
 mod documents;
 mod environment;
+mod names;
 mod pools;
 mod print;
 mod secret;
@@ -19,14 +24,16 @@ mod tests;
 use std::{fmt, path::Path};
 
 use figment::{
-    Figment,
-    providers::{Format, Serialized, Toml},
+    Figment, Provider as _,
+    providers::{Format as _, Toml},
+    value::{Dict, Value},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use temporalio_common::envconfig::{LoadClientConfigProfileOptions, load_client_config_profile};
 
 pub use concurrency::ConcurrencyConfig;
 pub use database::DatabaseConfig;
+pub use deployment::DeploymentConfig;
 pub use documents::DocumentsConfig;
 pub use environment::{Environment, VARIABLES};
 pub use pools::PoolsConfig;
@@ -35,12 +42,17 @@ pub use secret::{Secret, SecretUrl};
 pub use service::{LogFormat, ServiceConfig};
 pub use temporal::TemporalConfig;
 
+/// The SDK's own configuration file, as an origin of values.
+const TEMPORAL_TOML: &str = "temporal.toml";
+
 /// Everything that can be set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Config {
     /// Temporal and its queues.
     pub temporal: TemporalConfig,
+    /// The version of the worker.
+    pub deployment: DeploymentConfig,
     /// Slots and polls.
     pub concurrency: ConcurrencyConfig,
     /// Threads.
@@ -84,17 +96,25 @@ impl Faults {
 
     fn require_text(&mut self, key: &str, value: &str) {
         if value.trim().is_empty() {
-            self.add(format!("{key} is empty: give it a value"));
+            self.add(format!("{} is empty: give it a value", with_variable(key)));
         }
     }
 
     fn require_at_least<T: PartialOrd + fmt::Display + Copy>(&mut self, key: &str, value: T, minimum: T) {
         if value < minimum {
-            let variable = environment::variable_of(key).map_or(String::new(), |name| format!(" ({name})"));
             self.add(format!(
-                "{key}{variable} is {value}: it must be at least {minimum}"
+                "{} is {value}: it must be at least {minimum}",
+                with_variable(key)
             ));
         }
+    }
+}
+
+/// A key as a fault names it: `section.key (VARIABLE)`.
+fn with_variable(key: &str) -> String {
+    match environment::variable_of(key) {
+        Some(variable) => format!("{key} ({})", variable.name),
+        None => key.to_owned(),
     }
 }
 
@@ -108,7 +128,7 @@ impl fmt::Display for Faults {
 impl std::error::Error for Faults {}
 
 impl Config {
-    /// Reads and checks all layers; the figment knows where each value came from.
+    /// Reads and checks all layers; the figment holds what they gave, and knows where each value came from.
     ///
     /// # Errors
     /// All faults found: values of the wrong type, unknown keys, and combinations that cannot work.
@@ -116,8 +136,10 @@ impl Config {
         let mut faults = Faults::default();
         let figment = layers(sources, &mut faults);
         report_unknown_sections(&figment, &mut faults);
+        sources.environment.report_misspelt(&mut faults);
         let config = Self {
             temporal: section(&figment, "temporal", &mut faults),
+            deployment: section(&figment, "deployment", &mut faults),
             concurrency: section(&figment, "concurrency", &mut faults),
             pools: section(&figment, "pools", &mut faults),
             database: section(&figment, "database", &mut faults),
@@ -135,54 +157,59 @@ impl Config {
     /// Adds every fault of the values and of their combinations.
     pub fn validate(&self, faults: &mut Faults) {
         self.temporal.validate(faults);
+        self.deployment.validate(faults);
         self.concurrency.validate(faults);
         self.pools.validate(&self.concurrency, faults);
-        self.database.validate(faults);
+        self.database.validate(&self.concurrency, faults);
         self.documents.validate(faults);
         self.service.validate(faults);
     }
 }
 
+/// What was given, in order; the defaults are the types' own.
 fn layers(sources: &Sources<'_>, faults: &mut Faults) -> Figment {
-    let mut figment = Figment::from(Serialized::defaults(Config::default()));
-    // The printed form masks secrets, so the defaults of secrets are laid in as they are.
-    let database = DatabaseConfig::default();
-    figment = figment.merge(Serialized::default("database.url", database.url.expose()));
+    let mut figment = Figment::new();
     if sources.temporal_toml {
         figment = temporal_toml(figment, faults);
     }
-    if let Some(file) = sources.file {
-        if !file.is_file() {
-            faults.add(format!("there is no file {}: correct --config", file.display()));
+    if let Some(path) = sources.file {
+        let file = Toml::file_exact(path);
+        match file.data() {
+            Ok(_) => figment = figment.merge(file),
+            // Merged, it would make every other layer unreadable too.
+            Err(_) if !path.is_file() => {
+                faults.add(format!("there is no file {}: correct --config", path.display()));
+            }
+            Err(error) => faults.add(format!("{} cannot be read: {error}", path.display())),
         }
-        figment = figment.merge(Toml::file_exact(file));
     }
     figment = figment.merge(sources.environment.provider(faults));
     for (key, value) in &sources.flags {
-        if environment::kind_of_key(key).is_none() {
-            faults.add(format!(
-                "there is no setting {key:?}: `temporal-worker config` lists them all"
-            ));
-            continue;
+        match environment::variable_of(key) {
+            Some(variable) => figment = figment.merge(environment::flag(variable, value, faults)),
+            None => faults.add(names::unknown_key(key)),
         }
-        figment = figment.merge(environment::flag(key, value, faults));
     }
     figment
 }
 
 /// Address and namespace of the SDK's own configuration file, where there is one. Its TLS settings are read on connecting.
 fn temporal_toml(figment: Figment, faults: &mut Faults) -> Figment {
+    let profile = std::env::var("TEMPORAL_PROFILE")
+        .ok()
+        .filter(|name| !name.is_empty());
     let options = LoadClientConfigProfileOptions::builder()
+        .maybe_config_file_profile(profile)
         .disable_env(true)
         .build();
     match load_client_config_profile(options, None) {
         Ok(profile) => {
-            let named = |figment: Figment, key: &str, value: Option<String>| match value {
-                Some(value) => figment.merge(Serialized::default(key, value)),
-                None => figment,
-            };
-            let figment = named(figment, "temporal.address", profile.address);
-            named(figment, "temporal.namespace", profile.namespace)
+            let given = [
+                ("temporal.address", profile.address),
+                ("temporal.namespace", profile.namespace),
+            ];
+            let given = given.into_iter().filter_map(|(key, value)| Some((key, value?)));
+            figment.merge(environment::Layer::new(TEMPORAL_TOML, given))
         }
         Err(error) => {
             faults.add(format!("temporal.toml cannot be read: {error}"));
@@ -191,34 +218,58 @@ fn temporal_toml(figment: Figment, faults: &mut Faults) -> Figment {
     }
 }
 
-/// One section; a fault in it leaves its defaults in place so that the other sections are still checked.
+/// One section over its defaults. Each value is tried by itself, so that a fault does not hide the next.
 fn section<T: DeserializeOwned + Default>(figment: &Figment, name: &str, faults: &mut Faults) -> T {
-    figment.extract_inner(name).unwrap_or_else(|error| {
-        for fault in error {
-            faults.add(format!("in section [{name}]: {fault}"));
+    let mut section = T::default();
+    let mut accepted = Dict::new();
+    for (key, value) in given(figment, name, faults) {
+        let path = format!("{name}.{key}");
+        let Some(variable) = environment::variable_of(&path) else {
+            faults.add(names::unknown_key(&path));
+            continue;
+        };
+        let mut with_it = accepted.clone();
+        with_it.insert(key, value);
+        match Value::from(with_it.clone()).deserialize() {
+            Ok(read) => {
+                section = read;
+                accepted = with_it;
+            }
+            Err(error) => {
+                let (origin, expected) = (print::origin(figment, &path), variable.kind.expected());
+                // The error shows the value, which of a text may be a secret.
+                let why = match variable.kind {
+                    environment::Kind::Text => String::new(),
+                    _ => format!(": {}", error.kind),
+                };
+                faults.add(format!("{path} of {origin} must be {expected}{why}"));
+            }
         }
-        T::default()
-    })
+    }
+    section
+}
+
+/// What the layers give for a section.
+fn given(figment: &Figment, name: &str, faults: &mut Faults) -> Dict {
+    match figment.find_value(name) {
+        Ok(Value::Dict(_, values)) => values,
+        Ok(_) => {
+            faults.add(format!(
+                "{name} is not a section: write [{name}], and its keys below"
+            ));
+            Dict::new()
+        }
+        Err(_) => Dict::new(),
+    }
 }
 
 fn report_unknown_sections(figment: &Figment, faults: &mut Faults) {
-    const SECTIONS: [&str; 6] = [
-        "temporal",
-        "concurrency",
-        "pools",
-        "database",
-        "documents",
-        "service",
-    ];
-    match figment.extract::<figment::value::Dict>() {
-        Ok(values) => {
-            for name in values.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
-                faults.add(format!(
-                    "there is no section [{name}]: the sections are {}",
-                    SECTIONS.join(", ")
-                ));
-            }
-        }
+    let known = names::sections();
+    match figment.extract::<Dict>() {
+        Ok(values) => values
+            .keys()
+            .filter(|name| !known.contains(&name.as_str()))
+            .for_each(|name| faults.add(names::unknown_section(name))),
         Err(error) => error.into_iter().for_each(|fault| faults.add(fault.to_string())),
     }
 }

@@ -6,6 +6,7 @@ use super::{Faults, concurrency::ConcurrencyConfig};
 
 /// The `[pools]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolsConfig {
     /// Threads that may block on IO, at most (`TEMPORAL_IO_THREAD_POOL_SIZE`).

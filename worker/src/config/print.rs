@@ -5,45 +5,56 @@ use std::fmt::Write as _;
 use figment::Figment;
 use serde_json::Value;
 
-use super::{Config, environment::variable_of};
+use super::{
+    Config, TEMPORAL_TOML,
+    environment::{ENVIRONMENT, FLAG, VARIABLES, variable_of},
+    secret::MASK,
+};
 
-/// Sections and keys with their values; `# …` says where a value that is not the default came from.
+/// Sections and keys with their values; `# …` says where each came from.
+///
+/// What is unset or masked is a comment: read back from a file, a mask would be taken for the secret.
 pub fn render(config: &Config, figment: &Figment) -> String {
-    let Ok(Value::Object(sections)) = serde_json::to_value(config) else {
-        return String::new();
-    };
+    let values = serde_json::to_value(config).unwrap_or_default();
     let mut out = String::new();
-    for (section, values) in &sections {
-        let Value::Object(values) = values else { continue };
-        let _ = writeln!(out, "{}[{section}]", if out.is_empty() { "" } else { "\n" });
-        for (key, value) in values {
-            let path = format!("{section}.{key}");
-            let origin = origin(figment, &path);
-            let line = match value {
-                Value::Null => format!("# {key} is unset"),
-                value => format!("{key} = {value}"),
-            };
-            let _ = writeln!(
-                out,
-                "{line}{}",
-                origin.map_or(String::new(), |origin| format!("  # {origin}"))
-            );
+    let mut current = "";
+    for variable in VARIABLES {
+        let (section, key) = variable.section_and_key();
+        if section != current {
+            let _ = writeln!(out, "{}[{section}]", if out.is_empty() { "" } else { "\n" });
+            current = section;
         }
+        let origin = origin(figment, variable.key);
+        let _ = writeln!(out, "{}  # {origin}", line(key, &values[section][key]));
     }
     out
 }
 
-fn origin(figment: &Figment, path: &str) -> Option<String> {
-    let metadata = figment.find_metadata(path)?;
-    match metadata.name.as_ref() {
-        "environment" => Some(format!("environment {}", variable_of(path).unwrap_or_default())),
-        "flag" => Some("flag".into()),
-        name if name.contains("TOML") => Some(
-            metadata
-                .source
-                .as_ref()
-                .map_or_else(|| "file".into(), |source| format!("file {source}")),
-        ),
-        _ => None,
+fn line(key: &str, value: &Value) -> String {
+    match value {
+        Value::Null => format!("# {key} is unset"),
+        Value::String(text) if text.contains(MASK) => format!("# {key} = {}", toml(value)),
+        value => format!("{key} = {}", toml(value)),
+    }
+}
+
+/// JSON's numbers, switches and strings are TOML's, but for one letter.
+fn toml(value: &Value) -> String {
+    value.to_string().replace('\u{7f}', "\\u007F")
+}
+
+/// Where the value of a key came from: `default`, `temporal.toml`, `file …`, `environment NAME` or `flag`.
+pub(super) fn origin(figment: &Figment, path: &str) -> String {
+    let Some(metadata) = figment.find_metadata(path) else {
+        return "default".into();
+    };
+    match (metadata.name.as_ref(), &metadata.source) {
+        (ENVIRONMENT, _) => {
+            let name = variable_of(path).map_or("", |variable| variable.name);
+            format!("{ENVIRONMENT} {name}")
+        }
+        (layer @ (FLAG | TEMPORAL_TOML), _) => layer.into(),
+        (_, Some(source)) => format!("file {source}"),
+        (layer, None) => layer.into(),
     }
 }

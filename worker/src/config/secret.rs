@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-const MASK: &str = "***";
+/// What stands for a secret.
+pub(super) const MASK: &str = "***";
 
 /// A string whose content is shown nowhere but to the caller of [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("format" = "password")))]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -38,6 +40,7 @@ impl Serialize for Secret {
 
 /// A URL whose password is a secret and whose rest is not.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("format" = "uri")))]
 #[serde(transparent)]
 pub struct SecretUrl(String);
 

@@ -8,6 +8,7 @@ use super::Faults;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For a terminal.
@@ -18,10 +19,13 @@ pub enum LogFormat {
 
 /// The `[service]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ServiceConfig {
     /// Address of /metrics, /livez and /readyz (`METRICS_ADDRESS`).
     pub metrics_address: String,
+    /// Seconds between two tries to reach Postgres or Temporal at start. It tries for as long as it takes.
+    pub start_retry_seconds: u64,
     /// Seconds between two readings of a queue's depth (`DEPTH_INTERVAL_SECONDS`).
     pub depth_interval_seconds: u64,
     /// `text` or `json` (`LOG_FORMAT`).
@@ -36,6 +40,7 @@ impl Default for ServiceConfig {
     fn default() -> Self {
         Self {
             metrics_address: "0.0.0.0:9464".into(),
+            start_retry_seconds: 2,
             depth_interval_seconds: 5,
             log_format: LogFormat::Text,
             log_filter: "info,temporalio_sdk_core=warn,temporalio_client=warn".into(),
@@ -48,6 +53,11 @@ impl ServiceConfig {
     /// From the first signal to the end of the process, at most.
     pub fn shutdown_grace(&self) -> Duration {
         Duration::from_secs(self.shutdown_grace_seconds)
+    }
+
+    /// Time between two tries at start.
+    pub fn start_retry(&self) -> Duration {
+        Duration::from_secs(self.start_retry_seconds)
     }
 
     /// Time between two readings of a depth.
@@ -63,6 +73,7 @@ impl ServiceConfig {
                 self.metrics_address
             ));
         }
+        faults.require_at_least("service.start_retry_seconds", self.start_retry_seconds, 1);
         faults.require_at_least("service.depth_interval_seconds", self.depth_interval_seconds, 1);
         faults.require_at_least("service.shutdown_grace_seconds", self.shutdown_grace_seconds, 1);
         if let Err(error) = self.log_filter.parse::<tracing_subscriber::EnvFilter>() {

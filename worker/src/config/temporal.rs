@@ -1,11 +1,16 @@
 //! Where Temporal is, and the three task queues.
 
+use std::time::Duration;
+
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::Faults;
 
 /// The `[temporal]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TemporalConfig {
     /// Frontend, `host:port` or a URL. Without a scheme it is plain text, or TLS where TLS is configured.
@@ -18,6 +23,8 @@ pub struct TemporalConfig {
     pub io_activity_queue: String,
     /// Queue of the activities that compute: extract.
     pub cpu_activity_queue: String,
+    /// Seconds for a connection to be made, and at start for Temporal's first answer on it.
+    pub connect_timeout_seconds: u64,
 }
 
 impl Default for TemporalConfig {
@@ -28,6 +35,7 @@ impl Default for TemporalConfig {
             workflow_queue: "document-workflow-queue".into(),
             io_activity_queue: "document-io-activity-queue".into(),
             cpu_activity_queue: "document-cpu-activity-queue".into(),
+            connect_timeout_seconds: 5,
         }
     }
 }
@@ -42,8 +50,38 @@ impl TemporalConfig {
         ]
     }
 
+    /// Time for a connection to be made.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_secs(self.connect_timeout_seconds)
+    }
+
+    /// The address as a URL; without a scheme, by whether TLS is configured.
+    ///
+    /// # Errors
+    /// It is none, or names no host.
+    pub fn url(&self, tls: bool) -> anyhow::Result<Url> {
+        let address = &self.address;
+        let url = match address.contains("://") {
+            true => address.to_owned(),
+            false => format!("{}://{address}", if tls { "https" } else { "http" }),
+        };
+        let hint = || {
+            format!("temporal.address (TEMPORAL_ADDRESS) is {address:?}: set it to host:port, or to a URL")
+        };
+        let url = Url::parse(&url).with_context(hint)?;
+        anyhow::ensure!(matches!(url.scheme(), "http" | "https") && url.has_host(), hint());
+        Ok(url)
+    }
+
     pub(super) fn validate(&self, faults: &mut Faults) {
-        faults.require_text("temporal.address", &self.address);
+        if let Err(error) = self.url(false) {
+            faults.add(error.to_string());
+        }
+        faults.require_at_least(
+            "temporal.connect_timeout_seconds",
+            self.connect_timeout_seconds,
+            1,
+        );
         faults.require_text("temporal.namespace", &self.namespace);
         let [workflow, io, cpu] = self.queues();
         faults.require_text("temporal.workflow_queue", workflow);
@@ -52,8 +90,40 @@ impl TemporalConfig {
         if io == cpu {
             faults.add(format!(
                 "temporal.io_activity_queue and temporal.cpu_activity_queue are both {io:?}: activities of one would be \
-                 sent to the worker of the other; give them two names"
+                 sent to the worker of the other; set TEMPORAL_IO_ACTIVITY_QUEUE and TEMPORAL_CPU_ACTIVITY_QUEUE to two \
+                 names"
             ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(address: &str, tls: bool) -> anyhow::Result<String> {
+        let config = TemporalConfig {
+            address: address.into(),
+            ..TemporalConfig::default()
+        };
+        config.url(tls).map(String::from)
+    }
+
+    #[test]
+    fn an_address_without_a_scheme_takes_it_from_tls() {
+        assert_eq!(url("temporal:7233", false).unwrap(), "http://temporal:7233/");
+        assert_eq!(url("temporal:7233", true).unwrap(), "https://temporal:7233/");
+        assert_eq!(
+            url("https://temporal:7233", false).unwrap(),
+            "https://temporal:7233/"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_by_its_variable() {
+        for address in ["", "http://", "temporal:port", "ftp://temporal"] {
+            let error = url(address, false).unwrap_err().to_string();
+            assert!(error.contains("TEMPORAL_ADDRESS"), "{address:?}: {error}");
         }
     }
 }

@@ -19,6 +19,22 @@ fn load(variables: &[(&str, &str)]) -> Result<Config, Faults> {
     Config::load(&sources).map(|(config, _)| config)
 }
 
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn load_file(text: &str, variables: &[(&str, &str)]) -> Result<Config, Faults> {
+    let file = file(text);
+    let sources = Sources {
+        file: Some(file.path()),
+        environment: environment(variables),
+        ..Sources::default()
+    };
+    Config::load(&sources).map(|(config, _)| config)
+}
+
 #[test]
 fn the_defaults_are_the_guides_and_have_no_fault() {
     let config = load(&[]).unwrap();
@@ -35,12 +51,8 @@ fn the_defaults_are_the_guides_and_have_no_fault() {
 
 #[test]
 fn a_flag_beats_the_environment_which_beats_the_file() {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    writeln!(
-        file,
-        "[concurrency]\nworkflow_slots = 7\nio_slots = 8\ncpu_slots = 3\n[pools]\nio_threads = 12"
-    )
-    .unwrap();
+    let file =
+        file("[concurrency]\nworkflow_slots = 7\nio_slots = 8\ncpu_slots = 3\n[pools]\nio_threads = 12");
     let sources = Sources {
         file: Some(file.path()),
         environment: environment(&[
@@ -86,16 +98,85 @@ fn every_fault_is_reported_at_once() {
 }
 
 #[test]
-fn an_unknown_key_and_an_unknown_section_of_the_file_are_faults() {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    writeln!(file, "[concurrency]\nworkflow_slot = 7\n[pool]\nx = 1").unwrap();
-    let sources = Sources {
-        file: Some(file.path()),
-        ..Sources::default()
-    };
-    let text = Config::load(&sources).unwrap_err().to_string();
-    assert!(text.contains("workflow_slot"), "{text}");
-    assert!(text.contains("there is no section [pool]"), "{text}");
+fn every_fault_of_one_section_of_the_file_is_reported_at_once() {
+    let text = load_file(
+        "[concurrency]\nworkflow_slot = 7\ncpu_slots = \"two\"\nio_slots = -1\n[pool]\nx = 1\n\
+         [pools]\ncpu_threads = 1\n[documents]\ns3_region = 12345",
+        &[],
+    )
+    .unwrap_err()
+    .to_string();
+    for expected in [
+        "there is no setting concurrency.workflow_slot: was concurrency.workflow_slots meant?",
+        "must be a whole number: invalid type: found string \"two\", expected usize",
+        "must be a whole number: invalid value signed int `-1`",
+        "there is no section [pool]: was [pools] meant?",
+        "pools.cpu_threads is 1, fewer than concurrency.cpu_slots, 2",
+        "documents.s3_region of file ",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
+    }
+    assert!(
+        !text.contains("12345"),
+        "a value of a text may be a secret:\n{text}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_hides_no_fault_of_the_environment() {
+    let faults = load_file("[concurrency", &[("TEMPORAL_IO_ACTIVITY_POLLS", "0")]).unwrap_err();
+    let text = faults.to_string();
+    assert!(text.contains("cannot be read: "), "{text}");
+    assert!(
+        text.contains("concurrency.io_polls (TEMPORAL_IO_ACTIVITY_POLLS) is 0"),
+        "{text}"
+    );
+    assert_eq!(faults.list().len(), 2, "{text}");
+}
+
+#[test]
+fn a_misspelt_variable_is_a_fault_that_names_the_right_one() {
+    let text = load(&[("TEMPORAL_WORKFLOW_CONCURENCY", "20"), ("PATH", "/bin")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("was TEMPORAL_WORKFLOW_CONCURRENCY meant?"),
+        "{text}"
+    );
+    assert!(text.contains("has 1 fault(s)"), "{text}");
+}
+
+#[test]
+fn counts_that_cannot_work_together_are_faults_with_a_way_out() {
+    for (variables, expected) in [
+        (
+            [("TEMPORAL_CPU_ACTIVITY_POLLS", "3"), ("TEMPORAL_NAMESPACE", "x")],
+            "concurrency.cpu_polls (TEMPORAL_CPU_ACTIVITY_POLLS) is 3, more than concurrency.cpu_slots \
+             (TEMPORAL_CPU_ACTIVITY_CONCURRENCY), 2",
+        ),
+        (
+            [("DB_POOL_SIZE", "2"), ("DB_MAX_OVERFLOW", "2")],
+            "are 4 together, fewer than concurrency.io_slots, 5: activities would wait inside a slot; raise DB_POOL_SIZE",
+        ),
+        (
+            [("TEMPORAL_ADDRESS", "temporal:port"), ("TEMPORAL_NAMESPACE", "x")],
+            "temporal.address (TEMPORAL_ADDRESS) is \"temporal:port\": set it to host:port",
+        ),
+        (
+            [
+                ("TEMPORAL_DEPLOYMENT_NAME", "documents.v1"),
+                ("TEMPORAL_WORKER_BUILD_ID", "1.2.3"),
+            ],
+            "deployment.name (TEMPORAL_DEPLOYMENT_NAME) is \"documents.v1\"",
+        ),
+    ] {
+        let faults = load(&variables).unwrap_err();
+        assert!(
+            faults.to_string().contains(expected),
+            "{expected:?} is missing in:\n{faults}"
+        );
+        assert_eq!(faults.list().len(), 1, "{faults}");
+    }
 }
 
 #[test]
@@ -111,7 +192,7 @@ fn a_missing_file_and_an_unknown_flag_are_faults() {
         "{text}"
     );
     assert!(
-        text.contains("there is no setting \"concurrency.slots\""),
+        text.contains("there is no setting concurrency.slots: was concurrency.io_slots meant?"),
         "{text}"
     );
 }
@@ -140,32 +221,68 @@ fn plain_http_to_s3_must_be_allowed() {
 }
 
 #[test]
-fn values_in_force_are_printed_with_their_origin_and_without_secrets() {
+fn every_value_in_force_is_printed_with_its_origin_and_without_secrets() {
+    let file = file("[temporal]\nworkflow_queue = 'a \"b\" \\'");
     let sources = Sources {
+        file: Some(file.path()),
         environment: environment(&[
             ("DATABASE_URL", "postgres://slipway:hunter2@postgres/documents"),
             ("AWS_ACCESS_KEY_ID", "12345"),
             ("AWS_SECRET_ACCESS_KEY", "hunter3"),
         ]),
-        ..Sources::default()
+        flags: vec![("concurrency.io_slots".into(), "6".into())],
+        temporal_toml: false,
     };
     let (config, figment) = Config::load(&sources).unwrap();
     let text = render(&config, &figment);
-    assert!(text.contains("workflow_slots = 3\n"), "{text}");
-    assert!(text.contains("# environment DATABASE_URL"), "{text}");
+    for line in [
+        "workflow_slots = 3  # default",
+        "io_slots = 6  # flag",
+        "s3_access_key_id = \"12345\"  # environment AWS_ACCESS_KEY_ID",
+        "# s3_secret_access_key = \"***\"  # environment AWS_SECRET_ACCESS_KEY",
+        "# url = \"postgres://slipway:***@postgres/documents\"  # environment DATABASE_URL",
+        "# s3_region is unset  # default",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line:?} is missing in:\n{text}"
+        );
+    }
+    assert!(
+        text.contains("workflow_queue = \"a \\\"b\\\" \\\\\"  # file "),
+        "{text}"
+    );
     assert!(!text.contains("hunter"), "{text}");
 }
 
 #[test]
-fn every_key_can_be_set_by_a_variable() {
+fn what_is_printed_can_be_read_again() {
+    let sources = Sources {
+        environment: environment(&[
+            ("RUST_LOG", "info,worker=debug"),
+            ("TEMPORAL_WORKFLOW_QUEUE", "a \"b\" \\ \u{7f}\u{1}é"),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("LOG_FORMAT", "json"),
+        ]),
+        ..Sources::default()
+    };
+    let (config, figment) = Config::load(&sources).unwrap();
+    assert_eq!(load_file(&render(&config, &figment), &[]).unwrap(), config);
+}
+
+#[test]
+fn every_key_has_one_variable_and_every_variable_a_key() {
     let value = serde_json::to_value(Config::default()).unwrap();
-    for (section, values) in value.as_object().unwrap() {
-        for key in values.as_object().unwrap().keys() {
-            let path = format!("{section}.{key}");
-            assert!(
-                environment::kind_of_key(&path).is_some(),
-                "{path} is not in VARIABLES"
-            );
-        }
-    }
+    let sections = value.as_object().unwrap();
+    let mut keys: Vec<_> = sections
+        .iter()
+        .flat_map(|(section, values)| {
+            let keys = values.as_object().unwrap().keys();
+            keys.map(move |key| format!("{section}.{key}"))
+        })
+        .collect();
+    let mut table: Vec<_> = VARIABLES.iter().map(|variable| variable.key.to_owned()).collect();
+    keys.sort();
+    table.sort();
+    assert_eq!(keys, table);
 }

@@ -62,7 +62,7 @@ impl DepthReadings {
     /// # Errors
     /// The names are not names of metrics.
     pub(super) fn new(lifetime: Duration) -> prometheus::Result<Self> {
-        let gauge = |metric: &Name| IntGaugeVec::new(Opts::new(metric.name, metric.help), &["queue"]);
+        let gauge = |metric: &Name| IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels);
         Ok(Self {
             readings: Arc::default(),
             lifetime,

@@ -19,6 +19,20 @@ const STEP_BUCKETS: &[f64] = &[
     0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 ];
 
+/// Bounds of the buckets of the wait for a connection, in seconds: at once, as long as opening one takes, up to its time-out.
+const ACQUIRE_BUCKETS: &[f64] = &[0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Connections to the database and who waits for one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolState {
+    /// Connections that are being used, opened or closed.
+    pub in_use: usize,
+    /// Connections that are open and free.
+    pub idle: usize,
+    /// Callers that wait for one.
+    pub waiters: usize,
+}
+
 /// All metrics of the process.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -28,6 +42,8 @@ pub struct Metrics {
     steps: HistogramVec,
     threads: IntGaugeVec,
     connections: IntGaugeVec,
+    waiters: IntGaugeVec,
+    acquires: HistogramVec,
 }
 
 impl Metrics {
@@ -41,21 +57,15 @@ impl Metrics {
         registry
             .register(Box::new(depths.clone()))
             .context("registering the depths")?;
-        let steps = HistogramOpts::new(names::STEP_SECONDS.name, names::STEP_SECONDS.help)
-            .buckets(STEP_BUCKETS.to_vec());
-        let steps = HistogramVec::new(steps, &["step", "outcome"])?;
-        registry
-            .register(Box::new(steps.clone()))
-            .context("registering the steps")?;
-        let threads = gauge(&registry, &names::CPU_THREADS)?;
-        let connections = gauge(&registry, &names::DATABASE_CONNECTIONS)?;
         Ok(Self {
-            registry,
             sdk: Arc::default(),
             depths,
-            steps,
-            threads,
-            connections,
+            steps: histogram(&registry, &names::STEP_SECONDS, STEP_BUCKETS)?,
+            threads: gauge(&registry, &names::CPU_THREADS)?,
+            connections: gauge(&registry, &names::DATABASE_CONNECTIONS)?,
+            waiters: gauge(&registry, &names::DATABASE_WAITERS)?,
+            acquires: histogram(&registry, &names::DATABASE_ACQUIRE_SECONDS, ACQUIRE_BUCKETS)?,
+            registry,
         })
     }
 
@@ -83,9 +93,19 @@ impl Metrics {
     }
 
     /// Notes the state of the connections to the database.
-    pub fn set_connections(&self, open: usize, idle: usize) {
-        set(&self.connections, "idle", idle);
-        set(&self.connections, "in_use", open.saturating_sub(idle));
+    pub fn set_connections(&self, pool: PoolState) {
+        set(&self.connections, "idle", pool.idle);
+        set(&self.connections, "in_use", pool.in_use);
+        self.waiters
+            .with_label_values::<&str>(&[])
+            .set(i64::try_from(pool.waiters).unwrap_or(i64::MAX));
+    }
+
+    /// Notes how long a caller waited for a connection to the database and what came of it.
+    pub fn observe_acquire(&self, outcome: &str, took: Duration) {
+        self.acquires
+            .with_label_values(&[outcome])
+            .observe(took.as_secs_f64());
     }
 
     /// The text of the exposition.
@@ -105,11 +125,20 @@ impl Metrics {
 }
 
 fn gauge(registry: &Registry, metric: &names::Name) -> anyhow::Result<IntGaugeVec> {
-    let gauge = IntGaugeVec::new(Opts::new(metric.name, metric.help), &["state"])?;
+    let gauge = IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels)?;
     registry
         .register(Box::new(gauge.clone()))
         .with_context(|| format!("registering {}", metric.name))?;
     Ok(gauge)
+}
+
+fn histogram(registry: &Registry, metric: &names::Name, buckets: &[f64]) -> anyhow::Result<HistogramVec> {
+    let options = HistogramOpts::new(metric.name, metric.help).buckets(buckets.to_vec());
+    let histogram = HistogramVec::new(options, metric.labels)?;
+    registry
+        .register(Box::new(histogram.clone()))
+        .with_context(|| format!("registering {}", metric.name))?;
+    Ok(histogram)
 }
 
 fn set(gauge: &IntGaugeVec, state: &str, value: usize) {
@@ -120,6 +149,9 @@ fn set(gauge: &IntGaugeVec, state: &str, value: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use prometheus::proto::MetricFamily;
     use temporalio_common::telemetry::metrics::{CoreMeter, MetricParameters, NewAttributes};
 
     use super::*;
@@ -148,6 +180,36 @@ mod tests {
                 "{line:?} is missing in:\n{text}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_shown_is_what_is_declared() {
+        let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
+        metrics.depths().record(&Queue::workflow("w"), 1);
+        metrics.depths().record(&Queue::activity("a"), 1);
+        metrics.observe_step("fetch_document", "done", Duration::ZERO);
+        metrics.set_threads(1, 4);
+        metrics.set_connections(PoolState::default());
+        metrics.observe_acquire("acquired", Duration::ZERO);
+        let mut shown: Vec<_> = metrics.registry.gather().iter().map(described).collect();
+        let mut declared: Vec<_> = names::ALL.iter().map(declared).collect();
+        shown.sort();
+        declared.sort();
+        assert_eq!(shown, declared);
+    }
+
+    type Described = (String, String, BTreeSet<String>);
+
+    fn described(family: &MetricFamily) -> Described {
+        let labels = family.get_metric()[0].get_label().iter();
+        let labels = labels.map(|label| label.name().to_owned()).collect();
+        let kind = format!("{:?}", family.get_field_type()).to_lowercase();
+        (family.name().to_owned(), kind, labels)
+    }
+
+    fn declared(metric: &names::Name) -> Described {
+        let labels = metric.labels.iter().map(ToString::to_string).collect();
+        (metric.name.to_owned(), metric.kind.to_string(), labels)
     }
 
     #[test]

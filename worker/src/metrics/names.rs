@@ -1,10 +1,38 @@
-//! The names of the worker's own metrics, each with what it means. The SDK names its own.
+//! The worker's own metrics: each is declared here, once, and docs/reference/metrics.md is generated from here. The SDK names
+//! its own.
 
-/// A metric: its name and its help text.
+use std::fmt;
+
+/// How a metric counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// Only goes up.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        })
+    }
+}
+
+/// A metric: what it is called, how it counts, and what it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name {
     /// As Prometheus knows it.
     pub name: &'static str,
+    /// As `# TYPE` shows it.
+    pub kind: Type,
+    /// Labels of each series.
+    pub labels: &'static [&'static str],
     /// As `# HELP` shows it.
     pub help: &'static str,
 }
@@ -12,38 +40,78 @@ pub struct Name {
 /// Depth of the workflow queue.
 pub const WORKFLOW_DEPTH: Name = Name {
     name: "temporal_workflow_task_queue_depth",
+    kind: Type::Gauge,
+    labels: &["queue"],
     help: "Workflow tasks waiting in a queue (approximate, by the server). Absent where it cannot be read.",
 };
 
 /// Depth of an activity queue.
 pub const ACTIVITY_DEPTH: Name = Name {
     name: "temporal_activity_task_queue_depth",
+    kind: Type::Gauge,
+    labels: &["queue"],
     help: "Activity tasks waiting in a queue (approximate, by the server). Absent where it cannot be read.",
 };
 
 /// Time of a step.
 pub const STEP_SECONDS: Name = Name {
     name: "document_step_duration_seconds",
+    kind: Type::Histogram,
+    labels: &["step", "outcome"],
     help: "Seconds that an attempt at a step took, by step and outcome (done, poison, failed, cancelled).",
 };
 
 /// Threads that compute.
 pub const CPU_THREADS: Name = Name {
     name: "document_cpu_threads",
+    kind: Type::Gauge,
+    labels: &["state"],
     help: "Threads for computation, by state (busy, idle).",
 };
 
 /// Connections to Postgres.
 pub const DATABASE_CONNECTIONS: Name = Name {
     name: "document_database_connections",
+    kind: Type::Gauge,
+    labels: &["state"],
     help: "Connections to the database, by state (in_use, idle).",
 };
 
-/// All of them.
-pub const ALL: [Name; 5] = [
+/// Who waits for a connection to Postgres.
+pub const DATABASE_WAITERS: Name = Name {
+    name: "document_database_waiters",
+    kind: Type::Gauge,
+    labels: &[],
+    help: "Callers that wait for a connection to the database.",
+};
+
+/// Time until there is a connection to Postgres.
+pub const DATABASE_ACQUIRE_SECONDS: Name = Name {
+    name: "document_database_acquire_seconds",
+    kind: Type::Histogram,
+    labels: &["outcome"],
+    help: "Seconds that a caller waited for a connection to the database, by outcome (acquired, timed_out, failed).",
+};
+
+/// All of them, in the order of the reference.
+pub const ALL: &[Name] = &[
     WORKFLOW_DEPTH,
     ACTIVITY_DEPTH,
     STEP_SECONDS,
     CPU_THREADS,
     DATABASE_CONNECTIONS,
+    DATABASE_WAITERS,
+    DATABASE_ACQUIRE_SECONDS,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_that_is_declared_is_listed() {
+        let declared = include_str!("names.rs").matches(": Name = Name {").count();
+        // One match is the line above.
+        assert_eq!(ALL.len(), declared - 1);
+    }
+}

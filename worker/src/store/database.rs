@@ -3,21 +3,15 @@
 //! Queries are checked at run time; the schema is `migrations/`, embedded and run at start under an advisory lock, so that
 //! twenty workers may start at once.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
-use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
+use super::pool::Pool;
 use crate::{
     config::{ConcurrencyConfig, DatabaseConfig},
+    metrics::{Metrics, PoolState},
     text::{MediaType, Passage},
 };
-
-/// How long a connection that nobody needs is kept.
-const IDLE: Duration = Duration::from_secs(300);
 
 /// All that is kept of a document.
 #[derive(Debug)]
@@ -44,38 +38,32 @@ pub struct DocumentRecord<'a> {
     pub run_id: &'a str,
 }
 
-/// A pool of connections to the documents' database.
+/// The documents' database.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl Database {
-    /// Prepares the pool; connections are opened when they are needed.
+    /// Prepares the pool; connections are opened when they are needed. Waits for one are noted in the metrics.
     ///
     /// # Errors
     /// The URL cannot be read.
-    pub fn open(config: &DatabaseConfig, concurrency: &ConcurrencyConfig) -> anyhow::Result<Self> {
-        let options = PgPoolOptions::new()
-            .max_connections(config.connections(concurrency))
-            .min_connections(0)
-            .idle_timeout(IDLE)
-            .acquire_timeout(Duration::from_secs(config.acquire_timeout_seconds));
-        let server: PgConnectOptions = config.url.expose().parse().context("reading database.url")?;
-        Ok(Self {
-            pool: options.connect_lazy_with(server),
-        })
+    pub fn open(
+        config: &DatabaseConfig,
+        concurrency: &ConcurrencyConfig,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
+        Pool::open(config, concurrency, metrics).map(|pool| Self { pool })
     }
 
-    /// Brings the schema up to date, on a connection of its own: the pool would hide why it cannot connect.
+    /// Brings the schema up to date, on a connection of its own: the pool would hide why it cannot connect, and ends a
+    /// statement that a migration needs time for.
     ///
     /// # Errors
     /// The database cannot be reached, or its schema is newer than this program.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        let server = self.pool.connect_options();
-        let mut connection = PgConnection::connect_with(&server)
-            .await
-            .context("connecting to the database")?;
+        let mut connection = self.pool.connect().await.context("connecting to the database")?;
         sqlx::migrate!("./migrations")
             .run(&mut connection)
             .await
@@ -97,14 +85,16 @@ impl Database {
         attempt: u32,
         worker: &str,
     ) -> sqlx::Result<()> {
-        sqlx::query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
-            .bind(workflow)
-            .bind(step)
-            .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
-            .bind(worker)
-            .execute(&self.pool)
-            .await
-            .map(drop)
+        let mut loan = self.pool.acquire().await?;
+        let noted =
+            sqlx::query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
+                .bind(workflow)
+                .bind(step)
+                .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
+                .bind(worker)
+                .execute(&mut *loan);
+        let noted = self.pool.in_time(noted).await;
+        loan.give_back(noted).map(drop)
     }
 
     /// Stores a document with its passages and the effect of the step, all or nothing, once.
@@ -114,20 +104,9 @@ impl Database {
     /// # Errors
     /// The database cannot be written.
     pub async fn store(&self, step: &str, document: &DocumentRecord<'_>) -> sqlx::Result<bool> {
-        let mut transaction = self.pool.begin().await?;
-        let effect =
-            sqlx::query("INSERT INTO effects (workflow_id, step) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(document.workflow_id)
-                .bind(step)
-                .execute(&mut *transaction)
-                .await?;
-        let first = effect.rows_affected() == 1;
-        // Another workflow may have stored the document: its passages stay whole, so ours are added only with our row.
-        if first && insert_document(&mut transaction, document).await? {
-            insert_passages(&mut transaction, document).await?;
-        }
-        transaction.commit().await?;
-        Ok(first)
+        let mut loan = self.pool.acquire().await?;
+        let stored = self.pool.in_time(store(&mut loan, step, document)).await;
+        loan.give_back(stored)
     }
 
     /// Closes every connection.
@@ -135,15 +114,31 @@ impl Database {
         self.pool.close().await;
     }
 
-    /// Connections that are open.
-    pub fn connections(&self) -> u32 {
-        self.pool.size()
+    /// The connections that are open, and who waits for one.
+    pub fn connections(&self) -> PoolState {
+        self.pool.state()
     }
+}
 
-    /// Connections that are open and idle.
-    pub fn idle_connections(&self) -> usize {
-        self.pool.num_idle()
+async fn store(
+    connection: &mut PgConnection,
+    step: &str,
+    document: &DocumentRecord<'_>,
+) -> sqlx::Result<bool> {
+    let mut transaction = connection.begin().await?;
+    let effect =
+        sqlx::query("INSERT INTO effects (workflow_id, step) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(document.workflow_id)
+            .bind(step)
+            .execute(&mut *transaction)
+            .await?;
+    let first = effect.rows_affected() == 1;
+    // Another workflow may have stored the document: its passages stay whole, so ours are added only with our row.
+    if first && insert_document(&mut transaction, document).await? {
+        insert_passages(&mut transaction, document).await?;
     }
+    transaction.commit().await?;
+    Ok(first)
 }
 
 async fn insert_document(

@@ -2,6 +2,7 @@
 
 mod database;
 mod object;
+mod pool;
 
 pub use database::{Database, DocumentRecord};
 pub use object::{ObjectStore, StoreError};

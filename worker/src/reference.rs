@@ -1,0 +1,159 @@
+//! The pages of docs/reference, which are generated from the types that they describe, and held to them by the tests here.
+//!
+//! `UPDATE_REFERENCE=1 cargo test -p worker reference` writes them anew.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use crate::{
+    config::{Config, VARIABLES},
+    metrics::names,
+};
+
+/// What the pages begin with, below their titles.
+const GENERATED: &str = "Generated from the worker's source, and checked by its tests: change it there, then run \
+                         `UPDATE_REFERENCE=1 cargo test -p worker reference`.";
+
+#[test]
+fn configuration_md_is_what_the_types_say() {
+    hold("configuration.md", &configuration());
+}
+
+#[test]
+fn metrics_md_is_what_the_names_say() {
+    hold("metrics.md", &metrics());
+}
+
+#[test]
+fn every_setting_and_every_metric_is_described() {
+    let page = configuration() + &metrics();
+    let empty: Vec<_> = page.lines().filter(|line| line.contains("|  |")).collect();
+    assert!(empty.is_empty(), "a cell is empty in {empty:#?}");
+}
+
+/// Compares a page with the one that is committed, or writes it where the environment asks for that.
+fn hold(page: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs/reference")
+        .join(page);
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        fs::write(&path, text).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed == text,
+        "docs/reference/{page} is not what the source says: run `UPDATE_REFERENCE=1 cargo test -p worker reference`\n{}",
+        first_difference(&committed, text)
+    );
+}
+
+fn first_difference(committed: &str, generated: &str) -> String {
+    let mut pairs = committed.lines().zip(generated.lines());
+    match pairs.find(|(committed, generated)| committed != generated) {
+        Some((committed, generated)) => format!("committed: {committed}\ngenerated: {generated}"),
+        None => "one is the beginning of the other".into(),
+    }
+}
+
+fn configuration() -> String {
+    let schema = SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator()
+        .into_root_schema_for::<Config>();
+    let sections = &schema.as_value()["properties"];
+    let defaults = serde_json::to_value(Config::default()).unwrap();
+    let mut page = format!(
+        "# Configuration\n\n{GENERATED}\n\n\
+         A value is taken from the last of these that gives one: the default, `temporal.toml` (address and namespace), the \
+         file of `--config` or `WORKER_CONFIG`, the environment, flags (`--set section.key=value` sets any key). A variable \
+         that is empty counts as unset. `temporal-worker config` prints what is in force and where it came from; \
+         whatever cannot work is reported at once, all of it, with exit code 2. `TEMPORAL_TLS_*`, `TEMPORAL_API_KEY`, \
+         `TEMPORAL_GRPC_META_*`, `TEMPORAL_PROFILE` and `TEMPORAL_CONFIG_FILE` mean what they mean to every Temporal SDK.\n"
+    );
+    let mut current = "";
+    for variable in VARIABLES {
+        let (section, key) = variable.section_and_key();
+        if section != current {
+            current = section;
+            let meaning = description(&sections[section]);
+            let _ = write!(page, "\n## `[{section}]`\n\n{meaning}\n\n");
+            page += "| key | variable | type | default | meaning |\n|---|---|---|---|---|\n";
+        }
+        let schema = &sections[section]["properties"][key];
+        let name = variable.name;
+        let meaning = description(schema).replace(&format!(" (`{name}`)"), "");
+        let (kind, default) = (kind(schema), default(&defaults[section][key]));
+        let _ = writeln!(page, "| `{key}` | `{name}` | {kind} | {default} | {meaning} |");
+    }
+    page
+}
+
+/// The comment on a field, as one line of a table.
+fn description(schema: &Value) -> String {
+    let text = schema["description"].as_str().unwrap_or_default();
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.join(" ").replace('|', "\\|")
+}
+
+fn kind(schema: &Value) -> String {
+    if let Some(variants) = schema["oneOf"].as_array() {
+        let names = variants.iter().filter_map(|variant| variant["const"].as_str());
+        let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+        return names.join(" or ");
+    }
+    let types = match &schema["type"] {
+        Value::String(kind) => vec![kind.as_str()],
+        kinds => kinds
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect(),
+    };
+    let kind = match (types.first(), schema["format"].as_str()) {
+        (Some(&"string"), Some("password")) => "text, secret",
+        (Some(&"string"), Some("uri")) => "URL, its password secret",
+        (Some(&"string"), _) => "text",
+        (Some(&"integer"), _) => "whole number",
+        (Some(&"number"), _) => "number",
+        (Some(&"boolean"), _) => "`true` or `false`",
+        other => panic!("no words for the type {other:?} of {schema}"),
+    };
+    kind.into()
+}
+
+fn default(value: &Value) -> String {
+    match value {
+        Value::Null => "unset".into(),
+        Value::String(text) => format!("`{text}`"),
+        value => format!("`{value}`"),
+    }
+}
+
+fn metrics() -> String {
+    let mut page = format!(
+        "# Metrics\n\n{GENERATED}\n\n\
+         All are on `:9464/metrics`. A counter or histogram appears with its first event. Beside these are the SDK's own, \
+         under the names that it gives them with `temporal_` before: slots (`temporal_worker_task_slots_used`, \
+         `temporal_worker_task_slots_available`), pollers (`temporal_num_pollers`), latencies, requests.\n\n\
+         | name | type | labels | meaning |\n|---|---|---|---|\n"
+    );
+    for metric in names::ALL {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() {
+            "none".into()
+        } else {
+            labels.join(", ")
+        };
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {labels} | {} |",
+            metric.name,
+            metric.kind,
+            metric.help.replace('|', "\\|")
+        );
+    }
+    page
+}

@@ -1,0 +1,208 @@
+//! How many connections are open, against a listener that speaks just enough of the protocol to be connected to.
+
+use std::sync::Mutex;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::config::SecretUrl;
+
+/// Lets everyone in, and answers nothing but the question whether it is still there.
+#[derive(Debug, Clone, Default)]
+struct Server {
+    open: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
+    startup: Arc<Mutex<String>>,
+}
+
+impl Server {
+    async fn start() -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Self::default();
+        let accepting = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let server = accepting.clone();
+                server.accepted.fetch_add(1, Ordering::SeqCst);
+                server.open.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    // The client may hang up in the middle of a message.
+                    let _ = server.serve(stream).await;
+                    server.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        (
+            server,
+            format!("postgres://u@{address}/documents?sslmode=disable"),
+        )
+    }
+
+    async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
+        const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+        const READY: &[u8] = b"Z\0\0\0\x05I";
+        let startup = body(&mut stream).await?;
+        *self.startup.lock().unwrap() = String::from_utf8_lossy(&startup).into_owned();
+        stream.write_all(LET_IN).await?;
+        stream.write_all(READY).await?;
+        loop {
+            let kind = stream.read_u8().await?;
+            body(&mut stream).await?;
+            match kind {
+                // A query is prepared, and ends with a sync of its own: no answer to it.
+                b'P' => std::future::pending::<()>().await,
+                b'S' => stream.write_all(READY).await?,
+                b'X' => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+}
+
+/// The rest of a message: its length, itself included, and its content.
+async fn body(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let length = stream.read_u32().await?;
+    let mut body = vec![0; length as usize - 4];
+    stream.read_exact(&mut body).await?;
+    Ok(body)
+}
+
+fn pool(url: &str, pool_size: u32, max_overflow: u32) -> Pool {
+    let config = DatabaseConfig {
+        url: SecretUrl::from(url),
+        pool_size,
+        max_overflow,
+        acquire_timeout_seconds: 1,
+        ..DatabaseConfig::default()
+    };
+    let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
+    Pool::open(&config, &ConcurrencyConfig::default(), metrics).unwrap()
+}
+
+/// Looks until it is so; a test that waits for more than a few seconds has failed.
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let mut looks = interval(Duration::from_millis(10));
+    let seen = async {
+        while !is_so() {
+            looks.tick().await;
+        }
+    };
+    timeout(Duration::from_secs(5), seen)
+        .await
+        .unwrap_or_else(|_| panic!("not so in time: {what}"));
+}
+
+async fn lend(pool: &Pool, count: usize) -> Vec<Loan> {
+    let mut loans = Vec::new();
+    for _ in 0..count {
+        loans.push(pool.acquire().await.unwrap());
+    }
+    loans
+}
+
+fn give_back(loans: Vec<Loan>) {
+    for loan in loans {
+        loan.give_back(Ok(())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_pools_size_is_kept_and_what_is_opened_under_need_is_closed_afterwards() {
+    let (server, url) = Server::start().await;
+    let pool = pool(&url, 2, 2);
+    let loans = lend(&pool, 4).await;
+    assert_eq!((server.open(), pool.state().in_use), (4, 4));
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.acquire().await.unwrap().give_back(Ok(())) }
+    });
+    eventually("a fifth caller waits", || pool.state().waiters == 1).await;
+    give_back(loans);
+    waiting.await.unwrap().unwrap();
+    assert_eq!(server.accepted(), 4, "the fifth caller gets one of the four");
+    eventually("two are closed", || server.open() == 2 && pool.state().idle == 2).await;
+    give_back(lend(&pool, 2).await);
+    assert_eq!(server.accepted(), 4, "the two that are kept are used again");
+    assert_eq!(pool.state().waiters, 0);
+    pool.close().await;
+    eventually("all are closed", || server.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_wait_in_vain_is_measured_as_one() {
+    let (_server, url) = Server::start().await;
+    let pool = pool(&url, 1, 0);
+    let loans = lend(&pool, 1).await;
+    let error = pool.acquire().await.unwrap_err();
+    assert!(matches!(error, sqlx::Error::PoolTimedOut), "{error}");
+    give_back(loans);
+    let text = pool.metrics.exposition().unwrap();
+    for line in [
+        "document_database_acquire_seconds_count{outcome=\"acquired\"} 1",
+        "document_database_acquire_seconds_count{outcome=\"timed_out\"} 1",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line:?} is missing in:\n{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_an_error_and_keeps_no_place_in_the_pool() {
+    let (server, url) = Server::start().await;
+    let mut pool = pool(&url, 1, 0);
+    pool.limit = Some(Duration::from_millis(100));
+    let mut loan = pool.acquire().await.unwrap();
+    let used = pool.in_time(sqlx::query("SELECT 1").execute(&mut *loan)).await;
+    let error = loan.give_back(used).unwrap_err();
+    assert!(error.to_string().contains("no answer within"), "{error}");
+    give_back(lend(&pool, 1).await);
+    assert_eq!(server.accepted(), 2, "another connection takes the place");
+}
+
+#[tokio::test]
+async fn a_connection_whose_caller_is_cancelled_is_closed() {
+    let (server, url) = Server::start().await;
+    let pool = pool(&url, 1, 0);
+    drop(lend(&pool, 1).await);
+    eventually("it is closed", || {
+        server.open() == 0 && pool.state() == PoolState::default()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_name_the_fleet_and_carry_the_servers_limits() {
+    let (server, url) = Server::start().await;
+    let pool = pool(&url, 1, 0);
+    give_back(lend(&pool, 1).await);
+    let startup = server.startup.lock().unwrap().clone();
+    assert!(
+        startup.contains("application_name\0temporal-worker\0"),
+        "{startup:?}"
+    );
+    assert!(
+        startup.contains("-c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"),
+        "{startup:?}"
+    );
+}
+
+#[test]
+fn a_name_in_the_url_stays_and_no_limit_sends_no_options() {
+    let named = server("postgres://u@db/documents?application_name=reports").unwrap();
+    assert_eq!(named.get_application_name(), Some("reports"));
+    assert_eq!(limited(named, None).get_options(), None);
+}

@@ -1,0 +1,155 @@
+//! Replays the histories of every past shape of the workflow: what began under an earlier version must go on under this one.
+//!
+//! `tests/histories/README.md` says what each file is and how one is added.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock, time::Duration};
+
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use temporalio_client::WorkflowHistory;
+use temporalio_common::protos::temporal::api::{
+    enums::v1::EventType,
+    history::v1::{History, history_event::Attributes},
+};
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    ActivityOptions, WorkflowContext, WorkflowResult,
+    workflow_replayer::{WorkflowReplayFailure, WorkflowReplayer, WorkflowReplayerOptions},
+};
+use worker::{
+    activities::{CpuActivities, IoActivities},
+    config::TemporalConfig,
+    text::MediaType,
+    wire::{Bytes, Carried, DocumentRequest, DocumentResult, ExtractRequest},
+    workflows::{DocumentWorkflow, Route},
+};
+
+/// The files of `tests/histories`, by name.
+fn histories() -> BTreeMap<String, History> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories");
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let history = read(&fs::read(&path).unwrap());
+            (
+                name.clone(),
+                history.unwrap_or_else(|error| panic!("{name}: {error}")),
+            )
+        })
+        .collect()
+}
+
+/// A history as Temporal writes it. The SDK reads a JSON of its own only, which no other tool knows.
+fn read(json: &[u8]) -> anyhow::Result<History> {
+    static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
+        DescriptorPool::decode(include_bytes!(env!("TEMPORAL_DESCRIPTORS")).as_slice()).unwrap()
+    });
+    let history = DESCRIPTORS
+        .get_message_by_name("temporal.api.history.v1.History")
+        .unwrap();
+    let mut json = serde_json::Deserializer::from_slice(json);
+    Ok(DynamicMessage::deserialize(history, &mut json)?.transcode_to()?)
+}
+
+/// What came of each history under a workflow of the type `DocumentWorkflow`.
+async fn replay(options: WorkflowReplayerOptions) -> BTreeMap<String, Option<WorkflowReplayFailure>> {
+    let (names, histories): (Vec<_>, Vec<_>) = histories().into_iter().unzip();
+    let replayer = WorkflowReplayer::new(options).unwrap();
+    let histories = histories.into_iter().map(WorkflowHistory::from);
+    let results = replayer.replay_workflows(histories).await.unwrap();
+    let failures = results.into_iter().map(|result| result.replay_failure);
+    names.into_iter().zip(failures).collect()
+}
+
+#[tokio::test]
+async fn every_committed_history_replays() {
+    let route = Route::new(&TemporalConfig::default());
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow_with_factory(move || DocumentWorkflow::new(route.clone()))
+        .unwrap()
+        .build();
+    for (name, failure) in replay(options).await {
+        assert_eq!(failure, None, "{name}");
+    }
+}
+
+/// `DocumentWorkflow` with its first two activities swapped.
+#[workflow]
+#[derive(Debug, Default)]
+struct Swapped;
+
+#[workflow_methods]
+impl Swapped {
+    #[run(name = "DocumentWorkflow")]
+    async fn run(
+        ctx: &mut WorkflowContext<Self>,
+        document: DocumentRequest,
+    ) -> WorkflowResult<DocumentResult> {
+        let options = || ActivityOptions::with_start_to_close_timeout(Duration::from_secs(1)).build();
+        let request = ExtractRequest {
+            media_type: MediaType::Html,
+            body: Carried::Inline(Bytes(Vec::new())),
+        };
+        ctx.execute_activity(CpuActivities::extract_text, request, options())
+            .await?;
+        ctx.execute_activity(IoActivities::fetch_document, document, options())
+            .await?;
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_workflow_with_other_commands_does_not_replay() {
+    let options = WorkflowReplayerOptions::new()
+        .register_workflow::<Swapped>()
+        .unwrap()
+        .build();
+    for (name, failure) in replay(options).await {
+        assert!(
+            matches!(failure, Some(WorkflowReplayFailure::Nondeterminism { .. })),
+            "{name}: {failure:?}"
+        );
+    }
+}
+
+#[test]
+fn each_history_is_what_its_name_says() {
+    let histories = histories();
+    let names: Vec<_> = histories.keys().map(String::as_str).collect();
+    assert_eq!(names, ["claimed-bodies", "poison", "processed", "retried"]);
+    let last = |name: &str| histories[name].events.last().unwrap().event_type();
+    assert_eq!(last("processed"), EventType::WorkflowExecutionCompleted);
+    assert_eq!(last("claimed-bodies"), EventType::WorkflowExecutionCompleted);
+    assert_eq!(last("retried"), EventType::WorkflowExecutionCompleted);
+    assert_eq!(last("poison"), EventType::WorkflowExecutionFailed);
+    assert_eq!(attempts(&histories["processed"]), [1, 1, 1]);
+    assert!(attempts(&histories["retried"]).iter().all(|attempt| *attempt > 1));
+    let claims = |name: &str| {
+        serde_json::to_string(&results(&histories[name]))
+            .unwrap()
+            .contains("claim")
+    };
+    assert!(claims("claimed-bodies") && !claims("processed"));
+}
+
+/// The attempt at which each activity of a history came through.
+fn attempts(history: &History) -> Vec<i32> {
+    let started = history.events.iter().filter_map(|event| match &event.attributes {
+        Some(Attributes::ActivityTaskStartedEventAttributes(started)) => Some(started.attempt),
+        _ => None,
+    });
+    started.collect()
+}
+
+/// The results of the activities of a history, as JSON.
+fn results(history: &History) -> Vec<String> {
+    let completed = history.events.iter().filter_map(|event| match &event.attributes {
+        Some(Attributes::ActivityTaskCompletedEventAttributes(completed)) => completed.result.as_ref(),
+        _ => None,
+    });
+    completed
+        .flat_map(|result| &result.payloads)
+        .map(|payload| String::from_utf8_lossy(&payload.data).into_owned())
+        .collect()
+}
