@@ -2,7 +2,7 @@
 //!
 //! A document's way: [`workflows`] names the steps, [`activities`] carries them out with [`store`] (S3, Postgres) and [`text`]
 //! (HTML, Markdown, plain text) on the threads of [`cpu`]; [`wire`] is what travels between them. Around it: [`config`],
-//! [`temporal`] (the connection and the three workers), [`depth`] and [`metrics`], [`health`], and [`lifecycle`], which starts
+//! [`temporal`] (the connection and the three workers), [`depth`] and [`metrics`], [`health`], [`logs`] and [`traces`], and [`lifecycle`], which starts
 //! all of it and stops it in order. It knows nothing of Kubernetes.
 
 pub mod activities;
@@ -20,5 +20,6 @@ pub mod store;
 pub mod temporal;
 pub mod text;
 pub mod tls;
+pub mod traces;
 pub mod wire;
 pub mod workflows;

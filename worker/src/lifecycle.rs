@@ -34,6 +34,9 @@ const MIGRATION: Duration = Duration::from_secs(600);
 /// Time for Temporal's answer on a connection that is made.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// Time for giving up the leases on readings: work is done by then, and they run out anyway.
+const LEASES: Duration = Duration::from_secs(1);
+
 /// How often the SDK's count of pollers is looked at until all queues are polled.
 const POLLERS_SEEN: Duration = Duration::from_millis(50);
 
@@ -71,9 +74,19 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         None => ExitCode::SUCCESS,
         Some(client) => work(&config, &tools, &client, &health, &leave, &mut background).await?,
     };
-    tools.database.close().await;
+    background.shutdown().await;
+    leave_the_fleet(&tools).await;
     info!("left");
     Ok(code)
+}
+
+/// Gives up what others may be waiting for: the leases on readings, the connections.
+async fn leave_the_fleet(tools: &Tools) {
+    let leases = timeout(LEASES, tools.database.release_leases(&tools.identity)).await;
+    if !matches!(leases, Ok(Ok(()))) {
+        info!("the leases on the queues' readings were not given up; they run out by themselves");
+    }
+    tools.database.close().await;
 }
 
 fn tools(config: &Config) -> anyhow::Result<Tools> {
@@ -109,7 +122,7 @@ async fn reach(config: &Config, tools: &Tools, health: &Health) -> Client {
     .await;
     insist("Temporal", pause, health, || {
         let limit = config.temporal.connect_timeout() + ANSWER;
-        let connected = temporal::connect(&config.temporal, &tools.identity, tools.metrics.sdk());
+        let connected = temporal::connect(config, &tools.identity, tools.metrics.sdk());
         within(limit, connected)
     })
     .await
@@ -220,19 +233,19 @@ async fn run_all(workers: [Worker; 3], leave: CancellationToken) -> anyhow::Resu
 
 fn watch_depths(config: &Config, tools: &Tools, client: &Client, background: &mut JoinSet<()>) {
     let [workflow, io, cpu] = config.temporal.queues();
-    for queue in [
-        Queue::workflow(workflow),
-        Queue::activity(io),
-        Queue::activity(cpu),
-    ] {
-        let readings = tools.metrics.depths().clone();
-        background.spawn(depth::watch(
-            client.clone(),
-            queue,
-            config.service.depth_interval(),
-            readings,
-        ));
-    }
+    let watch = depth::Watch {
+        client: client.clone(),
+        database: tools.database.clone(),
+        shown: tools.metrics.depths().clone(),
+        queues: vec![
+            Queue::workflow(workflow),
+            Queue::activity(io),
+            Queue::activity(cpu),
+        ],
+        reader: tools.identity.clone(),
+        every: config.service.depth_interval(),
+    };
+    background.spawn(watch.run());
 }
 
 /// Ready once every queue has been polled. Later a queue without polls only means that all its slots are in use.

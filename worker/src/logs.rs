@@ -1,28 +1,33 @@
-//! Log lines: readable on a terminal, JSON in a cluster.
+//! Log lines: readable on a terminal, JSON in a cluster. And, where traces are sent, the spans of the same code.
 
 use std::io::{IsTerminal as _, stderr};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
-use crate::config::{LogFormat, ServiceConfig};
+use crate::{
+    config::{LogFormat, ServiceConfig},
+    traces::Traces,
+};
 
-/// Starts logging to standard error.
+/// Starts logging to standard error, and passing spans on to the traces.
 ///
 /// # Errors
 /// The filter cannot be read, or logging was started before.
-pub fn start(config: &ServiceConfig) -> anyhow::Result<()> {
+pub fn start(config: &ServiceConfig, traces: Option<&Traces>) -> anyhow::Result<()> {
     let filter: EnvFilter = config.log_filter.parse()?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(stderr().is_terminal())
         .with_writer(stderr);
-    let started = match config.log_format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .try_init(),
+    let lines: Box<dyn Layer<_> + Send + Sync> = match config.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    started.map_err(|error| anyhow::anyhow!("starting the logs: {error}"))
+    Registry::default()
+        .with(lines)
+        .with(traces.map(Traces::layer))
+        .with(filter)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("starting the logs: {error}"))
 }

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use worker::{
     config::{Config, Environment, LogFormat, Sources, VARIABLES, render},
     lifecycle, logs,
+    traces::Traces,
 };
 
 /// Exit code for a configuration that cannot be used.
@@ -119,13 +120,22 @@ fn main() -> ExitCode {
 }
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {
-    logs::start(&config.service)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(config.pools.io_threads)
         .thread_name("async")
         .enable_all()
         .build()?;
-    let code = runtime.block_on(lifecycle::run(config));
+    let code = runtime.block_on(async {
+        let traces = Traces::start(&config.traces)?;
+        logs::start(&config.service, traces.as_ref())?;
+        let code = lifecycle::run(config).await;
+        if let Some(traces) = traces
+            && let Err(error) = traces.end().await
+        {
+            tracing::warn!(error = format!("{error:#}"), "some traces were not sent");
+        }
+        code
+    });
     // Threads that still block must not delay the end.
     runtime.shutdown_background();
     code

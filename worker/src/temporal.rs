@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     activities::{CpuActivities, IoActivities, Tools},
-    config::{Config, DeploymentConfig, TemporalConfig},
+    config::{Config, DeploymentConfig},
     metrics::SdkMeter,
     workflows::{DocumentWorkflow, Route},
 };
@@ -24,6 +24,7 @@ use temporalio_common::{
 };
 use temporalio_sdk::{
     Runtime, Worker, WorkerOptions,
+    opentelemetry::OpenTelemetryPlugin,
     runtime::{
         PollerBehavior, RuntimeOptions,
         worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
@@ -39,26 +40,27 @@ const NO_PREFIX: &str = "";
 ///
 /// # Errors
 /// No answer, or no such namespace.
-pub async fn connect(
-    config: &TemporalConfig,
-    identity: &str,
-    meter: Arc<SdkMeter>,
-) -> anyhow::Result<Client> {
+pub async fn connect(config: &Config, identity: &str, meter: Arc<SdkMeter>) -> anyhow::Result<Client> {
     let (mut options, _) = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
         .map_err(|error| {
             anyhow::anyhow!("reading the SDK's settings (TEMPORAL_*, temporal.toml): {error}")
         })?;
-    options.target = config.url(options.tls_options.is_some())?;
+    options.target = config.temporal.url(options.tls_options.is_some())?;
     options.identity = identity.to_owned();
-    options.connect_timeout = Some(config.connect_timeout());
+    options.connect_timeout = Some(config.temporal.connect_timeout());
     // Inside a cluster compression only costs CPU.
     options.grpc_compression = temporalio_client::GrpcCompression::None;
     let strategy = TaskQueueLabelStrategy::UseNormal;
     options.metrics_meter = Some(TemporalMeter::new(meter, NewAttributes::default(), strategy));
     let connection = Connection::connect(options)
         .await
-        .with_context(|| format!("connecting to Temporal at {}", config.address))?;
-    let client = Client::new(connection, ClientOptions::new(&config.namespace).build())?;
+        .with_context(|| format!("connecting to Temporal at {}", config.temporal.address))?;
+    let options = ClientOptions::new(&config.temporal.namespace);
+    let options = match config.traces.endpoint {
+        Some(_) => options.plugin(OpenTelemetryPlugin::builder().build()),
+        None => options,
+    };
+    let client = Client::new(connection, options.build())?;
     require_namespace(&client).await?;
     Ok(client)
 }

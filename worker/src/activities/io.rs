@@ -57,7 +57,9 @@ impl IoActivities {
             workflow_id: info.workflow_id.as_deref().unwrap_or_default(),
             run_id: info.workflow_run_id.as_deref().unwrap_or_default(),
         };
-        self.tools.database.store(names::STORE, &record).await?;
+        if self.tools.database.store(names::STORE, &record).await? {
+            self.tools.metrics.count_stored();
+        }
         Ok(DocumentResult {
             sha256: request.sha256,
             bytes: request.bytes,

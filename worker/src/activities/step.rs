@@ -25,6 +25,9 @@ pub(super) async fn run<T>(
     let workflow = info.workflow_id.as_deref().unwrap_or_default();
     let span = info_span!("activity", step, workflow, attempt = info.attempt);
     let started = Instant::now();
+    if info.attempt > 1 {
+        tools.metrics.count_retry(step);
+    }
     let attempt = async {
         tools
             .database
@@ -69,6 +72,9 @@ fn finish<T>(
 ) -> Result<T, ActivityError> {
     let outcome = result.as_ref().map_or_else(StepError::outcome, |_| "done");
     tools.metrics.observe_step(step, outcome, took);
+    if let Err(StepError::Poison(poison)) = &result {
+        tools.metrics.count_refused(poison.kind());
+    }
     let seconds = took.as_secs_f64();
     match &result {
         Ok(_) => info!(outcome, seconds, "step done"),

@@ -128,6 +128,8 @@ pub const VARIABLES: &[Variable] = &[
     },
     text("RUST_LOG", "service.log_filter"),
     number("SHUTDOWN_GRACE_SECONDS", "service.shutdown_grace_seconds"),
+    text("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint"),
+    text("OTEL_SERVICE_NAME", "traces.service_name"),
 ];
 
 /// The variable of a key; none where there is no such key.

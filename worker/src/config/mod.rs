@@ -17,6 +17,7 @@ mod print;
 mod secret;
 mod service;
 mod temporal;
+mod traces;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use print::render;
 pub use secret::{Secret, SecretUrl};
 pub use service::{LogFormat, ServiceConfig};
 pub use temporal::TemporalConfig;
+pub use traces::TracesConfig;
 
 /// The SDK's own configuration file, as an origin of values.
 const TEMPORAL_TOML: &str = "temporal.toml";
@@ -63,6 +65,8 @@ pub struct Config {
     pub documents: DocumentsConfig,
     /// The program itself.
     pub service: ServiceConfig,
+    /// Traces.
+    pub traces: TracesConfig,
 }
 
 /// Where the layers over the defaults come from.
@@ -145,6 +149,7 @@ impl Config {
             database: section(&figment, "database", &mut faults),
             documents: section(&figment, "documents", &mut faults),
             service: section(&figment, "service", &mut faults),
+            traces: section(&figment, "traces", &mut faults),
         };
         config.validate(&mut faults);
         if faults.0.is_empty() {
@@ -163,6 +168,7 @@ impl Config {
         self.database.validate(&self.concurrency, faults);
         self.documents.validate(faults);
         self.service.validate(faults);
+        self.traces.validate(faults);
     }
 }
 

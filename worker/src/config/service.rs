@@ -26,7 +26,7 @@ pub struct ServiceConfig {
     pub metrics_address: String,
     /// Seconds between two tries to reach Postgres or Temporal at start. It tries for as long as it takes.
     pub start_retry_seconds: u64,
-    /// Seconds between two readings of a queue's depth (`DEPTH_INTERVAL_SECONDS`).
+    /// Seconds between two questions to Temporal about a queue, for the whole fleet (`DEPTH_INTERVAL_SECONDS`).
     pub depth_interval_seconds: u64,
     /// `text` or `json` (`LOG_FORMAT`).
     pub log_format: LogFormat,
@@ -41,7 +41,7 @@ impl Default for ServiceConfig {
         Self {
             metrics_address: "0.0.0.0:9464".into(),
             start_retry_seconds: 2,
-            depth_interval_seconds: 5,
+            depth_interval_seconds: 1,
             log_format: LogFormat::Text,
             log_filter: "info,temporalio_sdk_core=warn,temporalio_client=warn".into(),
             shutdown_grace_seconds: 60,

@@ -1,4 +1,5 @@
-//! Depths as a metric that is absent rather than wrong: a reading that failed or is too old is not shown, and never as 0.
+//! What Temporal says of the queues, as metrics that are absent rather than wrong: a reading that failed or is too old is not
+//! shown, and never as 0.
 
 use std::{
     collections::BTreeMap,
@@ -7,12 +8,14 @@ use std::{
 };
 
 use prometheus::{
-    IntGaugeVec, Opts,
+    GaugeVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
 
-use super::names::{ACTIVITY_DEPTH, Name, WORKFLOW_DEPTH};
+use super::names::{
+    ACTIVITY_DEPTH, BACKLOG_AGE, Name, QUEUE_ADD_RATE, QUEUE_DISPATCH_RATE, QUEUE_POLLERS, WORKFLOW_DEPTH,
+};
 
 /// A queue and what waits in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,21 +42,47 @@ impl Queue {
             activities: true,
         }
     }
+
+    /// What waits in it, as [`Queue::of_kind`] reads it.
+    pub fn kind(&self) -> &'static str {
+        if self.activities { "activity" } else { "workflow" }
+    }
+
+    /// A queue of `activity` or `workflow` tasks.
+    pub fn of_kind(name: String, kind: &str) -> Self {
+        Self {
+            name,
+            activities: kind == "activity",
+        }
+    }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Reading {
-    depth: i64,
-    at: Instant,
+/// What Temporal says of a queue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Tasks that wait.
+    pub depth: i64,
+    /// Seconds that the oldest of them has waited.
+    pub backlog_age_seconds: f64,
+    /// Tasks added a second, over the last 30 s.
+    pub add_rate: f64,
+    /// Tasks handed to workers a second, over the last 30 s.
+    pub dispatch_rate: f64,
+    /// Workers that poll.
+    pub pollers: i64,
 }
 
 /// The last reading of each queue.
 #[derive(Debug, Clone)]
 pub struct DepthReadings {
-    readings: Arc<Mutex<BTreeMap<Queue, Reading>>>,
+    readings: Arc<Mutex<BTreeMap<Queue, (Reading, Instant)>>>,
     lifetime: Duration,
-    workflow: IntGaugeVec,
-    activity: IntGaugeVec,
+    workflow: GaugeVec,
+    activity: GaugeVec,
+    age: GaugeVec,
+    add_rate: GaugeVec,
+    dispatch_rate: GaugeVec,
+    pollers: GaugeVec,
 }
 
 impl DepthReadings {
@@ -62,60 +91,83 @@ impl DepthReadings {
     /// # Errors
     /// The names are not names of metrics.
     pub(super) fn new(lifetime: Duration) -> prometheus::Result<Self> {
-        let gauge = |metric: &Name| IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels);
+        let gauge = |metric: &Name| GaugeVec::new(Opts::new(metric.name, metric.help), metric.labels);
         Ok(Self {
             readings: Arc::default(),
             lifetime,
             workflow: gauge(&WORKFLOW_DEPTH)?,
             activity: gauge(&ACTIVITY_DEPTH)?,
+            age: gauge(&BACKLOG_AGE)?,
+            add_rate: gauge(&QUEUE_ADD_RATE)?,
+            dispatch_rate: gauge(&QUEUE_DISPATCH_RATE)?,
+            pollers: gauge(&QUEUE_POLLERS)?,
         })
     }
 
-    /// Notes a depth that was read just now.
-    pub fn record(&self, queue: &Queue, depth: i64) {
-        self.lock().insert(
-            queue.clone(),
-            Reading {
-                depth,
-                at: Instant::now(),
-            },
-        );
+    /// Notes what was read, and when.
+    pub fn record(&self, queue: &Queue, reading: Reading, at: Instant) {
+        self.lock().insert(queue.clone(), (reading, at));
     }
 
-    /// Forgets a queue whose depth cannot be read.
+    /// Forgets a queue that cannot be read.
     pub fn forget(&self, queue: &Queue) {
         self.lock().remove(queue);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Queue, Reading>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Queue, (Reading, Instant)>> {
         self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gauges(&self) -> [&GaugeVec; 6] {
+        [
+            &self.workflow,
+            &self.activity,
+            &self.age,
+            &self.add_rate,
+            &self.dispatch_rate,
+            &self.pollers,
+        ]
+    }
+
+    fn set(&self, queue: &Queue, reading: &Reading) {
+        let depth = if queue.activities {
+            &self.activity
+        } else {
+            &self.workflow
+        };
+        depth
+            .with_label_values(&[queue.name.as_str()])
+            .set(reading.depth as f64);
+        let labels = [queue.kind(), queue.name.as_str()];
+        self.age
+            .with_label_values(&labels)
+            .set(reading.backlog_age_seconds);
+        self.add_rate.with_label_values(&labels).set(reading.add_rate);
+        self.dispatch_rate
+            .with_label_values(&labels)
+            .set(reading.dispatch_rate);
+        self.pollers
+            .with_label_values(&labels)
+            .set(reading.pollers as f64);
     }
 }
 
 impl Collector for DepthReadings {
     fn desc(&self) -> Vec<&Desc> {
-        [self.workflow.desc(), self.activity.desc()].concat()
+        self.gauges().into_iter().flat_map(Collector::desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         // The gauges only carry the values to the registry: what they show is what is valid now.
         let readings = self.lock();
-        self.workflow.reset();
-        self.activity.reset();
-        for (queue, reading) in readings
-            .iter()
-            .filter(|(_, reading)| reading.at.elapsed() < self.lifetime)
-        {
-            let gauge = if queue.activities {
-                &self.activity
-            } else {
-                &self.workflow
-            };
-            gauge.with_label_values(&[&queue.name]).set(reading.depth);
+        self.gauges().into_iter().for_each(GaugeVec::reset);
+        for (queue, (reading, at)) in readings.iter() {
+            if at.elapsed() < self.lifetime {
+                self.set(queue, reading);
+            }
         }
-        let families = [self.workflow.collect(), self.activity.collect()].concat();
+        let families = self.gauges().into_iter().flat_map(Collector::collect);
         families
-            .into_iter()
             .filter(|family| !family.get_metric().is_empty())
             .collect()
     }
@@ -125,34 +177,66 @@ impl Collector for DepthReadings {
 mod tests {
     use super::*;
 
-    fn shown(readings: &DepthReadings) -> Vec<(String, f64)> {
+    const READING: Reading = Reading {
+        depth: 16,
+        backlog_age_seconds: 2.5,
+        add_rate: 4.0,
+        dispatch_rate: 3.0,
+        pollers: 3,
+    };
+
+    fn shown(readings: &DepthReadings) -> Vec<(String, String, f64)> {
         let families = readings.collect();
-        let metrics = families.iter().flat_map(|family| family.get_metric());
-        metrics
-            .map(|metric| {
-                (
-                    metric.get_label()[0].value().to_owned(),
-                    metric.get_gauge().get_value(),
-                )
+        let named = families.iter().flat_map(|family| {
+            let metrics = family.get_metric().iter();
+            metrics.map(|metric| {
+                let queue = metric.get_label()[0].value().to_owned();
+                (family.name().to_owned(), queue, metric.get_gauge().get_value())
             })
-            .collect()
+        });
+        named.filter(|(name, ..)| name.ends_with("_depth")).collect()
+    }
+
+    fn depth(kind: &str, queue: &str, value: f64) -> (String, String, f64) {
+        (
+            format!("temporal_{kind}_task_queue_depth"),
+            queue.to_owned(),
+            value,
+        )
     }
 
     #[test]
     fn a_depth_is_shown_until_it_cannot_be_read() {
         let readings = DepthReadings::new(Duration::from_secs(60)).unwrap();
-        assert!(shown(&readings).is_empty());
-        readings.record(&Queue::workflow("w"), 0);
-        readings.record(&Queue::activity("a"), 16);
-        assert_eq!(shown(&readings), [("w".to_owned(), 0.0), ("a".to_owned(), 16.0)]);
+        assert!(readings.collect().is_empty());
+        let empty = Reading { depth: 0, ..READING };
+        readings.record(&Queue::workflow("w"), empty, Instant::now());
+        readings.record(&Queue::activity("a"), READING, Instant::now());
+        assert_eq!(
+            shown(&readings),
+            [depth("workflow", "w", 0.0), depth("activity", "a", 16.0)]
+        );
+        assert_eq!(
+            readings.collect().len(),
+            6,
+            "both depths, age, two rates, pollers"
+        );
         readings.forget(&Queue::workflow("w"));
-        assert_eq!(shown(&readings), [("a".to_owned(), 16.0)]);
+        assert_eq!(shown(&readings), [depth("activity", "a", 16.0)]);
     }
 
     #[test]
-    fn a_depth_that_is_too_old_is_absent() {
-        let readings = DepthReadings::new(Duration::ZERO).unwrap();
-        readings.record(&Queue::workflow("w"), 11);
-        assert!(shown(&readings).is_empty());
+    fn a_reading_that_is_too_old_is_absent() {
+        let readings = DepthReadings::new(Duration::from_secs(5)).unwrap();
+        let old = Instant::now().checked_sub(Duration::from_secs(6)).unwrap();
+        readings.record(&Queue::workflow("w"), READING, old);
+        assert!(readings.collect().is_empty());
+    }
+
+    #[test]
+    fn a_queue_is_what_its_kind_says() {
+        for queue in [Queue::workflow("q"), Queue::activity("q")] {
+            assert_eq!(Queue::of_kind(queue.name.clone(), queue.kind()), queue);
+        }
     }
 }

@@ -9,9 +9,11 @@ mod sdk;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use prometheus::{Encoder as _, HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
-pub use depth::{DepthReadings, Queue};
+pub use depth::{DepthReadings, Queue, Reading};
 pub use sdk::SdkMeter;
 
 /// Bounds of the buckets of a step, in seconds: a step waits for a network, up to its time-out.
@@ -39,6 +41,8 @@ pub struct Metrics {
     registry: Registry,
     sdk: Arc<SdkMeter>,
     depths: DepthReadings,
+    documents: IntCounterVec,
+    retries: IntCounterVec,
     steps: HistogramVec,
     threads: IntGaugeVec,
     connections: IntGaugeVec,
@@ -60,6 +64,8 @@ impl Metrics {
         Ok(Self {
             sdk: Arc::default(),
             depths,
+            documents: counter(&registry, &names::DOCUMENTS)?,
+            retries: counter(&registry, &names::STEP_RETRIES)?,
             steps: histogram(&registry, &names::STEP_SECONDS, STEP_BUCKETS)?,
             threads: gauge(&registry, &names::CPU_THREADS)?,
             connections: gauge(&registry, &names::DATABASE_CONNECTIONS)?,
@@ -84,6 +90,21 @@ impl Metrics {
         self.steps
             .with_label_values(&[step, outcome])
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts a document that was stored.
+    pub fn count_stored(&self) {
+        self.documents.with_label_values(&["stored", ""]).inc();
+    }
+
+    /// Counts a document that was refused for good, with the kind of poison.
+    pub fn count_refused(&self, poison: &str) {
+        self.documents.with_label_values(&["refused", poison]).inc();
+    }
+
+    /// Counts an attempt at a step that is not its first.
+    pub fn count_retry(&self, step: &str) {
+        self.retries.with_label_values(&[step]).inc();
     }
 
     /// Notes the state of the threads that compute.
@@ -124,6 +145,14 @@ impl Metrics {
     }
 }
 
+fn counter(registry: &Registry, metric: &names::Name) -> anyhow::Result<IntCounterVec> {
+    let counter = IntCounterVec::new(Opts::new(metric.name, metric.help), metric.labels)?;
+    registry
+        .register(Box::new(counter.clone()))
+        .with_context(|| format!("registering {}", metric.name))?;
+    Ok(counter)
+}
+
 fn gauge(registry: &Registry, metric: &names::Name) -> anyhow::Result<IntGaugeVec> {
     let gauge = IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels)?;
     registry
@@ -152,16 +181,25 @@ mod tests {
     use std::collections::BTreeSet;
 
     use prometheus::proto::MetricFamily;
+    use std::time::Instant;
+
     use temporalio_common::telemetry::metrics::{CoreMeter, MetricParameters, NewAttributes};
 
     use super::*;
 
+    const READING: Reading = Reading {
+        depth: 11,
+        backlog_age_seconds: 2.5,
+        add_rate: 4.0,
+        dispatch_rate: 3.0,
+        pollers: 3,
+    };
+
     #[test]
     fn one_exposition_holds_the_depths_our_own_metrics_and_the_sdks() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-        metrics
-            .depths()
-            .record(&Queue::workflow("document-workflow-queue"), 11);
+        let queue = Queue::workflow("document-workflow-queue");
+        metrics.depths().record(&queue, READING, Instant::now());
         metrics.observe_step("fetch_document", "done", Duration::from_millis(20));
         metrics.set_threads(1, 4);
         let meter = metrics.sdk();
@@ -185,12 +223,19 @@ mod tests {
     #[test]
     fn what_is_shown_is_what_is_declared() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-        metrics.depths().record(&Queue::workflow("w"), 1);
-        metrics.depths().record(&Queue::activity("a"), 1);
+        metrics
+            .depths()
+            .record(&Queue::workflow("w"), READING, Instant::now());
+        metrics
+            .depths()
+            .record(&Queue::activity("a"), READING, Instant::now());
         metrics.observe_step("fetch_document", "done", Duration::ZERO);
         metrics.set_threads(1, 4);
         metrics.set_connections(PoolState::default());
         metrics.observe_acquire("acquired", Duration::ZERO);
+        metrics.count_stored();
+        metrics.count_refused("EmptyDocument");
+        metrics.count_retry("fetch_document");
         let mut shown: Vec<_> = metrics.registry.gather().iter().map(described).collect();
         let mut declared: Vec<_> = names::ALL.iter().map(declared).collect();
         shown.sort();
@@ -215,8 +260,12 @@ mod tests {
     #[test]
     fn no_name_is_used_twice() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-        metrics.depths().record(&Queue::workflow("w"), 1);
-        metrics.depths().record(&Queue::activity("a"), 1);
+        metrics
+            .depths()
+            .record(&Queue::workflow("w"), READING, Instant::now());
+        metrics
+            .depths()
+            .record(&Queue::activity("a"), READING, Instant::now());
         let families = metrics.exposition().unwrap();
         let mut types: Vec<_> = families
             .lines()

@@ -53,6 +53,54 @@ pub const ACTIVITY_DEPTH: Name = Name {
     help: "Activity tasks waiting in a queue (approximate, by the server). Absent where it cannot be read.",
 };
 
+/// Age of a queue's backlog.
+pub const BACKLOG_AGE: Name = Name {
+    name: "temporal_task_queue_backlog_age_seconds",
+    kind: Type::Gauge,
+    labels: &["kind", "queue"],
+    help: "Seconds that the oldest waiting task of a queue has waited, by kind (workflow, activity). Absent as the depth is.",
+};
+
+/// Rate of tasks into a queue.
+pub const QUEUE_ADD_RATE: Name = Name {
+    name: "temporal_task_queue_add_rate",
+    kind: Type::Gauge,
+    labels: &["kind", "queue"],
+    help: "Tasks added to a queue a second, over the last 30 s, those that never waited included.",
+};
+
+/// Rate of tasks out of a queue.
+pub const QUEUE_DISPATCH_RATE: Name = Name {
+    name: "temporal_task_queue_dispatch_rate",
+    kind: Type::Gauge,
+    labels: &["kind", "queue"],
+    help: "Tasks of a queue handed to workers a second, over the last 30 s, those that never waited included.",
+};
+
+/// Pollers of a queue.
+pub const QUEUE_POLLERS: Name = Name {
+    name: "temporal_task_queue_pollers",
+    kind: Type::Gauge,
+    labels: &["kind", "queue"],
+    help: "Workers of the fleet that polled a queue within the last minutes, as Temporal sees them.",
+};
+
+/// What became of documents.
+pub const DOCUMENTS: Name = Name {
+    name: "document_outcomes_total",
+    kind: Type::Counter,
+    labels: &["outcome", "poison"],
+    help: "Documents that came to an end, by outcome: stored, or refused for good, then with the kind of poison.",
+};
+
+/// Attempts beyond the first.
+pub const STEP_RETRIES: Name = Name {
+    name: "document_step_retries_total",
+    kind: Type::Counter,
+    labels: &["step"],
+    help: "Attempts at a step beyond its first.",
+};
+
 /// Time of a step.
 pub const STEP_SECONDS: Name = Name {
     name: "document_step_duration_seconds",
@@ -97,6 +145,12 @@ pub const DATABASE_ACQUIRE_SECONDS: Name = Name {
 pub const ALL: &[Name] = &[
     WORKFLOW_DEPTH,
     ACTIVITY_DEPTH,
+    BACKLOG_AGE,
+    QUEUE_ADD_RATE,
+    QUEUE_DISPATCH_RATE,
+    QUEUE_POLLERS,
+    DOCUMENTS,
+    STEP_RETRIES,
     STEP_SECONDS,
     CPU_THREADS,
     DATABASE_CONNECTIONS,

@@ -41,7 +41,7 @@ pub struct DocumentRecord<'a> {
 /// The documents' database.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: Pool,
+    pub(super) pool: Pool,
 }
 
 impl Database {

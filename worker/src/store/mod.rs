@@ -3,6 +3,8 @@
 mod database;
 mod object;
 mod pool;
+mod readings;
 
 pub use database::{Database, DocumentRecord};
 pub use object::{ObjectStore, StoreError};
+pub use readings::SharedReading;

@@ -1,0 +1,39 @@
+//! Where traces go, if anywhere.
+
+use serde::{Deserialize, Serialize};
+
+use super::Faults;
+
+/// The `[traces]` section. Sampling follows OpenTelemetry's own `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct TracesConfig {
+    /// OTLP over gRPC, `http://collector:4317` or https (`OTEL_EXPORTER_OTLP_ENDPOINT`); unset, nothing is traced.
+    pub endpoint: Option<String>,
+    /// The service that spans belong to (`OTEL_SERVICE_NAME`).
+    pub service_name: String,
+}
+
+impl Default for TracesConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            service_name: "temporal-worker".into(),
+        }
+    }
+}
+
+impl TracesConfig {
+    pub(super) fn validate(&self, faults: &mut Faults) {
+        faults.require_text("traces.service_name", &self.service_name);
+        let Some(endpoint) = &self.endpoint else { return };
+        let usable = url::Url::parse(endpoint)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+        if !usable {
+            faults.add(format!(
+                "traces.endpoint is {endpoint:?}: set OTEL_EXPORTER_OTLP_ENDPOINT to http://host:4317, or leave it unset"
+            ));
+        }
+    }
+}
