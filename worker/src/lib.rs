@@ -1,14 +1,16 @@
 //! The document worker: one process, one Temporal client, three task queues.
 //!
 //! A document's way: [`workflows`] names the steps, [`activities`] carries them out with [`store`] (S3, Postgres) and [`text`]
-//! (HTML, Markdown, plain text) on the threads of [`cpu`]; [`wire`] is what travels between them. Around it: [`config`],
-//! [`temporal`] (the connection and the three workers), [`depth`] and [`metrics`], [`health`], [`logs`] and [`traces`], and [`lifecycle`], which starts
+//! (HTML, Markdown, plain text, PDF) on the threads of [`cpu`], and [`summary`] where one is wanted; [`wire`] is what travels
+//! between them, [`external`] guards every call to S3, Redis and the LLM. Around it: [`config`], [`temporal`] (the connection
+//! and the three workers), [`depth`] and [`metrics`], [`health`], [`logs`] and [`traces`], and [`lifecycle`], which starts
 //! all of it and stops it in order. It knows nothing of Kubernetes.
 
 pub mod activities;
 pub mod config;
 pub mod cpu;
 pub mod depth;
+pub mod external;
 pub mod health;
 pub mod lifecycle;
 pub mod logs;
@@ -17,6 +19,7 @@ pub mod metrics;
 mod reference;
 pub mod signals;
 pub mod store;
+pub mod summary;
 pub mod temporal;
 pub mod text;
 pub mod tls;

@@ -21,10 +21,12 @@ use crate::{
     config::Config,
     cpu::CpuPool,
     depth,
+    external::Guards,
     health::{self, Health, Phase, Shown},
     metrics::{Metrics, Queue},
     signals,
-    store::{Database, ObjectStore},
+    store::{Database, ExtractCache, ObjectStore},
+    summary::Summarizer,
     temporal, tls,
 };
 
@@ -92,8 +94,11 @@ async fn leave_the_fleet(tools: &Tools) {
 fn tools(config: &Config) -> anyhow::Result<Tools> {
     let lifetime = config.service.depth_interval() * depth::LIFETIME_INTERVALS;
     let metrics = Metrics::new(lifetime)?;
+    let guards = Guards::new(&config.external, metrics.external());
     Ok(Tools {
-        objects: ObjectStore::open(&config.documents)?,
+        objects: ObjectStore::open(&config.documents, &guards)?,
+        cache: ExtractCache::open(&config.cache, &guards, &metrics)?,
+        summarizer: Summarizer::open(&config.summary, &guards)?,
         database: Database::open(&config.database, &config.concurrency, metrics.clone())?,
         cpu: CpuPool::start(config.pools.cpu_threads)?,
         metrics,

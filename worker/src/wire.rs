@@ -67,6 +67,9 @@ pub struct Fetched {
     pub media_type: MediaType,
     /// Themselves.
     pub body: Carried<Bytes>,
+    /// Whether a summary is wanted. In the history, so that the workflow's steps do not hang on who replays it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub summarize: bool,
 }
 
 /// Argument of `extract_text`.
@@ -89,6 +92,38 @@ pub struct Extracted {
     pub passages: Carried<Vec<Passage>>,
 }
 
+/// Argument of `summarize_document`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SummaryRequest {
+    /// Title, where there is one.
+    pub title: Option<String>,
+    /// The text.
+    pub passages: Carried<Vec<Passage>>,
+}
+
+/// What became of a summary that was wanted; result of `summarize_document`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Summary {
+    /// It was written.
+    Written(String),
+    /// The LLM will not write it, for this reason.
+    Refused(String),
+    /// The LLM could not be had in the time and the attempts that a summary is worth.
+    Unavailable,
+}
+
+impl Summary {
+    /// As the metric names it.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Written(_) => "written",
+            Self::Refused(_) => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// Argument of `store_document`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreRequest {
@@ -102,6 +137,9 @@ pub struct StoreRequest {
     pub media_type: MediaType,
     /// What was made of it.
     pub extracted: Extracted,
+    /// Its summary, where one was wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
 }
 
 #[cfg(test)]
@@ -115,11 +153,29 @@ mod tests {
             bytes: 2,
             media_type: MediaType::Html,
             body: Carried::Inline(Bytes(b"<p>".to_vec())),
+            summarize: false,
         };
         let json = r#"{"sha256":"ab","bytes":2,"media_type":"text/html","body":{"inline":"PHA+"}}"#;
         assert_eq!(serde_json::to_string(&fetched).unwrap(), json);
         assert_eq!(serde_json::from_str::<Fetched>(json).unwrap(), fetched);
         let claim: Carried<Bytes> = Carried::Claim("cd".into());
         assert_eq!(serde_json::to_string(&claim).unwrap(), r#"{"claim":"cd"}"#);
+    }
+
+    #[test]
+    fn histories_from_before_summaries_want_none_and_have_none() {
+        let stored = r#"{"document":{"document_id":"a","source":"s"},"sha256":"ab","bytes":2,"media_type":"text/html",
+            "extracted":{"title":null,"words":0,"passages":{"inline":[]}}}"#;
+        assert_eq!(
+            serde_json::from_str::<StoreRequest>(stored).unwrap().summary,
+            None
+        );
+        for (summary, json) in [
+            (Summary::Written("A page.".into()), r#"{"written":"A page."}"#),
+            (Summary::Refused("no".into()), r#"{"refused":"no"}"#),
+            (Summary::Unavailable, r#""unavailable""#),
+        ] {
+            assert_eq!(serde_json::to_string(&summary).unwrap(), json);
+        }
     }
 }

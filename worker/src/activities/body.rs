@@ -1,5 +1,7 @@
 //! The claim check: a body that is small travels itself, a larger one is kept in the store and its hash travels.
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     store::ObjectStore,
     text::Passage,
@@ -48,6 +50,14 @@ pub(super) async fn pack<T: Body>(
     Ok(Carried::Claim(store.put_claim(encoded).await?))
 }
 
+/// The hash of bytes that travelled, in hex. A claim is that hash, so nothing has to be read for it.
+pub(super) fn sha256(carried: &Carried<Bytes>) -> String {
+    match carried {
+        Carried::Inline(bytes) => hex::encode(Sha256::digest(&bytes.0)),
+        Carried::Claim(claim) => claim.clone(),
+    }
+}
+
 /// The body that travelled.
 pub(super) async fn unpack<T: Body>(store: &ObjectStore, carried: Carried<T>) -> Result<T, StepError> {
     match carried {
@@ -59,21 +69,26 @@ pub(super) async fn unpack<T: Body>(store: &ObjectStore, carried: Carried<T>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DocumentsConfig;
+    use crate::{config::DocumentsConfig, external::Guards};
 
     #[tokio::test]
     async fn only_a_body_over_the_limit_becomes_a_claim_and_both_come_back() {
         let folder = tempfile::tempdir().unwrap();
         let store_url = format!("file://{}", folder.path().display());
-        let store = ObjectStore::open(&DocumentsConfig {
+        let config = DocumentsConfig {
             store_url,
             ..DocumentsConfig::default()
-        })
-        .unwrap();
+        };
+        let store = ObjectStore::open(&config, &Guards::for_tests()).unwrap();
         for (size, claimed) in [(64, false), (65, true)] {
             let body = Bytes(vec![b'x'; size]);
             let carried = pack(&store, body.clone(), 64).await.unwrap();
             assert_eq!(matches!(carried, Carried::Claim(_)), claimed, "{size} bytes");
+            assert_eq!(
+                sha256(&carried),
+                hex::encode(Sha256::digest(&body.0)),
+                "{size} bytes"
+            );
             assert_eq!(unpack(&store, carried).await.unwrap(), body);
         }
     }

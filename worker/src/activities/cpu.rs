@@ -9,7 +9,8 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{StepError, Tools, body, names, step};
 use crate::{
-    text,
+    store::extract_key,
+    text::{self, Extract},
     wire::{ExtractRequest, Extracted},
 };
 
@@ -27,19 +28,32 @@ impl CpuActivities {
 
     async fn extract(&self, request: ExtractRequest) -> Result<Extracted, StepError> {
         let limits = &self.tools.documents;
-        let bytes = body::unpack(&self.tools.objects, request.body).await?.0;
-        let (media_type, passage_words) = (request.media_type, limits.passage_words);
-        let extract = self
-            .tools
-            .cpu
-            .run(move || text::extract(media_type, &bytes, passage_words))
-            .await??;
+        let key = extract_key(
+            request.media_type,
+            limits.passage_words,
+            &body::sha256(&request.body),
+        );
+        let extract = match &self.tools.cache {
+            Some(cache) => cache.get_or_make(&key, self.read(request)).await?,
+            None => self.read(request).await?,
+        };
         let passages = body::pack(&self.tools.objects, extract.passages, limits.inline_bytes).await?;
         Ok(Extracted {
             title: extract.title,
             words: extract.words,
             passages,
         })
+    }
+
+    async fn read(&self, request: ExtractRequest) -> Result<Extract, StepError> {
+        let bytes = body::unpack(&self.tools.objects, request.body).await?.0;
+        let (media_type, passage_words) = (request.media_type, self.tools.documents.passage_words);
+        let extract = self
+            .tools
+            .cpu
+            .run(move || text::extract(media_type, &bytes, passage_words))
+            .await??;
+        Ok(extract)
     }
 }
 

@@ -1,11 +1,16 @@
 //! How a step fails: for good, for now, or because it was told to stop; and what Temporal is told.
 
+use std::time::Duration;
+
 use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
 
 use crate::{cpu::Panicked, store::StoreError, text::PoisonError};
 
 /// Type of the failures that are retried.
 const TRANSIENT: &str = "Transient";
+
+/// The longest pause that a service may ask for: the document waits that long, and the workflow's own back-off is no longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a step did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +21,14 @@ pub enum StepError {
     /// It may work next time: retried with back-off.
     #[error("{0:#}")]
     Transient(anyhow::Error),
+    /// It may work after the pause that a service asked for: retried then.
+    #[error("{error:#}")]
+    Busy {
+        /// What the service said.
+        error: anyhow::Error,
+        /// The pause.
+        pause: Duration,
+    },
     /// The workflow was cancelled, or the worker leaves.
     #[error("the activity was cancelled")]
     Cancelled,
@@ -26,7 +39,7 @@ impl StepError {
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Poison(_) => "poison",
-            Self::Transient(_) => "failed",
+            Self::Transient(_) | Self::Busy { .. } => "failed",
             Self::Cancelled => "cancelled",
         }
     }
@@ -71,6 +84,10 @@ pub(super) fn into_activity_error(error: StepError) -> ActivityError {
                 .non_retryable(true)
                 .build()
         }
+        StepError::Busy { error, pause } => ApplicationFailure::builder(error)
+            .type_name(TRANSIENT.to_owned())
+            .next_retry_delay(pause.min(LONGEST_PAUSE))
+            .build(),
         transient @ StepError::Transient(_) => ApplicationFailure::builder(transient)
             .type_name(TRANSIENT.to_owned())
             .build(),
@@ -108,6 +125,18 @@ mod tests {
         let failure = failure(sqlx::Error::PoolTimedOut.into());
         assert!(!failure.is_non_retryable());
         assert!(failure.to_string().starts_with("database: "), "{failure}");
+    }
+
+    #[test]
+    fn a_pause_that_a_service_asks_for_is_kept_up_to_a_limit() {
+        for (asked, kept) in [(7, 7), (3600, 30)] {
+            let failure = failure(StepError::Busy {
+                error: anyhow::anyhow!("busy"),
+                pause: Duration::from_secs(asked),
+            });
+            assert!(!failure.is_non_retryable());
+            assert_eq!(failure.next_retry_delay(), Some(Duration::from_secs(kept)));
+        }
     }
 
     #[test]

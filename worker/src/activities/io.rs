@@ -7,15 +7,18 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use tracing::warn;
 
 use super::{StepError, Tools, body, names, step};
 use crate::{
+    external::{Blame, CallError, Fault as _},
     store::DocumentRecord,
+    summary::LlmError,
     text::MediaType,
-    wire::{Bytes, DocumentRequest, DocumentResult, Fetched, StoreRequest},
+    wire::{Bytes, DocumentRequest, DocumentResult, Fetched, StoreRequest, Summary, SummaryRequest},
 };
 
-/// `fetch_document` and `store_document`.
+/// `fetch_document`, `summarize_document` and `store_document`.
 #[derive(Debug, Clone)]
 pub struct IoActivities {
     tools: Tools,
@@ -39,7 +42,19 @@ impl IoActivities {
             bytes: size,
             media_type,
             body,
+            summarize: self.tools.summarizer.is_some(),
         })
+    }
+
+    async fn summarize(&self, request: SummaryRequest) -> Result<Summary, StepError> {
+        let Some(summarizer) = &self.tools.summarizer else {
+            return Err(StepError::Transient(anyhow::anyhow!(
+                "this worker writes no summaries: set LLM_BASE_URL on all workers, or on none"
+            )));
+        };
+        let passages = body::unpack(&self.tools.objects, request.passages).await?;
+        let answer = summarizer.summarize(request.title.as_deref(), &passages).await;
+        summary(answer)
     }
 
     async fn store(&self, ctx: &ActivityContext, request: StoreRequest) -> Result<DocumentResult, StepError> {
@@ -54,11 +69,18 @@ impl IoActivities {
             title: request.extracted.title.as_deref(),
             words: request.extracted.words,
             passages: &passages,
+            summary: match &request.summary {
+                Some(Summary::Written(text)) => Some(text),
+                _ => None,
+            },
             workflow_id: info.workflow_id.as_deref().unwrap_or_default(),
             run_id: info.workflow_run_id.as_deref().unwrap_or_default(),
         };
         if self.tools.database.store(names::STORE, &record).await? {
             self.tools.metrics.count_stored();
+            if let Some(summary) = &request.summary {
+                self.tools.metrics.count_summary(summary.outcome());
+            }
         }
         Ok(DocumentResult {
             sha256: request.sha256,
@@ -67,6 +89,25 @@ impl IoActivities {
             passages: u32::try_from(passages.len()).unwrap_or(u32::MAX),
             document_id: request.document.document_id,
         })
+    }
+}
+
+/// What becomes of a summary: a refusal is a result, and everything else is tried again.
+fn summary(answer: Result<String, CallError<LlmError>>) -> Result<Summary, StepError> {
+    match answer {
+        Ok(text) => Ok(Summary::Written(text)),
+        Err(CallError::Service(error)) if error.blame() == Blame::Request => {
+            warn!(%error, "there will be no summary");
+            Ok(Summary::Refused(error.to_string()))
+        }
+        Err(CallError::Service(error)) => Err(match error.pause() {
+            Some(pause) => StepError::Busy {
+                error: error.into(),
+                pause,
+            },
+            None => StepError::Transient(error.into()),
+        }),
+        Err(error) => Err(StepError::Transient(error.into())),
     }
 }
 
@@ -82,6 +123,16 @@ impl IoActivities {
         step::run(&self.tools, &ctx, names::FETCH, self.fetch(&request)).await
     }
 
+    /// Writes a summary of a document.
+    #[activity(name = "summarize_document")]
+    pub async fn summarize_document(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        request: SummaryRequest,
+    ) -> Result<Summary, ActivityError> {
+        step::run(&self.tools, &ctx, names::SUMMARIZE, self.summarize(request)).await
+    }
+
     /// Writes a document, its passages and the effect, once.
     #[activity(name = "store_document")]
     pub async fn store_document(
@@ -90,5 +141,49 @@ impl IoActivities {
         request: StoreRequest,
     ) -> Result<DocumentResult, ActivityError> {
         step::run(&self.tools, &ctx, names::STORE, self.store(&ctx, request)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use reqwest::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_ends_the_step_and_everything_else_is_tried_again() {
+        let busy = |pause| LlmError::Busy {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            pause,
+        };
+        assert_eq!(
+            summary(Ok("A page.".into())).unwrap(),
+            Summary::Written("A page.".into())
+        );
+        let refused = summary(Err(CallError::Service(LlmError::NoText))).unwrap();
+        assert_eq!(
+            refused,
+            Summary::Refused("the LLM answered without any text".into())
+        );
+        let pause = Duration::from_secs(7);
+        let asked = summary(Err(CallError::Service(busy(Some(pause))))).unwrap_err();
+        assert!(
+            matches!(asked, StepError::Busy { pause: kept, .. } if kept == pause),
+            "{asked:?}"
+        );
+        for answer in [
+            CallError::Service(busy(None)),
+            CallError::Service(LlmError::Failed(StatusCode::BAD_GATEWAY)),
+            CallError::CircuitOpen { service: "llm" },
+            CallError::TimedOut {
+                service: "llm",
+                timeout: pause,
+            },
+        ] {
+            let error = summary(Err(answer)).unwrap_err();
+            assert!(matches!(error, StepError::Transient(_)), "{error:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The three activities, on two queues: IO waits for S3 and Postgres, CPU computes.
+//! The activities, on two queues: IO waits for S3, Postgres and the LLM, CPU computes.
 //!
 //! Each is thin: it unpacks what travelled, calls `store` or `text`, and packs the result. [`step`] holds what they share.
 
@@ -12,7 +12,8 @@ use crate::{
     config::DocumentsConfig,
     cpu::CpuPool,
     metrics::Metrics,
-    store::{Database, ObjectStore},
+    store::{Database, ExtractCache, ObjectStore},
+    summary::Summarizer,
 };
 
 pub use cpu::CpuActivities;
@@ -25,6 +26,8 @@ pub mod names {
     pub const FETCH: &str = "fetch_document";
     /// Makes words and passages of it.
     pub const EXTRACT: &str = "extract_text";
+    /// Makes a summary of it.
+    pub const SUMMARIZE: &str = "summarize_document";
     /// Writes them to the database.
     pub const STORE: &str = "store_document";
 }
@@ -36,6 +39,10 @@ pub struct Tools {
     pub objects: ObjectStore,
     /// Rows.
     pub database: Database,
+    /// Results of extraction, where they are kept.
+    pub cache: Option<ExtractCache>,
+    /// Summaries, where they are wanted.
+    pub summarizer: Option<Summarizer>,
     /// Threads for computation.
     pub cpu: CpuPool,
     /// Where durations are noted.

@@ -1,5 +1,7 @@
 //! Where documents are, and what one may be.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Faults, Secret};
@@ -21,7 +23,7 @@ pub struct DocumentsConfig {
     pub s3_secret_access_key: Option<Secret>,
     /// Whether the endpoint may be plain HTTP (`AWS_ALLOW_HTTP`).
     pub s3_allow_http: bool,
-    /// Seconds for one request to the store, body included.
+    /// Seconds for one call to the store, body and retries included.
     pub request_timeout_seconds: u64,
     /// A larger document is refused for good.
     pub max_bytes: u64,
@@ -49,6 +51,11 @@ impl Default for DocumentsConfig {
 }
 
 impl DocumentsConfig {
+    /// For one call to the store.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(self.request_timeout_seconds)
+    }
+
     pub(super) fn validate(&self, faults: &mut Faults) {
         match url::Url::parse(&self.store_url) {
             Ok(url) if url.scheme() == "s3" && url.host_str().is_some() => {}

@@ -6,16 +6,19 @@
 //! A new key is a field and a row of [`VARIABLES`]; a new section is a file, a field of [`Config`], and a line each in
 //! [`Config::load`] and [`Config::validate`]. What is printed, the hints on misspelt names and docs/reference follow from these.
 
+mod cache;
 mod concurrency;
 mod database;
 mod deployment;
 mod documents;
 mod environment;
+mod external;
 mod names;
 mod pools;
 mod print;
 mod secret;
 mod service;
+mod summary;
 mod temporal;
 mod traces;
 
@@ -32,15 +35,18 @@ use figment::{
 use serde::{Serialize, de::DeserializeOwned};
 use temporalio_common::envconfig::{LoadClientConfigProfileOptions, load_client_config_profile};
 
+pub use cache::CacheConfig;
 pub use concurrency::ConcurrencyConfig;
 pub use database::DatabaseConfig;
 pub use deployment::DeploymentConfig;
 pub use documents::DocumentsConfig;
 pub use environment::{Environment, VARIABLES};
+pub use external::ExternalConfig;
 pub use pools::PoolsConfig;
 pub use print::render;
 pub use secret::{Secret, SecretUrl};
 pub use service::{LogFormat, ServiceConfig};
+pub use summary::SummaryConfig;
 pub use temporal::TemporalConfig;
 pub use traces::TracesConfig;
 
@@ -63,6 +69,12 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// The store, and what a document may be.
     pub documents: DocumentsConfig,
+    /// Retries and circuit breakers of S3, Redis and the LLM.
+    pub external: ExternalConfig,
+    /// Redis.
+    pub cache: CacheConfig,
+    /// The LLM.
+    pub summary: SummaryConfig,
     /// The program itself.
     pub service: ServiceConfig,
     /// Traces.
@@ -148,6 +160,9 @@ impl Config {
             pools: section(&figment, "pools", &mut faults),
             database: section(&figment, "database", &mut faults),
             documents: section(&figment, "documents", &mut faults),
+            external: section(&figment, "external", &mut faults),
+            cache: section(&figment, "cache", &mut faults),
+            summary: section(&figment, "summary", &mut faults),
             service: section(&figment, "service", &mut faults),
             traces: section(&figment, "traces", &mut faults),
         };
@@ -167,6 +182,9 @@ impl Config {
         self.pools.validate(&self.concurrency, faults);
         self.database.validate(&self.concurrency, faults);
         self.documents.validate(faults);
+        self.external.validate(faults);
+        self.cache.validate(faults);
+        self.summary.validate(faults);
         self.service.validate(faults);
         self.traces.validate(faults);
     }

@@ -3,6 +3,7 @@
 //! [`names`] describes each metric of ours in one place.
 
 mod depth;
+mod external;
 pub mod names;
 mod sdk;
 
@@ -14,6 +15,7 @@ use prometheus::{
 };
 
 pub use depth::{DepthReadings, Queue, Reading};
+pub use external::{ExternalMetrics, Outcome};
 pub use sdk::SdkMeter;
 
 /// Bounds of the buckets of a step, in seconds: a step waits for a network, up to its time-out.
@@ -48,6 +50,9 @@ pub struct Metrics {
     connections: IntGaugeVec,
     waiters: IntGaugeVec,
     acquires: HistogramVec,
+    external: ExternalMetrics,
+    cache: IntCounterVec,
+    summaries: IntCounterVec,
 }
 
 impl Metrics {
@@ -71,6 +76,9 @@ impl Metrics {
             connections: gauge(&registry, &names::DATABASE_CONNECTIONS)?,
             waiters: gauge(&registry, &names::DATABASE_WAITERS)?,
             acquires: histogram(&registry, &names::DATABASE_ACQUIRE_SECONDS, ACQUIRE_BUCKETS)?,
+            external: ExternalMetrics::register(&registry)?,
+            cache: counter(&registry, &names::CACHE)?,
+            summaries: counter(&registry, &names::SUMMARIES)?,
             registry,
         })
     }
@@ -105,6 +113,21 @@ impl Metrics {
     /// Counts an attempt at a step that is not its first.
     pub fn count_retry(&self, step: &str) {
         self.retries.with_label_values(&[step]).inc();
+    }
+
+    /// Where calls to external services are noted.
+    pub fn external(&self) -> &ExternalMetrics {
+        &self.external
+    }
+
+    /// Notes how a look-up in the cache ended.
+    pub fn count_lookup(&self, outcome: &str) {
+        self.cache.with_label_values(&[outcome]).inc();
+    }
+
+    /// Notes what became of a summary.
+    pub fn count_summary(&self, outcome: &str) {
+        self.summaries.with_label_values(&[outcome]).inc();
     }
 
     /// Notes the state of the threads that compute.
@@ -236,6 +259,9 @@ mod tests {
         metrics.count_stored();
         metrics.count_refused("EmptyDocument");
         metrics.count_retry("fetch_document");
+        metrics.external().announce("s3", &["get"]);
+        metrics.count_lookup("hit");
+        metrics.count_summary("written");
         let mut shown: Vec<_> = metrics.registry.gather().iter().map(described).collect();
         let mut declared: Vec<_> = names::ALL.iter().map(declared).collect();
         shown.sort();

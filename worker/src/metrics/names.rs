@@ -141,6 +141,55 @@ pub const DATABASE_ACQUIRE_SECONDS: Name = Name {
     help: "Seconds that a caller waited for a connection to the database, by outcome (acquired, timed_out, failed).",
 };
 
+/// Calls to external services.
+pub const EXTERNAL_CALLS: Name = Name {
+    name: "document_external_calls_total",
+    kind: Type::Counter,
+    labels: &["service", "operation", "outcome"],
+    help: "Attempts at calls to external services, by service (s3, redis, llm), operation and outcome \
+           (ok, refused, failed, timeout, circuit_open).",
+};
+
+/// Time of these calls.
+pub const EXTERNAL_SECONDS: Name = Name {
+    name: "document_external_call_duration_seconds",
+    kind: Type::Histogram,
+    labels: &["service", "operation"],
+    help: "Seconds that an attempt at a call to an external service took, by service and operation.",
+};
+
+/// State of the circuit breakers.
+pub const EXTERNAL_CIRCUIT_OPEN: Name = Name {
+    name: "document_external_circuit_open",
+    kind: Type::Gauge,
+    labels: &["service"],
+    help: "1 while an external service is left alone because it fails, else 0.",
+};
+
+/// Retries of calls to external services.
+pub const EXTERNAL_RETRIES: Name = Name {
+    name: "document_external_retries_total",
+    kind: Type::Counter,
+    labels: &["service", "budget"],
+    help: "Retries that were wanted of calls to external services, by service and budget (granted, exhausted).",
+};
+
+/// Look-ups in the cache.
+pub const CACHE: Name = Name {
+    name: "document_cache_total",
+    kind: Type::Counter,
+    labels: &["outcome"],
+    help: "Look-ups of extracted results in the cache, by outcome (hit, miss, corrupt, away).",
+};
+
+/// Summaries.
+pub const SUMMARIES: Name = Name {
+    name: "document_summaries_total",
+    kind: Type::Counter,
+    labels: &["outcome"],
+    help: "Documents stored that should have a summary, by outcome (written, refused, unavailable).",
+};
+
 /// All of them, in the order of the reference.
 pub const ALL: &[Name] = &[
     WORKFLOW_DEPTH,
@@ -156,6 +205,12 @@ pub const ALL: &[Name] = &[
     DATABASE_CONNECTIONS,
     DATABASE_WAITERS,
     DATABASE_ACQUIRE_SECONDS,
+    EXTERNAL_CALLS,
+    EXTERNAL_SECONDS,
+    EXTERNAL_CIRCUIT_OPEN,
+    EXTERNAL_RETRIES,
+    CACHE,
+    SUMMARIES,
 ];
 
 #[cfg(test)]

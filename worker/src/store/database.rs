@@ -32,6 +32,8 @@ pub struct DocumentRecord<'a> {
     pub words: u64,
     /// Its text.
     pub passages: &'a [Passage],
+    /// Its summary, where there is one.
+    pub summary: Option<&'a str>,
     /// Workflow that stores it.
     pub workflow_id: &'a str,
     /// Run of that workflow.
@@ -146,8 +148,9 @@ async fn insert_document(
     document: &DocumentRecord<'_>,
 ) -> sqlx::Result<bool> {
     let inserted = sqlx::query(
-        "INSERT INTO documents (document_id, source, sha256, bytes, media_type, title, words, passages, workflow_id, run_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (document_id) DO NOTHING",
+        "INSERT INTO documents (document_id, source, sha256, bytes, media_type, title, words, passages, workflow_id, run_id,
+                                summary)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (document_id) DO NOTHING",
     )
     .bind(document.document_id)
     .bind(document.source)
@@ -159,6 +162,7 @@ async fn insert_document(
     .bind(i32::try_from(document.passages.len()).unwrap_or(i32::MAX))
     .bind(document.workflow_id)
     .bind(document.run_id)
+    .bind(document.summary)
     .execute(&mut **transaction)
     .await?;
     Ok(inserted.rows_affected() == 1)

@@ -1,10 +1,12 @@
-//! Where bytes and rows are kept: the object store and the database. Neither knows of Temporal.
+//! Where bytes and rows are kept: the object store, the database, the cache. None knows of Temporal.
 
+mod cache;
 mod database;
 mod object;
 mod pool;
 mod readings;
 
+pub use cache::{ExtractCache, extract_key};
 pub use database::{Database, DocumentRecord};
 pub use object::{ObjectStore, StoreError};
 pub use readings::SharedReading;

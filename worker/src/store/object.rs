@@ -2,20 +2,30 @@
 //!
 //! A claim is a body that is too large for a workflow's history. Its key is the hash of its content, so writing it twice is
 //! writing it once; claims are never deleted here, a lifecycle rule of the bucket on `claims/` does that.
+//!
+//! The guard alone sets time-outs and makes retries; the S3 client is told to make none. An object that is missing or too
+//! large is an answer of the store, not a failure of it.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use object_store::{
-    ClientOptions, ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem,
-    path::Path, prefix::PrefixStore,
+    ClientOptions, ObjectStoreExt as _, PutPayload, RetryConfig, aws::AmazonS3Builder,
+    local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
 use sha2::{Digest, Sha256};
 
-use crate::{config::DocumentsConfig, text::PoisonError};
+use crate::{
+    config::DocumentsConfig,
+    external::{Blame, CallError, Fault, Guard, Guards, Service},
+    text::PoisonError,
+};
 
 /// Folder of the claims below the root.
 const CLAIMS: &str = "claims";
+
+/// Time for a connection to S3: a network that swallows packets is known sooner than by a whole time-out.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why a read or a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,15 +40,26 @@ pub enum StoreError {
         act: &'static str,
         /// On what.
         key: String,
-        /// What the store said.
-        source: Box<object_store::Error>,
+        /// What the store said, or why it was not asked.
+        source: Box<CallError<object_store::Error>>,
     },
+}
+
+impl Fault for object_store::Error {
+    /// What the client cannot name is a connection that broke or a status of 500 and above.
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Generic { .. } => Blame::Service,
+            _ => Blame::Request,
+        }
+    }
 }
 
 /// A root below which documents are read and claims are kept.
 #[derive(Debug, Clone)]
 pub struct ObjectStore {
     inner: Arc<dyn object_store::ObjectStore>,
+    guard: Guard,
     root: String,
     max_bytes: u64,
 }
@@ -48,7 +69,7 @@ impl ObjectStore {
     ///
     /// # Errors
     /// The URL or the settings of S3 cannot be used, or the folder does not exist.
-    pub fn open(config: &DocumentsConfig) -> anyhow::Result<Self> {
+    pub fn open(config: &DocumentsConfig, guards: &Guards) -> anyhow::Result<Self> {
         let url = url::Url::parse(&config.store_url).context("reading documents.store_url")?;
         let inner: Arc<dyn object_store::ObjectStore> = match url.scheme() {
             "file" => {
@@ -62,6 +83,7 @@ impl ObjectStore {
         let root = config.store_url.trim_end_matches('/').to_owned();
         Ok(Self {
             inner,
+            guard: guards.of(Service::S3, config.request_timeout()),
             root,
             max_bytes: config.max_bytes,
         })
@@ -96,7 +118,12 @@ impl ObjectStore {
     pub async fn put_claim(&self, body: Vec<u8>) -> Result<String, StoreError> {
         let claim = hex::encode(Sha256::digest(&body));
         let key = claim_key(&claim);
-        match self.inner.put(&key, body.into()).await {
+        let body = PutPayload::from(body);
+        let put = self
+            .guard
+            .call("put", || self.inner.put(&key, body.clone()))
+            .await;
+        match put {
             Ok(_) => Ok(claim),
             Err(error) => Err(transient("writing", &key, error)),
         }
@@ -112,25 +139,34 @@ impl ObjectStore {
     }
 
     async fn read(&self, key: &Path, name: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let body = self
+            .guard
+            .call("get", || self.read_once(key, name, limit))
+            .await
+            .map_err(|error| transient("reading", key, error))?;
+        Ok(body?)
+    }
+
+    /// The body, or why it is not wanted: both are what the store answered.
+    async fn read_once(
+        &self,
+        key: &Path,
+        name: &str,
+        limit: u64,
+    ) -> object_store::Result<Result<Vec<u8>, PoisonError>> {
         let found = match self.inner.get(key).await {
-            Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => {
-                return Err(PoisonError::Missing {
+                return Ok(Err(PoisonError::Missing {
                     document: name.to_owned(),
-                }
-                .into());
+                }));
             }
-            Err(error) => return Err(transient("reading", key, error)),
+            found => found?,
         };
         let bytes = found.meta.size;
         if bytes > limit {
-            return Err(PoisonError::TooBig { bytes, limit }.into());
+            return Ok(Err(PoisonError::TooBig { bytes, limit }));
         }
-        let body = found
-            .bytes()
-            .await
-            .map_err(|error| transient("reading", key, error))?;
-        Ok(body.into())
+        Ok(Ok(found.bytes().await?.into()))
     }
 }
 
@@ -138,7 +174,7 @@ fn claim_key(claim: &str) -> Path {
     Path::from_iter([CLAIMS, claim])
 }
 
-fn transient(act: &'static str, key: &Path, source: object_store::Error) -> StoreError {
+fn transient(act: &'static str, key: &Path, source: CallError<object_store::Error>) -> StoreError {
     StoreError::Transient {
         act,
         key: key.to_string(),
@@ -151,15 +187,12 @@ fn s3(config: &DocumentsConfig, url: &url::Url) -> anyhow::Result<Arc<dyn object
     let bucket = url
         .host_str()
         .context("documents.store_url names no bucket: use s3://bucket")?;
-    let timeout = Duration::from_secs(config.request_timeout_seconds);
     let client = ClientOptions::new()
         .with_allow_http(config.s3_allow_http)
-        .with_timeout(timeout)
-        .with_connect_timeout(timeout);
-    // Temporal retries the activity; the client only bridges what passes within a moment.
+        .with_timeout_disabled()
+        .with_connect_timeout(CONNECT);
     let retries = RetryConfig {
-        max_retries: 2,
-        retry_timeout: timeout,
+        max_retries: 0,
         ..RetryConfig::default()
     };
     let mut builder = AmazonS3Builder::from_env()
@@ -192,12 +225,12 @@ mod tests {
 
     fn folder_store(folder: &std::path::Path, max_bytes: u64) -> ObjectStore {
         let store_url = format!("file://{}", folder.display());
-        ObjectStore::open(&DocumentsConfig {
+        let config = DocumentsConfig {
             store_url,
             max_bytes,
             ..DocumentsConfig::default()
-        })
-        .unwrap()
+        };
+        ObjectStore::open(&config, &Guards::for_tests()).unwrap()
     }
 
     fn poison(error: StoreError) -> &'static str {
@@ -255,6 +288,48 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path().join(CLAIMS)).unwrap().count(), 1);
     }
 
+    #[tokio::test]
+    async fn a_missing_document_is_an_answer_and_does_not_open_the_circuit() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a"), "x").unwrap();
+        let store = folder_store(folder.path(), 10);
+        let root = format!("file://{}", folder.path().display());
+        for _ in 0..10 {
+            let missing = store.document(&format!("{root}/none")).await.unwrap_err();
+            assert_eq!(poison(missing), "DocumentMissing");
+        }
+        assert_eq!(store.document(&format!("{root}/a")).await.unwrap(), b"x");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_is_soon_not_asked_and_the_fault_stays_transient() {
+        crate::tls::install_provider();
+        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", nobody.local_addr().unwrap());
+        drop(nobody);
+        let config = DocumentsConfig {
+            s3_endpoint: Some(endpoint),
+            s3_region: Some("us-east-1".into()),
+            s3_access_key_id: Some("id".into()),
+            s3_secret_access_key: Some(crate::config::Secret::from("key".to_owned())),
+            s3_allow_http: true,
+            ..DocumentsConfig::default()
+        };
+        let store = ObjectStore::open(&config, &Guards::for_tests()).unwrap();
+        let mut errors = Vec::new();
+        // Three attempts a call: the second call's second failure is the fifth in a row.
+        for _ in 0..3 {
+            let error = store.document("s3://documents/a").await.unwrap_err();
+            errors.push(error.to_string());
+            assert_eq!(poison(error), "transient");
+        }
+        assert!(errors[0].contains("error sending request"), "{errors:?}");
+        assert!(
+            errors[2].ends_with("s3 failed too often and is left alone for a while"),
+            "{errors:?}"
+        );
+    }
+
     #[test]
     fn s3_opens_without_certificates_on_the_machine() {
         let config = DocumentsConfig {
@@ -263,6 +338,6 @@ mod tests {
             ..DocumentsConfig::default()
         };
         crate::tls::install_provider();
-        assert!(ObjectStore::open(&config).is_ok());
+        assert!(ObjectStore::open(&config, &Guards::for_tests()).is_ok());
     }
 }

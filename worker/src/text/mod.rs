@@ -11,14 +11,19 @@ mod poison;
 mod visible;
 mod words;
 
+use serde::{Deserialize, Serialize};
+
 pub use media::MediaType;
 pub use passages::Passage;
 pub use poison::PoisonError;
 
 use visible::VisibleText;
 
+/// Counts the changes after which equal bytes give another [`Extract`]: what an older program cached is then not found.
+pub const EXTRACT_VERSION: u32 = 1;
+
 /// What is kept of a document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extract {
     /// The document's own title, else its first heading, else nothing.
     pub title: Option<String>,

@@ -1,0 +1,84 @@
+//! The cache of extracted results: where it is, how long it keeps them, how long it may take.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Faults, SecretUrl};
+
+/// The `[cache]` section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS; unset: no cache (`REDIS_URL`).
+    pub url: Option<SecretUrl>,
+    /// Seconds that a result is kept (`CACHE_TTL_SECONDS`).
+    pub ttl_seconds: u64,
+    /// Milliseconds after which an answer is no longer waited for (`CACHE_TIMEOUT_MILLISECONDS`).
+    pub timeout_milliseconds: u64,
+    /// A larger result is not cached (`CACHE_MAX_BYTES`).
+    pub max_bytes: usize,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ttl_seconds: 24 * 60 * 60,
+            timeout_milliseconds: 250,
+            max_bytes: 1 << 20,
+        }
+    }
+}
+
+impl CacheConfig {
+    /// For one question and its answer.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_milliseconds)
+    }
+
+    pub(super) fn validate(&self, faults: &mut Faults) {
+        const USE: &str = "set REDIS_URL to redis://host:6379, or unset it for no cache";
+        if let Some(url) = &self.url {
+            match url::Url::parse(url.expose()) {
+                Ok(url) if matches!(url.scheme(), "redis" | "rediss") && url.has_host() => {}
+                Ok(_) => faults.add(format!("cache.url is {:?}: {USE}", url.masked())),
+                Err(error) => faults.add(format!("cache.url is not a URL ({error}): {USE}")),
+            }
+        }
+        faults.require_at_least("cache.ttl_seconds", self.ttl_seconds, 1);
+        faults.require_at_least("cache.timeout_milliseconds", self.timeout_milliseconds, 1);
+        faults.require_at_least("cache.max_bytes", self.max_bytes, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_of_redis_and_is_shown_without_its_password() {
+        let cases = [
+            ("redis://redis:6379", ""),
+            ("rediss://user:hunter2@redis/1", ""),
+            (
+                "http://user:hunter2@redis",
+                "cache.url is \"http://user:***@redis/\"",
+            ),
+            ("redis:6379", "cache.url is \"redis:6379\""),
+            ("redis", "cache.url is not a URL"),
+        ];
+        for (url, wanted) in cases {
+            let config = CacheConfig {
+                url: Some(SecretUrl::from(url)),
+                ..CacheConfig::default()
+            };
+            let mut faults = Faults::default();
+            config.validate(&mut faults);
+            assert_eq!(faults.list().is_empty(), wanted.is_empty(), "{url}: {faults}");
+            assert!(faults.to_string().contains(wanted), "{url}: {faults}");
+            assert!(!faults.to_string().contains("hunter2"), "{url}: {faults}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What holds for every external service: how often a call is tried, and when a service is left alone.
+
+use serde::{Deserialize, Serialize};
+
+use super::Faults;
+
+/// The `[external]` section: S3, Redis and the LLM, each counted by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct ExternalConfig {
+    /// Retries of one call, at most; Redis is never asked twice (`EXTERNAL_RETRIES`).
+    pub retries: u32,
+    /// Retries in percent of the calls, at most, beside one a second (`EXTERNAL_RETRY_PERCENT`).
+    pub retry_percent: u8,
+    /// Failures in a row after which a service is left alone (`EXTERNAL_CIRCUIT_FAILURES`).
+    pub circuit_failures: u32,
+    /// Seconds that it is left alone before one call tries it (`EXTERNAL_CIRCUIT_OPEN_SECONDS`).
+    pub circuit_open_seconds: u64,
+}
+
+impl Default for ExternalConfig {
+    fn default() -> Self {
+        Self {
+            retries: 2,
+            retry_percent: 20,
+            circuit_failures: 5,
+            circuit_open_seconds: 5,
+        }
+    }
+}
+
+impl ExternalConfig {
+    pub(super) fn validate(&self, faults: &mut Faults) {
+        if self.retry_percent > 100 {
+            faults.add(format!(
+                "external.retry_percent (EXTERNAL_RETRY_PERCENT) is {}: it must be 0 to 100",
+                self.retry_percent
+            ));
+        }
+        faults.require_at_least("external.circuit_failures", self.circuit_failures, 1);
+        faults.require_at_least("external.circuit_open_seconds", self.circuit_open_seconds, 1);
+    }
+}

@@ -1,0 +1,122 @@
+//! The optional summary of each document, by an OpenAI-compatible endpoint.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Faults, Secret};
+
+/// An attempt at the step has 120 s, and may spend 40 of them on Postgres and S3 before it asks.
+const LONGEST_TIMEOUT: u64 = 60;
+
+/// The `[summary]` section.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct SummaryConfig {
+    /// What stands before `/chat/completions`, such as `https://llm.example.com/v1`; unset: no summaries (`LLM_BASE_URL`).
+    pub base_url: Option<String>,
+    /// Model that is asked (`LLM_MODEL`).
+    pub model: Option<String>,
+    /// Sent as a bearer token, where it is set (`LLM_API_KEY`).
+    pub api_key: Option<Secret>,
+    /// Seconds for one answer, retries included (`LLM_TIMEOUT_SECONDS`).
+    pub timeout_seconds: u64,
+    /// Words of the document that are sent, at most (`LLM_MAX_INPUT_WORDS`).
+    pub max_input_words: usize,
+    /// Tokens of the summary, at most (`LLM_MAX_TOKENS`).
+    pub max_tokens: u32,
+}
+
+impl Default for SummaryConfig {
+    fn default() -> Self {
+        Self {
+            base_url: None,
+            model: None,
+            api_key: None,
+            timeout_seconds: 30,
+            max_input_words: 2000,
+            max_tokens: 200,
+        }
+    }
+}
+
+impl SummaryConfig {
+    /// For one answer.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds)
+    }
+
+    pub(super) fn validate(&self, faults: &mut Faults) {
+        if let Some(url) = &self.base_url {
+            let web = url::Url::parse(url)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            if !web {
+                faults.add(format!(
+                    "summary.base_url is {url:?}: set LLM_BASE_URL to http(s)://host/v1, or unset it for no summaries"
+                ));
+            }
+            if self.model.as_deref().is_none_or(|model| model.trim().is_empty()) {
+                faults.add("summary.base_url is set and summary.model is not: set LLM_MODEL".into());
+            }
+        }
+        faults.require_at_least("summary.timeout_seconds", self.timeout_seconds, 1);
+        if self.timeout_seconds > LONGEST_TIMEOUT {
+            faults.add(format!(
+                "summary.timeout_seconds (LLM_TIMEOUT_SECONDS) is {}: it must be at most {LONGEST_TIMEOUT}",
+                self.timeout_seconds
+            ));
+        }
+        faults.require_at_least("summary.max_input_words", self.max_input_words, 1);
+        faults.require_at_least("summary.max_tokens", self.max_tokens, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_needs_a_model_and_an_address_of_the_web() {
+        let cases = [
+            (None, None, ""),
+            (Some("http://llm:8000/v1"), Some("small"), ""),
+            (Some("http://llm:8000/v1"), None, "set LLM_MODEL"),
+            (Some("http://llm:8000/v1"), Some(" "), "set LLM_MODEL"),
+            (
+                Some("llm:8000"),
+                Some("small"),
+                "summary.base_url is \"llm:8000\"",
+            ),
+        ];
+        for (base_url, model, wanted) in cases {
+            let config = SummaryConfig {
+                base_url: base_url.map(str::to_owned),
+                model: model.map(str::to_owned),
+                ..SummaryConfig::default()
+            };
+            let mut faults = Faults::default();
+            config.validate(&mut faults);
+            assert_eq!(
+                faults.list().is_empty(),
+                wanted.is_empty(),
+                "{base_url:?} {model:?}: {faults}"
+            );
+            assert!(
+                faults.to_string().contains(wanted),
+                "{base_url:?} {model:?}: {faults}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_time_out_fits_into_an_attempt() {
+        let config = SummaryConfig {
+            timeout_seconds: 61,
+            ..SummaryConfig::default()
+        };
+        let mut faults = Faults::default();
+        config.validate(&mut faults);
+        assert!(faults.to_string().contains("LLM_TIMEOUT_SECONDS"), "{faults}");
+    }
+}

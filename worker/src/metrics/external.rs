@@ -1,0 +1,126 @@
+//! What the calls to external services show, the same for all of them, so that one query asks after all of them.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use super::names;
+
+/// Bounds of the buckets of a call, in seconds: from a hit in Redis to a slow answer of an LLM.
+const CALL_BUCKETS: &[f64] = &[
+    0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+
+/// How an attempt at a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With an answer.
+    Ok,
+    /// With a no that would be a no again.
+    Refused,
+    /// With an error of the service or of the way to it.
+    Failed,
+    /// Without an answer in time.
+    Timeout,
+    /// It was not sent: the circuit is open.
+    CircuitOpen,
+}
+
+impl Outcome {
+    const ALL: [Self; 5] = [
+        Self::Ok,
+        Self::Refused,
+        Self::Failed,
+        Self::Timeout,
+        Self::CircuitOpen,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::CircuitOpen => "circuit_open",
+        }
+    }
+}
+
+/// The metrics of all external services.
+#[derive(Debug, Clone)]
+pub struct ExternalMetrics {
+    calls: IntCounterVec,
+    seconds: HistogramVec,
+    open: IntGaugeVec,
+    retries: IntCounterVec,
+}
+
+impl ExternalMetrics {
+    pub(super) fn register(registry: &Registry) -> anyhow::Result<Self> {
+        let opts = |metric: &names::Name| Opts::new(metric.name, metric.help);
+        let seconds = HistogramOpts::from(opts(&names::EXTERNAL_SECONDS)).buckets(CALL_BUCKETS.to_vec());
+        let metrics = Self {
+            calls: IntCounterVec::new(opts(&names::EXTERNAL_CALLS), names::EXTERNAL_CALLS.labels)?,
+            seconds: HistogramVec::new(seconds, names::EXTERNAL_SECONDS.labels)?,
+            open: IntGaugeVec::new(
+                opts(&names::EXTERNAL_CIRCUIT_OPEN),
+                names::EXTERNAL_CIRCUIT_OPEN.labels,
+            )?,
+            retries: IntCounterVec::new(opts(&names::EXTERNAL_RETRIES), names::EXTERNAL_RETRIES.labels)?,
+        };
+        let registered = registry
+            .register(Box::new(metrics.calls.clone()))
+            .and_then(|()| registry.register(Box::new(metrics.seconds.clone())))
+            .and_then(|()| registry.register(Box::new(metrics.open.clone())))
+            .and_then(|()| registry.register(Box::new(metrics.retries.clone())));
+        registered.context("registering the metrics of external services")?;
+        Ok(metrics)
+    }
+
+    /// Shows a service from the start, with zeros: a share of failures is then 0 and not absent.
+    pub fn announce(&self, service: &str, operations: &[&str]) {
+        for operation in operations {
+            self.seconds.with_label_values(&[service, operation]);
+            for outcome in Outcome::ALL {
+                self.calls
+                    .with_label_values(&[service, operation, outcome.label()]);
+            }
+        }
+        for granted in [true, false] {
+            self.retries.with_label_values(&[service, budget(granted)]);
+        }
+        self.set_open(service, false);
+    }
+
+    /// Notes an attempt.
+    pub fn observe(&self, service: &str, operation: &str, outcome: Outcome, took: Duration) {
+        self.calls
+            .with_label_values(&[service, operation, outcome.label()])
+            .inc();
+        self.seconds
+            .with_label_values(&[service, operation])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Notes a call that was not sent because the circuit is open.
+    pub fn count_unsent(&self, service: &str, operation: &str) {
+        self.calls
+            .with_label_values(&[service, operation, Outcome::CircuitOpen.label()])
+            .inc();
+    }
+
+    /// Notes that a retry was wanted, and whether the budget granted it.
+    pub fn count_retry(&self, service: &str, granted: bool) {
+        self.retries.with_label_values(&[service, budget(granted)]).inc();
+    }
+
+    /// Notes whether a service is left alone.
+    pub fn set_open(&self, service: &str, open: bool) {
+        self.open.with_label_values(&[service]).set(i64::from(open));
+    }
+}
+
+fn budget(granted: bool) -> &'static str {
+    if granted { "granted" } else { "exhausted" }
+}

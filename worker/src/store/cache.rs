@@ -1,0 +1,397 @@
+//! Extracted results in Redis, by the hash of the bytes they were made from, so that equal documents are read once.
+//!
+//! The cache may be away, slow, empty or wrong: that costs one short time-out at most, then the result is made anew. While its
+//! circuit is open it is not asked at all. Nothing here can fail an activity.
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use redis::{AsyncConnectionConfig, Client, RedisError, RetryMethod, aio::MultiplexedConnection};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tracing::debug;
+
+use crate::{
+    config::CacheConfig,
+    external::{Blame, CallError, Fault, Guard, Guards, Service},
+    metrics::Metrics,
+    text::{EXTRACT_VERSION, Extract, MediaType},
+};
+
+/// Bytes of the checksum that stands before a value.
+const CHECKSUM: usize = 32;
+
+/// A cache of extracts.
+#[derive(Debug, Clone)]
+pub struct ExtractCache {
+    redis: Arc<Redis>,
+    guard: Guard,
+    metrics: Metrics,
+    ttl: Duration,
+    max_bytes: usize,
+}
+
+impl ExtractCache {
+    /// The configured cache, or none. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The URL cannot be used.
+    pub fn open(config: &CacheConfig, guards: &Guards, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
+        let Some(url) = &config.url else {
+            return Ok(None);
+        };
+        let client = Client::open(url.expose()).context("reading cache.url")?;
+        Ok(Some(Self {
+            redis: Arc::new(Redis::new(client)),
+            guard: guards.of(Service::Redis, config.timeout()),
+            metrics: metrics.clone(),
+            ttl: Duration::from_secs(config.ttl_seconds),
+            max_bytes: config.max_bytes,
+        }))
+    }
+
+    /// What is kept under a key, or what is made now and kept for the next time.
+    ///
+    /// # Errors
+    /// It could not be made.
+    pub async fn get_or_make<E>(
+        &self,
+        key: &str,
+        make: impl Future<Output = Result<Extract, E>>,
+    ) -> Result<Extract, E> {
+        let found = self.find(key).await;
+        self.metrics.count_lookup(found.outcome());
+        match found {
+            Lookup::Hit(extract) => Ok(*extract),
+            // A cache that did not answer is not given a second chance to delay the document.
+            Lookup::Away => make.await,
+            Lookup::Miss | Lookup::Corrupt => {
+                let extract = make.await?;
+                self.keep(key, &extract).await;
+                Ok(extract)
+            }
+        }
+    }
+
+    async fn find(&self, key: &str) -> Lookup {
+        let read = self
+            .guard
+            .call("get", || self.redis.head(key, CHECKSUM + self.max_bytes));
+        match self.told(read.await).await {
+            None => Lookup::Away,
+            Some(value) if value.is_empty() => Lookup::Miss,
+            Some(value) => match decode(&value) {
+                Some(extract) => Lookup::Hit(Box::new(extract)),
+                None => Lookup::Corrupt,
+            },
+        }
+    }
+
+    async fn keep(&self, key: &str, extract: &Extract) {
+        let Some(value) = encode(extract, self.max_bytes) else {
+            debug!(key, "too large for the cache");
+            return;
+        };
+        let write = self.guard.call("put", || self.redis.set(key, &value, self.ttl));
+        self.told(write.await).await;
+    }
+
+    /// The answer; where there is none, the next call gets a connection of its own: this one may be dead without knowing it.
+    async fn told<T>(&self, answer: Result<T, CallError<RedisError>>) -> Option<T> {
+        match answer {
+            Ok(value) => Some(value),
+            Err(CallError::CircuitOpen { .. }) => None,
+            Err(error) => {
+                debug!(%error, "the cache does without");
+                self.redis.disconnect().await;
+                None
+            }
+        }
+    }
+}
+
+/// How a look-up ended.
+enum Lookup {
+    Hit(Box<Extract>),
+    Miss,
+    /// There is a value, and it is not one of ours: it is overwritten.
+    Corrupt,
+    /// There was no answer.
+    Away,
+}
+
+impl Lookup {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Hit(_) => "hit",
+            Self::Miss => "miss",
+            Self::Corrupt => "corrupt",
+            Self::Away => "away",
+        }
+    }
+}
+
+/// The key of an extract: everything that decides what it is, its settings and the version of the code included.
+pub fn extract_key(media_type: MediaType, passage_words: usize, sha256: &str) -> String {
+    let media_type = media_type.as_str();
+    format!("slipway:extract:{EXTRACT_VERSION}:{media_type}:{passage_words}:{sha256}")
+}
+
+/// An extract as a value: the SHA-256 of its JSON, then the JSON; none where that is longer than `max_bytes`.
+fn encode(extract: &Extract, max_bytes: usize) -> Option<Vec<u8>> {
+    let mut value = Bounded {
+        bytes: vec![0; CHECKSUM],
+        limit: CHECKSUM.saturating_add(max_bytes),
+    };
+    serde_json::to_writer(&mut value, extract).ok()?;
+    let mut bytes = value.bytes;
+    let checksum = Sha256::digest(&bytes[CHECKSUM..]);
+    bytes[..CHECKSUM].copy_from_slice(&checksum);
+    Some(bytes)
+}
+
+/// The extract in a value; none where the value was cut, changed, or made by other code.
+fn decode(value: &[u8]) -> Option<Extract> {
+    let (checksum, json) = value.split_at_checked(CHECKSUM)?;
+    if Sha256::digest(json)[..] != *checksum {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
+}
+
+/// Bytes up to a limit: what is too large is not made first and measured then.
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + piece.len() > self.limit {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Fault for RedisError {
+    fn blame(&self) -> Blame {
+        match self.retry_method() {
+            RetryMethod::NoRetry => Blame::Request,
+            _ => Blame::Service,
+        }
+    }
+}
+
+/// One connection, made when it is needed and shared by all callers.
+#[derive(Debug)]
+struct Redis {
+    client: Client,
+    connection: Mutex<Option<MultiplexedConnection>>,
+}
+
+impl Redis {
+    fn new(client: Client) -> Self {
+        Self {
+            client,
+            connection: Mutex::new(None),
+        }
+    }
+
+    /// The connection. Callers that come while it is being made wait for it; each has its guard's time-out, and none other.
+    async fn connection(&self) -> redis::RedisResult<MultiplexedConnection> {
+        let mut held = self.connection.lock().await;
+        if let Some(connection) = &*held {
+            return Ok(connection.clone());
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        let connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        *held = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn disconnect(&self) {
+        *self.connection.lock().await = None;
+    }
+
+    /// The first bytes of a value, nothing where there is none: a value of another's making is not read whole.
+    async fn head(&self, key: &str, bytes: usize) -> redis::RedisResult<Vec<u8>> {
+        let mut connection = self.connection().await?;
+        redis::cmd("GETRANGE")
+            .arg(key)
+            .arg(0)
+            .arg(bytes)
+            .query_async(&mut connection)
+            .await
+    }
+
+    async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> redis::RedisResult<()> {
+        let mut connection = self.connection().await?;
+        redis::cmd("SET")
+            .arg(key)
+            .arg(value)
+            .arg("EX")
+            .arg(ttl.as_secs())
+            .query_async(&mut connection)
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, time::Instant};
+
+    use proptest::prelude::*;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{
+        config::{ExternalConfig, SecretUrl},
+        text,
+    };
+
+    const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+    fn an_extract(words: &str) -> Extract {
+        text::extract(MediaType::Plain, words.as_bytes(), 50).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn an_extract_survives_its_value_and_no_change_of_one_byte_does(
+            words in "[a-zé\" \n]{0,200}",
+            place in any::<prop::sample::Index>(),
+            flip in 1_u8..,
+        ) {
+            let extract = an_extract(&words);
+            let mut value = encode(&extract, usize::MAX).unwrap();
+            prop_assert_eq!(decode(&value), Some(extract));
+            prop_assert_eq!(decode(&value[..place.index(value.len())]), None);
+            let place = place.index(value.len());
+            value[place] ^= flip;
+            prop_assert_eq!(decode(&value), None);
+        }
+    }
+
+    #[test]
+    fn a_value_longer_than_allowed_is_not_made() {
+        let extract = an_extract("one two three");
+        let json = serde_json::to_vec(&extract).unwrap().len();
+        assert_eq!(
+            encode(&extract, json).map(|value| value.len()),
+            Some(CHECKSUM + json)
+        );
+        assert_eq!(encode(&extract, json - 1), None);
+    }
+
+    #[test]
+    fn a_value_of_another_shape_is_not_an_extract() {
+        let mut value = Sha256::digest(b"{}").to_vec();
+        value.extend_from_slice(b"{}");
+        assert_eq!(decode(&value), None);
+    }
+
+    #[test]
+    fn whatever_changes_the_extract_changes_the_key() {
+        let key = extract_key(MediaType::Html, 200, SHA256);
+        assert_eq!(
+            key,
+            format!("slipway:extract:{EXTRACT_VERSION}:text/html:200:{SHA256}")
+        );
+        for other in [
+            extract_key(MediaType::Plain, 200, SHA256),
+            extract_key(MediaType::Html, 100, SHA256),
+            extract_key(MediaType::Html, 200, &SHA256.replace('9', "8")),
+        ] {
+            assert_ne!(other, key);
+        }
+    }
+
+    /// A cache at an address, with a time-out of 50 ms and a circuit that opens after two failures.
+    fn cache(address: &str) -> (ExtractCache, Metrics) {
+        let config = CacheConfig {
+            url: Some(SecretUrl::from(format!("redis://{address}").as_str())),
+            timeout_milliseconds: 50,
+            ..CacheConfig::default()
+        };
+        let limits = ExternalConfig {
+            circuit_failures: 2,
+            ..ExternalConfig::default()
+        };
+        let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
+        let guards = Guards::new(&limits, metrics.external());
+        let cache = ExtractCache::open(&config, &guards, &metrics).unwrap();
+        (cache.unwrap(), metrics)
+    }
+
+    async fn make_four(cache: &ExtractCache) -> Duration {
+        let started = Instant::now();
+        let extract = an_extract("made without the cache");
+        for _ in 0..4 {
+            let made = cache
+                .get_or_make("key", async { Ok::<_, Infallible>(extract.clone()) })
+                .await;
+            assert_eq!(made, Ok(extract.clone()));
+        }
+        started.elapsed()
+    }
+
+    fn assert_asked_twice(metrics: &Metrics, outcome: &str) {
+        let text = metrics.exposition().unwrap();
+        let calls = |outcome: &str, count: u32| {
+            format!(
+                "document_external_calls_total{{operation=\"get\",outcome=\"{outcome}\",service=\"redis\"}} {count}\n"
+            )
+        };
+        for line in [
+            "document_cache_total{outcome=\"away\"} 4\n".to_owned(),
+            "document_external_circuit_open{service=\"redis\"} 1\n".to_owned(),
+            calls(outcome, 2),
+            calls("circuit_open", 2),
+        ] {
+            assert!(text.contains(&line), "{line:?} is missing in:\n{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_server_results_are_made_and_the_cache_is_soon_not_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let (cache, metrics) = cache(&address);
+        make_four(&cache).await;
+        assert_asked_twice(&metrics, "failed");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_costs_its_time_out_until_the_circuit_opens() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let (cache, metrics) = cache(&address);
+        let took = make_four(&cache).await;
+        assert_asked_twice(&metrics, "timeout");
+        assert!(
+            took < Duration::from_secs(2),
+            "two time-outs of 50 ms took {took:?}"
+        );
+    }
+
+    #[test]
+    fn without_a_url_there_is_no_cache() {
+        let metrics = Metrics::new(Duration::ZERO).unwrap();
+        let guards = Guards::new(&ExternalConfig::default(), metrics.external());
+        let cache = ExtractCache::open(&CacheConfig::default(), &guards, &metrics).unwrap();
+        assert!(cache.is_none());
+        assert!(!metrics.exposition().unwrap().contains("redis"));
+    }
+}
