@@ -9,7 +9,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{StepError, Tools, body, names, step};
 use crate::{
-    text,
+    text::{self, Cancel},
     wire::{ExtractRequest, Extracted},
 };
 
@@ -29,16 +29,23 @@ impl CpuActivities {
         let limits = &self.tools.documents;
         let bytes = body::unpack(&self.tools.objects, request.body).await?.0;
         let (media_type, passage_words) = (request.media_type, limits.passage_words);
-        let extract = self
-            .tools
-            .cpu
-            .run(move || text::extract(media_type, &bytes, passage_words))
-            .await??;
-        let passages = body::pack(&self.tools.objects, extract.passages, limits.inline_bytes).await?;
+        // Whoever stops waiting drops this future, and the guard with it: the thread is free again soon.
+        let cancel = Cancel::default();
+        let _guard = cancel.on_drop();
+        let work = move || text::extract(media_type, &bytes, passage_words, &cancel);
+        let extract = self.tools.cpu.run(work).await??;
+        let mut room = limits.inline_bytes;
+        let passages = body::pack_within(&self.tools.objects, extract.passages, &mut room).await?;
+        let structure = body::pack_within(&self.tools.objects, extract.structure, &mut room).await?;
         Ok(Extracted {
             title: extract.title,
             words: extract.words,
             passages,
+            charset: extract.charset.map(str::to_owned),
+            language: extract.language,
+            pages: extract.pages,
+            signature: extract.signature,
+            structure,
         })
     }
 }

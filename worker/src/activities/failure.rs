@@ -2,7 +2,11 @@
 
 use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
 
-use crate::{cpu::Panicked, store::StoreError, text::PoisonError};
+use crate::{
+    cpu::Panicked,
+    store::StoreError,
+    text::{ExtractError, PoisonError},
+};
 
 /// Type of the failures that are retried.
 const TRANSIENT: &str = "Transient";
@@ -41,6 +45,15 @@ impl From<StoreError> for StepError {
     }
 }
 
+impl From<ExtractError> for StepError {
+    fn from(error: ExtractError) -> Self {
+        match error {
+            ExtractError::Poison(poison) => Self::Poison(poison),
+            ExtractError::Cancelled(_) => Self::Cancelled,
+        }
+    }
+}
+
 impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
         Self::Transient(anyhow::Error::new(error).context("database"))
@@ -56,7 +69,7 @@ impl From<Panicked> for StepError {
 
 impl From<serde_json::Error> for StepError {
     fn from(error: serde_json::Error) -> Self {
-        Self::Transient(anyhow::Error::new(error).context("reading or writing passages"))
+        Self::Transient(anyhow::Error::new(error).context("reading or writing a claim"))
     }
 }
 

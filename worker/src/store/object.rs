@@ -6,13 +6,17 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use futures::{Stream, StreamExt as _};
 use object_store::{
-    ClientOptions, ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder, local::LocalFileSystem,
-    path::Path, prefix::PrefixStore,
+    ClientOptions, GetResultPayload, ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder,
+    local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
 use sha2::{Digest, Sha256};
 
 use crate::{config::DocumentsConfig, text::PoisonError};
+
+/// Bytes that are set aside for a body because it is said to have so many; a larger one grows as it comes.
+const MOST_RESERVED: u64 = 32 << 20;
 
 /// Folder of the claims below the root.
 const CLAIMS: &str = "claims";
@@ -122,16 +126,43 @@ impl ObjectStore {
             }
             Err(error) => return Err(transient("reading", key, error)),
         };
-        let bytes = found.meta.size;
+        let declared = found.meta.size;
+        if declared > limit {
+            return Err(PoisonError::TooBig {
+                bytes: declared,
+                limit,
+            }
+            .into());
+        }
+        // A file that is open is as long as it says.
+        if let GetResultPayload::File(..) = found.payload {
+            let body = found.bytes().await;
+            return body
+                .map(Vec::from)
+                .map_err(|error| transient("reading", key, error));
+        }
+        collect(found.into_stream(), declared, limit, key).await
+    }
+}
+
+/// The body of an answer, whatever its length was said to be: a server may send more, or not say.
+async fn collect<B: AsRef<[u8]>>(
+    mut body: impl Stream<Item = object_store::Result<B>> + Unpin,
+    declared: u64,
+    limit: u64,
+    key: &Path,
+) -> Result<Vec<u8>, StoreError> {
+    let reserved = usize::try_from(declared.min(MOST_RESERVED)).unwrap_or_default();
+    let mut collected = Vec::with_capacity(reserved);
+    while let Some(part) = body.next().await {
+        let part = part.map_err(|error| transient("reading", key, error))?;
+        let bytes = collected.len() as u64 + part.as_ref().len() as u64;
         if bytes > limit {
             return Err(PoisonError::TooBig { bytes, limit }.into());
         }
-        let body = found
-            .bytes()
-            .await
-            .map_err(|error| transient("reading", key, error))?;
-        Ok(body.into())
+        collected.extend_from_slice(part.as_ref());
     }
+    Ok(collected)
 }
 
 fn claim_key(claim: &str) -> Path {
@@ -243,6 +274,20 @@ mod tests {
             poison(store.document(&format!("{root}x/a")).await.unwrap_err()),
             "ForeignSource"
         );
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_longer_than_it_says_is_refused_as_it_comes() {
+        let key = Path::from("big");
+        let sent = std::cell::Cell::new(0);
+        let parts = futures::stream::repeat_with(|| {
+            sent.set(sent.get() + 1);
+            Ok([b'x'; 4])
+        });
+        let error = collect(parts, 3, 10, &key).await.unwrap_err();
+        assert_eq!((poison(error), sent.get()), ("DocumentTooBig", 3));
+        let parts = futures::stream::iter([Ok(*b"1234"), Ok(*b"5678")]);
+        assert_eq!(collect(parts, 0, 8, &key).await.unwrap(), b"12345678");
     }
 
     #[tokio::test]
