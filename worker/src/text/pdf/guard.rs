@@ -1,21 +1,21 @@
-//! A walk over the compressed streams of a PDF before it is loaded, inflating each into a buffer that is thrown away, with a
-//! running limit. Loading inflates every object stream and cross-reference stream and keeps what it finds; this comes first, so
-//! that a bomb is refused with a constant amount of memory and after a bounded amount of work.
+//! Looks through a PDF before it is loaded. Loading inflates every object stream and cross-reference stream and parses every
+//! object, and keeps what it finds; here streams are inflated into a buffer that is thrown away, and objects are weighed, so that
+//! a bomb is refused with a constant amount of memory and after a bounded amount of work.
 //!
-//! A stream begins after the keyword `stream` wherever that stands in the file: nothing that a hostile file says about itself
-//! is believed.
+//! A stream begins after the keyword `stream`, an object after `obj`, wherever that stands in the file: nothing that a hostile
+//! file says about itself is believed.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use memchr::memmem;
 
-use super::{Cancel, ExtractError, PoisonError, load};
+use super::{Cancel, ExtractError, PoisonError, load, weigh};
 
 /// Inflated at a time.
 const BUFFER: usize = 32 << 10;
 
 /// Refuses a file whose streams together read and inflate to more than `limit` bytes, each counted up to what loading accepts of
 /// one. Counting what is read too bounds the work where streams lie within each other.
-pub(super) fn walk(bytes: &[u8], limit: usize, cancel: &Cancel) -> Result<(), ExtractError> {
+pub(super) fn check_streams(bytes: &[u8], limit: usize, cancel: &Cancel) -> Result<(), ExtractError> {
     let mut inflater = Inflater::new();
     let mut total = 0_usize;
     for at in memmem::find_iter(bytes, b"stream") {
@@ -25,6 +25,24 @@ pub(super) fn walk(bytes: &[u8], limit: usize, cancel: &Cancel) -> Result<(), Ex
         if total > limit {
             return Err(PoisonError::DecompressionBomb { limit }.into());
         }
+    }
+    Ok(())
+}
+
+/// Refuses a file with an object that would take more memory than all objects together may.
+pub(super) fn check_objects(bytes: &[u8], cancel: &Cancel) -> Result<(), ExtractError> {
+    let headers = memmem::find_iter(bytes, b"obj").filter(|at| weigh::is_header(&bytes[..*at]));
+    let headers = headers.map(|at| at + b"obj".len());
+    let trailers = memmem::find_iter(bytes, b"trailer").map(|at| at + b"trailer".len());
+    // In a sound file each object is read once; one within another would be read again.
+    let mut left = 4 * bytes.len() + (1 << 20);
+    for at in headers.chain(trailers) {
+        cancel.check()?;
+        let weight = weigh::at_most(&bytes[at..]);
+        if weight.memory > load::OBJECT_MEMORY || weight.read > left {
+            return Err(load::too_many_objects().into());
+        }
+        left -= weight.read;
     }
     Ok(())
 }
@@ -106,9 +124,9 @@ mod tests {
         let limit = 10 << 20;
         let file = |streams| file(&vec![bomb.clone(); streams]);
         assert!(bomb.len() < 2_000);
-        assert_eq!(walk(&file(9), limit, &Cancel::default()), Ok(()));
+        assert_eq!(check_streams(&file(9), limit, &Cancel::default()), Ok(()));
         assert_eq!(
-            walk(&file(10), limit, &Cancel::default()),
+            check_streams(&file(10), limit, &Cancel::default()),
             Err(PoisonError::DecompressionBomb { limit }.into())
         );
     }
@@ -139,7 +157,7 @@ mod tests {
         let block = b"\x00\x09\x00\xf6\xffstream\nx\x9c";
         let file = block.repeat(100_000);
         let limit = 8 * file.len();
-        assert!(walk(&file, limit, &Cancel::default()).is_err());
+        assert!(check_streams(&file, limit, &Cancel::default()).is_err());
     }
 
     #[test]
@@ -149,14 +167,30 @@ mod tests {
             b"stream".to_vec(),
             b"stream\r\n".to_vec(),
         ] {
-            assert_eq!(walk(&file, 100, &Cancel::default()), Ok(()));
+            assert_eq!(check_streams(&file, 100, &Cancel::default()), Ok(()));
         }
+    }
+
+    #[test]
+    fn an_object_that_would_fill_the_memory_is_refused() {
+        let zeros = |count: usize| format!("1 0 obj\n[{}]\nendobj\n", "0 ".repeat(count));
+        let check = |file: &str| check_objects(file.as_bytes(), &Cancel::default());
+        assert_eq!(check(&zeros(100_000)), Ok(()));
+        assert!(check(&zeros(1_000_000)).is_err());
+        assert!(check(&format!("trailer << /A [{}] >>", "0 ".repeat(1_000_000))).is_err());
+    }
+
+    #[test]
+    fn objects_within_objects_do_not_make_endless_work() {
+        let file = "1 0 obj[(".repeat(100_000);
+        assert!(check_objects(file.as_bytes(), &Cancel::default()).is_err());
     }
 
     proptest! {
         #[test]
-        fn no_bytes_are_too_odd(bytes in "(stream\r?\nx\u{9c}|[\\x00-\\x7f]{0,9}){0,20}") {
-            prop_assert!(walk(bytes.as_bytes(), usize::MAX, &Cancel::default()).is_ok());
+        fn no_bytes_are_too_odd(bytes in "(stream\r?\nx\u{9c}|[0-9] 0 obj|[\\x00-\\x7f]{0,9}){0,20}") {
+            prop_assert!(check_streams(bytes.as_bytes(), usize::MAX, &Cancel::default()).is_ok());
+            prop_assert!(check_objects(bytes.as_bytes(), &Cancel::default()).is_ok());
         }
     }
 }

@@ -23,6 +23,9 @@ const LINE: f32 = 0.6;
 /// A step down of more than this begins a new block. Lines of a paragraph are 1.2 to 1.5 apart.
 const BLOCK: f32 = 1.8;
 
+/// Glyphs that are larger or smaller by more than this begin a new block with their line: a heading, a footnote.
+const RESIZED: f32 = 1.15;
+
 /// Operands that are kept of one operator: strings and gaps of one line.
 const MOST_OPERANDS: usize = 10_000;
 
@@ -287,7 +290,8 @@ fn separate(pen: Option<Pen>, start: &(f32, f32), size: f32, direction: (f32, f3
     let (dx, dy) = (start.0 - pen.x, start.1 - pen.y);
     let along = (dx * direction.0 + dy * direction.1) / em;
     let down = (dx * direction.1 - dy * direction.0) / em;
-    if down > BLOCK || down < -LINE {
+    let resized = size > pen.size * RESIZED || pen.size > size * RESIZED;
+    if down > BLOCK || down < -LINE || (down > LINE && resized) {
         out.end_block();
     } else if down > LINE || along > SPACE || along < -LINE {
         out.push(" ");

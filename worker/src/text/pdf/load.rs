@@ -13,13 +13,13 @@ use lopdf::{
 
 use crate::text::{Cancel, ExtractError, PoisonError};
 
-use super::corrupt;
+use super::{corrupt, weigh};
 
 /// Bytes to which an object stream or a cross-reference stream may inflate. Producers put one or two hundred objects into one.
 pub(super) const LARGEST_LOADED_STREAM: usize = 2 << 20;
 
 /// Bytes that the objects of a file may take in memory, beside the file's own length.
-const OBJECT_MEMORY: usize = 96 << 20;
+pub(super) const OBJECT_MEMORY: usize = 96 << 20;
 
 /// Bytes at the end of a file in which readers look for its last line.
 const TAIL: usize = 1024;
@@ -96,28 +96,61 @@ impl Admission {
     fn weigh(&mut self, object: &Object) -> Result<(), ExtractError> {
         self.cancel.check()?;
         if let Object::Stream(stream) = object
-            && is_object_stream_in_disguise(stream)
+            && stream.dict.has_type(b"ObjStm")
         {
-            return Err(corrupt("an object stream is packed with other filters than deflate").into());
+            weigh_members(stream)?;
         }
         let memory = memory(object);
         if memory > self.left {
-            let limit = OBJECT_MEMORY;
-            let what = "bytes of objects in memory";
-            return Err(PoisonError::TooComplex { what, limit }.into());
+            return Err(too_many_objects().into());
         }
         self.left -= memory;
         Ok(())
     }
 }
 
-/// An object stream that the walk before loading did not see through. Producers use deflate, or nothing.
-fn is_object_stream_in_disguise(stream: &Stream) -> bool {
-    let plain = || match stream.filters() {
-        Ok(filters) => filters.iter().all(|filter| *filter == b"FlateDecode") && filters.len() <= 1,
-        Err(_) => true,
-    };
-    stream.dict.has_type(b"ObjStm") && !plain()
+/// Weighs an object stream before its members are parsed. One in other filters than deflate, which producers use, was not seen
+/// through by what looked at the file before, and is refused.
+fn weigh_members(stream: &Stream) -> Result<(), PoisonError> {
+    let deflate_only = |filters: &Vec<&[u8]>| matches!(filters.as_slice(), [] | [b"FlateDecode"]);
+    if !stream.filters().is_ok_and(|filters| deflate_only(&filters)) && stream.dict.has(b"Filter") {
+        return Err(corrupt(
+            "an object stream is packed with other filters than deflate",
+        ));
+    }
+    // What cannot be inflated has no members; what inflates too far fails when lopdf does it.
+    let content = stream
+        .get_plain_content_with_limit(LARGEST_LOADED_STREAM)
+        .unwrap_or_default();
+    let mut memory = 0_usize;
+    // Any number of members may begin at one place, and each would be parsed.
+    let mut left = 4 * content.len();
+    for member in members(&stream.dict, &content).into_iter().flatten() {
+        let weight = weigh::at_most(member);
+        memory = memory.saturating_add(weight.memory);
+        if memory > OBJECT_MEMORY || weight.read > left {
+            return Err(too_many_objects());
+        }
+        left -= weight.read;
+    }
+    Ok(())
+}
+
+/// Where the members of an object stream begin, by its index of numbers and offsets.
+fn members<'a>(dictionary: &Dictionary, content: &'a [u8]) -> Option<impl Iterator<Item = &'a [u8]>> {
+    let first = dictionary.get(b"First").and_then(Object::as_i64).ok()?;
+    let (index, rest) = content.split_at_checked(usize::try_from(first).ok()?)?;
+    let lines = std::str::from_utf8(index).ok()?.split(['\r', '\n']);
+    let numbers = lines.flat_map(|line| line.split('%').next().unwrap_or_default().split_whitespace());
+    let offsets = numbers.skip(1).step_by(2);
+    Some(offsets.filter_map(|offset| rest.get(offset.parse::<usize>().ok()?..)))
+}
+
+pub(super) fn too_many_objects() -> PoisonError {
+    PoisonError::TooComplex {
+        what: "bytes of objects in memory",
+        limit: OBJECT_MEMORY,
+    }
 }
 
 /// Pictures, font programs and metadata take most of a file and are not looked at.
@@ -241,6 +274,21 @@ mod tests {
             &[b"%PDF-1.4\n%%EOF\n".as_slice(), &[b'x'; 2000]].concat()
         ));
         assert!(!has_end(b""));
+    }
+
+    #[test]
+    fn members_that_begin_at_one_place_are_weighed_each() {
+        let weigh = |index: &str, members: &str| {
+            let dictionary = lopdf::dictionary! { "Type" => "ObjStm", "First" => index.len() as i64 };
+            weigh_members(&Stream::new(dictionary, format!("{index}{members}").into_bytes()))
+        };
+        let zeros = format!("[{}]", "0 ".repeat(10_000));
+        assert_eq!(
+            weigh("1 0 % 7 7 7\n2 20003 ", &format!("{zeros} {zeros}")),
+            Ok(())
+        );
+        assert_eq!(weigh(&"1 0 ".repeat(1_000), &zeros), Err(too_many_objects()));
+        assert_eq!(weigh("1 x 2 99999999", "[0]"), Ok(()));
     }
 
     #[test]

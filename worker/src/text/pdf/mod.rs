@@ -1,8 +1,8 @@
 //! The text of a PDF by page, its title, bookmarks and links. lopdf reads the structure of the file; what stands on a page is
 //! read here, because lopdf's own extraction knows no positions and takes words apart or together.
 //!
-//! A PDF is the one format here that can be far larger than its bytes. [`guard`] walks the compressed streams before lopdf sees
-//! them, [`load`] bounds what lopdf makes of them, and a [`Budget`] bounds what is inflated afterwards.
+//! A PDF is the one format here that can be far larger than its bytes. [`guard`] looks through its streams and objects before
+//! lopdf sees them, [`load`] bounds what lopdf makes of them, and a [`Budget`] bounds what is inflated afterwards.
 
 mod cmap;
 mod content;
@@ -11,6 +11,7 @@ mod guard;
 mod layout;
 mod load;
 mod outline;
+mod weigh;
 
 use lopdf::{Dictionary, Document, ObjectId, Stream, xref::XrefRecovery};
 
@@ -32,7 +33,8 @@ const LEAST_COST: usize = 256;
 /// Reads a PDF.
 pub(super) fn read(bytes: &[u8], cancel: &Cancel) -> Result<Reading, ExtractError> {
     let mut budget = Budget::of_file(bytes.len());
-    guard::walk(bytes, budget.limit, cancel)?;
+    guard::check_streams(bytes, budget.limit, cancel)?;
+    guard::check_objects(bytes, cancel)?;
     let document = load::load(bytes, cancel)?;
     let mut structure = Structure::default();
     let title = outline::title(&document);
