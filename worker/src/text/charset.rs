@@ -32,7 +32,8 @@ pub(super) fn decode(media_type: MediaType, bytes: &[u8]) -> Result<Decoded<'_>,
         None
     };
     match std::str::from_utf8(bytes) {
-        Ok(text) if !is_iso_2022_jp(bytes) => return Ok(utf8(text)),
+        // ISO-2022-JP is ASCII with escapes, so that it is always valid UTF-8 too.
+        Ok(text) if declared != Some(ISO_2022_JP) => return Ok(utf8(text)),
         Err(error) if declared == Some(UTF_8) || (declared.is_none() && is_damaged_utf8(bytes)) => {
             let offset = error.valid_up_to();
             return Err(PoisonError::InvalidUtf8 { offset });
@@ -88,12 +89,6 @@ fn detect(bytes: &[u8]) -> &'static Encoding {
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
     detector.feed(bytes, true);
     detector.guess(None, Utf8Detection::Deny)
-}
-
-/// ISO-2022-JP is ASCII with escapes, so that it is always valid UTF-8 too.
-fn is_iso_2022_jp(bytes: &[u8]) -> bool {
-    let escaped = memmem::find(bytes, b"\x1b$B").is_some() || memmem::find(bytes, b"\x1b$@").is_some();
-    escaped && decode_cleanly(ISO_2022_JP, bytes).is_some()
 }
 
 /// Whether most of what is not ASCII is UTF-8 nevertheless: then the rest is damage, and to read it in another charset would
@@ -219,6 +214,17 @@ mod tests {
     }
 
     #[test]
+    fn iso_2022_jp_has_to_be_declared() {
+        let page = b"<meta charset=iso-2022-jp>\x1b$B$O$$\x1b(B";
+        let read = "<meta charset=iso-2022-jp>はい".to_owned();
+        assert_eq!(kind(MediaType::Html, page), Ok((read, "ISO-2022-JP")));
+        assert_eq!(
+            plain(b"\x1b$B$O$$\x1b(B"),
+            Ok(("\x1b$B$O$$\x1b(B".into(), "UTF-8"))
+        );
+    }
+
+    #[test]
     fn what_claims_to_be_utf8_and_is_not_is_poison() {
         assert_eq!(
             kind(MediaType::Html, b"<meta charset=utf-8>caf\xe9"),
@@ -271,10 +277,6 @@ mod tests {
             (
                 WINDOWS_1250,
                 "Příliš žluťoučký kůň úpěl ďábelské ódy, a proto se všichni smáli až do rána.",
-            ),
-            (
-                ISO_2022_JP,
-                "これは日本語の文章です。文字コードを正しく判定できるかどうかを確かめます。",
             ),
         ] {
             let (bytes, _, _) = encoding.encode(text);

@@ -15,7 +15,7 @@ pub(crate) fn pdf_with_trailer(objects: &[Vec<u8>], trailer: &str) -> Vec<u8> {
     let mut offsets = Vec::new();
     for (index, object) in objects.iter().enumerate() {
         offsets.push(file.len());
-        write!(file, "{} 0 obj\n", index + 1).unwrap();
+        writeln!(file, "{} 0 obj", index + 1).unwrap();
         file.extend_from_slice(object);
         file.extend_from_slice(b"\nendobj\n");
     }
@@ -23,7 +23,7 @@ pub(crate) fn pdf_with_trailer(objects: &[Vec<u8>], trailer: &str) -> Vec<u8> {
     let size = objects.len() + 1;
     write!(file, "xref\n0 {size}\n0000000000 65535 f \n").unwrap();
     for offset in offsets {
-        write!(file, "{offset:010} 00000 n \n").unwrap();
+        writeln!(file, "{offset:010} 00000 n ").unwrap();
     }
     write!(
         file,

@@ -291,9 +291,9 @@ fn separate(pen: Option<Pen>, start: &(f32, f32), size: f32, direction: (f32, f3
     let along = (dx * direction.0 + dy * direction.1) / em;
     let down = (dx * direction.1 - dy * direction.0) / em;
     let resized = size > pen.size * RESIZED || pen.size > size * RESIZED;
-    if down > BLOCK || down < -LINE || (down > LINE && resized) {
+    if !(-LINE..=BLOCK).contains(&down) || (down > LINE && resized) {
         out.end_block();
-    } else if down > LINE || along > SPACE || along < -LINE {
+    } else if down > LINE || !(-LINE..=SPACE).contains(&along) {
         out.push(" ");
     }
 }
