@@ -4,14 +4,13 @@
 //! across it a new line of the same block, a larger step a new block. Columns come in the order of drawing, which nearly all
 //! producers keep to the order of reading.
 
-use std::rc::Rc;
-
 use lopdf::{Dictionary, Document, Object, Stream};
 
 use super::{
     Budget, Cancel, ExtractError, VisibleText,
+    canvas::{Canvas, Matrix, numbers},
     content::{Token, Tokens},
-    font::{Font, Fonts},
+    font::Fonts,
 };
 
 /// A gap of this share of the font's size is a space: letters are kerned by less, words set apart by more.
@@ -28,9 +27,6 @@ const RESIZED: f32 = 1.15;
 
 /// Operands that are kept of one operator: strings and gaps of one line.
 const MOST_OPERANDS: usize = 10_000;
-
-/// Graphics states that are kept; Acrobat accepts 28.
-const DEEPEST_STATE: usize = 64;
 
 /// Forms within forms that are followed. They are followed by recursion.
 const DEEPEST_FORM: usize = 8;
@@ -54,68 +50,6 @@ struct Pen {
     x: f32,
     y: f32,
     size: f32,
-}
-
-/// A transformation: `[a b c d e f]` as PDF writes it.
-#[derive(Clone, Copy)]
-struct Matrix([f32; 6]);
-
-impl Matrix {
-    const IDENTITY: Self = Self([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
-
-    /// First this, then the other.
-    fn then(self, other: Self) -> Self {
-        let ([a, b, c, d, e, f], [oa, ob, oc, od, oe, of]) = (self.0, other.0);
-        Self([
-            a * oa + b * oc,
-            a * ob + b * od,
-            c * oa + d * oc,
-            c * ob + d * od,
-            e * oa + f * oc + oe,
-            e * ob + f * od + of,
-        ])
-    }
-
-    fn translation(x: f32, y: f32) -> Self {
-        Self([1.0, 0.0, 0.0, 1.0, x, y])
-    }
-}
-
-/// What `q` saves and `Q` restores, as far as it concerns text.
-#[derive(Clone)]
-struct State {
-    matrix: Matrix,
-    font: Option<Rc<Font>>,
-    size: f32,
-    character_spacing: f32,
-    word_spacing: f32,
-    scale: f32,
-    leading: f32,
-    rise: f32,
-}
-
-impl State {
-    fn new(matrix: Matrix) -> Self {
-        Self {
-            matrix,
-            font: None,
-            size: 0.0,
-            character_spacing: 0.0,
-            word_spacing: 0.0,
-            scale: 1.0,
-            leading: 0.0,
-            rise: 0.0,
-        }
-    }
-}
-
-/// An interpreter of one page or form.
-struct Canvas<'d> {
-    resources: Option<&'d Dictionary>,
-    state: State,
-    saved: Vec<State>,
-    line: Matrix,
-    text: Matrix,
 }
 
 impl<'d, 'b> PageReader<'d, 'b> {
@@ -181,8 +115,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
         out: &mut VisibleText,
     ) {
         match operator {
-            b"Tj" => self.show(canvas, operands, out),
-            b"TJ" => self.show(canvas, operands, out),
+            b"Tj" | b"TJ" => self.show(canvas, operands, out),
             b"'" => {
                 canvas.next_line();
                 self.show(canvas, operands, out);
@@ -240,7 +173,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
             .dict
             .get_deref(b"Matrix", self.document)
             .and_then(Object::as_array);
-        let matrix = matrix.map_or(Matrix::IDENTITY, |matrix| matrix_of(matrix));
+        let matrix = matrix.map_or(Matrix::IDENTITY, |matrix| Matrix::of(matrix));
         let mut inner = Canvas::new(own.or(canvas.resources), matrix.then(canvas.state.matrix));
         let content = self.budget.inflate(form)?;
         self.run(&content, &mut inner, depth + 1, out)
@@ -314,90 +247,6 @@ fn push_readable(text: &str, out: &mut VisibleText) {
             other => out.push(other.encode_utf8(&mut buffer)),
         }
     }
-}
-
-impl<'d> Canvas<'d> {
-    fn new(resources: Option<&'d Dictionary>, matrix: Matrix) -> Self {
-        Self {
-            resources,
-            state: State::new(matrix),
-            saved: Vec::new(),
-            line: Matrix::IDENTITY,
-            text: Matrix::IDENTITY,
-        }
-    }
-
-    fn apply(&mut self, operator: &[u8], operands: &[Token<'_>]) {
-        let [first] = numbers(operands);
-        match operator {
-            b"q" if self.saved.len() < DEEPEST_STATE => self.saved.push(self.state.clone()),
-            b"Q" => self.state = self.saved.pop().unwrap_or_else(|| self.state.clone()),
-            b"cm" => self.state.matrix = Matrix(numbers(operands)).then(self.state.matrix),
-            b"BT" => self.begin_line(Matrix::IDENTITY),
-            b"Tm" => self.begin_line(Matrix(numbers(operands))),
-            b"Td" => self.move_line(numbers(operands)),
-            b"TD" => {
-                let [x, y] = numbers(operands);
-                self.state.leading = -y;
-                self.move_line([x, y]);
-            }
-            b"T*" => self.next_line(),
-            b"TL" => self.state.leading = first,
-            b"Tc" => self.state.character_spacing = first,
-            b"Tw" => self.state.word_spacing = first,
-            b"Tz" => self.state.scale = first / 100.0,
-            b"Ts" => self.state.rise = first,
-            _ => {}
-        }
-    }
-
-    fn begin_line(&mut self, matrix: Matrix) {
-        self.line = matrix;
-        self.text = matrix;
-    }
-
-    fn move_line(&mut self, [x, y]: [f32; 2]) {
-        self.begin_line(Matrix::translation(x, y).then(self.line));
-    }
-
-    fn next_line(&mut self) {
-        self.move_line([0.0, -self.state.leading]);
-    }
-
-    fn advance(&mut self, x: f32) {
-        self.text = Matrix::translation(x, 0.0).then(self.text);
-    }
-
-    /// Where the next glyph begins on the page, and how large it is there.
-    fn origin(&self) -> ((f32, f32), f32) {
-        let Matrix([_, _, c, d, e, f]) = self.text.then(self.state.matrix);
-        ((e, f), c.hypot(d) * self.state.size.abs())
-    }
-
-    /// Where the line runs to on the page, one unit long.
-    fn direction(&self) -> (f32, f32) {
-        let Matrix([a, b, ..]) = self.text.then(self.state.matrix);
-        let length = a.hypot(b);
-        if length > 0.0 {
-            (a / length, b / length)
-        } else {
-            (1.0, 0.0)
-        }
-    }
-}
-
-/// The first numbers of an operator, 0 where there are fewer.
-fn numbers<const N: usize>(operands: &[Token<'_>]) -> [f32; N] {
-    let mut found = operands.iter().filter_map(|operand| match operand {
-        Token::Number(number) => Some(*number),
-        _ => None,
-    });
-    std::array::from_fn(|_| found.next().unwrap_or_default())
-}
-
-fn matrix_of(array: &[Object]) -> Matrix {
-    let mut numbers = array.iter().map(|number| number.as_float().unwrap_or_default());
-    Matrix(std::array::from_fn(|_| numbers.next().unwrap_or_default()))
 }
 
 fn dictionary<'d>(document: &'d Document, of: &'d Dictionary, key: &[u8]) -> Option<&'d Dictionary> {

@@ -4,6 +4,7 @@
 //! A PDF is the one format here that can be far larger than its bytes. [`guard`] looks through its streams and objects before
 //! lopdf sees them, [`load`] bounds what lopdf makes of them, and a [`Budget`] bounds what is inflated afterwards.
 
+mod canvas;
 mod cmap;
 mod content;
 mod font;

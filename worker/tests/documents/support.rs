@@ -1,8 +1,34 @@
-//! Builds PDFs byte by byte, so that the tests decide what is in them: sound ones, odd ones and hostile ones.
+//! Reads documents as the worker does, and builds PDFs byte by byte, so that the tests decide what is in them: sound ones, odd ones
+//! and hostile ones.
 
 use std::io::Write as _;
 
 use flate2::{Compress, Compression, FlushCompress, write::ZlibEncoder};
+use worker::text::{Cancel, Extract, ExtractError, MediaType, extract};
+
+/// A PDF that ReportLab wrote.
+pub(crate) const REPORT: &[u8] = include_bytes!("files/reportlab.pdf");
+/// A PDF that fpdf2 wrote.
+pub(crate) const TIDES: &[u8] = include_bytes!("files/fpdf2.pdf");
+
+/// Reads a document as the worker does: by its name and its bytes.
+pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Extract, &'static str> {
+    let media_type = MediaType::detect(name, bytes).map_err(|poison| poison.kind())?;
+    extract(media_type, bytes, 200, &Cancel::default()).map_err(|error| match error {
+        ExtractError::Poison(poison) => poison.kind(),
+        ExtractError::Cancelled(_) => "cancelled",
+    })
+}
+
+/// The text of a PDF.
+pub(crate) fn text(bytes: &[u8]) -> Result<String, &'static str> {
+    let passages = read("a.pdf", bytes)?.passages;
+    Ok(passages
+        .into_iter()
+        .map(|passage| passage.text)
+        .collect::<Vec<_>>()
+        .join("\n"))
+}
 
 /// A PDF of these objects, numbered from 1; the first is the catalog.
 pub(crate) fn pdf(objects: &[Vec<u8>]) -> Vec<u8> {
