@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::text::{MediaType, Passage};
+use crate::text::{Language, MediaType, Passage, Signature, Structure};
 
 /// Argument of `DocumentWorkflow`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,12 @@ pub enum Carried<T> {
     Inline(T),
     /// Hash of the body, hex; it is kept under `claims/<hash>`.
     Claim(String),
+}
+
+impl<T: Default> Default for Carried<T> {
+    fn default() -> Self {
+        Self::Inline(T::default())
+    }
 }
 
 /// Bytes; base64 in JSON.
@@ -90,6 +96,21 @@ pub struct Extracted {
     pub words: u64,
     /// The text.
     pub passages: Carried<Vec<Passage>>,
+    /// Charset of the text, where the document is text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charset: Option<String>,
+    /// Language of the text, where there is enough of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
+    /// Pages, where there are pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<u32>,
+    /// By which near-duplicates are found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// Headings and links.
+    #[serde(default)]
+    pub structure: Carried<Structure>,
 }
 
 /// Argument of `summarize_document`.
@@ -145,6 +166,14 @@ pub struct StoreRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_older_workers_wrote_is_read() {
+        let json = r#"{"title":null,"words":0,"passages":{"inline":[]}}"#;
+        let extracted: Extracted = serde_json::from_str(json).unwrap();
+        assert_eq!((extracted.pages, extracted.language), (None, None));
+        assert_eq!(extracted.structure, Carried::Inline(Structure::default()));
+    }
 
     #[test]
     fn shapes_in_histories_stay_what_they_are() {

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     store::ObjectStore,
-    text::Passage,
+    text::{Passage, Structure},
     wire::{Bytes, Carried},
 };
 
@@ -26,15 +26,21 @@ impl Body for Bytes {
     }
 }
 
-impl Body for Vec<Passage> {
-    fn encode(&self) -> Result<Vec<u8>, StepError> {
-        Ok(serde_json::to_vec(self)?)
-    }
+macro_rules! body_as_json {
+    ($($type:ty),*) => {$(
+        impl Body for $type {
+            fn encode(&self) -> Result<Vec<u8>, StepError> {
+                Ok(serde_json::to_vec(self)?)
+            }
 
-    fn decode(bytes: Vec<u8>) -> Result<Self, StepError> {
-        Ok(serde_json::from_slice(&bytes)?)
-    }
+            fn decode(bytes: Vec<u8>) -> Result<Self, StepError> {
+                Ok(serde_json::from_slice(&bytes)?)
+            }
+        }
+    )*};
 }
+
+body_as_json!(Vec<Passage>, Structure);
 
 /// Makes a body fit to travel.
 pub(super) async fn pack<T: Body>(
@@ -42,8 +48,18 @@ pub(super) async fn pack<T: Body>(
     body: T,
     inline_bytes: usize,
 ) -> Result<Carried<T>, StepError> {
+    pack_within(store, body, &mut { inline_bytes }).await
+}
+
+/// Makes one of several bodies fit to travel, which share the room for what travels itself.
+pub(super) async fn pack_within<T: Body>(
+    store: &ObjectStore,
+    body: T,
+    room: &mut usize,
+) -> Result<Carried<T>, StepError> {
     let encoded = body.encode()?;
-    if encoded.len() <= inline_bytes {
+    if encoded.len() <= *room {
+        *room -= encoded.len();
         return Ok(Carried::Inline(body));
     }
     drop(body);
@@ -91,5 +107,25 @@ mod tests {
             );
             assert_eq!(unpack(&store, carried).await.unwrap(), body);
         }
+    }
+
+    #[tokio::test]
+    async fn bodies_that_travel_together_share_the_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let store_url = format!("file://{}", folder.path().display());
+        let config = DocumentsConfig {
+            store_url,
+            ..DocumentsConfig::default()
+        };
+        let store = ObjectStore::open(&config, &Guards::for_tests()).unwrap();
+        let mut room = 100;
+        let mut claims = Vec::new();
+        for size in [60, 60, 40] {
+            let carried = pack_within(&store, Bytes(vec![b'x'; size]), &mut room)
+                .await
+                .unwrap();
+            claims.push(matches!(carried, Carried::Claim(_)));
+        }
+        assert_eq!((claims, room), (vec![false, true, false], 0));
     }
 }

@@ -10,7 +10,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use super::{StepError, Tools, body, names, step};
 use crate::{
     store::extract_key,
-    text::{self, Extract},
+    text::{self, Cancel, Extract},
     wire::{ExtractRequest, Extracted},
 };
 
@@ -37,23 +37,29 @@ impl CpuActivities {
             Some(cache) => cache.get_or_make(&key, self.read(request)).await?,
             None => self.read(request).await?,
         };
-        let passages = body::pack(&self.tools.objects, extract.passages, limits.inline_bytes).await?;
+        let mut room = limits.inline_bytes;
+        let passages = body::pack_within(&self.tools.objects, extract.passages, &mut room).await?;
+        let structure = body::pack_within(&self.tools.objects, extract.structure, &mut room).await?;
         Ok(Extracted {
             title: extract.title,
             words: extract.words,
             passages,
+            charset: extract.charset,
+            language: extract.language,
+            pages: extract.pages,
+            signature: extract.signature,
+            structure,
         })
     }
 
     async fn read(&self, request: ExtractRequest) -> Result<Extract, StepError> {
         let bytes = body::unpack(&self.tools.objects, request.body).await?.0;
         let (media_type, passage_words) = (request.media_type, self.tools.documents.passage_words);
-        let extract = self
-            .tools
-            .cpu
-            .run(move || text::extract(media_type, &bytes, passage_words))
-            .await??;
-        Ok(extract)
+        // Whoever stops waiting drops this future, and the guard with it: the thread is free again soon.
+        let cancel = Cancel::default();
+        let _guard = cancel.on_drop();
+        let work = move || text::extract(media_type, &bytes, passage_words, &cancel);
+        Ok(self.tools.cpu.run(work).await??)
     }
 }
 

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
 
-use crate::{cpu::Panicked, store::StoreError, text::PoisonError};
+use crate::{
+    cpu::Panicked,
+    store::StoreError,
+    text::{ExtractError, PoisonError},
+};
 
 /// Type of the failures that are retried.
 const TRANSIENT: &str = "Transient";
@@ -54,6 +58,15 @@ impl From<StoreError> for StepError {
     }
 }
 
+impl From<ExtractError> for StepError {
+    fn from(error: ExtractError) -> Self {
+        match error {
+            ExtractError::Poison(poison) => Self::Poison(poison),
+            ExtractError::Cancelled(_) => Self::Cancelled,
+        }
+    }
+}
+
 impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
         Self::Transient(anyhow::Error::new(error).context("database"))
@@ -69,7 +82,7 @@ impl From<Panicked> for StepError {
 
 impl From<serde_json::Error> for StepError {
     fn from(error: serde_json::Error) -> Self {
-        Self::Transient(anyhow::Error::new(error).context("reading or writing passages"))
+        Self::Transient(anyhow::Error::new(error).context("reading or writing a claim"))
     }
 }
 

@@ -58,7 +58,9 @@ impl IoActivities {
     }
 
     async fn store(&self, ctx: &ActivityContext, request: StoreRequest) -> Result<DocumentResult, StepError> {
-        let passages = body::unpack(&self.tools.objects, request.extracted.passages).await?;
+        let extracted = request.extracted;
+        let passages = body::unpack(&self.tools.objects, extracted.passages).await?;
+        let structure = body::unpack(&self.tools.objects, extracted.structure).await?;
         let info = ctx.info();
         let record = DocumentRecord {
             document_id: &request.document.document_id,
@@ -66,13 +68,18 @@ impl IoActivities {
             sha256: &request.sha256,
             bytes: request.bytes,
             media_type: request.media_type,
-            title: request.extracted.title.as_deref(),
-            words: request.extracted.words,
+            title: extracted.title.as_deref(),
+            words: extracted.words,
             passages: &passages,
             summary: match &request.summary {
                 Some(Summary::Written(text)) => Some(text),
                 _ => None,
             },
+            charset: extracted.charset.as_deref(),
+            language: extracted.language.as_ref(),
+            pages: extracted.pages,
+            signature: extracted.signature,
+            structure: &structure,
             workflow_id: info.workflow_id.as_deref().unwrap_or_default(),
             run_id: info.workflow_run_id.as_deref().unwrap_or_default(),
         };
@@ -85,7 +92,7 @@ impl IoActivities {
         Ok(DocumentResult {
             sha256: request.sha256,
             bytes: request.bytes,
-            words: request.extracted.words,
+            words: extracted.words,
             passages: u32::try_from(passages.len()).unwrap_or(u32::MAX),
             document_id: request.document.document_id,
         })

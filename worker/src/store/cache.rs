@@ -263,7 +263,7 @@ mod tests {
     const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
     fn an_extract(words: &str) -> Extract {
-        text::extract(MediaType::Plain, words.as_bytes(), 50).unwrap()
+        text::extract(MediaType::Plain, words.as_bytes(), 50, &text::Cancel::default()).unwrap()
     }
 
     proptest! {

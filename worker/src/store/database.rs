@@ -10,7 +10,7 @@ use super::pool::Pool;
 use crate::{
     config::{ConcurrencyConfig, DatabaseConfig},
     metrics::{Metrics, PoolState},
-    text::{MediaType, Passage},
+    text::{Language, MediaType, Passage, Signature, Structure},
 };
 
 /// All that is kept of a document.
@@ -34,6 +34,16 @@ pub struct DocumentRecord<'a> {
     pub passages: &'a [Passage],
     /// Its summary, where there is one.
     pub summary: Option<&'a str>,
+    /// Charset of its text, where it is text.
+    pub charset: Option<&'a str>,
+    /// Language of its text, where there is enough of it.
+    pub language: Option<&'a Language>,
+    /// Its pages, where it has pages.
+    pub pages: Option<u32>,
+    /// By which near-duplicates are found.
+    pub signature: Option<Signature>,
+    /// Its headings and links.
+    pub structure: &'a Structure,
     /// Workflow that stores it.
     pub workflow_id: &'a str,
     /// Run of that workflow.
@@ -63,10 +73,13 @@ impl Database {
     /// statement that a migration needs time for.
     ///
     /// # Errors
-    /// The database cannot be reached, or its schema is newer than this program.
+    /// The database cannot be reached, or a migration that was applied is not what it was.
     pub async fn migrate(&self) -> anyhow::Result<()> {
         let mut connection = self.pool.connect().await.context("connecting to the database")?;
-        sqlx::migrate!("./migrations")
+        let mut migrations = sqlx::migrate!("./migrations");
+        // Migrations only add: a version that is rolled back to works on the schema of the one after it.
+        migrations.set_ignore_missing(true);
+        migrations
             .run(&mut connection)
             .await
             .context("migrating the database")?;
@@ -147,10 +160,12 @@ async fn insert_document(
     transaction: &mut Transaction<'_, Postgres>,
     document: &DocumentRecord<'_>,
 ) -> sqlx::Result<bool> {
+    let structure = document.structure;
     let inserted = sqlx::query(
         "INSERT INTO documents (document_id, source, sha256, bytes, media_type, title, words, passages, workflow_id, run_id,
-                                summary)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (document_id) DO NOTHING",
+            charset, language, language_confidence, pages, signature, headings, heading_count, links, link_count, summary)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::jsonb, $17, $18::jsonb, $19, $20)
+         ON CONFLICT (document_id) DO NOTHING",
     )
     .bind(document.document_id)
     .bind(document.source)
@@ -162,6 +177,15 @@ async fn insert_document(
     .bind(i32::try_from(document.passages.len()).unwrap_or(i32::MAX))
     .bind(document.workflow_id)
     .bind(document.run_id)
+    .bind(document.charset)
+    .bind(document.language.map(|language| language.code.as_str()))
+    .bind(document.language.map(|language| i16::from(language.confidence)))
+    .bind(document.pages.map(small))
+    .bind(document.signature.map(|signature| signature.0.cast_signed()))
+    .bind(json(&structure.headings)?)
+    .bind(small(structure.heading_count))
+    .bind(json(&structure.links)?)
+    .bind(small(structure.link_count))
     .bind(document.summary)
     .execute(&mut **transaction)
     .await?;
@@ -172,7 +196,6 @@ async fn insert_passages(
     transaction: &mut Transaction<'_, Postgres>,
     document: &DocumentRecord<'_>,
 ) -> sqlx::Result<()> {
-    let small = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
     let passages = document.passages;
     let ordinals: Vec<i32> = passages.iter().map(|passage| small(passage.ordinal)).collect();
     let texts: Vec<&str> = passages.iter().map(|passage| passage.text.as_str()).collect();
@@ -190,4 +213,13 @@ async fn insert_passages(
     .execute(&mut **transaction)
     .await
     .map(drop)
+}
+
+/// A count as Postgres keeps it.
+fn small(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn json<T: serde::Serialize>(value: &T) -> sqlx::Result<String> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
 }

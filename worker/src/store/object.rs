@@ -9,8 +9,9 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use futures::{Stream, StreamExt as _};
 use object_store::{
-    ClientOptions, ObjectStoreExt as _, PutPayload, RetryConfig, aws::AmazonS3Builder,
+    ClientOptions, GetResultPayload, ObjectStoreExt as _, PutPayload, RetryConfig, aws::AmazonS3Builder,
     local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
 use sha2::{Digest, Sha256};
@@ -20,6 +21,9 @@ use crate::{
     external::{Blame, CallError, Fault, Guard, Guards, Service},
     text::PoisonError,
 };
+
+/// Bytes that are set aside for a body because it is said to have so many; a larger one grows as it comes.
+const MOST_RESERVED: u64 = 32 << 20;
 
 /// Folder of the claims below the root.
 const CLAIMS: &str = "claims";
@@ -162,12 +166,38 @@ impl ObjectStore {
             }
             found => found?,
         };
-        let bytes = found.meta.size;
+        let declared = found.meta.size;
+        if declared > limit {
+            return Ok(Err(PoisonError::TooBig {
+                bytes: declared,
+                limit,
+            }));
+        }
+        // A file that is open is as long as it says.
+        if let GetResultPayload::File(..) = found.payload {
+            return Ok(Ok(found.bytes().await?.into()));
+        }
+        collect(found.into_stream(), declared, limit).await
+    }
+}
+
+/// The body of an answer, whatever its length was said to be: a server may send more, or not say.
+async fn collect<B: AsRef<[u8]>>(
+    mut body: impl Stream<Item = object_store::Result<B>> + Unpin,
+    declared: u64,
+    limit: u64,
+) -> object_store::Result<Result<Vec<u8>, PoisonError>> {
+    let reserved = usize::try_from(declared.min(MOST_RESERVED)).unwrap_or_default();
+    let mut collected = Vec::with_capacity(reserved);
+    while let Some(part) = body.next().await {
+        let part = part?;
+        let bytes = collected.len() as u64 + part.as_ref().len() as u64;
         if bytes > limit {
             return Ok(Err(PoisonError::TooBig { bytes, limit }));
         }
-        Ok(Ok(found.bytes().await?.into()))
+        collected.extend_from_slice(part.as_ref());
     }
+    Ok(Ok(collected))
 }
 
 fn claim_key(claim: &str) -> Path {
@@ -276,6 +306,19 @@ mod tests {
             poison(store.document(&format!("{root}x/a")).await.unwrap_err()),
             "ForeignSource"
         );
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_longer_than_it_says_is_refused_as_it_comes() {
+        let sent = std::cell::Cell::new(0);
+        let parts = futures::stream::repeat_with(|| {
+            sent.set(sent.get() + 1);
+            Ok([b'x'; 4])
+        });
+        let error = collect(parts, 3, 10).await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), sent.get()), ("DocumentTooBig", 3));
+        let parts = futures::stream::iter([Ok(*b"1234"), Ok(*b"5678")]);
+        assert_eq!(collect(parts, 0, 8).await.unwrap().unwrap(), b"12345678");
     }
 
     #[tokio::test]

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Secret,
-        text::{MediaType, extract},
+        text::{Cancel, MediaType, extract},
     };
 
     const ANSWER: &str =
@@ -293,7 +293,9 @@ mod tests {
         let guards = Guards::for_tests();
         let mut summarizer = Summarizer::open(&config, &guards).unwrap().unwrap();
         summarizer.guard = guards.of(Service::Llm, timeout);
-        let passages = extract(MediaType::Plain, b"one two three", 200).unwrap().passages;
+        let passages = extract(MediaType::Plain, b"one two three", 200, &Cancel::default())
+            .unwrap()
+            .passages;
         let result = summarizer.summarize(Some("Title"), &passages).await;
         server.abort();
         let asked = std::mem::take(&mut *double.asked.lock().unwrap());

@@ -61,10 +61,12 @@ pub(super) fn tidy(answer: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::{MediaType, extract};
+    use crate::text::{Cancel, MediaType, extract};
 
     fn passages(text: &str) -> Vec<Passage> {
-        extract(MediaType::Plain, text.as_bytes(), 4).unwrap().passages
+        extract(MediaType::Plain, text.as_bytes(), 4, &Cancel::default())
+            .unwrap()
+            .passages
     }
 
     #[test]

@@ -1,9 +1,17 @@
-//! The visible text and the title of an HTML page, by a browser's own parsing rules (html5ever).
+//! The visible text, title, headings and links of an HTML page, by a browser's own parsing rules (html5ever).
+//!
+//! A page is parsed piece by piece, so that an extraction that was cancelled stops, and so that a page which makes the tree
+//! explode (formatting elements that are never closed are opened again in every paragraph) or nest without end is refused
+//! before it takes the memory.
 
-use ego_tree::{NodeRef, iter::Edge};
-use scraper::{Html, Node};
+use ego_tree::{NodeId, NodeRef, iter::Edge};
+use html5ever::{
+    driver::{ParseOpts, parse_document},
+    tendril::{StrTendril, TendrilSink},
+};
+use scraper::{Html, HtmlTreeSink, Node, node::Element};
 
-use super::VisibleText;
+use super::{Cancel, ExtractError, PoisonError, Structure, VisibleText, structure};
 
 /// Elements whose text nobody sees. A title is kept apart and is not part of the text.
 const HIDDEN: &[&str] = &["head", "noscript", "script", "style", "template", "title"];
@@ -19,63 +27,213 @@ const BLOCKS: &[&str] = &[
     "tfoot", "th", "thead", "tr", "ul", "video", "xmp",
 ];
 
-/// Title and visible text of a page, or of a fragment of one.
-pub(super) fn read(page: &str) -> (Option<String>, VisibleText) {
-    let html = Html::parse_document(page);
-    let root = html.tree.root();
-    let title = text_of_first(root, "title").or_else(|| text_of_first(root, "h1"));
-    (title, visible_text(root))
+/// Bytes that are parsed between two looks at the flag and at the tree. While it nests as deep as it may, so many bytes are some
+/// sixty paragraphs, each of which may open every formatting element again.
+const PIECE: usize = 256;
+
+/// Nodes of the largest tree. A node takes 200 bytes or so; a page has one in 20 to 40 bytes.
+const MOST_NODES: usize = 1_000_000;
+
+/// Nesting of the deepest tree. The parser looks through the open elements at every tag: time grows with the square.
+const DEEPEST: usize = 12_000;
+
+/// Bytes that are looked at of a title, a heading, or the text of a link.
+const LONGEST_CAPTURE: usize = 8 << 10;
+
+/// What a page holds.
+pub(super) struct Page {
+    pub(super) title: Option<String>,
+    pub(super) visible: VisibleText,
+    pub(super) structure: Structure,
 }
 
-/// Walks the tree without recursion: a page may be nested deeper than a stack is.
-fn visible_text(root: NodeRef<'_, Node>) -> VisibleText {
-    let mut visible = VisibleText::default();
-    let mut hidden = 0_usize;
-    for edge in root.traverse() {
-        let opening = matches!(edge, Edge::Open(_));
-        let (Edge::Open(node) | Edge::Close(node)) = edge;
+/// Reads a page, or a fragment of one.
+pub(super) fn read(page: &str, cancel: &Cancel) -> Result<Page, ExtractError> {
+    let html = parse(page, cancel)?;
+    let mut reader = Reader::default();
+    // Without recursion: a page may be nested deeper than a stack is.
+    for (index, edge) in html.tree.root().traverse().enumerate() {
+        if index % 4096 == 0 {
+            cancel.check()?;
+        }
+        match edge {
+            Edge::Open(node) => reader.open(node),
+            Edge::Close(node) => reader.close(node),
+        }
+    }
+    Ok(reader.into_page())
+}
+
+fn parse(page: &str, cancel: &Cancel) -> Result<Html, ExtractError> {
+    let sink = HtmlTreeSink::new(Html::new_document());
+    let mut parser = parse_document(sink, ParseOpts::default());
+    let mut rest = page;
+    while !rest.is_empty() {
+        cancel.check()?;
+        let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE));
+        parser.process(StrTendril::from(piece));
+        rest = more;
+        check_size(&parser.tokenizer.sink.sink.0.borrow())?;
+    }
+    Ok(parser.finish())
+}
+
+fn check_size(html: &Html) -> Result<(), PoisonError> {
+    let too_complex = |what, limit| Err(PoisonError::TooComplex { what, limit });
+    if html.tree.nodes().len() > MOST_NODES {
+        return too_complex("elements and texts", MOST_NODES);
+    }
+    let newest = html.tree.nodes().next_back();
+    if newest.is_some_and(|node| node.ancestors().nth(DEEPEST).is_some()) {
+        return too_complex("nested elements", DEEPEST);
+    }
+    Ok(())
+}
+
+/// What has been read so far, and the elements that are being read.
+#[derive(Default)]
+struct Reader {
+    visible: VisibleText,
+    structure: Structure,
+    /// How many hidden elements are open.
+    hidden: usize,
+    title: Option<String>,
+    first_h1: Option<String>,
+    open_title: Option<Capture>,
+    open_heading: Option<(Capture, usize)>,
+    open_link: Option<(Capture, String)>,
+}
+
+/// The text of an element that is open.
+struct Capture {
+    element: NodeId,
+    text: String,
+}
+
+impl Capture {
+    fn of(node: NodeRef<'_, Node>) -> Self {
+        Self {
+            element: node.id(),
+            text: String::new(),
+        }
+    }
+
+    fn push(&mut self, text: &str) {
+        let room = LONGEST_CAPTURE.saturating_sub(self.text.len());
+        self.text.push_str(&text[..text.floor_char_boundary(room)]);
+    }
+}
+
+impl Reader {
+    fn open(&mut self, node: NodeRef<'_, Node>) {
         match node.value() {
-            Node::Text(text) if opening && hidden == 0 => visible.push(text),
-            Node::Element(element) if HIDDEN.contains(&element.name()) => {
-                hidden = if opening {
-                    hidden + 1
-                } else {
-                    hidden.saturating_sub(1)
-                };
-            }
-            Node::Element(element) if hidden == 0 && BLOCKS.contains(&element.name()) => visible.end_block(),
+            Node::Text(text) => self.text(text),
+            Node::Element(element) => self.open_element(node, element),
             _ => {}
         }
     }
-    visible
+
+    fn open_element(&mut self, node: NodeRef<'_, Node>, element: &Element) {
+        let name = element.name();
+        if name == "title" && self.title.is_none() && self.open_title.is_none() {
+            self.open_title = Some(Capture::of(node));
+        }
+        if HIDDEN.contains(&name) {
+            self.hidden += 1;
+        } else if self.hidden == 0 {
+            self.edge_of_block(name);
+            if let (Some(level), None) = (heading_level(name), &self.open_heading) {
+                self.open_heading = Some((Capture::of(node), level));
+            }
+            if let (true, Some(target), None) = (name == "a", element.attr("href"), &self.open_link) {
+                self.open_link = Some((Capture::of(node), target.to_owned()));
+            }
+        }
+    }
+
+    fn close(&mut self, node: NodeRef<'_, Node>) {
+        let Some(element) = node.value().as_element() else {
+            return;
+        };
+        let ended = |capture: &mut Capture| capture.element == node.id();
+        if let Some(title) = self.open_title.take_if(ended) {
+            self.title = titled(&title.text);
+        }
+        if let Some((heading, level)) = self.open_heading.take_if(|(capture, _)| ended(capture)) {
+            self.structure.heading(level, &heading.text);
+            if level == 1 && self.first_h1.is_none() {
+                self.first_h1 = titled(&heading.text);
+            }
+        }
+        if let Some((link, target)) = self.open_link.take_if(|(capture, _)| ended(capture)) {
+            self.structure.link(&target, &link.text);
+        }
+        if HIDDEN.contains(&element.name()) {
+            self.hidden = self.hidden.saturating_sub(1);
+        } else if self.hidden == 0 {
+            self.edge_of_block(element.name());
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        if let Some(title) = &mut self.open_title {
+            title.push(text);
+        }
+        if self.hidden == 0 {
+            self.visible.push(text);
+            self.capture(text);
+        }
+    }
+
+    fn edge_of_block(&mut self, name: &str) {
+        if BLOCKS.contains(&name) {
+            self.visible.end_block();
+            self.capture("\n");
+        }
+    }
+
+    fn capture(&mut self, text: &str) {
+        if let Some((heading, _)) = &mut self.open_heading {
+            heading.push(text);
+        }
+        if let Some((link, _)) = &mut self.open_link {
+            link.push(text);
+        }
+    }
+
+    fn into_page(self) -> Page {
+        Page {
+            title: self.title.or(self.first_h1),
+            visible: self.visible,
+            structure: self.structure,
+        }
+    }
 }
 
-/// The text of the first element of a name that has any, on one line.
-fn text_of_first(root: NodeRef<'_, Node>, name: &str) -> Option<String> {
-    let elements = root.descendants().filter(|node| {
-        node.value()
-            .as_element()
-            .is_some_and(|element| element.name() == name)
-    });
-    elements
-        .map(|element| {
-            let mut text = VisibleText::default();
-            for node in element.descendants() {
-                if let Node::Text(piece) = node.value() {
-                    text.push(piece);
-                }
-            }
-            text.into_string()
-        })
-        .find(|text| !text.is_empty())
+fn heading_level(name: &str) -> Option<usize> {
+    ["h1", "h2", "h3", "h4", "h5", "h6"]
+        .iter()
+        .position(|heading| *heading == name)
+        .map(|index| index + 1)
+}
+
+fn titled(text: &str) -> Option<String> {
+    let title = structure::one_line(text, structure::LONGEST_TITLE);
+    (!title.is_empty()).then_some(title)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn text(page: &str) -> String {
-        read(page).1.into_string()
+    fn page(page: &str) -> Page {
+        read(page, &Cancel::default()).unwrap()
+    }
+
+    fn text(html: &str) -> String {
+        page(html).visible.into_string()
     }
 
     #[test]
@@ -101,13 +259,82 @@ mod tests {
     #[test]
     fn the_title_is_the_title_else_the_first_heading_else_none() {
         assert_eq!(
-            read("<title> A \n B </title><h1>C</h1>").0.as_deref(),
+            page("<title> A \n B </title><h1>C</h1>").title.as_deref(),
             Some("A B")
         );
         assert_eq!(
-            read("<title></title><h1>C <b>D</b></h1>").0.as_deref(),
+            page("<title></title><h1>C <b>D</b></h1>").title.as_deref(),
             Some("C D")
         );
-        assert_eq!(read("<p>x").0, None);
+        assert_eq!(page("<h2>B</h2><h1></h1><h1>C</h1>").title.as_deref(), Some("C"));
+        assert_eq!(page("<p>x").title, None);
+    }
+
+    #[test]
+    fn headings_have_their_level_and_links_their_text() {
+        let page = page(
+            "<h1>One<br>line</h1><h3>Three</h3><template><h2>no</h2><a href=/no>no</a></template>\
+             <p><a href=' /a?b=c '>the <b>text</b></a> <a name=x>no</a> <a href='#top'>no</a> <a href=/b><img></a>",
+        );
+        let headings: Vec<_> = page
+            .structure
+            .headings
+            .iter()
+            .map(|heading| (heading.level, heading.text.as_str()))
+            .collect();
+        assert_eq!(headings, [(1, "One line"), (3, "Three")]);
+        let links: Vec<_> = page
+            .structure
+            .links
+            .iter()
+            .map(|link| (link.target.as_str(), link.text.as_str()))
+            .collect();
+        assert_eq!(links, [("/a?b=c", "the text"), ("/b", "")]);
+        assert_eq!((page.structure.heading_count, page.structure.link_count), (2, 2));
+    }
+
+    fn refused(html: &str) -> ExtractError {
+        match read(html, &Cancel::default()) {
+            Ok(_) => panic!("the page was read"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn a_page_that_nests_without_end_is_refused_soon() {
+        let limit = DEEPEST;
+        let what = "nested elements";
+        assert_eq!(
+            refused(&"<div>".repeat(1_000_000)),
+            PoisonError::TooComplex { what, limit }.into()
+        );
+    }
+
+    #[test]
+    fn a_page_whose_tree_explodes_is_refused() {
+        let formatting: String = (0..1_000).map(|index| format!("<font size={index}>")).collect();
+        let page = format!("<p>{formatting}{}", "<p>x".repeat(20_000));
+        let limit = MOST_NODES;
+        let what = "elements and texts";
+        assert_eq!(refused(&page), PoisonError::TooComplex { what, limit }.into());
+    }
+
+    #[test]
+    fn a_cancelled_reading_stops() {
+        let cancel = Cancel::default();
+        cancel.cancel();
+        assert!(matches!(read("<p>x", &cancel), Err(ExtractError::Cancelled(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_read_in_pieces_is_the_page_read_at_once(
+            parts in proptest::collection::vec("(<p>|<b>|</b>|<!-- |-->|&amp;|&am|<table>|<td>|é|\r\n|[a-z ]{0,9}){1,9}", 1..6),
+            padding in 0_usize..40,
+        ) {
+            let page = format!("{}{}", "x".repeat(PIECE - 20 + padding), parts.concat());
+            let at_once = Html::parse_document(&page).html();
+            prop_assert_eq!(parse(&page, &Cancel::default()).unwrap().html(), at_once);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a document is, by its name and by its first bytes. Where the two disagree, it is refused, not guessed.
 
+use encoding_rs::{Encoding, UTF_8};
 use serde::{Deserialize, Serialize};
 
 use super::PoisonError;
@@ -7,14 +8,26 @@ use super::PoisonError;
 /// Bytes that are looked at.
 const SNIFFED: usize = 1024;
 
+/// How a PDF begins. Readers accept it anywhere in the first 1024 bytes.
+const PDF: &[u8] = b"%PDF-";
+
 /// First bytes of formats that are not processed, with the name that the error gives them.
 const SIGNATURES: &[(&[u8], &str)] = &[
-    (b"%PDF-", "application/pdf"),
     (b"PK\x03\x04", "application/zip"),
+    (b"PK\x05\x06", "application/zip"),
+    (b"PK\x07\x08", "application/zip"),
     (b"\x1f\x8b", "application/gzip"),
+    (b"\xfd7zXZ\0", "application/x-xz"),
+    (b"(\xb5/\xfd", "application/zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    (b"Rar!\x1a\x07", "application/vnd.rar"),
+    (b"%!PS", "application/postscript"),
+    (b"{\\rtf", "application/rtf"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
     (b"\x7fELF", "application/x-elf"),
     (b"\xd0\xcf\x11\xe0", "application/x-ole-storage"),
 ];
@@ -31,31 +44,65 @@ pub enum MediaType {
     /// Text without markup.
     #[serde(rename = "text/plain")]
     Plain,
+    /// PDF with text in it.
+    #[serde(rename = "application/pdf")]
+    Pdf,
 }
 
 impl MediaType {
     /// The type of a document.
     ///
     /// # Errors
-    /// [`PoisonError::Empty`] for nothing but white space, [`PoisonError::UnknownType`] for what is not processed.
+    /// [`PoisonError::Empty`] for nothing but white space, [`PoisonError::UnknownType`] for what is not processed,
+    /// [`PoisonError::TypeMismatch`] for a PDF that is not named so, or what is named so and is none.
     pub fn detect(name: &str, bytes: &[u8]) -> Result<Self, PoisonError> {
-        if bytes.trim_ascii().is_empty() {
+        let marked = Encoding::for_bom(bytes);
+        let content = &bytes[marked.map_or(0, |(_, length)| length)..];
+        if content
+            .iter()
+            .all(|byte| byte.is_ascii_whitespace() || *byte == 0)
+        {
             return Err(PoisonError::Empty);
         }
+        let named = extension(name);
         let unknown = |found: &str| PoisonError::UnknownType {
             name: name.to_owned(),
             found: found.to_owned(),
         };
-        if let Some(found) = binary(bytes) {
+        let mismatch = |found| PoisonError::TypeMismatch {
+            name: name.to_owned(),
+            found,
+        };
+        if let Some(found) = signature(bytes) {
             return Err(unknown(found));
         }
-        match extension(name).as_deref() {
-            Some("html" | "htm" | "xhtml") => Ok(Self::Html),
-            Some("md" | "markdown" | "mdown" | "mkd") => Ok(Self::Markdown),
-            Some("txt" | "text") => Ok(Self::Plain),
-            _ if looks_like_html(bytes) => Ok(Self::Html),
-            None => Ok(Self::Plain),
-            Some(other) => Err(unknown(&format!("of the unknown type .{other}"))),
+        if is_pdf(bytes, named.as_deref()) {
+            return match Self::of_extension(named.as_deref()) {
+                None | Some(Self::Pdf) => Ok(Self::Pdf),
+                Some(_) => Err(mismatch(Self::Pdf.as_str())),
+            };
+        }
+        // UTF-16 is half NULs, and a byte order mark tells it from binary data.
+        let wide = marked.is_some_and(|(encoding, _)| encoding != UTF_8);
+        if !wide && head(bytes).contains(&0) {
+            return Err(unknown("binary data"));
+        }
+        match (Self::of_extension(named.as_deref()), named) {
+            (Some(Self::Pdf), _) => Err(mismatch("no PDF")),
+            (Some(named), _) => Ok(named),
+            (None, _) if looks_like_html(bytes) => Ok(Self::Html),
+            (None, None) => Ok(Self::Plain),
+            (None, Some(other)) => Err(unknown(&format!("of the unknown type .{other}"))),
+        }
+    }
+
+    fn of_extension(extension: Option<&str>) -> Option<Self> {
+        match extension? {
+            "html" | "htm" | "xhtml" => Some(Self::Html),
+            "md" | "markdown" | "mdown" | "mkd" => Some(Self::Markdown),
+            "txt" | "text" => Some(Self::Plain),
+            "pdf" => Some(Self::Pdf),
+            _ => None,
         }
     }
 
@@ -65,28 +112,45 @@ impl MediaType {
             Self::Html => "text/html",
             Self::Markdown => "text/markdown",
             Self::Plain => "text/plain",
+            Self::Pdf => "application/pdf",
         }
     }
 }
 
-/// The name of a binary format that the bytes begin with.
-fn binary(bytes: &[u8]) -> Option<&'static str> {
-    let head = &bytes[..bytes.len().min(SNIFFED)];
-    let signature = SIGNATURES
-        .iter()
-        .find(|(signature, _)| head.starts_with(signature));
-    signature
+fn head(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(SNIFFED)]
+}
+
+/// The name of a format that is not processed, where the bytes begin with it.
+fn signature(bytes: &[u8]) -> Option<&'static str> {
+    let known = SIGNATURES.iter().find(|(first, _)| bytes.starts_with(first));
+    let bzip2 = bytes.starts_with(b"BZh") && bytes.get(4..10) == Some(b"1AY&SY");
+    let tar = bytes.get(257..262) == Some(b"ustar");
+    known
         .map(|(_, name)| *name)
-        .or_else(|| head.contains(&0).then_some("binary data"))
+        .or(bzip2.then_some("application/x-bzip2"))
+        .or(tar.then_some("application/x-tar"))
+}
+
+/// A text may speak of `%PDF-`; only what is named so may have it further on.
+fn is_pdf(bytes: &[u8], named: Option<&str>) -> bool {
+    let somewhere = || memchr::memmem::find(head(bytes), PDF).is_some();
+    bytes.trim_ascii_start().starts_with(PDF) || (named == Some("pdf") && somewhere())
 }
 
 fn looks_like_html(bytes: &[u8]) -> bool {
-    let head = bytes
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(bytes)
-        .trim_ascii_start();
+    let ascii: Vec<u8> = match Encoding::for_bom(bytes) {
+        Some((_, mark)) => head(&bytes[mark..])
+            .iter()
+            .copied()
+            .filter(|byte| *byte != 0)
+            .collect(),
+        None => head(bytes).to_vec(),
+    };
+    let start = ascii.trim_ascii_start();
     let starts = |prefix: &[u8]| {
-        head.get(..prefix.len())
+        start
+            .get(..prefix.len())
             .is_some_and(|found| found.eq_ignore_ascii_case(prefix))
     };
     starts(b"<!doctype html") || starts(b"<html")
@@ -114,25 +178,64 @@ mod tests {
         assert_eq!(kind("notes.txt", b"x"), Ok(MediaType::Plain));
         assert_eq!(kind("v1.2/LICENSE", b"x"), Ok(MediaType::Plain));
         assert_eq!(kind("page", b"\n<!DOCTYPE HTML><p>x"), Ok(MediaType::Html));
+        assert_eq!(kind("page", b"\xff\xfe<\0h\0t\0m\0l\0>\0"), Ok(MediaType::Html));
         assert_eq!(kind("page.php", b"<html>"), Ok(MediaType::Html));
+        assert_eq!(kind("a.pdf", b"%PDF-1.7"), Ok(MediaType::Pdf));
+        assert_eq!(kind("a.PDF", b"\x00\x00junk\n%PDF-1.4"), Ok(MediaType::Pdf));
+        assert_eq!(kind("download", b"%PDF-1.7"), Ok(MediaType::Pdf));
+        assert_eq!(
+            kind("pdf.md", b"A PDF begins with %PDF-."),
+            Ok(MediaType::Markdown)
+        );
+    }
+
+    #[test]
+    fn utf16_is_text_where_a_mark_says_so() {
+        assert_eq!(kind("a.txt", b"\xfe\xff\0h\0i"), Ok(MediaType::Plain));
+        assert_eq!(kind("a.txt", b"\0h\0i"), Err("UnknownDocumentType"));
     }
 
     #[test]
     fn poison_is_told_apart_by_kind() {
-        assert_eq!(kind("a.html", b""), Err("EmptyDocument"));
-        assert_eq!(kind("a.txt", b" \n\t"), Err("EmptyDocument"));
-        assert_eq!(kind("a.html", b"%PDF-1.7"), Err("UnknownDocumentType"));
-        assert_eq!(kind("a.md", b"text\0binary"), Err("UnknownDocumentType"));
-        assert_eq!(kind("a.docx", b"PK\x03\x04"), Err("UnknownDocumentType"));
-        assert_eq!(kind("a.json", b"{}"), Err("UnknownDocumentType"));
+        for (name, bytes, expected) in [
+            ("a.html", b"".as_slice(), "EmptyDocument"),
+            ("a.txt", b" \n\t", "EmptyDocument"),
+            ("a.txt", b"\xef\xbb\xbf \n", "EmptyDocument"),
+            ("a.html", b"%PDF-1.7", "DocumentTypeMismatch"),
+            ("a.pdf", b"<html>", "DocumentTypeMismatch"),
+            ("a.pdf", b"PK\x03\x04", "UnknownDocumentType"),
+            ("a.md", b"text\0binary", "UnknownDocumentType"),
+            ("a.docx", b"PK\x03\x04", "UnknownDocumentType"),
+            ("a.html.gz", b"\x1f\x8b\x08", "UnknownDocumentType"),
+            ("a.html", b"\x1f\x8b\x08", "UnknownDocumentType"),
+            ("a.txt", b"(\xb5/\xfd", "UnknownDocumentType"),
+            ("a.txt", b"BZh91AY&SY", "UnknownDocumentType"),
+            ("a.json", b"{}", "UnknownDocumentType"),
+        ] {
+            assert_eq!(kind(name, bytes), Err(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tar_is_known_by_its_header() {
+        let mut tar = vec![b'a'; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        let error = MediaType::detect("a.txt", &tar).unwrap_err();
+        assert!(error.to_string().contains("application/x-tar"), "{error}");
     }
 
     #[test]
     fn the_error_names_the_document_and_what_it_is() {
-        let error = MediaType::detect("report.html", b"%PDF-1.7").unwrap_err();
-        assert!(
-            error.to_string().contains("\"report.html\" is application/pdf"),
-            "{error}"
-        );
+        for (name, bytes, expected) in [
+            (
+                "report.html",
+                b"%PDF-1.7".as_slice(),
+                "\"report.html\" is application/pdf",
+            ),
+            ("bundle.md", b"\x1f\x8b\x08", "\"bundle.md\" is application/gzip"),
+        ] {
+            let error = MediaType::detect(name, bytes).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 }

@@ -1,21 +1,32 @@
 //! From a document's bytes to its title, its words and its passages. Pure: no network, no clock, no async.
 //!
 //! Every format ends in [`VisibleText`]: blocks of text, one a line, white space collapsed. Words and passages are made from
-//! that alone, so a Markdown document and the HTML it renders to give the same rows.
+//! that alone, so a Markdown document and the HTML it renders to give the same rows. docs/documents.md describes what is
+//! extracted, and every way in which a document is refused.
 
+mod cancel;
+mod charset;
 mod html;
+mod language;
 mod markdown;
 mod media;
 mod passages;
+mod pdf;
 mod poison;
+mod signature;
+mod structure;
 mod visible;
 mod words;
 
 use serde::{Deserialize, Serialize};
 
+pub use cancel::{Cancel, CancelOnDrop, Cancelled};
+pub use language::Language;
 pub use media::MediaType;
 pub use passages::Passage;
 pub use poison::PoisonError;
+pub use signature::Signature;
+pub use structure::{Heading, Link, Structure};
 
 use visible::VisibleText;
 
@@ -27,36 +38,89 @@ pub const EXTRACT_VERSION: u32 = 1;
 pub struct Extract {
     /// The document's own title, else its first heading, else nothing.
     pub title: Option<String>,
+    /// The charset of its text, by its name in the Encoding Standard; none for a PDF.
+    pub charset: Option<String>,
+    /// Its pages, where it has pages.
+    pub pages: Option<u32>,
+    /// Its headings and links.
+    pub structure: Structure,
+    /// The language of its text, where there is enough of it to tell.
+    pub language: Option<Language>,
     /// Words in the visible text.
     pub words: u64,
+    /// By which near-duplicates are found; none without words.
+    pub signature: Option<Signature>,
     /// The text, cut into passages that cover it once.
     pub passages: Vec<Passage>,
+}
+
+/// Why there is no extract.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExtractError {
+    /// The document can never be read.
+    #[error(transparent)]
+    Poison(#[from] PoisonError),
+    /// Nobody waits for the extract any more.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// What a reader makes of one format.
+struct Reading {
+    title: Option<String>,
+    charset: Option<&'static str>,
+    pages: Option<u32>,
+    visible: VisibleText,
+    structure: Structure,
 }
 
 /// Reads a document of a known type.
 ///
 /// # Errors
-/// [`PoisonError::InvalidUtf8`]: the bytes are not text. Anything else that is text can be read.
-pub fn extract(media_type: MediaType, bytes: &[u8], passage_words: usize) -> Result<Extract, PoisonError> {
-    let text = utf8(bytes)?;
-    let (title, visible) = match media_type {
-        MediaType::Html => html::read(text),
-        MediaType::Markdown => html::read(&markdown::to_html(text)),
-        MediaType::Plain => (None, VisibleText::of_plain(text)),
+/// Poison: what the document says it is cannot be read. Cancelled: through `cancel`, within a page or a block of text.
+pub fn extract(
+    media_type: MediaType,
+    bytes: &[u8],
+    passage_words: usize,
+    cancel: &Cancel,
+) -> Result<Extract, ExtractError> {
+    cancel.check()?;
+    let reading = match media_type {
+        MediaType::Pdf => pdf::read(bytes, cancel)?,
+        MediaType::Html | MediaType::Markdown | MediaType::Plain => read_text(media_type, bytes, cancel)?,
     };
-    let visible = visible.into_string();
+    let text = reading.visible.into_string();
+    cancel.check()?;
     Ok(Extract {
-        title,
-        words: words::count(&visible),
-        passages: passages::cut(&visible, passage_words),
+        title: reading.title,
+        charset: reading.charset.map(str::to_owned),
+        pages: reading.pages,
+        structure: reading.structure,
+        language: language::detect(&text),
+        words: words::count(&text),
+        signature: signature::of(&text),
+        passages: passages::cut(&text, passage_words, cancel)?,
     })
 }
 
-/// The bytes as text, without a byte order mark.
-fn utf8(bytes: &[u8]) -> Result<&str, PoisonError> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|error| PoisonError::InvalidUtf8 {
-        offset: error.valid_up_to(),
+fn read_text(media_type: MediaType, bytes: &[u8], cancel: &Cancel) -> Result<Reading, ExtractError> {
+    let decoded = charset::decode(media_type, bytes)?;
+    let text = decoded.text.as_ref();
+    let page = match media_type {
+        MediaType::Html => html::read(text, cancel)?,
+        MediaType::Markdown => html::read(&markdown::to_html(text, cancel)?, cancel)?,
+        MediaType::Plain | MediaType::Pdf => html::Page {
+            title: None,
+            visible: VisibleText::of_plain(text),
+            structure: Structure::default(),
+        },
+    };
+    Ok(Reading {
+        title: page.title,
+        charset: Some(decoded.charset),
+        pages: None,
+        visible: page.visible,
+        structure: page.structure,
     })
 }
 
@@ -64,16 +128,22 @@ fn utf8(bytes: &[u8]) -> Result<&str, PoisonError> {
 mod tests {
     use super::*;
 
+    fn extract(media_type: MediaType, bytes: &[u8], passage_words: usize) -> Result<Extract, ExtractError> {
+        super::extract(media_type, bytes, passage_words, &Cancel::default())
+    }
+
     #[test]
     fn markdown_and_the_html_it_renders_to_give_the_same_extract() {
         let markdown =
-            "# Title\n\nSome *emphasised* text, ~~gone~~.\n\n| a | b |\n|---|---|\n| one | two |\n";
-        let html = markdown::to_html(markdown);
+            "# Title\n\nSome *emphasised* [text](/t), ~~gone~~.\n\n| a | b |\n|---|---|\n| one | two |\n";
+        let html = markdown::to_html(markdown, &Cancel::default()).unwrap();
         let from_markdown = extract(MediaType::Markdown, markdown.as_bytes(), 200).unwrap();
         let from_html = extract(MediaType::Html, html.as_bytes(), 200).unwrap();
         assert_eq!(from_markdown, from_html);
         assert_eq!(from_markdown.words, 9);
         assert_eq!(from_markdown.title.as_deref(), Some("Title"));
+        assert_eq!(from_markdown.structure.heading_count, 1);
+        assert_eq!(from_markdown.structure.links[0].target, "/t");
     }
 
     #[test]
@@ -84,20 +154,43 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf8_are_poison_and_the_error_says_where() {
-        let error = extract(MediaType::Plain, b"fine \xff", 200).unwrap_err();
-        assert_eq!(error, PoisonError::InvalidUtf8 { offset: 5 });
+    fn a_charset_is_named_and_its_text_is_read() {
+        let extract = extract(MediaType::Html, b"<meta charset=latin1><p>caf\xe9 cr\xe8me", 200).unwrap();
+        assert_eq!(extract.charset.as_deref(), Some("windows-1252"));
+        assert_eq!(extract.passages[0].text, "café crème");
     }
 
     #[test]
-    fn a_page_without_text_has_no_words_and_no_passages() {
+    fn bytes_that_are_not_the_utf8_they_claim_to_be_are_poison_and_the_error_says_where() {
+        let error = extract(MediaType::Plain, b"\xef\xbb\xbffine \xff", 200).unwrap_err();
+        assert_eq!(error, PoisonError::InvalidUtf8 { offset: 8 }.into());
+    }
+
+    #[test]
+    fn a_page_without_text_has_no_words_no_passages_and_no_signature() {
         let extract = extract(MediaType::Html, b"<html><body><img src=a></body></html>", 200).unwrap();
         assert_eq!((extract.words, extract.passages.len()), (0, 0));
+        assert_eq!((extract.signature, extract.language), (None, None));
     }
 
     #[test]
     fn a_page_nested_ten_thousand_deep_is_read() {
         let page = format!("{}deep{}", "<div>".repeat(10_000), "</div>".repeat(10_000));
         assert_eq!(extract(MediaType::Html, page.as_bytes(), 200).unwrap().words, 1);
+    }
+
+    #[test]
+    fn a_cancelled_extraction_stops_whatever_the_type() {
+        let cancel = Cancel::default();
+        cancel.cancel();
+        for media_type in [
+            MediaType::Html,
+            MediaType::Markdown,
+            MediaType::Plain,
+            MediaType::Pdf,
+        ] {
+            let stopped = super::extract(media_type, b"# x", 200, &cancel);
+            assert_eq!(stopped, Err(ExtractError::Cancelled(Cancelled)));
+        }
     }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::words;
+use super::{Cancel, cancel::Cancelled, words};
 
 /// One piece of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,17 +22,18 @@ pub struct Passage {
 }
 
 /// Cuts a text.
-pub(super) fn cut(text: &str, target_words: usize) -> Vec<Passage> {
+pub(super) fn cut(text: &str, target_words: usize, cancel: &Cancel) -> Result<Vec<Passage>, Cancelled> {
     let mut passages = Vec::new();
     let mut start = 0;
     for end in boundaries(text, target_words).chain([text.len()]) {
+        cancel.check()?;
         let piece = text[start..end].trim();
         start = end;
         if !piece.is_empty() {
             passages.push(passage(passages.len(), piece));
         }
     }
-    passages
+    Ok(passages)
 }
 
 fn passage(ordinal: usize, text: &str) -> Passage {
@@ -72,6 +73,10 @@ mod tests {
 
     use super::*;
 
+    fn cut(text: &str, target_words: usize) -> Vec<Passage> {
+        super::cut(text, target_words, &Cancel::default()).unwrap()
+    }
+
     fn without_white_space(text: &str) -> String {
         text.split_whitespace().collect()
     }
@@ -107,6 +112,13 @@ mod tests {
         let text = vec!["word"; 450].join(" ");
         let sizes: Vec<u32> = cut(&text, 200).iter().map(|passage| passage.words).collect();
         assert_eq!(sizes, [200, 200, 50]);
+    }
+
+    #[test]
+    fn a_cancelled_cutting_stops() {
+        let cancel = Cancel::default();
+        cancel.cancel();
+        assert_eq!(super::cut("one two", 200, &cancel), Err(Cancelled));
     }
 
     #[test]

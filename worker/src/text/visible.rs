@@ -45,6 +45,11 @@ impl VisibleText {
         self.gap = Gap::Block;
     }
 
+    /// The text so far.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// The whole text.
     pub(super) fn into_string(self) -> String {
         self.text

@@ -1,0 +1,316 @@
+//! The characters of a document: by its byte order mark, as UTF-8, as it declares, or by detection, in this order.
+//!
+//! What is valid UTF-8 is UTF-8, whatever it declares: text of another charset with a letter beyond ASCII is practically never
+//! valid UTF-8, while pages that declare the charset of their template are common. What claims to be UTF-8 and is not is
+//! refused, not repaired. Nothing is ever replaced: a charset fits as a whole or not at all.
+
+use std::{borrow::Cow, iter};
+
+use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
+use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, UTF_16BE, UTF_16LE};
+use memchr::memmem;
+
+use super::{MediaType, PoisonError};
+
+/// Bytes at the beginning in which a declaration is looked for. Browsers look at 1024 and read on where they must.
+const DECLARED_WITHIN: usize = 4096;
+
+/// A document's text and the name of its charset.
+pub(super) struct Decoded<'a> {
+    pub(super) text: Cow<'a, str>,
+    pub(super) charset: &'static str,
+}
+
+/// Decodes a document that is text.
+pub(super) fn decode(media_type: MediaType, bytes: &[u8]) -> Result<Decoded<'_>, PoisonError> {
+    if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
+        return decode_marked(encoding, bytes, mark);
+    }
+    let declared = if media_type == MediaType::Html {
+        declared(&bytes[..bytes.len().min(DECLARED_WITHIN)])
+    } else {
+        None
+    };
+    match std::str::from_utf8(bytes) {
+        // ISO-2022-JP is ASCII with escapes, so that it is always valid UTF-8 too.
+        Ok(text) if declared != Some(ISO_2022_JP) => return Ok(utf8(text)),
+        Err(error) if declared == Some(UTF_8) || (declared.is_none() && is_damaged_utf8(bytes)) => {
+            let offset = error.valid_up_to();
+            return Err(PoisonError::InvalidUtf8 { offset });
+        }
+        _ => {}
+    }
+    let mut candidates = declared.into_iter().chain(iter::once_with(|| detect(bytes)));
+    candidates
+        .find_map(|encoding| decode_cleanly(encoding, bytes))
+        .ok_or(PoisonError::UnknownCharset)
+}
+
+/// Decodes what follows a byte order mark. The mark is an assertion: there is no second guess.
+fn decode_marked<'a>(
+    encoding: &'static Encoding,
+    bytes: &'a [u8],
+    mark: usize,
+) -> Result<Decoded<'a>, PoisonError> {
+    let rest = &bytes[mark..];
+    if encoding != UTF_8 {
+        return decode_cleanly(encoding, rest).ok_or(PoisonError::UnknownCharset);
+    }
+    match std::str::from_utf8(rest) {
+        Ok(text) => Ok(utf8(text)),
+        Err(error) => Err(PoisonError::InvalidUtf8 {
+            offset: mark + error.valid_up_to(),
+        }),
+    }
+}
+
+fn utf8(text: &str) -> Decoded<'_> {
+    Decoded {
+        text: Cow::Borrowed(text),
+        charset: UTF_8.name(),
+    }
+}
+
+/// The text in one charset, if every byte belongs to it and none is a control character that text does not have.
+fn decode_cleanly<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> Option<Decoded<'a>> {
+    let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
+    let is_foreign =
+        |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\x0c');
+    // DOS ended files with Ctrl-Z.
+    let body = text.strip_suffix('\x1a').unwrap_or(&text);
+    let clean = !body.contains(is_foreign);
+    clean.then_some(Decoded {
+        text,
+        charset: encoding.name(),
+    })
+}
+
+fn detect(bytes: &[u8]) -> &'static Encoding {
+    let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
+    detector.feed(bytes, true);
+    detector.guess(None, Utf8Detection::Deny)
+}
+
+/// Whether most of what is not ASCII is UTF-8 nevertheless: then the rest is damage, and to read it in another charset would
+/// spoil what is sound.
+fn is_damaged_utf8(bytes: &[u8]) -> bool {
+    let (mut sound, mut broken) = (0_usize, 0_usize);
+    for chunk in bytes.utf8_chunks() {
+        sound += chunk
+            .valid()
+            .chars()
+            .filter(|character| !character.is_ascii())
+            .count();
+        broken += usize::from(!chunk.invalid().is_empty());
+    }
+    sound > 0 && sound >= broken
+}
+
+/// The charset that the beginning of an HTML document declares: in a `<meta>`, else in an XML declaration.
+fn declared(head: &[u8]) -> Option<&'static Encoding> {
+    let head = head.to_ascii_lowercase();
+    let found = declared_by_meta(&head).or_else(|| declared_by_xml(&head))?;
+    // What could be read as ASCII is not UTF-16, whatever it says (HTML standard, 13.2.3.2).
+    Some(if found == UTF_16LE || found == UTF_16BE {
+        UTF_8
+    } else {
+        found
+    })
+}
+
+fn declared_by_meta(head: &[u8]) -> Option<&'static Encoding> {
+    let mut rest = head;
+    loop {
+        rest = &rest[memchr::memchr(b'<', rest)?..];
+        if rest.starts_with(b"<!--") {
+            rest = &rest[memmem::find(rest, b"-->")?..];
+        } else if let Some(tag) = rest.strip_prefix(b"<meta") {
+            let tag = &tag[..memchr::memchr(b'>', tag)?];
+            let described =
+                memmem::find(tag, b"name=").is_some() || memmem::find(tag, b"property=").is_some();
+            if let Some(found) = (!described).then(|| labelled(tag, b"charset")).flatten() {
+                return Some(found);
+            }
+            rest = &rest[1..];
+        } else {
+            rest = &rest[1..];
+        }
+    }
+}
+
+fn declared_by_xml(head: &[u8]) -> Option<&'static Encoding> {
+    let declaration = head.trim_ascii_start().strip_prefix(b"<?xml")?;
+    labelled(&declaration[..memmem::find(declaration, b"?>")?], b"encoding")
+}
+
+/// The charset of `key = label` in a tag, quoted or not.
+fn labelled(tag: &[u8], key: &[u8]) -> Option<&'static Encoding> {
+    let after = &tag[memmem::find(tag, key)? + key.len()..];
+    let value = after.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
+    let value = value
+        .strip_prefix(b"\"")
+        .or(value.strip_prefix(b"'"))
+        .unwrap_or(value);
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b';' | b'/');
+    let label = &value[..value.iter().position(ends).unwrap_or(value.len())];
+    Encoding::for_label_no_replacement(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use encoding_rs::{BIG5, EUC_KR, GBK, KOI8_R, SHIFT_JIS, WINDOWS_1250, WINDOWS_1251, WINDOWS_1252};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kind(media_type: MediaType, bytes: &[u8]) -> Result<(String, &'static str), &'static str> {
+        decode(media_type, bytes)
+            .map(|decoded| (decoded.text.into_owned(), decoded.charset))
+            .map_err(|error| error.kind())
+    }
+
+    fn plain(bytes: &[u8]) -> Result<(String, &'static str), &'static str> {
+        kind(MediaType::Plain, bytes)
+    }
+
+    #[test]
+    fn declarations_are_found_where_browsers_find_them() {
+        for (head, expected) in [
+            ("<meta charset=windows-1252>", Some(WINDOWS_1252)),
+            ("<META CharSet='Shift_JIS' />", Some(SHIFT_JIS)),
+            (
+                "<meta http-equiv=\"Content-Type\" content=\"text/html; charset=koi8-r\">",
+                Some(KOI8_R),
+            ),
+            (
+                "<?xml version='1.0' encoding='windows-1251'?><html>",
+                Some(WINDOWS_1251),
+            ),
+            ("<meta charset=utf-16>", Some(UTF_8)),
+            ("<!-- <meta charset=big5> --><meta charset=gbk>", Some(GBK)),
+            ("<meta name=description content='charset=big5'>", None),
+            ("<meta charset=no-such-charset>", None),
+            ("<meta charset", None),
+            ("charset=big5", None),
+            ("", None),
+        ] {
+            assert_eq!(declared(head.as_bytes()), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_decides() {
+        assert_eq!(plain(b"\xff\xfeh\0i\0"), Ok(("hi".into(), "UTF-16LE")));
+        assert_eq!(plain(b"\xfe\xff\0h\0i"), Ok(("hi".into(), "UTF-16BE")));
+        assert_eq!(plain(b"\xef\xbb\xbfhi"), Ok(("hi".into(), "UTF-8")));
+        assert_eq!(plain(b"\xef\xbb\xbfhi \xff"), Err("InvalidUtf8"));
+        assert_eq!(plain(b"\xff\xfeh\0\0\xd8"), Err("UnknownCharset"));
+    }
+
+    #[test]
+    fn valid_utf8_is_utf8_whatever_it_declares() {
+        let page = "<meta charset=iso-8859-1><p>café";
+        assert_eq!(kind(MediaType::Html, page.as_bytes()), Ok((page.into(), "UTF-8")));
+    }
+
+    #[test]
+    fn iso_2022_jp_has_to_be_declared() {
+        let page = b"<meta charset=iso-2022-jp>\x1b$B$O$$\x1b(B";
+        let read = "<meta charset=iso-2022-jp>はい".to_owned();
+        assert_eq!(kind(MediaType::Html, page), Ok((read, "ISO-2022-JP")));
+        assert_eq!(
+            plain(b"\x1b$B$O$$\x1b(B"),
+            Ok(("\x1b$B$O$$\x1b(B".into(), "UTF-8"))
+        );
+    }
+
+    #[test]
+    fn what_claims_to_be_utf8_and_is_not_is_poison() {
+        assert_eq!(
+            kind(MediaType::Html, b"<meta charset=utf-8>caf\xe9"),
+            Err("InvalidUtf8")
+        );
+        let Err(error) = decode(MediaType::Html, b"<meta charset=utf-8>caf\xe9") else {
+            panic!("it was read");
+        };
+        assert_eq!(error, PoisonError::InvalidUtf8 { offset: 23 });
+        assert_eq!(
+            plain("naïve café \u{2013} née".as_bytes().split_last().unwrap().1),
+            Ok(("naïve café – né".into(), "UTF-8"))
+        );
+        assert_eq!(plain(b"na\xc3\xafve caf\xc3\xa9 \xe2\x80"), Err("InvalidUtf8"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_in_any_charset_are_poison() {
+        let junk: Vec<u8> = (0..=255).cycle().take(2048).filter(|byte| *byte != 0).collect();
+        assert_eq!(plain(&junk), Err("UnknownCharset"));
+    }
+
+    #[test]
+    fn an_undeclared_charset_is_detected() {
+        for (encoding, text) in [
+            (
+                WINDOWS_1252,
+                "Le café était fermé à Noël; là-bas, on préférait déjà l'été. Où êtes-vous allés?",
+            ),
+            (
+                WINDOWS_1251,
+                "Быстрая коричневая лиса прыгает через ленивую собаку, пока остальные смотрят издалека.",
+            ),
+            (
+                SHIFT_JIS,
+                "これは日本語の文章です。文字コードを正しく判定できるかどうかを確かめるために書かれました。",
+            ),
+            (
+                GBK,
+                "这是一段中文文本，用来检验字符编码的自动识别是否正确。希望一切顺利，没有乱码。",
+            ),
+            (
+                BIG5,
+                "這是一段中文文字，用來檢驗字元編碼的自動辨識是否正確。希望一切順利，沒有亂碼。",
+            ),
+            (
+                EUC_KR,
+                "이것은 문자 인코딩을 올바르게 감지하는지 확인하기 위해 작성된 한국어 문장입니다.",
+            ),
+            (
+                WINDOWS_1250,
+                "Příliš žluťoučký kůň úpěl ďábelské ódy, a proto se všichni smáli až do rána.",
+            ),
+        ] {
+            let (bytes, _, _) = encoding.encode(text);
+            assert_eq!(plain(&bytes), Ok((text.into(), encoding.name())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn utf8_stays_what_it_is(text in any::<String>()) {
+            prop_assume!(!text.starts_with('\u{feff}') && !text.contains('\x1b'));
+            prop_assert_eq!(plain(text.as_bytes()), Ok((text.clone(), "UTF-8")));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for media_type in [MediaType::Html, MediaType::Plain] {
+                if let Err(error) = kind(media_type, &bytes) {
+                    prop_assert!(["InvalidUtf8", "UnknownCharset"].contains(&error));
+                }
+            }
+        }
+
+        #[test]
+        fn a_declared_charset_is_read_back(text in "[ a-zà-ÿ]{1,60}é") {
+            let (bytes, _, failed) = WINDOWS_1252.encode(&text);
+            prop_assume!(!failed);
+            let page = [b"<meta charset=windows-1252><p>".as_slice(), &bytes].concat();
+            let read = kind(MediaType::Html, &page).map(|(text, _)| text);
+            let expected = match std::str::from_utf8(&page) {
+                Ok(text) => text.to_owned(),
+                Err(_) => format!("<meta charset=windows-1252><p>{text}"),
+            };
+            prop_assert_eq!(read, Ok(expected));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Looks through a PDF before it is loaded. Loading inflates every object stream and cross-reference stream and parses every
+//! object, and keeps what it finds; here streams are inflated into a buffer that is thrown away, and objects are weighed, so that
+//! a bomb is refused with a constant amount of memory and after a bounded amount of work.
+//!
+//! A stream begins after the keyword `stream`, an object after `obj`, wherever that stands in the file: nothing that a hostile
+//! file says about itself is believed.
+
+use flate2::{Decompress, FlushDecompress, Status};
+use memchr::memmem;
+
+use super::{Cancel, ExtractError, PoisonError, load, weigh};
+
+/// Inflated at a time.
+const BUFFER: usize = 32 << 10;
+
+/// Refuses a file whose streams together read and inflate to more than `limit` bytes, each counted up to what loading accepts of
+/// one. Counting what is read too bounds the work where streams lie within each other.
+pub(super) fn check_streams(bytes: &[u8], limit: usize, cancel: &Cancel) -> Result<(), ExtractError> {
+    let mut inflater = Inflater::new();
+    let mut total = 0_usize;
+    for at in memmem::find_iter(bytes, b"stream") {
+        cancel.check()?;
+        let data = after_line_end(&bytes[at + b"stream".len()..]);
+        total = total.saturating_add(inflater.measure(data));
+        if total > limit {
+            return Err(PoisonError::DecompressionBomb { limit }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a file with an object that would take more memory than all objects together may.
+pub(super) fn check_objects(bytes: &[u8], cancel: &Cancel) -> Result<(), ExtractError> {
+    let headers = memmem::find_iter(bytes, b"obj").filter(|at| weigh::is_header(&bytes[..*at]));
+    let headers = headers.map(|at| at + b"obj".len());
+    let trailers = memmem::find_iter(bytes, b"trailer").map(|at| at + b"trailer".len());
+    // In a sound file each object is read once; one within another would be read again.
+    let mut left = 4 * bytes.len() + (1 << 20);
+    for at in headers.chain(trailers) {
+        cancel.check()?;
+        let weight = weigh::at_most(&bytes[at..]);
+        if weight.memory > load::OBJECT_MEMORY || weight.read > left {
+            return Err(load::too_many_objects().into());
+        }
+        left -= weight.read;
+    }
+    Ok(())
+}
+
+fn after_line_end(data: &[u8]) -> &[u8] {
+    let data = data.strip_prefix(b"\r").unwrap_or(data);
+    data.strip_prefix(b"\n").unwrap_or(data)
+}
+
+/// Inflates without keeping anything.
+struct Inflater {
+    state: Decompress,
+    discarded: Vec<u8>,
+}
+
+impl Inflater {
+    fn new() -> Self {
+        Self {
+            state: Decompress::new(true),
+            discarded: vec![0; BUFFER],
+        }
+    }
+
+    /// Bytes that a stream reads and inflates to. As lopdf does, it is read as zlib, and where that gives nothing as deflate
+    /// after the two bytes of a header.
+    fn measure(&mut self, data: &[u8]) -> usize {
+        let (size, inflated) = self.inflate(data, true);
+        match data.get(2..) {
+            Some(rest) if !inflated => size + self.inflate(rest, false).0,
+            _ => size,
+        }
+    }
+
+    /// The bytes, and whether there were any that came out.
+    fn inflate(&mut self, data: &[u8], zlib: bool) -> (usize, bool) {
+        self.state.reset(zlib);
+        let mut size = 0;
+        while size <= load::LARGEST_LOADED_STREAM {
+            let before = self.state.total_out();
+            let read = usize::try_from(self.state.total_in()).unwrap_or(data.len());
+            let status = self
+                .state
+                .decompress(&data[read..], &mut self.discarded, FlushDecompress::None);
+            let done = self.state.total_in() + self.state.total_out();
+            size = usize::try_from(done).unwrap_or(usize::MAX);
+            if !matches!(status, Ok(Status::Ok)) || self.state.total_out() == before {
+                break;
+            }
+        }
+        (size, self.state.total_out() > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression, write::ZlibEncoder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn deflated(content: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn file(streams: &[Vec<u8>]) -> Vec<u8> {
+        let parts = streams
+            .iter()
+            .map(|data| [b"<< >>\nstream\r\n", data.as_slice(), b"\nendstream\n"].concat());
+        parts.collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn what_streams_inflate_to_adds_up_over_the_file() {
+        let bomb = deflated(&[0; 1 << 20]);
+        let limit = 10 << 20;
+        let file = |streams| file(&vec![bomb.clone(); streams]);
+        assert!(bomb.len() < 2_000);
+        assert_eq!(check_streams(&file(9), limit, &Cancel::default()), Ok(()));
+        assert_eq!(
+            check_streams(&file(10), limit, &Cancel::default()),
+            Err(PoisonError::DecompressionBomb { limit }.into())
+        );
+    }
+
+    #[test]
+    fn one_stream_counts_no_more_than_loading_accepts() {
+        for data in [
+            deflated(&vec![0; 50 << 20]),
+            deflated(&vec![0; 50 << 20])[2..].to_vec(),
+        ] {
+            let headless = [b"??", data.as_slice()].concat();
+            for data in [data, headless] {
+                let size = Inflater::new().measure(&data);
+                assert!(size <= load::LARGEST_LOADED_STREAM + 2 * BUFFER, "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_without_its_header_is_seen_through() {
+        let headless = [b"??", &deflated(&[0; 1 << 20])[2..]].concat();
+        assert!(Inflater::new().measure(&headless) > 1 << 20);
+    }
+
+    #[test]
+    fn streams_within_streams_do_not_make_endless_work() {
+        // Stored blocks, each of which holds the beginning of the next stream.
+        let block = b"\x00\x09\x00\xf6\xffstream\nx\x9c";
+        let file = block.repeat(100_000);
+        let limit = 8 * file.len();
+        assert!(check_streams(&file, limit, &Cancel::default()).is_err());
+    }
+
+    #[test]
+    fn what_is_not_compressed_costs_next_to_nothing() {
+        for file in [
+            file(&[b"plain text".to_vec()]),
+            b"stream".to_vec(),
+            b"stream\r\n".to_vec(),
+        ] {
+            assert_eq!(check_streams(&file, 100, &Cancel::default()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_object_that_would_fill_the_memory_is_refused() {
+        let zeros = |count: usize| format!("1 0 obj\n[{}]\nendobj\n", "0 ".repeat(count));
+        let check = |file: &str| check_objects(file.as_bytes(), &Cancel::default());
+        assert_eq!(check(&zeros(100_000)), Ok(()));
+        assert!(check(&zeros(1_000_000)).is_err());
+        assert!(check(&format!("trailer << /A [{}] >>", "0 ".repeat(1_000_000))).is_err());
+    }
+
+    #[test]
+    fn objects_within_objects_do_not_make_endless_work() {
+        let file = "1 0 obj[(".repeat(100_000);
+        assert!(check_objects(file.as_bytes(), &Cancel::default()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_odd(bytes in "(stream\r?\nx\u{9c}|[0-9] 0 obj|[\\x00-\\x7f]{0,9}){0,20}") {
+            prop_assert!(check_streams(bytes.as_bytes(), usize::MAX, &Cancel::default()).is_ok());
+            prop_assert!(check_objects(bytes.as_bytes(), &Cancel::default()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The text of a PDF by page, its title, bookmarks and links. lopdf reads the structure of the file; what stands on a page is
+//! read here, because lopdf's own extraction knows no positions and takes words apart or together.
+//!
+//! A PDF is the one format here that can be far larger than its bytes. [`guard`] looks through its streams and objects before
+//! lopdf sees them, [`load`] bounds what lopdf makes of them, and a [`Budget`] bounds what is inflated afterwards.
+
+mod canvas;
+mod cmap;
+mod content;
+mod font;
+mod guard;
+mod layout;
+mod load;
+mod outline;
+mod weigh;
+
+use lopdf::{Dictionary, Document, ObjectId, Stream, xref::XrefRecovery};
+
+use super::{Cancel, ExtractError, PoisonError, Reading, Structure, VisibleText, words};
+use layout::PageReader;
+
+/// Bytes to which one stream may inflate: a page of drawings is some megabytes.
+const LARGEST_STREAM: usize = 32 << 20;
+
+/// Bytes to which all streams that are looked at may inflate, beside [`LARGEST_RATIO`] times the file.
+const LEAST_BUDGET: usize = 64 << 20;
+
+/// Deflate makes text about four times smaller, drawings eight times; a bomb comes near a thousand.
+const LARGEST_RATIO: usize = 8;
+
+/// What even an empty stream costs of the budget: a page may name one stream a million times.
+const LEAST_COST: usize = 256;
+
+/// Reads a PDF.
+pub(super) fn read(bytes: &[u8], cancel: &Cancel) -> Result<Reading, ExtractError> {
+    let mut budget = Budget::of_file(bytes.len());
+    guard::check_streams(bytes, budget.limit, cancel)?;
+    guard::check_objects(bytes, cancel)?;
+    let document = load::load(bytes, cancel)?;
+    let mut structure = Structure::default();
+    let title = outline::title(&document);
+    let first_bookmark = outline::bookmarks(&document, &mut structure);
+    let mut visible = VisibleText::default();
+    let mut pages = 0_u32;
+    let mut annotations = outline::Annotations::default();
+    let mut reader = PageReader::new(&document, &mut budget, cancel);
+    for id in document.page_iter() {
+        cancel.check()?;
+        pages = pages.saturating_add(1);
+        let page = page(&document, id, pages)?;
+        reader.read(page, &mut visible)?;
+        annotations.links(&document, page, &mut structure);
+    }
+    let damaged = budget.damaged;
+    if pages == 0 {
+        return Err(corrupt("it has no pages").into());
+    }
+    let readable = words::count(visible.as_str()) > 0;
+    match (readable, damaged) {
+        (true, _) => {}
+        (false, Some(reason)) => return Err(corrupt(reason).into()),
+        (false, None) => return Err(PoisonError::PdfWithoutText { pages }.into()),
+    }
+    Ok(Reading {
+        title: title.or(first_bookmark),
+        charset: None,
+        pages: Some(pages),
+        visible,
+        structure,
+    })
+}
+
+/// A page of the tree. One that is not there means that a part of the file is missing.
+fn page(document: &Document, id: ObjectId, number: u32) -> Result<&Dictionary, PoisonError> {
+    document.get_dictionary(id).map_err(|_| {
+        let reason = format!("page {number} is missing");
+        if document.xref_recovery == Some(XrefRecovery::Reconstructed) {
+            PoisonError::TruncatedPdf { reason }
+        } else {
+            PoisonError::CorruptPdf { reason }
+        }
+    })
+}
+
+fn corrupt(reason: impl Into<String>) -> PoisonError {
+    PoisonError::CorruptPdf {
+        reason: reason.into(),
+    }
+}
+
+/// What may still be inflated of a document.
+struct Budget {
+    left: usize,
+    limit: usize,
+    /// Why a stream could not be decoded, where one could not.
+    damaged: Option<&'static str>,
+}
+
+impl Budget {
+    fn of_file(length: usize) -> Self {
+        let limit = LEAST_BUDGET + LARGEST_RATIO * length;
+        Self {
+            left: limit,
+            limit,
+            damaged: None,
+        }
+    }
+
+    /// The content of a stream. One that cannot be decoded is empty, and noted.
+    fn inflate(&mut self, stream: &Stream) -> Result<Vec<u8>, PoisonError> {
+        let allowed = self.left.min(LARGEST_STREAM);
+        let content = match stream.get_plain_content_with_limit(allowed) {
+            Ok(content) => content,
+            Err(lopdf::Error::Decompress(
+                lopdf::DecompressError::MemoryLimitExceeded { .. }
+                | lopdf::DecompressError::TooManyFilters { .. },
+            )) => {
+                let limit = if allowed < LARGEST_STREAM {
+                    self.limit
+                } else {
+                    LARGEST_STREAM
+                };
+                return Err(PoisonError::DecompressionBomb { limit });
+            }
+            Err(_) => {
+                self.damaged = Some("the content of a page cannot be decoded");
+                Vec::new()
+            }
+        };
+        self.left = self.left.saturating_sub(content.len().max(LEAST_COST));
+        if self.left == 0 {
+            return Err(PoisonError::DecompressionBomb { limit: self.limit });
+        }
+        Ok(content)
+    }
+}

@@ -1,0 +1,148 @@
+//! What a PDF says about itself: its title, its bookmarks (which are its headings) and the links of its pages.
+
+use std::collections::HashSet;
+
+use lopdf::{Dictionary, Document, Object, ObjectId, decode_text_string};
+
+use crate::text::{Structure, structure};
+
+/// Bookmarks that are looked at.
+const MOST_BOOKMARKS: usize = 10_000;
+
+/// Annotations that are looked at in the whole document: pages may share a list of any length.
+const MOST_ANNOTATIONS: usize = 100_000;
+
+/// The title from the document information.
+pub(super) fn title(document: &Document) -> Option<String> {
+    let information = document
+        .trailer
+        .get_deref(b"Info", document)
+        .and_then(Object::as_dict)
+        .ok()?;
+    text(document, information, b"Title", structure::LONGEST_TITLE)
+}
+
+/// Notes the bookmarks in their order, and returns the text of the first.
+pub(super) fn bookmarks(document: &Document, structure: &mut Structure) -> Option<String> {
+    let outlines = document
+        .catalog()
+        .and_then(|catalog| catalog.get_deref(b"Outlines", document));
+    let outlines = outlines.and_then(Object::as_dict).ok()?;
+    let mut first = None;
+    let mut seen = HashSet::new();
+    // What comes next, with its level: the siblings of a bookmark wait while its children are read.
+    let mut waiting: Vec<(ObjectId, usize)> = reference(outlines, b"First")
+        .map(|id| (id, 1))
+        .into_iter()
+        .collect();
+    while let Some((id, level)) = waiting.pop() {
+        if seen.len() >= MOST_BOOKMARKS || !seen.insert(id) {
+            continue;
+        }
+        let Ok(bookmark) = document.get_dictionary(id) else {
+            continue;
+        };
+        if let Some(title) = text(document, bookmark, b"Title", structure::LONGEST_TITLE) {
+            structure.heading(level, &title);
+            first.get_or_insert(title);
+        }
+        waiting.extend(reference(bookmark, b"Next").map(|next| (next, level)));
+        waiting.extend(reference(bookmark, b"First").map(|child| (child, level + 1)));
+    }
+    first
+}
+
+/// Reads links, up to a number over all pages.
+pub(super) struct Annotations {
+    left: usize,
+}
+
+impl Default for Annotations {
+    fn default() -> Self {
+        Self {
+            left: MOST_ANNOTATIONS,
+        }
+    }
+}
+
+impl Annotations {
+    /// Notes the links of a page that lead out of the document.
+    pub(super) fn links(&mut self, document: &Document, page: &Dictionary, structure: &mut Structure) {
+        let Ok(listed) = page.get_deref(b"Annots", document).and_then(Object::as_array) else {
+            return;
+        };
+        let looked_at = listed.len().min(self.left);
+        self.left -= looked_at;
+        for annotation in &listed[..looked_at] {
+            let annotation = document
+                .dereference(annotation)
+                .and_then(|(_, annotation)| annotation.as_dict());
+            let action = annotation.and_then(|annotation| annotation.get_deref(b"A", document));
+            let address = action
+                .and_then(Object::as_dict)
+                .and_then(|action| action.get_deref(b"URI", document))
+                .and_then(Object::as_str);
+            if let Ok(address) = address {
+                structure.link(&String::from_utf8_lossy(address), "");
+            }
+        }
+    }
+}
+
+fn text(document: &Document, dictionary: &Dictionary, key: &[u8], longest: usize) -> Option<String> {
+    let text = decode_text_string(dictionary.get_deref(key, document).ok()?).ok()?;
+    Some(structure::one_line(&text, longest)).filter(|text| !text.is_empty())
+}
+
+fn reference(dictionary: &Dictionary, key: &[u8]) -> Option<ObjectId> {
+    dictionary.get(key).and_then(Object::as_reference).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use lopdf::{StringFormat, dictionary};
+
+    use super::*;
+
+    fn string(text: &str) -> Object {
+        Object::String(text.as_bytes().to_vec(), StringFormat::Literal)
+    }
+
+    #[test]
+    fn bookmarks_come_in_order_with_their_levels_and_a_cycle_ends() {
+        let mut document = Document::new();
+        let [root, outlines, one, inner, two] = std::array::from_fn(|_| document.new_object_id());
+        document.trailer.set("Root", root);
+        document.set_object(root, dictionary! { "Type" => "Catalog", "Outlines" => outlines });
+        document.set_object(outlines, dictionary! { "First" => one });
+        document.set_object(
+            one,
+            dictionary! { "Title" => string("One"), "First" => inner, "Next" => two },
+        );
+        document.set_object(inner, dictionary! { "Title" => string("Inner"), "First" => one });
+        document.set_object(two, dictionary! { "Title" => string("Two"), "Next" => one });
+        let mut structure = Structure::default();
+        assert_eq!(bookmarks(&document, &mut structure).as_deref(), Some("One"));
+        let found: Vec<_> = structure
+            .headings
+            .iter()
+            .map(|heading| (heading.level, heading.text.as_str()))
+            .collect();
+        assert_eq!(found, [(1, "One"), (2, "Inner"), (1, "Two")]);
+    }
+
+    #[test]
+    fn a_list_of_annotations_that_many_pages_share_is_read_so_often_only() {
+        let mut document = Document::new();
+        let link =
+            dictionary! { "A" => dictionary! { "S" => "URI", "URI" => string("https://example.org/") } };
+        let shared = document.add_object(vec![Object::Dictionary(link); MOST_ANNOTATIONS - 1]);
+        let page = dictionary! { "Annots" => shared };
+        let (mut annotations, mut structure) = (Annotations::default(), Structure::default());
+        for _ in 0..3 {
+            annotations.links(&document, &page, &mut structure);
+        }
+        assert_eq!(structure.link_count as usize, MOST_ANNOTATIONS);
+        assert_eq!(structure.links[0].target, "https://example.org/");
+    }
+}
