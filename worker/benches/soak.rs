@@ -124,12 +124,13 @@ async fn measure(minutes: Duration) -> Result<Figures> {
 
     let start = Instant::now();
     let worker = world.worker().spawn()?;
-    while worker
+    let mut looks = ticks(LOOK);
+    while !worker
         .get("/readyz")
         .await
-        .map_or(true, |(status, _)| !status.is_success())
+        .is_ok_and(|(status, _)| status.is_success())
     {
-        tokio::task::yield_now().await;
+        looks.tick().await;
     }
     let mut figures = Figures {
         first_poll: start.elapsed(),

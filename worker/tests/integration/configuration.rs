@@ -11,7 +11,7 @@ tests![a_bad_configuration_ends_the_worker_at_once_and_every_fault_is_named];
 async fn a_bad_configuration_ends_the_worker_at_once_and_every_fault_is_named(world: &World) -> Result<()> {
     let mut worker = world
         .worker()
-        .env("TEMPORAL_WORKFLOW_CONCURRENCY", 1)
+        .env("TEMPORAL_WORKFLOW_CONCURRENCY", "1")
         .env("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "many")
         .env("DATABASE_URL", "mysql://nowhere/documents")
         .env("METRICS_ADDRESS", "nowhere")

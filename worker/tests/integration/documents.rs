@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::{
-    harness::{End, World},
+    harness::{World, history::End},
     runner::tests,
 };
 

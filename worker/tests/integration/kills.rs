@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::{
-    harness::{End, Probe, World, eventually, when},
+    harness::{Probe, World, eventually, history::End, when},
     runner::tests,
 };
 

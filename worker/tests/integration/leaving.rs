@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
 use crate::{
-    harness::{End, World, consistently, when},
+    harness::{Probe, World, history::End, wait::consistently, when},
     runner::tests,
 };
 
@@ -36,7 +36,7 @@ async fn an_activity_in_flight_is_finished_before_the_worker_leaves(world: &Worl
         Duration::from_secs(2),
         async || match worker.get("/readyz").await {
             Ok((_, text)) => when(text.starts_with("not ready: leaving"), || text.clone()),
-            Err(error) => crate::harness::Probe::Failed(error),
+            Err(error) => Probe::Failed(error),
         },
     )
     .await?;

@@ -40,7 +40,7 @@ async fn depths_have_the_guides_names_and_a_queue_each(world: &World) -> Result<
 async fn tasks_that_wait_are_the_depth_of_their_queue(world: &World) -> Result<()> {
     let worker = world
         .worker()
-        .env("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 1)
+        .env("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "1")
         .start()
         .await?;
     let source = world.upload("a.txt", "one").await?;

@@ -6,7 +6,12 @@ use anyhow::{Result, ensure};
 use reqwest::StatusCode;
 
 use crate::{
-    harness::{End, History, Probe, World, eventually, when, world::Run},
+    harness::{
+        Probe, Worker, World, eventually,
+        history::{End, History},
+        when,
+        world::{Pending, Run},
+    },
     runner::tests,
 };
 
@@ -40,7 +45,7 @@ async fn an_outage_of_s3_is_retried_until_it_is_over(world: &World) -> Result<()
 async fn an_outage_of_the_database_is_retried_until_it_is_over(world: &World) -> Result<()> {
     let mut worker = world
         .worker()
-        .env("DB_ACQUIRE_TIMEOUT_SECONDS", 1)
+        .env("DB_ACQUIRE_TIMEOUT_SECONDS", "1")
         .start()
         .await?;
     let source = world.upload("a.txt", "one two").await?;
@@ -61,7 +66,7 @@ async fn an_outage_of_the_database_is_retried_until_it_is_over(world: &World) ->
 
 async fn an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it(world: &World) -> Result<()> {
     let mut worker = world.worker().start().await?;
-    let depth = async |worker: &crate::harness::Worker| {
+    let depth = async |worker: &Worker| {
         let labels = [("queue", "document-workflow-queue")];
         anyhow::Ok(
             worker
@@ -121,7 +126,7 @@ async fn is_retried(run: &Run, fault: &str) -> Result<()> {
     eventually("fetch_document is retried", SOON, async || {
         match run.pending().await {
             Ok(pending) => {
-                let retried = |activity: &crate::harness::world::Pending| {
+                let retried = |activity: &Pending| {
                     activity.activity == "fetch_document"
                         && activity.attempt > 1
                         && activity.last_failure.contains(fault)

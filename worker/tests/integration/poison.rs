@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
-    harness::{End, World},
+    harness::{World, history::End},
     runner::tests,
 };
 
@@ -41,7 +41,7 @@ async fn a_missing_document_fails_for_good(world: &World) -> Result<()> {
 }
 
 async fn a_document_over_the_limit_fails_for_good(world: &World) -> Result<()> {
-    let _worker = world.worker().env("DOCUMENT_MAX_BYTES", 1000).start().await?;
+    let _worker = world.worker().env("DOCUMENT_MAX_BYTES", "1000").start().await?;
     let source = world.upload("a.txt", "x".repeat(1001)).await?;
     fails_for_good(world, &source, "DocumentTooBig", "fetch_document").await
 }

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
-use super::wait::{eventually, when};
+use super::wait::{Probe, eventually, when};
 
 /// First argument of a keeper.
 const CALLED: &str = "--keep-folder";
@@ -117,7 +117,7 @@ async fn end_group() -> Result<()> {
         }
         let gone = eventually("all processes end", PATIENCE, async || match others() {
             Ok(left) => when(left.is_empty(), || format!("{left:?} run")),
-            Err(error) => super::wait::Probe::Failed(error),
+            Err(error) => Probe::Failed(error),
         });
         if gone.await.is_ok() {
             return Ok(());

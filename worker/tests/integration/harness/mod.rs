@@ -1,4 +1,4 @@
-//! What the tests stand on. A test gets a [`World`]: a Temporal namespace, a database, a bucket and a way to each server that
+//! What the tests stand on. A test gets a [`World`]: a Temporal namespace, a schema of the database, a bucket and a way to each server that
 //! nobody else uses. It starts workers in it, lets them process documents, breaks the ways, and looks at what became of it:
 //!
 //! ```ignore
@@ -24,8 +24,7 @@ pub(crate) mod wait;
 pub(crate) mod worker;
 pub(crate) mod world;
 
-pub(crate) use history::{End, History};
 pub(crate) use servers::Servers;
-pub(crate) use wait::{Probe, consistently, eventually, when};
+pub(crate) use wait::{Probe, eventually, when};
 pub(crate) use worker::Worker;
 pub(crate) use world::World;

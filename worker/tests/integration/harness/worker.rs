@@ -40,8 +40,8 @@ pub(crate) struct WorkerBuilder<'a> {
 
 impl WorkerBuilder<'_> {
     /// Sets a variable.
-    pub(crate) fn env(mut self, name: &str, value: impl ToString) -> Self {
-        self.environment.insert(name.to_owned(), value.to_string());
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 

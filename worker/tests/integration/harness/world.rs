@@ -41,7 +41,7 @@ const END: Duration = Duration::from_secs(60);
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// A namespace, a database, a bucket, and a way to each server.
+/// A namespace, a schema of the database, a bucket, and a way to each server.
 pub(crate) struct World {
     /// The way from the workers to Temporal.
     pub(crate) temporal: Proxy,
@@ -92,7 +92,7 @@ impl World {
         Ok(Self {
             database: PgPoolOptions::new()
                 .max_connections(2)
-                .connect_lazy(&servers.postgres.url(&name))?,
+                .connect_lazy(&postgres_url(servers.postgres.port, &name))?,
             bucket: servers.s3.create(&name)?,
             outputs: Mutex::default(),
             temporal,

@@ -105,11 +105,9 @@ impl Server {
         let name = self.name;
         let what = format!("{name} answers");
         let process = &mut self.process;
-        let answer = eventually(&what, START, async || {
-            match process.try_wait() {
-                Ok(Some(ended)) => Probe::Failed(anyhow!("{name} ended with {ended}")),
-                _ => probe().await.into(),
-            }
+        let answer = eventually(&what, START, async || match process.try_wait() {
+            Ok(Some(ended)) => Probe::Failed(anyhow!("{name} ended with {ended}")),
+            _ => probe().await.into(),
         });
         answer
             .await

@@ -18,8 +18,11 @@ use super::{
 /// User and group of nobody, the same on every Linux that matters here.
 const NOBODY: u32 = 65_534;
 
-/// Its superuser, whom everybody on the loopback address is.
-const USER: &str = "slipway";
+/// Its superuser; anybody on the loopback address may be any user.
+const SUPERUSER: &str = "slipway";
+
+/// The one database. Who shares it has a user and, by that name, a schema: a database each would be 300 files.
+const DATABASE: &str = "postgres";
 
 /// A Postgres server.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl Postgres {
         }
         let mut server = Server::start(keeper, "postgres", command)?;
         server
-            .answers(async || Ok(PgConnection::connect(&url(port, "postgres")).await?))
+            .answers(async || Ok(PgConnection::connect(&url(port, SUPERUSER)).await?))
             .await?;
         Ok(Self {
             port,
@@ -57,33 +60,26 @@ impl Postgres {
         })
     }
 
-    /// The address of a database.
-    pub(crate) fn url(&self, database: &str) -> String {
-        url(self.port, database)
-    }
-
-    /// Makes an empty database.
-    pub(crate) async fn create(&self, database: &str) -> Result<()> {
-        let mut connection = PgConnection::connect(&self.url("postgres")).await?;
-        let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"));
-        connection
-            .execute(statement)
-            .await
-            .with_context(|| format!("making the database {database}"))?;
+    /// Makes a user with an empty schema.
+    pub(crate) async fn create(&self, user: &str) -> Result<()> {
+        let mut connection = PgConnection::connect(&url(self.port, SUPERUSER)).await?;
+        let statements = format!("CREATE ROLE {user} LOGIN; CREATE SCHEMA {user} AUTHORIZATION {user}");
+        let made = connection.execute(sqlx::AssertSqlSafe(statements)).await;
+        made.with_context(|| format!("making the user {user} of Postgres"))?;
         Ok(connection.close().await?)
     }
 }
 
-/// The address of a database behind a port.
-pub(crate) fn url(port: u16, database: &str) -> String {
-    format!("postgres://{USER}@127.0.0.1:{port}/{database}")
+/// The address of the database behind a port, for a user.
+pub(crate) fn url(port: u16, user: &str) -> String {
+    format!("postgres://{user}@127.0.0.1:{port}/{DATABASE}")
 }
 
 async fn initialise(keeper: &Keeper, data: &Path) -> Result<()> {
     let mut command = command(keeper, "initdb")?;
     command.arg("--pgdata").arg(data).args([
         "--username",
-        USER,
+        SUPERUSER,
         "--auth=trust",
         "--encoding=UTF8",
         "--locale=C",
