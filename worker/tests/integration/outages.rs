@@ -97,7 +97,7 @@ async fn an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it(world: 
 async fn a_worker_started_before_its_servers_waits_for_them(world: &World) -> Result<()> {
     world.postgres.cut().await?;
     world.temporal.cut().await?;
-    let worker = world.worker().spawn()?;
+    let mut worker = world.worker().spawn()?;
     worker.readiness("not ready: waiting for Postgres", SOON).await?;
     let live = worker.get("/livez").await?;
     ensure!(

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use reqwest::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{process::Child, time::timeout};
@@ -47,7 +47,7 @@ impl WorkerBuilder<'_> {
 
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(self) -> Result<Worker> {
-        let worker = self.spawn()?;
+        let mut worker = self.spawn()?;
         worker.is_ready().await?;
         Ok(worker)
     }
@@ -144,16 +144,21 @@ impl Worker {
     }
 
     /// Waits until it is ready.
-    pub(crate) async fn is_ready(&self) -> Result<()> {
+    pub(crate) async fn is_ready(&mut self) -> Result<()> {
         self.readiness("ready", READY).await
     }
 
     /// Waits until /readyz says so.
-    pub(crate) async fn readiness(&self, says: &str, deadline: Duration) -> Result<()> {
+    pub(crate) async fn readiness(&mut self, says: &str, deadline: Duration) -> Result<()> {
         let what = format!("/readyz says {says:?}");
-        eventually(&what, deadline, async || match self.get("/readyz").await {
-            Ok((_, text)) => when(text.starts_with(says), || text.clone()),
-            Err(error) => Probe::NotYet(format!("{error:#}")),
+        eventually(&what, deadline, async || {
+            if let Ok(Some(ended)) = self.process.try_wait() {
+                return Probe::Failed(anyhow!("the worker ended with {ended}"));
+            }
+            match self.get("/readyz").await {
+                Ok((_, text)) => when(text.starts_with(says), || text.clone()),
+                Err(error) => Probe::NotYet(format!("{error:#}")),
+            }
         })
         .await
     }
