@@ -90,6 +90,7 @@ struct Figures {
     after_a_minute: u64,
     largest: u64,
     end: u64,
+    program: u64,
     documents: u64,
     lasted: Duration,
 }
@@ -107,6 +108,7 @@ impl Figures {
             ("resident, after 1 min of load", megabytes(self.after_a_minute)),
             ("resident, largest", megabytes(self.largest)),
             ("resident, at the end", megabytes(self.end)),
+            ("of it pages of the program's file", megabytes(self.program)),
             ("load", format!("{:.1} min", self.lasted.as_secs_f64() / 60.0)),
             ("documents", format!("{}, {rate:.1}/s", self.documents)),
         ];
@@ -189,6 +191,7 @@ async fn load(
     }
     figures.lasted = start.elapsed();
     figures.largest = memory(worker, "VmHWM")?;
+    figures.program = memory(worker, "RssFile")?;
     eventually("every document is done", REST, async || match done(world).await {
         Ok(done) => when(done == started, || format!("{done} of {started}")),
         Err(error) => Probe::Failed(error),
@@ -205,7 +208,7 @@ async fn done(world: &World) -> Result<u64> {
     Ok(count.unsigned_abs())
 }
 
-/// A line of the kernel's account of a process, in bytes: `VmRSS` now, `VmHWM` at the most.
+/// A line of the kernel's account of a process, in bytes: `VmRSS` now, `VmHWM` at the most, `RssFile` from files.
 fn memory(worker: &Worker, line: &str) -> Result<u64> {
     let path = format!("/proc/{}/status", worker.id.as_raw_nonzero());
     let status =
