@@ -21,7 +21,9 @@
   mmdebstrap,
   nixfmt,
   pkg-config,
+  postgresql,
   protobuf,
+  redis,
   rustc,
   rustfmt,
 }:
@@ -38,7 +40,9 @@ mkShell {
     go
     nixfmt
     pkg-config
+    postgresql
     protobuf
+    redis
     rustc
     rustfmt
   ]

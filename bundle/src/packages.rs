@@ -18,6 +18,8 @@ pub enum Need {
     Engine,
     /// Evaluating the flake.
     Nix,
+    /// Running the worker's tests: the servers that are not built from the pins.
+    Servers,
 }
 
 /// Makes sure that the packages for `needs` are installed.
@@ -47,7 +49,12 @@ pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()>
         bail!("not installed: {names}; install them yourself, or run again with --yes");
     }
     progress::step(&format!("install {names}"), || {
-        let apt = || Cmd::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
+        // A runlevel in which no service is started: a server's package brings a program here, not a running server.
+        let apt = || {
+            Cmd::new("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .env("RUNLEVEL", "1")
+        };
         apt()
             .args(["update", "-q"])
             .run()
@@ -75,6 +82,7 @@ fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
             }
             Need::Engine => wanted.extend(["docker.io", "iptables"].map(str::to_owned)),
             Need::Nix => wanted.push("nix-bin".to_owned()),
+            Need::Servers => wanted.extend(["postgresql", "redis-server"].map(str::to_owned)),
         }
     }
     wanted.sort();
@@ -98,12 +106,25 @@ fn present(package: &str) -> bool {
         "docker.io" => program("dockerd"),
         "iptables" => program("iptables"),
         "nix-bin" => program("nix"),
+        "postgresql" => program("initdb") || in_debian_postgres("initdb"),
+        "redis-server" => program("redis-server"),
         "libc6-dev" => succeeds(Cmd::new("cc").args(["-E", "-x", "c", "-include", "stdio.h", "/dev/null"])),
         _ => package
             .strip_suffix("-dev")
             .is_some_and(|library| succeeds(Cmd::new("pkg-config").args(["--exists", library]))),
     };
     provided || installed(package)
+}
+
+/// Whether a version of Debian's Postgres has a program: its folders are not on PATH.
+fn in_debian_postgres(program: &str) -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    versions
+        .map(|version| version.path().join("bin").join(program))
+        .any(|found| found.is_file())
 }
 
 fn installed(package: &str) -> bool {

@@ -127,7 +127,9 @@ let
     nixfmt = any "nixfmt";
     nixfmt-tree = any "nixfmt-tree";
     pkg-config = any "pkg-config";
+    postgresql = any "postgresql";
     protobuf = any "protobuf";
+    redis = any "redis";
     rustc = any "rustc";
     rustfmt = any "rustfmt";
   };

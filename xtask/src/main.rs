@@ -52,7 +52,7 @@ Environment:
 enum Command {
     /// From source to a verified cluster: build, start, load, judge, take down.
     E2e(e2e::Args),
-    /// Every test that needs no cluster: format, lints, unit tests, manifests, flake.
+    /// Every test that needs no cluster: format, lints, unit tests, the worker against real servers, manifests, flake.
     Test(test::Args),
     /// What this host has and lacks, and how a run will adapt to it.
     Doctor(doctor::Args),

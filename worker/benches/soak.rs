@@ -1,0 +1,241 @@
+//! How much memory a worker takes under the highest load that this machine sustains, how much it does, and how soon it polls.
+//!
+//! The load is a closed loop: as soon as a document is done the next one is started, so that every slot is busy all the time.
+//! Servers and worker are those of the integration tests. Ends with code 1 where the worker passed its bound.
+//!
+//! `cargo bench -p worker --bench soak -- --minutes 10`; docs/benchmarks.md has the whole command and what it found.
+
+#[expect(dead_code, reason = "a benchmark needs a part of what the tests need")]
+#[path = "../tests/integration/harness/mod.rs"]
+mod harness;
+
+use std::{
+    fs,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+
+use harness::{Probe, Servers, Worker, World, eventually, keeper, wait::ticks, when};
+
+/// The bound: 40 MB resident, at any time.
+const BOUND_BYTES: u64 = 40_000_000;
+
+/// Workflows that are open at a time: several times the slots of a worker, which has 3, 5 and 2.
+const OPEN: u64 = 50;
+
+/// How often the load is filled up and the memory is read.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How often a worker that starts is asked whether it is ready.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How often a line is printed.
+const LINE: Duration = Duration::from_secs(30);
+
+/// Time for the documents that are open at the end.
+const REST: Duration = Duration::from_secs(120);
+
+/// The documents that are processed again and again: name, paragraphs of 100 words each. The two largest travel by claim.
+const CORPUS: [(&str, usize); 8] = [
+    ("a.html", 2),
+    ("b.md", 5),
+    ("c.txt", 8),
+    ("d.html", 12),
+    ("e.md", 20),
+    ("f.html", 40),
+    ("g.txt", 120),
+    ("h.html", 320),
+];
+
+/// Measures a worker under the highest load that this machine sustains.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How long the load lasts
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = keeper::called() {
+        return code;
+    }
+    let arguments = Arguments::parse();
+    let measured = tokio::runtime::Runtime::new()
+        .context("starting an async runtime")
+        .and_then(|runtime| runtime.block_on(measure(Duration::from_secs(60 * arguments.minutes))));
+    match measured {
+        Ok(figures) => {
+            println!("{}", figures.table());
+            ExitCode::from(u8::from(figures.largest > BOUND_BYTES))
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What was measured; memory in bytes.
+#[derive(Debug, Default)]
+struct Figures {
+    first_poll: Duration,
+    idle: u64,
+    after_a_minute: u64,
+    largest: u64,
+    end: u64,
+    program: u64,
+    documents: u64,
+    lasted: Duration,
+}
+
+impl Figures {
+    fn table(&self) -> String {
+        let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        let rate = self.documents as f64 / self.lasted.as_secs_f64();
+        let rows = [
+            (
+                "start to first poll of every queue",
+                format!("{} ms", self.first_poll.as_millis()),
+            ),
+            ("resident, idle", megabytes(self.idle)),
+            ("resident, after 1 min of load", megabytes(self.after_a_minute)),
+            ("resident, largest", megabytes(self.largest)),
+            ("resident, at the end", megabytes(self.end)),
+            ("of it pages of the program's file", megabytes(self.program)),
+            ("load", format!("{:.1} min", self.lasted.as_secs_f64() / 60.0)),
+            ("documents", format!("{}, {rate:.1}/s", self.documents)),
+        ];
+        let rows = rows.map(|(what, figure)| format!("| {what} | {figure} |\n"));
+        format!("\n| what | figure |\n|---|---|\n{}", rows.concat())
+    }
+}
+
+async fn measure(minutes: Duration) -> Result<Figures> {
+    let servers = Arc::new(Servers::start().await?);
+    let world = World::new(servers).await?;
+    let sources = upload(&world).await?;
+    // The first worker of a database makes its tables, which no other has to.
+    drop(world.worker().start().await?);
+
+    let start = Instant::now();
+    let worker = world.worker().spawn()?;
+    let mut looks = ticks(LOOK);
+    while !worker
+        .get("/readyz")
+        .await
+        .is_ok_and(|(status, _)| status.is_success())
+    {
+        looks.tick().await;
+    }
+    let mut figures = Figures {
+        first_poll: start.elapsed(),
+        idle: memory(&worker, "VmRSS")?,
+        ..Figures::default()
+    };
+    println!(
+        "{:>7}  {:>10}  {:>9}  {:>8}",
+        "seconds", "documents", "per s", "resident"
+    );
+    load(&world, &worker, &sources, minutes, &mut figures)
+        .await
+        .with_context(|| world.outputs())?;
+    Ok(figures)
+}
+
+/// Keeps the worker busy, and notes what it takes.
+async fn load(
+    world: &World,
+    worker: &Worker,
+    sources: &[String],
+    minutes: Duration,
+    figures: &mut Figures,
+) -> Result<()> {
+    let start = Instant::now();
+    let mut ticks = ticks(TICK);
+    let (mut started, mut line) = (0, (start, 0));
+    while start.elapsed() < minutes {
+        ticks.tick().await;
+        figures.documents = done(world).await?;
+        let next = started..figures.documents + OPEN;
+        started = next.end;
+        let starts = next.map(|number| {
+            let source = &sources[number as usize % sources.len()];
+            async move {
+                world
+                    .start_document(&format!("soak-{number}"), source)
+                    .await
+                    .map(drop)
+            }
+        });
+        futures::future::try_join_all(starts).await?;
+        figures.end = memory(worker, "VmRSS")?;
+        if figures.after_a_minute == 0 && start.elapsed() >= Duration::from_secs(60) {
+            figures.after_a_minute = figures.end;
+        }
+        if line.0.elapsed() >= LINE {
+            let rate = (figures.documents - line.1) as f64 / line.0.elapsed().as_secs_f64();
+            let (seconds, resident) = (start.elapsed().as_secs(), figures.end as f64 / 1e6);
+            println!(
+                "{seconds:>7}  {:>10}  {rate:>9.1}  {resident:>5.1} MB",
+                figures.documents
+            );
+            line = (Instant::now(), figures.documents);
+        }
+    }
+    figures.lasted = start.elapsed();
+    figures.largest = memory(worker, "VmHWM")?;
+    figures.program = memory(worker, "RssFile")?;
+    eventually("every document is done", REST, async || match done(world).await {
+        Ok(done) => when(done == started, || format!("{done} of {started}")),
+        Err(error) => Probe::Failed(error),
+    })
+    .await
+}
+
+/// Documents that took effect.
+async fn done(world: &World) -> Result<u64> {
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM effects")
+        .fetch_one(&world.database)
+        .await
+        .context("counting the effects")?;
+    Ok(count.unsigned_abs())
+}
+
+/// A line of the kernel's account of a process, in bytes: `VmRSS` now, `VmHWM` at the most, `RssFile` from files.
+fn memory(worker: &Worker, line: &str) -> Result<u64> {
+    let path = format!("/proc/{}/status", worker.id.as_raw_nonzero());
+    let status =
+        fs::read_to_string(&path).with_context(|| format!("reading {path}: has the worker ended?"))?;
+    let found = status
+        .lines()
+        .find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+    let kilobytes = found.and_then(|found| found.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(1024 * kilobytes.with_context(|| format!("{path} has no {line}"))?)
+}
+
+async fn upload(world: &World) -> Result<Vec<String>> {
+    let mut sources = Vec::new();
+    for (name, paragraphs) in CORPUS {
+        let words = |paragraph: usize| -> String {
+            (0..100)
+                .map(|word| format!("{name}{} ", (paragraph * 100 + word) * 7919 % 10_007))
+                .collect()
+        };
+        let text: String = (0..paragraphs)
+            .map(|number| match name.rsplit_once('.') {
+                Some((_, "html")) => format!("<h2>Part {number}</h2><p>{}</p>\n", words(number)),
+                Some((_, "md")) => format!("## Part {number}\n\n{}\n\n", words(number)),
+                _ => format!("{}\n\n", words(number)),
+            })
+            .collect();
+        sources.push(world.upload(name, text).await?);
+    }
+    Ok(sources)
+}

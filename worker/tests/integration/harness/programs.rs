@@ -1,0 +1,52 @@
+//! Finds the servers' programs: where `cargo xtask test` says they are, else on PATH, else where Debian keeps Postgres.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// Debian's folder of Postgres: a folder a version in it, with a `bin` each, and none of that on PATH.
+const DEBIAN_POSTGRES: &str = "/usr/lib/postgresql";
+
+/// A program that is built from the pins; the variable names its path.
+pub(crate) fn built(variable: &str, name: &str) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    on_path(name).with_context(|| {
+        format!("there is no {name} on PATH: set {variable} to its path, or run `cargo xtask test`, which builds it")
+    })
+}
+
+/// A program that the system has.
+pub(crate) fn installed(name: &str) -> Result<PathBuf> {
+    on_path(name)
+        .or_else(|| in_debian_postgres(name))
+        .with_context(|| {
+            format!("there is no {name} on PATH: install it, or run `cargo xtask test`, which does")
+        })
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+}
+
+/// In the newest version that has it.
+fn in_debian_postgres(name: &str) -> Option<PathBuf> {
+    let versions = std::fs::read_dir(DEBIAN_POSTGRES).ok()?.flatten();
+    versions
+        .map(|version| version.path())
+        .filter(|version| version.join("bin").join(name).is_file())
+        .max_by_key(|version| number(version))
+        .map(|version| version.join("bin").join(name))
+}
+
+fn number(version: &Path) -> u32 {
+    version
+        .file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.parse().ok())
+        .unwrap_or(0)
+}

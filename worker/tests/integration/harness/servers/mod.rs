@@ -1,0 +1,123 @@
+//! The real servers: started once, side by side, for all tests, on free ports of 127.0.0.1, in the keeper's folder.
+
+mod postgres;
+mod redis;
+mod s3;
+mod temporal;
+mod toxiproxy;
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::{
+    keeper::Keeper,
+    wait::{Probe, eventually},
+};
+
+pub(crate) use postgres::{Postgres, url as postgres_url};
+pub(crate) use redis::Redis;
+pub(crate) use s3::{REGION, S3, SECRET};
+pub(crate) use temporal::Temporal;
+pub(crate) use toxiproxy::{Proxy, Toxiproxy};
+
+/// Time to the first answer of a server. Two seconds are usual; a machine that also compiles takes more.
+const START: Duration = Duration::from_secs(60);
+
+/// How many last lines of a server's output an error shows.
+const TAIL: usize = 20;
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    pub(crate) temporal: Temporal,
+    pub(crate) postgres: Postgres,
+    pub(crate) redis: Redis,
+    pub(crate) s3: S3,
+    pub(crate) toxiproxy: Toxiproxy,
+    /// Last, because its end is theirs.
+    pub(crate) keeper: Keeper,
+}
+
+impl Servers {
+    /// Starts them and waits for an answer of each.
+    ///
+    /// # Errors
+    /// A program is not there, or does not answer: the error shows the end of its output.
+    pub(crate) async fn start() -> Result<Self> {
+        // An error says that one is installed already. Nothing here speaks TLS, but the HTTP clients ask for it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let keeper = Keeper::start()?;
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .no_proxy()
+            .build()
+            .context("making an HTTP client")?;
+        let (temporal, postgres, redis, s3, toxiproxy) = futures::try_join!(
+            Temporal::start(&keeper),
+            Postgres::start(&keeper),
+            Redis::start(&keeper),
+            S3::start(&keeper, &http),
+            Toxiproxy::start(&keeper, &http),
+        )?;
+        Ok(Self {
+            temporal,
+            postgres,
+            redis,
+            s3,
+            toxiproxy,
+            keeper,
+        })
+    }
+}
+
+/// A server's process, its output in a file.
+#[derive(Debug)]
+struct Server {
+    name: &'static str,
+    process: Child,
+    output: PathBuf,
+}
+
+impl Server {
+    fn start(keeper: &Keeper, name: &'static str, mut command: Command) -> Result<Self> {
+        let output = keeper.folder().join(format!("{name}.log"));
+        let file = File::create(&output).with_context(|| format!("making {}", output.display()))?;
+        let process = command
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("starting {name} ({})", command.get_program().display()))?;
+        Ok(Self {
+            name,
+            process,
+            output,
+        })
+    }
+
+    /// Waits for an answer.
+    async fn answers<T>(&mut self, mut probe: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+        let name = self.name;
+        let what = format!("{name} answers");
+        let process = &mut self.process;
+        let answer = eventually(&what, START, async || match process.try_wait() {
+            Ok(Some(ended)) => Probe::Failed(anyhow!("{name} ended with {ended}")),
+            _ => probe().await.into(),
+        });
+        answer
+            .await
+            .with_context(|| format!("the end of {name}'s output:\n{}", self.tail()))
+    }
+
+    fn tail(&self) -> String {
+        let output = fs::read(&self.output).unwrap_or_default();
+        let output = String::from_utf8_lossy(&output);
+        let lines: Vec<&str> = output.lines().collect();
+        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
+}

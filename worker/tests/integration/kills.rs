@@ -1,0 +1,74 @@
+//! Workers that are killed: what they held is done by others, and takes effect once.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    harness::{Probe, World, eventually, history::End, when},
+    runner::tests,
+};
+
+tests![two_workers_killed_in_turn_leave_each_effect_once];
+
+/// Time for the next attempt: a worker is missed after 15 s without a heartbeat.
+const MISSED: Duration = Duration::from_secs(40);
+
+async fn two_workers_killed_in_turn_leave_each_effect_once(world: &World) -> Result<()> {
+    let source = world.upload("a.txt", "one two").await?;
+
+    // The first dies while it fetches.
+    let first = world.worker().start().await?;
+    world.s3.slow(Duration::from_secs(60)).await?;
+    let run = world.start_document("a", &source).await?;
+    world.attempted("a", "fetch_document", MISSED).await?;
+    first.kill().await?;
+    world.s3.mend().await?;
+
+    // The second dies when the effect is in the database and Temporal has not heard of it: the worst moment. Each answer of
+    // Postgres takes so long that there is time to cut the way to Temporal between the note of the attempt and the effect.
+    let second = world.worker().start().await?;
+    world.postgres.slow(Duration::from_millis(400)).await?;
+    world.attempted("a", "store_document", MISSED).await?;
+    world.temporal.block().await?;
+    eventually("the effect is there", MISSED, async || {
+        match world.effects("a").await {
+            Ok(effects) => when(!effects.is_empty(), || "there is none".into()),
+            Err(error) => Probe::Failed(error),
+        }
+    })
+    .await?;
+    second.kill().await?;
+    world.postgres.mend().await?;
+    world.temporal.mend().await?;
+
+    // The third finds the effect and adds none.
+    let _third = world.worker().start().await?;
+    let history = run.ended().await?;
+    let end = history.end()?;
+    ensure!(matches!(end, End::Completed(_)), "{end:?}");
+    for (step, expected) in [
+        ("fetch_document", &[1, 2][..]),
+        ("extract_text", &[1]),
+        ("store_document", &[1, 2]),
+    ] {
+        let attempts = world.attempts("a", step).await?;
+        ensure!(attempts == expected, "attempts at {step}: {attempts:?}");
+        let last = history.last_attempts(step);
+        ensure!(
+            last == expected[expected.len() - 1..],
+            "attempts at {step} by the history: {last:?}"
+        );
+    }
+    let (effects, row, passages) = (
+        world.effects("a").await?,
+        world.document("a").await?,
+        world.passages("a").await?,
+    );
+    ensure!(effects == ["store_document"], "{effects:?}");
+    ensure!(
+        (row.words, row.passages, passages.len()) == (2, 1, 1),
+        "{row:?}, {passages:?}"
+    );
+    Ok(())
+}

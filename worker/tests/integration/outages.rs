@@ -1,0 +1,152 @@
+//! Servers that are away for a while: work waits and is done once, and the worker neither crashes nor pretends.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use reqwest::StatusCode;
+
+use crate::{
+    harness::{
+        Probe, Worker, World, eventually,
+        history::{End, History},
+        when,
+        world::{Pending, Run},
+    },
+    runner::tests,
+};
+
+tests![
+    an_outage_of_s3_is_retried_until_it_is_over,
+    an_outage_of_the_database_is_retried_until_it_is_over,
+    an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it,
+    a_worker_started_before_its_servers_waits_for_them,
+];
+
+/// Time for what follows an outage: a retry comes after at most 30 s, and these outages are too short for that.
+const SOON: Duration = Duration::from_secs(30);
+
+async fn an_outage_of_s3_is_retried_until_it_is_over(world: &World) -> Result<()> {
+    let _worker = world.worker().start().await?;
+    let source = world.upload("a.txt", "one two").await?;
+    world.s3.cut().await?;
+    let run = world.start_document("a", &source).await?;
+    is_retried(&run, "object store").await?;
+    world.s3.mend().await?;
+    let history = run.ended().await?;
+    done_once(world, &history).await?;
+    let attempts = world.attempts("a", "fetch_document").await?;
+    ensure!(
+        attempts.len() > 1 && attempts == (1..=attempts.len() as i32).collect::<Vec<_>>(),
+        "{attempts:?}"
+    );
+    Ok(())
+}
+
+async fn an_outage_of_the_database_is_retried_until_it_is_over(world: &World) -> Result<()> {
+    let mut worker = world
+        .worker()
+        .env("DB_ACQUIRE_TIMEOUT_SECONDS", "1")
+        .start()
+        .await?;
+    let source = world.upload("a.txt", "one two").await?;
+    world.postgres.cut().await?;
+    let run = world.start_document("a", &source).await?;
+    is_retried(&run, "database").await?;
+    let live = worker.get("/livez").await?;
+    ensure!(
+        live.0 == StatusCode::OK,
+        "an outage of the database must not restart workers: {live:?}"
+    );
+    world.postgres.mend().await?;
+    let history = run.ended().await?;
+    done_once(world, &history).await?;
+    ensure!(worker.runs()?, "the worker ended");
+    Ok(())
+}
+
+async fn an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it(world: &World) -> Result<()> {
+    let mut worker = world.worker().start().await?;
+    let depth = async |worker: &Worker| {
+        let labels = [("queue", "document-workflow-queue")];
+        anyhow::Ok(
+            worker
+                .metrics()
+                .await?
+                .value("temporal_workflow_task_queue_depth", &labels),
+        )
+    };
+    eventually("the depth is shown", SOON, async || match depth(&worker).await {
+        Ok(depth) => when(depth.is_some(), || "it is absent".into()),
+        Err(error) => Probe::Failed(error),
+    })
+    .await?;
+    world.temporal.cut().await?;
+    eventually("the depth is absent", SOON, async || match depth(&worker).await {
+        Ok(depth) => when(depth.is_none(), || format!("it is {depth:?}")),
+        Err(error) => Probe::Failed(error),
+    })
+    .await?;
+    world.temporal.mend().await?;
+    let source = world.upload("a.txt", "one two").await?;
+    let history = world.run_document("a", &source).await?;
+    done_once(world, &history).await?;
+    ensure!(worker.runs()?, "the worker ended");
+    Ok(())
+}
+
+async fn a_worker_started_before_its_servers_waits_for_them(world: &World) -> Result<()> {
+    world.postgres.cut().await?;
+    world.temporal.cut().await?;
+    let mut worker = world.worker().spawn()?;
+    worker.readiness("not ready: waiting for Postgres", SOON).await?;
+    let live = worker.get("/livez").await?;
+    ensure!(
+        live.0 == StatusCode::OK,
+        "a worker that waits must not be restarted: {live:?}"
+    );
+    let output = worker.output();
+    let line = output
+        .lines()
+        .find(|line| line.contains("not reached; trying again"));
+    ensure!(
+        line.is_some_and(|line| line.contains("Postgres")),
+        "no line says what is waited for:\n{output}"
+    );
+    world.postgres.mend().await?;
+    worker.readiness("not ready: waiting for Temporal", SOON).await?;
+    world.temporal.mend().await?;
+    worker.is_ready().await?;
+    let source = world.upload("a.txt", "one two").await?;
+    let history = world.run_document("a", &source).await?;
+    done_once(world, &history).await
+}
+
+/// Waits until the first activity has failed for now, naming this, and is tried again.
+async fn is_retried(run: &Run, fault: &str) -> Result<()> {
+    eventually("fetch_document is retried", SOON, async || {
+        match run.pending().await {
+            Ok(pending) => {
+                let retried = |activity: &Pending| {
+                    activity.activity == "fetch_document"
+                        && activity.attempt > 1
+                        && activity.last_failure.contains(fault)
+                };
+                when(pending.iter().any(retried), || format!("{pending:?}"))
+            }
+            Err(error) => Probe::Failed(error),
+        }
+    })
+    .await
+}
+
+/// The workflow of document `a` has completed, and its effect is there once.
+async fn done_once(world: &World, history: &History) -> Result<()> {
+    let end = history.end()?;
+    ensure!(matches!(end, End::Completed(_)), "{end:?}");
+    let (effects, row) = (world.effects("a").await?, world.document("a").await?);
+    ensure!(
+        effects == ["store_document"] && row.words == 2,
+        "{effects:?}, {row:?}"
+    );
+    Ok(())
+}
