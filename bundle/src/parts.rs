@@ -340,7 +340,7 @@ impl Builder<'_> {
     fn cargo_build(&self, programs: &[CargoProgram], place: &Path) -> Result<()> {
         let target = cargo_target(self.cache);
         let triple = host_triple()?;
-        let mut command = cargo(self.workspace, self.cache)
+        let mut command = cargo(self.workspace, self.cache)?
             .args(["build", "--release", "--locked", "--target", &triple])
             .env("RUSTFLAGS", flags(&target))
             .log(self.logs.join("build-cargo.log"));
@@ -357,16 +357,51 @@ impl Builder<'_> {
     }
 }
 
+/// The file in it that names the checkout whose crates it holds.
+const CHECKOUT: &str = ".checkout";
+
 /// The target folder that all checkouts share: dependencies are compiled once.
 fn cargo_target(cache: &Cache) -> PathBuf {
     cache.root().join("cargo-target")
 }
 
 /// cargo in the checkout, with the shared target folder.
-pub fn cargo(workspace: &Workspace, cache: &Cache) -> Cmd {
-    Cmd::new("cargo")
-        .cwd(&workspace.root)
-        .env("CARGO_TARGET_DIR", cargo_target(cache))
+///
+/// # Errors
+/// When the folder cannot be prepared.
+pub fn cargo(workspace: &Workspace, cache: &Cache) -> Result<Cmd> {
+    let target = cargo_target(cache);
+    let cargo = || {
+        Cmd::new("cargo")
+            .cwd(&workspace.root)
+            .env("CARGO_TARGET_DIR", &target)
+    };
+    let _lock = cache.lock("cargo-target")?;
+    let checkout = target.join(CHECKOUT);
+    let ours = workspace.root.as_os_str().as_encoded_bytes();
+    if std::fs::read(&checkout).ok().as_deref() != Some(ours) {
+        forget_workspace(&cargo)?;
+        std::fs::create_dir_all(&target).with_context(|| format!("make {}", target.display()))?;
+        std::fs::write(&checkout, ours).with_context(|| format!("write {}", checkout.display()))?;
+    }
+    Ok(cargo())
+}
+
+/// Removes the workspace's own crates from the target folder. Cargo gives them the same place there whatever the checkout, and
+/// tells by the time of a file whether it changed: those of another checkout would be taken for this one's.
+fn forget_workspace(cargo: &impl Fn() -> Cmd) -> Result<()> {
+    let triple = host_triple()?;
+    let packages = ["bundle", "kind-e2e", "worker", "xtask"].map(|name| format!("--package={name}"));
+    for profile in [vec![], vec!["--release", "--target", &triple]] {
+        cargo()
+            .args(["clean", "--locked"])
+            .args(profile)
+            .args(&packages)
+            .quiet()
+            .run()
+            .context("remove another checkout's crates from the shared target folder")?;
+    }
+    Ok(())
 }
 
 /// The platform that this machine's compiler builds for. It is named in the build so that the flags below hold for

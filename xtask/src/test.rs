@@ -54,17 +54,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Format, lints and unit tests of the workspace.
 fn rust(session: &Session) -> Result<()> {
-    let cargo = |args: &[&str]| parts::cargo(&session.workspace, &session.cache).args(args);
+    let cargo = |args: &[&str]| anyhow::Ok(parts::cargo(&session.workspace, &session.cache)?.args(args));
     progress::step("format: cargo fmt", || {
-        Ok(cargo(&["fmt", "--all", "--check"]).run().map(drop)?)
+        Ok(cargo(&["fmt", "--all", "--check"])?.run().map(drop)?)
     })?;
     progress::step("lints: cargo clippy", || {
-        let lints =
-            cargo(&["clippy", "--workspace", "--all-targets", "--locked"]).args(["--", "--deny", "warnings"]);
+        let lints = cargo(&["clippy", "--workspace", "--all-targets", "--locked"])?
+            .args(["--", "--deny", "warnings"]);
         Ok(lints.run().map(drop)?)
     })?;
     progress::step("unit tests: cargo test", || {
-        let tests = cargo(&["test", "--workspace", "--locked"]).passthrough()?;
+        let tests = cargo(&["test", "--workspace", "--locked"])?.passthrough()?;
         ensure!(tests.success(), "unit tests failed ({tests})");
         Ok(())
     })
@@ -73,7 +73,7 @@ fn rust(session: &Session) -> Result<()> {
 /// The worker against real servers. The whole workspace is named, though the worker alone has such tests: so cargo uses what
 /// it has compiled for the unit tests.
 fn integration(session: &Session, built: &Parts) -> Result<()> {
-    let mut cargo = parts::cargo(&session.workspace, &session.cache).args([
+    let mut cargo = parts::cargo(&session.workspace, &session.cache)?.args([
         "test",
         "--workspace",
         "--locked",
