@@ -2,7 +2,7 @@
 //!
 //! Start: the port first (live, not ready), then Postgres, then Temporal; each is tried again for as long as it takes, with a
 //! line at each try, so that an outage is a wait and not a crash loop. End: not ready at once, no new polls, work in flight
-//! finishes; what has not finished shortly before the grace period ends is cancelled and handed back to Temporal.
+//! finishes; what has not finished shortly before the grace period ends is given back to Temporal, which retries it.
 
 use std::{future::Future, process::ExitCode, time::Duration};
 
@@ -14,10 +14,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
-    activities::Tools,
+    activities::{Taken, Tools},
     config::Config,
     cpu::CpuPool,
     depth,
@@ -104,6 +104,9 @@ fn tools(config: &Config) -> anyhow::Result<Tools> {
         metrics,
         documents: config.documents.clone(),
         identity: identity(),
+        // Workflow tasks are not counted: the SDK lets go of them.
+        taken: Taken::up_to(u64::MAX),
+        give_back: CancellationToken::new(),
     })
 }
 
@@ -179,61 +182,96 @@ async fn work(
 ) -> anyhow::Result<ExitCode> {
     let grace = config.service.shutdown_grace();
     let runtime = temporal::runtime(tools.metrics.sdk())?;
-    let workers = temporal::workers(&runtime, client, config, tools, drain(grace))?;
+    let queues = temporal::Queues {
+        runtime: &runtime,
+        client,
+        config,
+    };
     watch_depths(config, tools, client, background);
     background.spawn(become_ready(
         config.temporal.queues().map(str::to_owned),
         tools.metrics.clone(),
         health.clone(),
     ));
-    let stops: Vec<_> = workers.iter().map(Worker::shutdown_handle).collect();
-    let stop = || {
-        health.enter(Phase::Leaving);
-        stops.iter().for_each(|stop| stop());
-    };
-    let mut running = std::pin::pin!(run_all(workers, leave.clone()));
+    let mut serving = std::pin::pin!(serve_all(&queues, tools, leave));
     let early = tokio::select! {
-        result = &mut running => Some(result),
+        result = &mut serving => Some(result),
         () = leave.cancelled() => None,
     };
-    stop();
-    let result = match early {
-        Some(result) => result,
-        None => timeout(grace, running).await.unwrap_or_else(|_| {
-            Err(anyhow::anyhow!(
-                "work in flight did not finish within {} s; Temporal retries it",
-                grace.as_secs()
-            ))
-        }),
+    health.enter(Phase::Leaving);
+    if let Some(result) = early {
+        return result.map(|()| ExitCode::SUCCESS);
+    }
+    let finished = match timeout(drain(grace), &mut serving).await {
+        Ok(finished) => Ok(finished),
+        Err(_) => {
+            tools.give_back.cancel();
+            timeout(grace - drain(grace), serving).await
+        }
     };
-    result.map(|()| ExitCode::SUCCESS)
+    let late = |_| {
+        let seconds = grace.as_secs();
+        anyhow::anyhow!(
+            "work in flight did not end within {seconds} s; Temporal retries it when its time is over"
+        )
+    };
+    finished.map_err(late)?.map(|()| ExitCode::SUCCESS)
 }
 
-/// Time for work in flight before it is cancelled: what is left of the grace period serves to report the cancellations.
+/// Time for work in flight before it is given back: what is left of the grace period serves to tell Temporal.
 fn drain(grace: Duration) -> Duration {
     grace - (grace / 5).min(Duration::from_secs(5))
 }
 
-/// Runs the three workers on this thread; activities run on the runtime's. One that ends by itself ends all.
-async fn run_all(workers: [Worker; 3], leave: CancellationToken) -> anyhow::Result<()> {
-    let runs = workers.map(|mut worker| {
-        let leave = leave.clone();
-        async move {
-            let queue = worker.task_queue().to_owned();
-            let ended = worker
-                .run()
-                .await
-                .with_context(|| format!("the worker of {queue} failed"));
-            info!(queue, "no longer polled, nothing in flight");
-            match ended {
-                Ok(()) if !leave.is_cancelled() => {
-                    Err(anyhow::anyhow!("the worker of {queue} ended by itself"))
-                }
-                ended => ended,
+/// Serves the three queues on this thread, until asked to leave and nothing is in flight; activities run on the runtime's
+/// threads. One that fails ends all.
+async fn serve_all(
+    queues: &temporal::Queues<'_>,
+    tools: &Tools,
+    leave: &CancellationToken,
+) -> anyhow::Result<()> {
+    let tools_of_one = || Tools {
+        taken: Taken::up_to(queues.config.concurrency.renew_after_activities),
+        ..tools.clone()
+    };
+    let (io, cpu) = (tools_of_one(), tools_of_one());
+    let workflow = serve(|| queues.workflow(), &tools.taken, leave);
+    let io = serve(|| queues.io(&io), &io.taken, leave);
+    let cpu = serve(|| queues.cpu(&cpu), &cpu.taken, leave);
+    futures::future::try_join3(workflow, io, cpu).await.map(drop)
+}
+
+/// Serves one queue. Its worker is made anew, with nothing in flight, when it has taken enough (see [`Taken`]).
+async fn serve(
+    make: impl Fn() -> anyhow::Result<Worker>,
+    taken: &Taken,
+    leave: &CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let mut worker = make()?;
+        let (queue, stop) = (worker.task_queue().to_owned(), worker.shutdown_handle());
+        let stopping = async {
+            tokio::select! {
+                () = leave.cancelled() => {}
+                () = taken.full() => {}
             }
+            stop();
+            // The worker ends; this does not.
+            std::future::pending::<()>().await;
+        };
+        let ended = tokio::select! {
+            ended = worker.run() => ended,
+            () = stopping => Ok(()),
+        };
+        ended.with_context(|| format!("the worker of {queue} failed"))?;
+        if leave.is_cancelled() {
+            info!(queue, "no longer polled, nothing in flight");
+            return Ok(());
         }
-    });
-    futures::future::try_join_all(runs).await.map(drop)
+        anyhow::ensure!(taken.is_full(), "the worker of {queue} ended by itself");
+        taken.begin_again();
+        debug!(queue, "the SDK's worker is made anew");
+    }
 }
 
 fn watch_depths(config: &Config, tools: &Tools, client: &Client, background: &mut JoinSet<()>) {

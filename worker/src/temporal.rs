@@ -1,6 +1,6 @@
 //! The connection to Temporal and the three workers on it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::{
     activities::{CpuActivities, IoActivities, Tools},
@@ -104,52 +104,78 @@ pub fn runtime(meter: Arc<SdkMeter>) -> anyhow::Result<Runtime> {
     Runtime::from_current_tokio(options).context("starting the SDK")
 }
 
-/// The workers of the three queues: workflow, IO, CPU. Nothing is polled before they run.
-///
-/// # Errors
-/// The SDK refuses the settings.
-pub fn workers(
-    runtime: &Runtime,
-    client: &Client,
-    config: &Config,
-    tools: &Tools,
-    drain: Duration,
-) -> anyhow::Result<[Worker; 3]> {
-    let queues = &config.temporal;
-    let slots = &config.concurrency;
-    let route = Route::new(queues);
-    let options = |queue: &str, slots: usize| options(config, queue, slots, drain);
-    let mut workflow = options(&queues.workflow_queue, slots.workflow_slots);
-    workflow.workflow_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.workflow_polls));
-    workflow.register_workflow_with_factory(move || DocumentWorkflow::new(route.clone()))?;
-    let mut io = options(&queues.io_activity_queue, slots.io_slots);
-    io.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.io_polls));
-    io.register_activities(IoActivities::new(tools.clone()));
-    let mut cpu = options(&queues.cpu_activity_queue, slots.cpu_slots);
-    cpu.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.cpu_polls));
-    cpu.register_activities(CpuActivities::new(tools.clone()));
-    let start = |options: WorkerOptions| {
-        let queue = options.task_queue.clone();
-        Worker::new(runtime, client.clone(), options).with_context(|| format!("making the worker of {queue}"))
-    };
-    Ok([start(workflow)?, start(io)?, start(cpu)?])
+/// Makes the SDK's workers of the three queues. Nothing is polled before one runs, and it may be made anew when it has ended.
+#[expect(missing_debug_implementations, reason = "the SDK's runtime has none")]
+pub struct Queues<'a> {
+    /// The SDK's part of the process.
+    pub runtime: &'a Runtime,
+    /// The connection.
+    pub client: &'a Client,
+    /// The settings.
+    pub config: &'a Config,
 }
 
-/// What the three have in common. `slots` go to the one kind of task that the queue's worker takes.
-fn options(config: &Config, queue: &str, slots: usize, drain: Duration) -> WorkerOptions {
-    let fixed = || FixedSizeSlotSupplier::new(slots);
-    let tuner = TunerHolder::builder()
-        .workflow_task_slot_supplier(fixed())
-        .activity_task_slot_supplier(fixed())
-        .local_activity_task_slot_supplier(fixed())
-        .nexus_task_slot_supplier(fixed())
-        .build();
-    WorkerOptions::new(queue)
-        .tuner(tuner)
-        .max_cached_workflows(config.concurrency.cached_workflows)
-        .graceful_shutdown_period(drain)
-        .deployment_options(deployment(&config.deployment))
-        .build()
+impl Queues<'_> {
+    /// Of the workflow queue.
+    ///
+    /// # Errors
+    /// The SDK refuses the settings.
+    pub fn workflow(&self) -> anyhow::Result<Worker> {
+        let (queues, slots) = (&self.config.temporal, &self.config.concurrency);
+        let route = Route::new(queues);
+        let mut options = self.options(&queues.workflow_queue, slots.workflow_slots);
+        options.workflow_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.workflow_polls));
+        options.register_workflow_with_factory(move || DocumentWorkflow::new(route.clone()))?;
+        self.worker(options)
+    }
+
+    /// Of the IO queue.
+    ///
+    /// # Errors
+    /// The SDK refuses the settings.
+    pub fn io(&self, tools: &Tools) -> anyhow::Result<Worker> {
+        let (queues, slots) = (&self.config.temporal, &self.config.concurrency);
+        let mut options = self.options(&queues.io_activity_queue, slots.io_slots);
+        options.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.io_polls));
+        options.register_activities(IoActivities::new(tools.clone()));
+        self.worker(options)
+    }
+
+    /// Of the CPU queue.
+    ///
+    /// # Errors
+    /// The SDK refuses the settings.
+    pub fn cpu(&self, tools: &Tools) -> anyhow::Result<Worker> {
+        let (queues, slots) = (&self.config.temporal, &self.config.concurrency);
+        let mut options = self.options(&queues.cpu_activity_queue, slots.cpu_slots);
+        options.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.cpu_polls));
+        options.register_activities(CpuActivities::new(tools.clone()));
+        self.worker(options)
+    }
+
+    fn worker(&self, options: WorkerOptions) -> anyhow::Result<Worker> {
+        let queue = options.task_queue.clone();
+        Worker::new(self.runtime, self.client.clone(), options)
+            .with_context(|| format!("making the worker of {queue}"))
+    }
+
+    /// What the three have in common. `slots` go to the one kind of task that the queue's worker takes.
+    fn options(&self, queue: &str, slots: usize) -> WorkerOptions {
+        let fixed = || FixedSizeSlotSupplier::new(slots);
+        let tuner = TunerHolder::builder()
+            .workflow_task_slot_supplier(fixed())
+            .activity_task_slot_supplier(fixed())
+            .local_activity_task_slot_supplier(fixed())
+            .nexus_task_slot_supplier(fixed())
+            .build();
+        // Without a period of its own the SDK never cancels what is in flight when its worker ends: a worker that is made
+        // anew waits for all of it, and one that leaves gives it back in time (see `lifecycle`).
+        WorkerOptions::new(queue)
+            .tuner(tuner)
+            .max_cached_workflows(self.config.concurrency.cached_workflows)
+            .deployment_options(deployment(&self.config.deployment))
+            .build()
+    }
 }
 
 /// What this worker is to Temporal: a version of a Worker Deployment where one is named, else only a build id (the SDK's

@@ -7,6 +7,9 @@ mod cpu;
 mod failure;
 mod io;
 mod step;
+mod taken;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::DocumentsConfig,
@@ -19,6 +22,7 @@ use crate::{
 pub use cpu::CpuActivities;
 pub use failure::StepError;
 pub use io::IoActivities;
+pub use taken::Taken;
 
 /// Names of the activities, which are also the steps in `attempts` and `effects`.
 pub mod names {
@@ -51,4 +55,8 @@ pub struct Tools {
     pub documents: DocumentsConfig,
     /// Who this worker is, in `attempts`.
     pub identity: String,
+    /// Activities that the SDK's worker of this queue has taken.
+    pub taken: Taken,
+    /// Cancelled when what is in flight must be given back, because the worker leaves.
+    pub give_back: CancellationToken,
 }

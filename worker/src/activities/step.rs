@@ -7,6 +7,7 @@ use std::{
 
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{StepError, Tools, failure::into_activity_error};
@@ -25,6 +26,7 @@ pub(super) async fn run<T>(
     let workflow = info.workflow_id.as_deref().unwrap_or_default();
     let span = info_span!("activity", step, workflow, attempt = info.attempt);
     let started = Instant::now();
+    tools.taken.note();
     if info.attempt > 1 {
         tools.metrics.count_retry(step);
     }
@@ -36,16 +38,17 @@ pub(super) async fn run<T>(
         work.await
     };
     async {
-        let result = heartbeating(ctx, attempt).await;
+        let result = heartbeating(ctx, &tools.give_back, attempt).await;
         finish(tools, step, started.elapsed(), result)
     }
     .instrument(span)
     .await
 }
 
-/// Polls the work until it is done or the activity is cancelled, heartbeating the while.
+/// Polls the work until it is done, the activity is cancelled, or the worker can wait no longer; heartbeating the while.
 async fn heartbeating<T>(
     ctx: &ActivityContext,
+    give_back: &CancellationToken,
     work: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
     let mut beats = interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -55,6 +58,9 @@ async fn heartbeating<T>(
         tokio::select! {
             result = &mut work => return result,
             () = ctx.cancelled() => return Err(StepError::Cancelled),
+            () = give_back.cancelled() => {
+                return Err(StepError::Transient(anyhow::anyhow!("the worker leaves before the step is done")));
+            }
             _ = beats.tick() => {
                 if let Err(error) = ctx.record_heartbeat(()).await {
                     warn!(%error, "the heartbeat was not recorded");

@@ -26,6 +26,9 @@ pub struct ConcurrencyConfig {
     pub cpu_polls: usize,
     /// Workflows kept in memory between their tasks.
     pub cached_workflows: usize,
+    /// Activities after which the SDK's worker of their queue is made anew, once nothing of it is in flight: the SDK keeps a
+    /// note of each for as long as that worker lives (`TEMPORAL_RENEW_AFTER_ACTIVITIES`).
+    pub renew_after_activities: u64,
 }
 
 impl Default for ConcurrencyConfig {
@@ -38,6 +41,7 @@ impl Default for ConcurrencyConfig {
             io_polls: 2,
             cpu_polls: 1,
             cached_workflows: 200,
+            renew_after_activities: 10_000,
         }
     }
 }
@@ -65,5 +69,10 @@ impl ConcurrencyConfig {
         }
         // Without a cache every task would replay its workflow.
         faults.require_at_least("concurrency.cached_workflows", self.cached_workflows, 1);
+        faults.require_at_least(
+            "concurrency.renew_after_activities",
+            self.renew_after_activities,
+            1,
+        );
     }
 }

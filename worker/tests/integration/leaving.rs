@@ -12,6 +12,7 @@ use crate::{
 
 tests![
     an_activity_in_flight_is_finished_before_the_worker_leaves,
+    what_is_not_finished_in_time_is_given_back,
     a_second_signal_ends_the_worker_at_once,
     an_idle_worker_leaves_at_once_with_code_0,
 ];
@@ -57,6 +58,27 @@ async fn an_activity_in_flight_is_finished_before_the_worker_leaves(world: &Worl
         let attempts = (history.last_attempts(step), world.attempts("a", step).await?);
         ensure!(attempts == (vec![1], vec![1]), "attempts at {step}: {attempts:?}");
     }
+    Ok(())
+}
+
+async fn what_is_not_finished_in_time_is_given_back(world: &World) -> Result<()> {
+    let mut worker = world.worker().env("SHUTDOWN_GRACE_SECONDS", "5").start().await?;
+    let source = world.upload("a.txt", "one two").await?;
+    world.s3.slow(Duration::from_secs(60)).await?;
+    let run = world.start_document("a", &source).await?;
+    world.attempted("a", "fetch_document", BEGINS).await?;
+    worker.signal(Signal::TERM)?;
+    let code = worker.exit_code(Duration::from_secs(15)).await?;
+    ensure!(code == 0, "the worker ended with {code}");
+    world.s3.mend().await?;
+    // Sooner than the 15 s of silence after which Temporal would have given it to another by itself.
+    let _next = world.worker().start().await?;
+    world
+        .attempted("a", "store_document", Duration::from_secs(10))
+        .await?;
+    let history = run.ended().await?;
+    let attempts = history.last_attempts("fetch_document");
+    ensure!(attempts == vec![2], "the fetch ended with attempt {attempts:?}");
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod leaving;
 mod metrics;
 mod outages;
 mod poison;
+mod renewal;
 mod runner;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         kills::TESTS,
         outages::TESTS,
         leaving::TESTS,
+        renewal::TESTS,
         cancelling::TESTS,
         metrics::TESTS,
         documents::TESTS,

@@ -111,6 +111,8 @@ matching.numTaskqueueReadPartitions:
   - value: 1
 matching.numTaskqueueWritePartitions:
   - value: 1
+frontend.enableCancelWorkerPollsOnShutdown:
+  - value: true
 ";
 
 fn configuration(port: u16, dynamic: &str) -> String {
