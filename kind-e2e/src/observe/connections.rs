@@ -1,6 +1,6 @@
-//! Who holds connections to Postgres, by `pg_stat_activity`: the workers, each by its address, and everybody else.
+//! Who holds connections to Postgres: the workers, each by its address, and everybody else, by database.
 //!
-//! One reading is one query; what it comes to is pure.
+//! What a reading comes to is pure.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const WORKER: &str = "temporal-worker";
 pub struct Connections {
     /// Of each worker, by its address.
     pub workers: BTreeMap<String, u32>,
-    /// Of the others, by user and database.
+    /// Of the others, by database.
     pub others: BTreeMap<String, u32>,
     /// What Postgres allows users that are no superusers.
     pub allowed: u32,
@@ -39,51 +39,66 @@ impl Connections {
     }
 }
 
-/// One group of `pg_stat_activity`: application, user, database, address, and how many.
-type Group = (
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    Option<String>,
-    i64,
-);
-
-/// Reads the connections of clients.
+/// Reads the connections. Of other roles' sessions Postgres tells a plain user next to nothing, so those are counted by
+/// database.
 ///
 /// # Errors
 /// The database cannot be read.
 pub async fn read(pool: &PgPool) -> Result<Connections> {
-    let groups: Vec<Group> = sqlx::query_as(
-        "select application_name, usename::text, datname::text, host(client_addr), count(*) \
-         from pg_stat_activity where backend_type = 'client backend' group by 1, 2, 3, 4",
+    let workers: Vec<(Option<String>, i64)> = sqlx::query_as(
+        "select host(client_addr), count(*) from pg_stat_activity \
+         where application_name = $1 and datname = current_database() group by 1",
     )
+    .bind(WORKER)
     .fetch_all(pool)
     .await
     .context("reading pg_stat_activity")?;
+    let databases: Vec<(String, i32, bool)> = sqlx::query_as(
+        "select datname::text, numbackends, datname = current_database() from pg_stat_database \
+         where datname is not null and numbackends > 0",
+    )
+    .fetch_all(pool)
+    .await
+    .context("reading pg_stat_database")?;
     let allowed: i32 = sqlx::query_scalar(
         "select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int",
     )
     .fetch_one(pool)
     .await
     .context("reading max_connections")?;
-    Ok(of_groups(groups, u32::try_from(allowed).unwrap_or(0)))
+    Ok(of_counts(workers, databases, u32::try_from(allowed).unwrap_or(0)))
 }
 
-fn of_groups(groups: Vec<Group>, allowed: u32) -> Connections {
-    let mut found = Connections {
-        allowed,
-        ..Connections::default()
-    };
-    for (application, user, database, address, count) in groups {
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let text = |value: Option<String>| value.unwrap_or_else(|| "?".to_owned());
-        let (kind, name) = match application.as_deref() {
-            Some(WORKER) => (&mut found.workers, text(address)),
-            _ => (&mut found.others, format!("{} on {}", text(user), text(database))),
+/// `databases`: name, connections, and whether it is the workers' own.
+fn of_counts(
+    workers: Vec<(Option<String>, i64)>,
+    databases: Vec<(String, i32, bool)>,
+    allowed: u32,
+) -> Connections {
+    let workers: BTreeMap<String, u32> = workers
+        .into_iter()
+        .map(|(address, count)| {
+            (
+                address.unwrap_or_default(),
+                u32::try_from(count).unwrap_or(u32::MAX),
+            )
+        })
+        .collect();
+    let of_workers: u32 = workers.values().sum();
+    let others = databases.into_iter().map(|(name, count, ours)| {
+        let count = u32::try_from(count).unwrap_or(0);
+        let others = if ours {
+            count.saturating_sub(of_workers)
+        } else {
+            count
         };
-        *kind.entry(name).or_default() += count;
+        (name, others)
+    });
+    Connections {
+        others: others.collect(),
+        workers,
+        allowed,
     }
-    found
 }
 
 #[cfg(test)]
@@ -92,23 +107,12 @@ mod tests {
 
     #[test]
     fn workers_are_told_apart_by_address_and_from_everybody_else() {
-        let group = |application: &str, user: &str, database: &str, address: &str, count| {
-            let some = |text: &str| Some(text.to_owned());
-            (
-                some(application),
-                some(user),
-                some(database),
-                some(address),
-                count,
-            )
-        };
-        let found = of_groups(
+        let worker = |address: &str, count| (Some(address.to_owned()), count);
+        let found = of_counts(
+            vec![worker("10.244.0.7", 4), worker("10.244.0.8", 6)],
             vec![
-                group("temporal-worker", "slipway", "documents", "10.244.0.7", 4),
-                group("temporal-worker", "slipway", "documents", "10.244.0.8", 6),
-                group("", "temporal", "temporal", "10.244.0.5", 90),
-                group("", "slipway", "documents", "10.244.0.1", 3),
-                group("psql", "temporal", "temporal", "10.244.0.1", 1),
+                ("documents".to_owned(), 13, true),
+                ("temporal".to_owned(), 91, false),
             ],
             297,
         );
@@ -116,7 +120,7 @@ mod tests {
             (found.of_workers(), found.most_of_a_worker(), found.all()),
             (10, 6, 104)
         );
-        assert_eq!(found.others["temporal on temporal"], 91);
+        assert_eq!((found.others["documents"], found.others["temporal"]), (3, 91));
         assert_eq!(found.allowed, 297);
     }
 }

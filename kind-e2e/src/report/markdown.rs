@@ -119,7 +119,10 @@ fn fleet_section(page: &mut String, fleet: &fleet::Facts) {
         ),
         found.of_workers(),
     )];
-    let others = found.others.iter().map(|(who, count)| (who.clone(), *count));
+    let others = found
+        .others
+        .iter()
+        .map(|(database, count)| (format!("others on {database}"), *count));
     let all = [
         ("all".to_owned(), found.all()),
         ("allowed".to_owned(), found.allowed),
