@@ -10,11 +10,11 @@ use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{
     Resource,
-    trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider},
+    trace::{BatchSpanProcessor, SdkTracerProvider},
 };
 use temporalio_sdk::opentelemetry::{WorkflowIdGenerator, WorkflowSpanProcessor};
-use tracing_opentelemetry::OpenTelemetryLayer;
-use tracing_subscriber::registry::LookupSpan;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::config::TracesConfig;
 
@@ -58,12 +58,15 @@ impl Traces {
         Ok(Some(Self { provider }))
     }
 
-    /// The worker's own spans as spans of the trace.
-    pub fn layer<S>(&self) -> OpenTelemetryLayer<S, SdkTracer>
+    /// The worker's own spans as spans of the trace. Not the SDK's: it makes one for each workflow and activity for the logs,
+    /// beside that of its plugin, and knows nothing there of the trace that it belongs to.
+    pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
-        S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+        S: tracing::Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
     {
-        tracing_opentelemetry::layer().with_tracer(self.provider.tracer("temporal-worker"))
+        tracing_opentelemetry::layer()
+            .with_tracer(self.provider.tracer("temporal-worker"))
+            .with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::TRACE))
     }
 
     /// Sends what is left.

@@ -16,13 +16,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::{
-    metrics::{DepthReadings, Queue},
+    metrics::{DepthReadings, Queue, Reading},
     store::{Database, SharedReading},
 };
 
 /// A reading is shown for so many intervals, then it is too old: longer than a lease, so that the metric goes on without a
 /// gap where the worker that asks dies and another follows it.
-pub const LIFETIME_INTERVALS: u32 = 5;
+pub const LIFETIME_INTERVALS: u32 = 6;
 
 /// A lease lasts so many intervals beyond the last question. Each question ends within one.
 const LEASE_INTERVALS: u32 = 3;
@@ -74,48 +74,59 @@ impl Watch {
             .shared_readings(&namespace, &self.queues, &self.reader)
             .await
             .context("reading what the fleet read")?;
-        let each = self.queues.iter().map(|queue| {
-            let row = rows.iter().find(|row| row.queue == *queue);
-            let namespace = &namespace;
-            async move { (queue, self.refresh(namespace, queue, row).await.err()) }
-        });
-        Ok(futures::future::join_all(each).await)
+        let mine = self.take(&namespace, &rows).await?;
+        let (mine, others): (Vec<_>, Vec<_>) = self.queues.iter().partition(|queue| mine.contains(queue));
+        rows.iter()
+            .filter(|row| others.contains(&&row.queue))
+            .for_each(|row| self.show(row));
+        let asked = mine.into_iter().map(async |queue| (queue, self.ask(queue).await));
+        let answers = futures::future::join_all(asked).await;
+        self.share(&namespace, &answers).await?;
+        let asked = answers.into_iter().map(|(queue, answer)| (queue, answer.err()));
+        Ok(asked
+            .chain(others.into_iter().map(|queue| (queue, None)))
+            .collect())
     }
 
-    async fn refresh(
-        &self,
-        namespace: &str,
-        queue: &Queue,
-        row: Option<&SharedReading>,
-    ) -> anyhow::Result<()> {
-        if row.is_none_or(|row| row.mine) && self.take(namespace, queue).await? {
-            return self.ask(namespace, queue).await;
+    /// Takes or keeps the leases on what nobody else asks for.
+    async fn take(&self, namespace: &str, rows: &[SharedReading]) -> anyhow::Result<Vec<Queue>> {
+        let others = |queue: &Queue| rows.iter().any(|row| row.queue == *queue && !row.mine);
+        let free: Vec<_> = self.queues.iter().filter(|queue| !others(queue)).collect();
+        if free.is_empty() {
+            return Ok(Vec::new());
         }
-        if let Some(row) = row {
-            self.show(row);
-        }
-        Ok(())
-    }
-
-    async fn take(&self, namespace: &str, queue: &Queue) -> anyhow::Result<bool> {
         self.database
-            .take_lease(namespace, queue, &self.reader, self.every * LEASE_INTERVALS)
+            .take_leases(namespace, &free, &self.reader, self.every * LEASE_INTERVALS)
             .await
-            .context("taking the lease on a queue")
+            .context("taking the leases on queues")
     }
 
-    async fn ask(&self, namespace: &str, queue: &Queue) -> anyhow::Result<()> {
+    async fn ask(&self, queue: &Queue) -> anyhow::Result<Reading> {
         let answer = timeout(self.every, ask::ask_again(&self.client, queue)).await;
         let answer = answer.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {:?}", self.every)));
         match &answer {
             Ok(reading) => self.shown.record(queue, *reading, Instant::now()),
             Err(_) => self.shown.forget(queue),
         }
+        answer
+    }
+
+    async fn share(
+        &self,
+        namespace: &str,
+        answers: &[(&Queue, anyhow::Result<Reading>)],
+    ) -> anyhow::Result<()> {
+        if answers.is_empty() {
+            return Ok(());
+        }
+        let readings: Vec<_> = answers
+            .iter()
+            .map(|(queue, answer)| (*queue, answer.as_ref().ok()))
+            .collect();
         self.database
-            .share_reading(namespace, queue, &self.reader, answer.as_ref().ok())
+            .share_readings(namespace, &self.reader, &readings)
             .await
-            .context("sharing a reading")?;
-        answer.map(drop)
+            .context("sharing what was read")
     }
 
     fn show(&self, row: &SharedReading) {

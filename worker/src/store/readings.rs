@@ -1,7 +1,8 @@
 //! The readings of the queues as a fleet shares them: one worker asks Temporal, all show what it read.
 //!
 //! Who asks is a lease in the queue's row: it is kept by asking, and anybody may take it once it has run out. So a fleet of
-//! any size asks as often as one worker, and a worker that dies is followed by another when its lease ends.
+//! any size asks as often as one worker, and a worker that dies is followed by another when its lease ends. All queues go into
+//! one statement: one a queue would want a connection each, every second, of a pool that may keep fewer.
 
 use std::time::Duration;
 
@@ -49,62 +50,68 @@ impl Database {
         loan.give_back(rows)
     }
 
-    /// Takes or keeps the lease on a queue; false where another has it.
+    /// Takes or keeps the leases on queues; those are returned which no other worker has.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn take_lease(
+    pub async fn take_leases(
         &self,
         namespace: &str,
-        queue: &Queue,
+        queues: &[&Queue],
         reader: &str,
         length: Duration,
-    ) -> sqlx::Result<bool> {
+    ) -> sqlx::Result<Vec<Queue>> {
+        let (names, kinds) = named(queues.iter().copied());
         let mut loan = self.pool.acquire().await?;
         let taken = sqlx::query(
             "INSERT INTO queue_readings (namespace, queue, kind, reader, lease_until)
-             VALUES ($1, $2, $3, $4, now() + $5)
+             SELECT $1, queue, kind, $4, now() + $5 FROM unnest($2::text[], $3::text[]) AS wanted (queue, kind)
              ON CONFLICT (namespace, queue, kind) DO UPDATE
              SET reader = excluded.reader, lease_until = excluded.lease_until
-             WHERE queue_readings.reader = excluded.reader OR queue_readings.lease_until < now()",
+             WHERE queue_readings.reader = excluded.reader OR queue_readings.lease_until < now()
+             RETURNING queue, kind",
         )
         .bind(namespace)
-        .bind(&queue.name)
-        .bind(queue.kind())
+        .bind(names)
+        .bind(kinds)
         .bind(reader)
         .bind(interval(length))
-        .execute(&mut *loan);
+        .try_map(|row: PgRow| queue(&row))
+        .fetch_all(&mut *loan);
         let taken = self.pool.in_time(taken).await;
-        Ok(loan.give_back(taken)?.rows_affected() == 1)
+        loan.give_back(taken)
     }
 
-    /// Tells the fleet what was read just now, or that nothing could be.
+    /// Tells the fleet what was read just now of each queue, or that nothing could be.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn share_reading(
+    pub async fn share_readings(
         &self,
         namespace: &str,
-        queue: &Queue,
         reader: &str,
-        reading: Option<&Reading>,
+        readings: &[(&Queue, Option<&Reading>)],
     ) -> sqlx::Result<()> {
+        let (names, kinds) = named(readings.iter().map(|(queue, _)| *queue));
         let mut loan = self.pool.acquire().await?;
         let shared = sqlx::query(
-            "UPDATE queue_readings
-             SET read_at = CASE WHEN $5::bigint IS NULL THEN NULL ELSE now() END,
-                 depth = $5, backlog_age_seconds = $6, add_rate = $7, dispatch_rate = $8, pollers = $9
-             WHERE namespace = $1 AND queue = $2 AND kind = $3 AND reader = $4",
+            "UPDATE queue_readings AS old
+             SET read_at = CASE WHEN new.depth IS NULL THEN NULL ELSE now() END,
+                 depth = new.depth, backlog_age_seconds = new.age,
+                 add_rate = new.added, dispatch_rate = new.dispatched, pollers = new.pollers
+             FROM unnest($3::text[], $4::text[], $5::bigint[], $6::float8[], $7::float8[], $8::float8[], $9::bigint[])
+                  AS new (queue, kind, depth, age, added, dispatched, pollers)
+             WHERE old.namespace = $1 AND old.reader = $2 AND old.queue = new.queue AND old.kind = new.kind",
         )
         .bind(namespace)
-        .bind(&queue.name)
-        .bind(queue.kind())
         .bind(reader)
-        .bind(reading.map(|reading| reading.depth))
-        .bind(reading.map(|reading| reading.backlog_age_seconds))
-        .bind(reading.map(|reading| reading.add_rate))
-        .bind(reading.map(|reading| reading.dispatch_rate))
-        .bind(reading.map(|reading| reading.pollers))
+        .bind(names)
+        .bind(kinds)
+        .bind(column(readings, |reading| reading.depth))
+        .bind(column(readings, |reading| reading.backlog_age_seconds))
+        .bind(column(readings, |reading| reading.add_rate))
+        .bind(column(readings, |reading| reading.dispatch_rate))
+        .bind(column(readings, |reading| reading.pollers))
         .execute(&mut *loan);
         let shared = self.pool.in_time(shared).await;
         loan.give_back(shared).map(drop)
@@ -132,8 +139,21 @@ fn interval(length: Duration) -> PgInterval {
     }
 }
 
+/// Names and kinds of queues, as two columns.
+fn named<'a>(queues: impl Iterator<Item = &'a Queue>) -> (Vec<&'a str>, Vec<&'static str>) {
+    queues.map(|queue| (queue.name.as_str(), queue.kind())).unzip()
+}
+
+/// One value of each reading, as a column.
+fn column<T>(readings: &[(&Queue, Option<&Reading>)], value: impl Fn(&Reading) -> T) -> Vec<Option<T>> {
+    readings.iter().map(|(_, reading)| reading.map(&value)).collect()
+}
+
+fn queue(row: &PgRow) -> sqlx::Result<Queue> {
+    Ok(Queue::of_kind(row.try_get("queue")?, row.try_get("kind")?))
+}
+
 fn shared(row: &PgRow) -> sqlx::Result<SharedReading> {
-    let queue = Queue::of_kind(row.try_get("queue")?, row.try_get("kind")?);
     let seconds: Option<f64> = row.try_get("seconds")?;
     let reading = match seconds {
         None => None,
@@ -149,7 +169,7 @@ fn shared(row: &PgRow) -> sqlx::Result<SharedReading> {
         }
     };
     Ok(SharedReading {
-        queue,
+        queue: queue(row)?,
         reading,
         mine: row.try_get("mine")?,
     })

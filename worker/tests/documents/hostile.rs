@@ -9,7 +9,10 @@ use worker::{
     text::{Cancel, MediaType, extract},
 };
 
-use crate::support::{REPORT, TIDES, bomb, content, deflated, object, one_page, pdf, read, stream, text};
+use crate::{
+    pdf::{REPORT, TIDES, bomb, content, deflated, object, one_page, pdf, stream},
+    support::{read, text},
+};
 
 /// Bombs of gigabytes, wherever a reader may inflate: each is refused, and the picture, which is never inflated, does no harm.
 #[test]

@@ -3,5 +3,6 @@
 //! passed on); what is hostile is built when it is needed.
 
 mod hostile;
+mod pdf;
 mod real;
 mod support;

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
-use crate::support::{
-    REPORT, TIDES, bomb, content, deflated, object, one_page, pdf, pdf_with_trailer, read, stream, text,
+use crate::{
+    pdf::{REPORT, TIDES, bomb, content, deflated, object, one_page, pdf, pdf_with_trailer, stream},
+    support::{read, text},
 };
 
 macro_rules! document {

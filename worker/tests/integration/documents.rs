@@ -1,10 +1,11 @@
 //! Documents that are processed: what is in the database and in the history afterwards.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     harness::{World, history::End},
+    pdf,
     runner::tests,
 };
 
@@ -12,6 +13,8 @@ tests![
     an_html_page_is_stored_with_its_title_words_and_passages,
     markdown_is_stored_as_the_page_that_it_renders_to,
     plain_text_is_stored_without_a_title,
+    a_pdf_is_stored_with_its_pages_bookmarks_and_links,
+    a_page_in_a_legacy_charset_is_stored_with_its_charset_and_structure,
     a_document_is_stored_once_however_often_it_is_processed,
     a_large_document_never_travels_through_the_history,
 ];
@@ -80,6 +83,91 @@ async fn plain_text_is_stored_without_a_title(world: &World) -> Result<()> {
     let row = world.document("a").await?;
     let stored = (row.media_type.as_str(), row.title.as_deref(), row.words);
     ensure!(stored == ("text/plain", None, 4), "{row:?}");
+    Ok(())
+}
+
+async fn a_pdf_is_stored_with_its_pages_bookmarks_and_links(world: &World) -> Result<()> {
+    let _worker = world.worker().start().await?;
+    let source = world.upload("report.pdf", pdf::REPORT).await?;
+    world.run_document("a", &source).await?;
+    let row = world.document("a").await?;
+    let stored = (
+        row.media_type.as_str(),
+        row.title.as_deref(),
+        row.words,
+        row.pages,
+        row.charset.as_deref(),
+        row.language.as_deref(),
+    );
+    ensure!(
+        stored
+            == (
+                "application/pdf",
+                Some("Harbour Report"),
+                159,
+                Some(2),
+                None,
+                Some("eng")
+            ),
+        "{row:?}"
+    );
+    ensure!(row.signature.is_some(), "{row:?}");
+    let headings = json!([
+        {"level": 1, "text": "The harbour"},
+        {"level": 2, "text": "Launching"},
+        {"level": 2, "text": "Repairing"},
+    ]);
+    ensure!(
+        serde_json::from_str::<Value>(&row.headings)? == headings,
+        "{row:?}"
+    );
+    let links = json!([{"target": "https://example.org/launching?ship=1", "text": ""}]);
+    ensure!(serde_json::from_str::<Value>(&row.links)? == links, "{row:?}");
+    Ok(())
+}
+
+async fn a_page_in_a_legacy_charset_is_stored_with_its_charset_and_structure(world: &World) -> Result<()> {
+    let _worker = world.worker().start().await?;
+    // The bytes beyond ASCII are letters and a dash of windows-1252.
+    let page = b"<!doctype html><meta charset=iso-8859-1><title>D\xe9j\xe0 vu</title>\
+        <h1>Les mar\xe9es</h1><p>La mer monte et descend deux fois par jour \x97 la <a href=/lune>lune</a> \
+        l'attire, et les p\xeacheurs du village connaissent les heures par coeur depuis toujours.</p>\
+        <h2>Les ports</h2><p>Les bateaux attendent la mar\xe9e haute pour sortir du port chaque matin.</p>"
+        .as_slice();
+    let source = world.upload("a.html", page).await?;
+    world.run_document("a", &source).await?;
+    let row = world.document("a").await?;
+    let stored = (
+        row.media_type.as_str(),
+        row.title.as_deref(),
+        row.pages,
+        row.charset.as_deref(),
+        row.language.as_deref(),
+    );
+    ensure!(
+        stored
+            == (
+                "text/html",
+                Some("Déjà vu"),
+                None,
+                Some("windows-1252"),
+                Some("fra")
+            ),
+        "{row:?}"
+    );
+    ensure!(row.signature.is_some(), "{row:?}");
+    let headings = json!([{"level": 1, "text": "Les marées"}, {"level": 2, "text": "Les ports"}]);
+    ensure!(
+        serde_json::from_str::<Value>(&row.headings)? == headings,
+        "{row:?}"
+    );
+    let links = json!([{"target": "/lune", "text": "lune"}]);
+    ensure!(serde_json::from_str::<Value>(&row.links)? == links, "{row:?}");
+    let passages = world.passages("a").await?.concat();
+    ensure!(
+        passages.contains("jour — la lune") && passages.contains("pêcheurs"),
+        "{passages:?}"
+    );
     Ok(())
 }
 

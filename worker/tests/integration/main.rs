@@ -13,17 +13,26 @@
 //! that module's `tests!`. See [`harness`] for what a `World` offers. Tests run side by side: bounds must be generous, and
 //! what takes long is waited for, not timed.
 
+mod cache;
 mod cancelling;
 mod configuration;
+mod connections;
 mod documents;
 mod harness;
 mod kills;
 mod leaving;
 mod metrics;
 mod outages;
+#[expect(dead_code, reason = "these tests need few of the builders")]
+#[path = "../documents/pdf.rs"]
+mod pdf;
 mod poison;
+mod readings;
 mod renewal;
 mod runner;
+mod summaries;
+mod traces;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -31,11 +40,17 @@ fn main() -> ExitCode {
     runner::main(&[
         // The longest first.
         kills::TESTS,
+        summaries::TESTS,
         outages::TESTS,
+        readings::TESTS,
+        versions::TESTS,
         leaving::TESTS,
         renewal::TESTS,
         cancelling::TESTS,
+        traces::TESTS,
+        connections::TESTS,
         metrics::TESTS,
+        cache::TESTS,
         documents::TESTS,
         poison::TESTS,
         configuration::TESTS,

@@ -19,7 +19,7 @@ tests![
 const SEEN: Duration = Duration::from_secs(20);
 
 /// The guide's metrics, with its queues.
-const DEPTHS: [(&str, &str); 3] = [
+pub(crate) const DEPTHS: [(&str, &str); 3] = [
     ("temporal_workflow_task_queue_depth", "document-workflow-queue"),
     ("temporal_activity_task_queue_depth", "document-io-activity-queue"),
     (

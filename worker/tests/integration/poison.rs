@@ -4,57 +4,90 @@ use anyhow::{Result, ensure};
 
 use crate::{
     harness::{World, history::End},
+    pdf,
     runner::tests,
 };
 
 tests![
     an_empty_document_fails_for_good,
     a_document_of_a_type_that_is_not_processed_fails_for_good,
+    an_archive_fails_for_good,
+    a_pdf_named_as_a_page_fails_for_good,
     a_missing_document_fails_for_good,
     a_document_over_the_limit_fails_for_good,
     a_page_that_is_not_the_utf8_it_says_fails_for_good,
+    a_pdf_that_is_cut_off_fails_for_good,
+    an_encrypted_pdf_fails_for_good,
+    a_pdf_that_inflates_to_gigabytes_fails_for_good,
 ];
 
+/// Bytes of the largest document that is processed: more than the bomb of a PDF has before it is inflated.
+const LIMIT: usize = 6 << 20;
+
 async fn an_empty_document_fails_for_good(world: &World) -> Result<()> {
-    let _worker = world.worker().start().await?;
     let source = world.upload("a.html", " \n\t ").await?;
     fails_for_good(world, &source, "EmptyDocument", "fetch_document").await
 }
 
 async fn a_document_of_a_type_that_is_not_processed_fails_for_good(world: &World) -> Result<()> {
-    let _worker = world.worker().start().await?;
-    let source = world
-        .upload("a.html", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice())
-        .await?;
+    let picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice();
+    let source = world.upload("a.html", picture).await?;
     fails_for_good(world, &source, "UnknownDocumentType", "fetch_document").await
 }
 
+async fn an_archive_fails_for_good(world: &World) -> Result<()> {
+    let archive = [b"PK\x03\x04".as_slice(), &pdf::bomb(0, 100)].concat();
+    let source = world.upload("a.zip", archive).await?;
+    fails_for_good(world, &source, "UnknownDocumentType", "fetch_document").await
+}
+
+async fn a_pdf_named_as_a_page_fails_for_good(world: &World) -> Result<()> {
+    let source = world.upload("a.html", pdf::REPORT).await?;
+    fails_for_good(world, &source, "DocumentTypeMismatch", "fetch_document").await
+}
+
 async fn a_missing_document_fails_for_good(world: &World) -> Result<()> {
-    let _worker = world.worker().start().await?;
-    fails_for_good(
-        world,
-        &world.source("nowhere.html"),
-        "DocumentMissing",
-        "fetch_document",
-    )
-    .await
+    let source = world.source("nowhere.html");
+    fails_for_good(world, &source, "DocumentMissing", "fetch_document").await
 }
 
 async fn a_document_over_the_limit_fails_for_good(world: &World) -> Result<()> {
-    let _worker = world.worker().env("DOCUMENT_MAX_BYTES", "1000").start().await?;
-    let source = world.upload("a.txt", "x".repeat(1001)).await?;
+    let source = world.upload("a.txt", "x".repeat(LIMIT + 1)).await?;
     fails_for_good(world, &source, "DocumentTooBig", "fetch_document").await
 }
 
 async fn a_page_that_is_not_the_utf8_it_says_fails_for_good(world: &World) -> Result<()> {
-    let _worker = world.worker().start().await?;
     let page = b"<!doctype html><meta charset=utf-8><title>T</title><p>caf\xe9 \xff\xfe".as_slice();
     let source = world.upload("a.html", page).await?;
     fails_for_good(world, &source, "InvalidUtf8", "extract_text").await
 }
 
+async fn a_pdf_that_is_cut_off_fails_for_good(world: &World) -> Result<()> {
+    let source = world
+        .upload("a.pdf", &pdf::REPORT[..pdf::REPORT.len() / 2])
+        .await?;
+    fails_for_good(world, &source, "TruncatedPdf", "extract_text").await
+}
+
+async fn an_encrypted_pdf_fails_for_good(world: &World) -> Result<()> {
+    let encrypted = include_bytes!("../documents/files/password.pdf").as_slice();
+    let source = world.upload("a.pdf", encrypted).await?;
+    fails_for_good(world, &source, "EncryptedPdf", "extract_text").await
+}
+
+async fn a_pdf_that_inflates_to_gigabytes_fails_for_good(world: &World) -> Result<()> {
+    let page = pdf::stream("/Filter /FlateDecode", &pdf::bomb(b' ', 4096));
+    let source = world.upload("a.pdf", pdf::one_page(page, "", &[])).await?;
+    fails_for_good(world, &source, "DecompressionBomb", "extract_text").await
+}
+
 /// The workflow of a source fails with this type, at the first attempt at this step; nothing is stored, and it is counted.
 async fn fails_for_good(world: &World, source: &str, expected: &str, step: &str) -> Result<()> {
+    let worker = world
+        .worker()
+        .env("DOCUMENT_MAX_BYTES", &LIMIT.to_string())
+        .start()
+        .await?;
     let history = world.run_document("a", source).await?;
     let End::Failed {
         kind,
@@ -73,5 +106,8 @@ async fn fails_for_good(world: &World, source: &str, expected: &str, step: &str)
     ensure!(attempts == (vec![1], vec![1]), "attempts at {step}: {attempts:?}");
     let effects = world.effects("a").await?;
     ensure!(effects.is_empty(), "a poison document took effect: {effects:?}");
+    let labels = [("outcome", "refused"), ("poison", expected)];
+    let counted = worker.metrics().await?.value("document_outcomes_total", &labels);
+    ensure!(counted == Some(1.0), "counted {counted:?} times");
     Ok(())
 }

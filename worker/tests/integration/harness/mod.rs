@@ -14,8 +14,10 @@
 //! Waiting is [`eventually`] and [`consistently`]; nothing sleeps. What the workers print is shown when a test fails. The
 //! [`keeper`] ends every process and removes every file, however the tests end.
 
+pub(crate) mod collector;
 pub(crate) mod history;
 pub(crate) mod keeper;
+pub(crate) mod llm;
 pub(crate) mod metrics;
 pub(crate) mod ports;
 pub(crate) mod programs;

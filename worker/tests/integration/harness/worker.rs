@@ -34,6 +34,7 @@ const READY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct WorkerBuilder<'a> {
     pub(super) keeper: &'a Keeper,
+    pub(super) arguments: Vec<String>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) output: PathBuf,
 }
@@ -42,6 +43,12 @@ impl WorkerBuilder<'_> {
     /// Sets a variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(ToString::to_string));
         self
     }
 
@@ -62,6 +69,7 @@ impl WorkerBuilder<'_> {
         let file = File::create(&self.output).with_context(|| format!("making {}", self.output.display()))?;
         let mut command = self.keeper.command(&program());
         command
+            .args(&self.arguments)
             .env_clear()
             .envs(&self.environment)
             .stdout(file.try_clone()?)

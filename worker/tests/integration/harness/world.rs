@@ -18,18 +18,21 @@ use serde_json::{Value, json};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use temporalio_client::{
     Client, UntypedWorkflow, UntypedWorkflowHandle, WorkflowCancelOptions, WorkflowDescribeOptions,
-    WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowStartOptions,
+    WorkflowExecutionStatus, WorkflowFetchHistoryOptions, WorkflowStartOptions, tonic::IntoRequest as _,
 };
 use temporalio_common::{
     data_converters::{PayloadConverter, RawValue},
-    protos::temporal::api::workflow::v1::PendingActivityInfo,
+    protos::temporal::api::{
+        enums::v1::VersioningBehavior, history::v1::history_event::Attributes,
+        workflow::v1::PendingActivityInfo, workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest,
+    },
 };
 
 use super::{
     history::History,
     servers::{Proxy, REGION, SECRET, Servers, postgres_url},
     wait::{Probe, eventually},
-    worker::{self, WorkerBuilder},
+    worker::{self, Worker, WorkerBuilder},
 };
 
 /// The queue and the type of the workflow, as the guide and the wire have them.
@@ -38,6 +41,9 @@ const WORKFLOW: &str = "DocumentWorkflow";
 
 /// Time for a workflow to end. The longest way is that of two workers killed in turn, each missed only after 15 s.
 const END: Duration = Duration::from_secs(60);
+
+/// Time for a version of a deployment to be known: its polls are told of a moment after they began.
+const KNOWN: Duration = Duration::from_secs(30);
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -72,6 +78,14 @@ pub(crate) struct DocumentRow {
     pub(crate) words: i64,
     pub(crate) passages: i32,
     pub(crate) workflow_id: String,
+    pub(crate) charset: Option<String>,
+    pub(crate) language: Option<String>,
+    pub(crate) pages: Option<i32>,
+    pub(crate) signature: Option<i64>,
+    /// As JSON, as the links are.
+    pub(crate) headings: String,
+    pub(crate) links: String,
+    pub(crate) summary: Option<String>,
 }
 
 impl World {
@@ -128,6 +142,7 @@ impl World {
         let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
         WorkerBuilder {
             keeper: &self.servers.keeper,
+            arguments: Vec::new(),
             environment,
             output,
         }
@@ -178,7 +193,8 @@ impl World {
 
     /// A document's row.
     pub(crate) async fn document(&self, id: &str) -> Result<DocumentRow> {
-        let query = "SELECT source, sha256, bytes, media_type, title, words, passages, workflow_id
+        let query = "SELECT source, sha256, bytes, media_type, title, words, passages, workflow_id,
+                            charset, language, pages, signature, headings::text, links::text, summary
                      FROM documents WHERE document_id = $1";
         let row = sqlx::query_as(query).bind(id).fetch_one(&self.database).await;
         row.with_context(|| format!("reading the row of {id}"))
@@ -227,6 +243,45 @@ impl World {
         .await
     }
 
+    /// Who asks Temporal for the queues.
+    pub(crate) async fn leases(&self) -> Result<Vec<Lease>> {
+        let query =
+            "SELECT queue, reader, lease_until > now() AS valid FROM queue_readings WHERE namespace = $1";
+        let leases = sqlx::query_as(query)
+            .bind(&self.name)
+            .fetch_all(&self.database)
+            .await;
+        leases.context("reading who asks for the queues")
+    }
+
+    /// The workers' connections to the database.
+    pub(crate) async fn connections(&self) -> Result<i64> {
+        let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'temporal-worker' AND usename = $1";
+        let count = sqlx::query_scalar(query)
+            .bind(&self.name)
+            .fetch_one(&self.database)
+            .await;
+        count.context("counting connections")
+    }
+
+    /// Makes a version of a deployment the current one, as soon as Temporal knows it.
+    pub(crate) async fn make_current(&self, deployment: &str, build_id: &str) -> Result<()> {
+        let request = SetWorkerDeploymentCurrentVersionRequest {
+            namespace: self.name.clone(),
+            deployment_name: deployment.to_owned(),
+            build_id: build_id.to_owned(),
+            ..SetWorkerDeploymentCurrentVersionRequest::default()
+        };
+        let what = format!("{build_id} becomes the current version");
+        eventually(&what, KNOWN, async || {
+            let mut service = self.client.connection().workflow_service();
+            let request = request.clone().into_request();
+            let answer = service.set_worker_deployment_current_version(request).await;
+            answer.map(drop).map_err(anyhow::Error::new).into()
+        })
+        .await
+    }
+
     /// What the workers printed, for a test that failed.
     pub(crate) fn outputs(&self) -> String {
         let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -235,6 +290,25 @@ impl World {
             format!("--- {name} printed ---\n{}", worker::read(output))
         });
         shown.collect()
+    }
+}
+
+/// Who asks Temporal for a queue.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Lease {
+    /// The queue.
+    #[expect(dead_code, reason = "shown where a test fails")]
+    queue: String,
+    reader: String,
+    /// Whether it has not run out.
+    pub(crate) valid: bool,
+}
+
+impl Lease {
+    /// Whether this worker asks: its name begins with its process.
+    pub(crate) fn is_of(&self, worker: &Worker) -> bool {
+        let process = worker.id.as_raw_nonzero().to_string();
+        self.reader.split('@').next() == Some(process.as_str())
     }
 }
 
@@ -260,11 +334,17 @@ impl Run {
             }
         })
         .await?;
+        self.events().await
+    }
+
+    /// Its events so far.
+    async fn events(&self) -> Result<History> {
         let events = self
             .0
             .fetch_history(WorkflowFetchHistoryOptions::default())
             .into_events()
             .await;
+        let id = &self.0.info().workflow_id;
         Ok(History(
             events.with_context(|| format!("reading the history of {id}"))?,
         ))
@@ -273,6 +353,30 @@ impl Run {
     /// The activities that it waits for.
     pub(crate) async fn pending(&self) -> Result<Vec<Pending>> {
         Ok(self.look().await?.1)
+    }
+
+    /// Whether a worker was given a task of it.
+    pub(crate) async fn has_begun(&self) -> Result<bool> {
+        Ok(self.events().await?.0.iter().any(|event| {
+            matches!(
+                event.attributes,
+                Some(Attributes::WorkflowTaskStartedEventAttributes(_))
+            )
+        }))
+    }
+
+    /// Deployment and build id of the version that it is pinned to.
+    pub(crate) async fn pinned_to(&self) -> Result<Option<(String, String)>> {
+        let described = self
+            .0
+            .describe(WorkflowDescribeOptions::default())
+            .await
+            .context("describing the workflow")?;
+        let info = described.raw().workflow_execution_info.as_ref();
+        let versioning = info.and_then(|info| info.versioning_info.as_ref());
+        let pinned = versioning.filter(|info| info.behavior() == VersioningBehavior::Pinned);
+        let version = pinned.and_then(|info| info.deployment_version.clone());
+        Ok(version.map(|version| (version.deployment_name, version.build_id)))
     }
 
     /// Asks it to cancel.

@@ -1,6 +1,6 @@
 //! Temporal: our own build, its services in one process, on SQLite in memory.
 //!
-//! The `worker` service is left out: it runs Temporal's own workflows for each namespace, and no test needs them.
+//! Its `worker` service runs too: Temporal keeps the versions of a Worker Deployment in workflows of its own.
 
 use std::{fs, time::Duration};
 
@@ -50,7 +50,7 @@ impl Temporal {
             .arg("--config-file")
             .arg(&config)
             .args(["--allow-no-auth", "start"]);
-        for service in ["frontend", "history", "matching"] {
+        for service in ["frontend", "history", "matching", "worker"] {
             command.args(["--service", service]);
         }
         let mut server = Server::start(keeper, "temporal-server", command)?;
