@@ -16,7 +16,13 @@ dockerTools.buildLayeredImage {
   '';
   config = {
     Entrypoint = [ "/usr/local/bin/temporal-worker" ];
-    Env = [ "SSL_CERT_FILE=${cacert}/etc/ssl/certs/ca-bundle.crt" ];
+    Env = [
+      "SSL_CERT_FILE=${cacert}/etc/ssl/certs/ca-bundle.crt"
+      "MALLOC_ARENA_MAX=1"
+      "MALLOC_MMAP_THRESHOLD_=65536"
+      "MALLOC_TOP_PAD_=65536"
+      "MALLOC_TRIM_THRESHOLD_=65536"
+    ];
     ExposedPorts."9464/tcp" = { };
     User = "65532:65532";
   };

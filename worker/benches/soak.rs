@@ -24,6 +24,14 @@ use harness::{Probe, Servers, Worker, World, eventually, keeper, wait::ticks, wh
 /// The bound: 40 MB resident, at any time.
 const BOUND_BYTES: u64 = 40_000_000;
 
+/// What the image sets of the allocator (bundle/images.toml).
+const ALLOCATOR: [(&str, &str); 4] = [
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_MMAP_THRESHOLD_", "65536"),
+    ("MALLOC_TOP_PAD_", "65536"),
+    ("MALLOC_TRIM_THRESHOLD_", "65536"),
+];
+
 /// Workflows that are open at a time: several times the slots of a worker, which has 3, 5 and 2.
 const OPEN: u64 = 50;
 
@@ -125,7 +133,10 @@ async fn measure(minutes: Duration) -> Result<Figures> {
     drop(world.worker().start().await?);
 
     let start = Instant::now();
-    let worker = world.worker().spawn()?;
+    let shipped = ALLOCATOR
+        .iter()
+        .fold(world.worker(), |worker, (name, value)| worker.env(name, value));
+    let worker = shipped.spawn()?;
     let mut looks = ticks(LOOK);
     while !worker
         .get("/readyz")
