@@ -1,4 +1,8 @@
-//! The SDK's workers are made anew now and then (see `activities::Taken`): nobody notices.
+//! The SDK's workers are made anew now and then (see `activities::Taken`): nothing is lost, and nothing done twice.
+//!
+//! That every attempt is the first cannot be asked here. Temporal may have handed a task to a poll in the moment in which it
+//! is told to end it: once in some fifty stops under a full queue, with `frontend.enableCancelWorkerPollsOnShutdown`, and
+//! many times without. Such a task is tried again after the heartbeat time-out.
 
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
@@ -23,16 +27,14 @@ async fn documents_are_processed_while_workers_are_made_anew(world: &World) -> R
     let source = world.upload("a.html", "<title>T</title><p>one two").await?;
     let ids: Vec<String> = (0..DOCUMENTS).map(|n| format!("d{n}")).collect();
     let runs = try_join_all(ids.iter().map(|id| world.run_document(id, &source))).await?;
-    for history in runs {
+    for (id, history) in ids.iter().zip(runs) {
         ensure!(
             matches!(history.end()?, End::Completed(_)),
             "{:?}",
             history.end()?
         );
-        for step in ["fetch_document", "extract_text", "store_document"] {
-            let attempts = history.last_attempts(step);
-            ensure!(attempts == vec![1], "attempts at {step}: {attempts:?}");
-        }
+        let effects = world.effects(id).await?;
+        ensure!(effects == ["store_document"], "effects: {effects:?}");
     }
     let anew = worker.output().matches("the SDK's worker is made anew").count();
     ensure!(
