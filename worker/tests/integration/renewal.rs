@@ -1,8 +1,8 @@
 //! The SDK's workers are made anew now and then (see `activities::Taken`): nothing is lost, and nothing done twice.
 //!
 //! That every attempt is the first cannot be asked here. Temporal may have handed a task to a poll in the moment in which it
-//! is told to end it: once in some fifty stops under a full queue, with `frontend.enableCancelWorkerPollsOnShutdown`, and
-//! many times without. Such a task is tried again after the heartbeat time-out.
+//! is told to end it: once in some twenty stops under a full queue, with `frontend.enableCancelWorkerPollsOnShutdown`, and
+//! every third time without. Such a task is tried again after the heartbeat time-out.
 
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
