@@ -74,8 +74,8 @@ pub struct Facts {
 
 /// Sets the fleet to its most, loads it, looks, and lets it go.
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
-    facts.prefix = format!("{}-fleet-", context.run);
-    context.board.begin_load(&facts.prefix);
+    let load = context.begin_load("fleet");
+    facts.prefix.clone_from(&load.prefix);
     let autoscaling = settings::autoscaling(&context.fixture.kube).await?;
     facts.workers = autoscaling.max;
     context.enter(
@@ -88,7 +88,7 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     settings::upload(&context.fixture, &context.documents).await?;
     let latency = Duration::from_secs_f64(LATENCY);
     context.fixture.toxiproxy.delay_answers(latency).await?;
-    loaded(context, facts).await?;
+    loaded(context, &load, facts).await?;
     context.fixture.toxiproxy.clear().await?;
     facts.memory = usage(&context.fixture.kube).await?;
     context.enter("fleet/oracle", "comparing what is stored with what was loaded");
@@ -111,7 +111,7 @@ async fn let_go(context: &Context, fewest: i32) -> Result<()> {
 }
 
 /// Loads for [`LOADED`] seconds while connections are read; questions are counted before and after.
-async fn loaded(context: &Context, facts: &mut Facts) -> Result<()> {
+async fn loaded(context: &Context, load: &Load, facts: &mut Facts) -> Result<()> {
     facts.rate = rate_of_cores(context.cores);
     context.enter(
         "fleet/load",
@@ -120,13 +120,6 @@ async fn loaded(context: &Context, facts: &mut Facts) -> Result<()> {
             facts.rate
         ),
     );
-    let load = Load {
-        fixture: context.fixture.clone(),
-        board: context.board.clone(),
-        clock: context.clock,
-        documents: context.documents.clone(),
-        prefix: facts.prefix.clone(),
-    };
     let mut rng = generator(context.seed, "fleet/load");
     let length = Duration::from_secs_f64(LOADED);
     let schedule = poisson(facts.rate, length, load.documents.len(), &mut rng);

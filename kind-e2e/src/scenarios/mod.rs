@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::corpus::Document;
 use crate::facts::ScenarioFacts;
 use crate::fixture::Fixture;
+use crate::load::Load;
 use crate::observe::sample::Sample;
 use crate::progress::say;
 use crate::verdict::Check;
@@ -114,6 +115,19 @@ pub struct Context {
 }
 
 impl Context {
+    /// Begins the load of a scenario: its documents' ids are of this run and scenario only.
+    pub fn begin_load(&self, scenario: &str) -> Load {
+        let prefix = format!("{}-{scenario}-", self.run);
+        self.board.begin_load(&prefix);
+        Load {
+            fixture: self.fixture.clone(),
+            board: self.board.clone(),
+            clock: self.clock,
+            documents: self.documents.clone(),
+            prefix,
+        }
+    }
+
     /// Begins a phase: labels the samples and says so.
     pub fn enter(&self, phase: &str, what: &str) {
         self.board.enter(phase);

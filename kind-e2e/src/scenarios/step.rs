@@ -65,15 +65,8 @@ pub struct Facts {
 
 /// Runs the three phases and then the oracle.
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
-    facts.prefix = format!("{}-step-", context.run);
-    context.board.begin_load(&facts.prefix);
-    let load = Load {
-        fixture: context.fixture.clone(),
-        board: context.board.clone(),
-        clock: context.clock,
-        documents: context.documents.clone(),
-        prefix: facts.prefix.clone(),
-    };
+    let load = context.begin_load("step");
+    facts.prefix.clone_from(&load.prefix);
     prepare(context, &load, facts).await?;
     let plan = facts.plan.clone().context("no plan was made")?;
     stays(context, &load, &plan, facts).await;
