@@ -158,18 +158,23 @@ pub fn scaled_out(
     ]
 }
 
-/// The fleet was settled at `count` within `bound` of `window.from`.
+/// The fleet was settled at `count` within `bound` of `window.from`. It may have been before: a queue that has drained while
+/// the load goes on lets the fleet go, and then the window is as good as empty.
 pub fn scaled_in(samples: &[Sample], window: Window, count: i32, bound: &Bound) -> Check {
-    let settled = samples
+    let before = samples.iter().rev().find(|sample| sample.at < window.from);
+    let inside = samples
         .iter()
-        .filter(|sample| sample.at >= window.from && sample.at <= window.to)
+        .filter(|sample| sample.at >= window.from && sample.at <= window.to);
+    let settled = before
+        .into_iter()
+        .chain(inside)
         .find(|sample| {
             sample
                 .fleet
                 .seen()
                 .is_some_and(|fleet| fleet.is_settled_at(count))
         })
-        .map(|sample| sample.at - window.from);
+        .map(|sample| (sample.at - window.from).max(0.0));
     let last = samples.iter().rev().find_map(|sample| sample.fleet.seen());
     let gap = fleets(samples, window).err();
     let outcome = timed(settled, bound.seconds, gap.as_deref(), || match last {

@@ -154,6 +154,16 @@ fn scaling_in_is_to_the_very_number() {
 }
 
 #[test]
+fn a_fleet_that_is_back_before_the_window_took_no_time() {
+    let samples = all(&[9, 9, 3, 3]);
+    let empty = Window { from: 3.2, to: 3.2 };
+    let check = scaled_in(&samples, empty, 3, &bound(5.0));
+    assert_eq!((check.outcome, check.measured), (Outcome::Pass, "0 s".to_owned()));
+    let not_back = scaled_in(&all(&[3, 3, 9, 9]), empty, 3, &bound(5.0));
+    assert_ne!(not_back.outcome, Outcome::Pass);
+}
+
+#[test]
 fn depth_is_held_against_its_limit() {
     let samples = all(&[3; 11]);
     assert_eq!(
