@@ -87,8 +87,7 @@ mod tests {
     use super::*;
     use crate::{config::DocumentsConfig, external::Guards};
 
-    #[tokio::test]
-    async fn only_a_body_over_the_limit_becomes_a_claim_and_both_come_back() {
+    fn folder_store() -> (tempfile::TempDir, ObjectStore) {
         let folder = tempfile::tempdir().unwrap();
         let store_url = format!("file://{}", folder.path().display());
         let config = DocumentsConfig {
@@ -96,6 +95,12 @@ mod tests {
             ..DocumentsConfig::default()
         };
         let store = ObjectStore::open(&config, &Guards::for_tests()).unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn only_a_body_over_the_limit_becomes_a_claim_and_both_come_back() {
+        let (_folder, store) = folder_store();
         for (size, claimed) in [(64, false), (65, true)] {
             let body = Bytes(vec![b'x'; size]);
             let carried = pack(&store, body.clone(), 64).await.unwrap();
@@ -111,13 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_that_travel_together_share_the_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let store_url = format!("file://{}", folder.path().display());
-        let config = DocumentsConfig {
-            store_url,
-            ..DocumentsConfig::default()
-        };
-        let store = ObjectStore::open(&config, &Guards::for_tests()).unwrap();
+        let (_folder, store) = folder_store();
         let mut room = 100;
         let mut claims = Vec::new();
         for size in [60, 60, 40] {
