@@ -9,7 +9,8 @@ use crate::load::{Latency, latency};
 use crate::observe::sample::{Fleet, Sample};
 use crate::plan::Plan;
 use crate::scaling::{Reaction, Window, reaction};
-use crate::scenarios::{Detail, fleet, step};
+use crate::scenarios::{Detail, step};
+use crate::table::Table;
 use crate::verdict::{Outcome, ScenarioVerdict, Verdict};
 
 /// The whole page.
@@ -20,10 +21,11 @@ pub fn page(run: &Pinned, facts: &Facts, samples: &[Sample], verdict: &Verdict) 
         checks(&mut page, scenario);
     }
     for scenario in &facts.scenarios {
-        match &scenario.detail {
-            Detail::Step(step) => step_section(&mut page, step, samples),
-            Detail::Fleet(fleet) => fleet_section(&mut page, fleet),
-            Detail::Monitoring(_) => {}
+        if let Detail::Step(step) = &scenario.detail {
+            step_section(&mut page, step, samples);
+        }
+        for table in scenario.detail.tables() {
+            told(&mut page, &table);
         }
     }
     time_section(&mut page, run, facts);
@@ -104,42 +106,12 @@ fn step_section(page: &mut String, step: &step::Facts, samples: &[Sample]) {
     timeline(page, step, samples);
 }
 
-/// The connection table: who holds how many, at the time when the workers held most.
-fn fleet_section(page: &mut String, fleet: &fleet::Facts) {
-    let Some(found) = &fleet.connections else { return };
-    line(
-        page,
-        &format!("## Connections to Postgres with {} workers\n", fleet.workers),
-    );
-    let workers = [(
-        format!(
-            "{} workers, at most {} each",
-            found.workers.len(),
-            found.most_of_a_worker()
-        ),
-        found.of_workers(),
-    )];
-    let others = found
-        .others
-        .iter()
-        .map(|(database, count)| (format!("others on {database}"), *count));
-    let all = [
-        ("all".to_owned(), found.all()),
-        ("allowed".to_owned(), found.allowed),
-    ];
-    let rows = workers.into_iter().chain(others).chain(all);
-    table(
-        page,
-        &["who", "connections"],
-        rows.map(|(who, count)| vec![who, count.to_string()]),
-    );
-    line(
-        page,
-        &format!(
-            "The reading with most of {}, under {:.0} documents/s.\n",
-            fleet.looks, fleet.rate
-        ),
-    );
+/// What a scenario has to tell beside its checks.
+fn told(page: &mut String, told: &Table) {
+    line(page, &format!("## {}\n", told.title));
+    let heads: Vec<&str> = told.heads.iter().map(String::as_str).collect();
+    table(page, &heads, told.rows.iter().cloned());
+    line(page, &format!("{}\n", told.note));
 }
 
 fn load_section(page: &mut String, plan: &Plan, step: &step::Facts) {

@@ -24,6 +24,7 @@ use crate::plan::{LATENCY, rate_of_cores};
 use crate::progress::say;
 use crate::schedule::{generator, poisson};
 use crate::settings;
+use crate::table::Table;
 use crate::verdict::Check;
 use crate::wait::{Probe, eventually};
 
@@ -70,6 +71,29 @@ pub struct Facts {
     pub statuses: BTreeMap<String, u64>,
     /// What the oracle found.
     pub oracle: Vec<Check>,
+}
+
+impl Facts {
+    /// Who held how many connections, at the time when the workers held most.
+    pub(super) fn tables(&self) -> Vec<Table> {
+        let Some(found) = &self.connections else {
+            return Vec::new();
+        };
+        let mut table = Table::new(
+            format!("Connections to Postgres with {} workers", self.workers),
+            &["who", "connections"],
+            format!("The reading with most of {}, under {:.0} documents/s.", self.looks, self.rate),
+        );
+        let each = found.most_of_a_worker();
+        let mut row = |who: String, count: u32| table.rows.push(vec![who, count.to_string()]);
+        row(format!("{} workers, at most {each} each", found.workers.len()), found.of_workers());
+        for (database, count) in &found.others {
+            row(format!("others on {database}"), *count);
+        }
+        row("all".to_owned(), found.all());
+        row("allowed".to_owned(), found.allowed);
+        vec![table]
+    }
 }
 
 /// Sets the fleet to its most, loads it, looks, and lets it go.

@@ -20,9 +20,10 @@ use crate::clock::Clock;
 use crate::corpus::Document;
 use crate::facts::ScenarioFacts;
 use crate::fixture::Fixture;
-use crate::load::Load;
+use crate::load::{Load, Start};
 use crate::observe::sample::Sample;
 use crate::progress::say;
+use crate::table::Table;
 use crate::verdict::Check;
 
 /// A scenario by name.
@@ -91,6 +92,41 @@ pub enum Detail {
     Fleet(Box<fleet::Facts>),
     /// Of [`monitoring`].
     Monitoring(monitoring::Facts),
+}
+
+impl Detail {
+    /// Every start of its load, none where it loads nothing.
+    pub fn starts(&self) -> &[Start] {
+        match self {
+            Self::Step(step) => &step.starts,
+            Self::Fleet(fleet) => &fleet.starts,
+            Self::Monitoring(_) => &[],
+        }
+    }
+
+    /// When its load stepped up, in seconds since the run began, in order.
+    pub fn steps(&self) -> Vec<f64> {
+        match self {
+            Self::Step(step) => step.out.iter().map(|window| window.from).collect(),
+            Self::Fleet(_) | Self::Monitoring(_) => Vec::new(),
+        }
+    }
+
+    /// IO slots of a worker, where it asked for them.
+    pub fn io_slots(&self) -> Option<u32> {
+        match self {
+            Self::Step(step) => step.plan.as_ref().map(|plan| plan.slots),
+            Self::Fleet(_) | Self::Monitoring(_) => None,
+        }
+    }
+
+    /// What it has to tell beside its checks.
+    pub fn tables(&self) -> Vec<Table> {
+        match self {
+            Self::Fleet(fleet) => fleet.tables(),
+            Self::Step(_) | Self::Monitoring(_) => Vec::new(),
+        }
+    }
 }
 
 /// What a scenario is given.

@@ -1,0 +1,160 @@
+//! The reaction to a step up in load, taken apart: load → signal → decision → pod → first poll → latency back.
+//! Pure: samples and starts in, seconds out.
+//!
+//! Samples are a second apart, so that is the grain of every figure but the latency's, whose grain is [`WINDOW`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::fixture::IO_QUEUE;
+use crate::load::{Latency, Start, latency};
+use crate::observe::sample::{Fleet, Sample};
+
+/// The part of the workers' slots that the load is to fill: the middle of the guide's 60 to 80 %. Work beyond it is what an
+/// autoscaler could have known that more workers are needed from.
+pub const TARGET: f64 = 0.7;
+/// The guide's success metric: p99 below 4 s.
+pub const P99_BOUND: f64 = 4.0;
+/// Latency is told for documents that were due within so many seconds of each other: at 10 a second that is fifty
+/// documents, fewer than a percentile wants and more than an eye can follow.
+pub const WINDOW: f64 = 5.0;
+
+/// When p99 was under [`P99_BOUND`] again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recovery {
+    /// No document was due after the step.
+    #[default]
+    NotSeen,
+    /// It never was above.
+    NeverAbove,
+    /// From so many seconds after the step on, for good.
+    Back(f64),
+    /// It still was above when the load ended.
+    NotBack,
+}
+
+/// What happened after a step up in load, in seconds after it; none for what did not happen or was not seen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// The step, in seconds since the run began.
+    pub step: f64,
+    /// Workers wanted just before it.
+    pub before: i32,
+    /// Work in the IO queue and its slots was more than those workers are to carry.
+    pub signal: Option<f64>,
+    /// More workers were wanted.
+    pub decision: Option<f64>,
+    /// There was a new pod.
+    pub pod: Option<f64>,
+    /// A new worker was ready, which it is when its polls are registered.
+    pub first_poll: Option<f64>,
+    /// As many as were wanted at the most were ready.
+    pub all_ready: Option<f64>,
+    /// Latency was back.
+    pub latency: Recovery,
+    /// The worst p99 of a window, in seconds.
+    pub worst_p99: Option<f64>,
+}
+
+/// Takes apart the reaction to the step at second `step`, until `until` (the next step, or the end).
+///
+/// `slots` are the IO slots of a worker, where they are known; otherwise more work than was ever there before counts as the
+/// signal.
+pub fn reaction(samples: &[Sample], starts: &[Start], step: f64, until: f64, slots: Option<u32>) -> Reaction {
+    let (earlier, after): (Vec<&Sample>, Vec<&Sample>) = samples
+        .iter()
+        .filter(|sample| sample.at <= until)
+        .partition(|sample| sample.at <= step);
+    let fleets = |samples: &[&Sample]| -> Vec<Fleet> {
+        samples.iter().filter_map(|sample| sample.fleet.seen().copied()).collect()
+    };
+    let before = fleets(&earlier).last().or(fleets(&after).first()).map_or(0, |fleet| fleet.wanted);
+    let carried = slots.map_or_else(
+        || earlier.iter().filter_map(|sample| work(sample)).fold(0.0, f64::max),
+        |slots| f64::from(slots) * f64::from(before) * TARGET,
+    );
+    let first = |holds: &dyn Fn(&Sample) -> bool| {
+        after.iter().find(|sample| holds(sample)).map(|sample| sample.at - step)
+    };
+    let grew = |pick: fn(&Fleet) -> i32, above: i32| {
+        first(&|sample| sample.fleet.seen().is_some_and(|fleet| pick(fleet) > above))
+    };
+    let most = fleets(&after).iter().map(|fleet| fleet.wanted).max().unwrap_or(before);
+    let windows = windows(starts, step, until);
+    Reaction {
+        step,
+        before,
+        signal: first(&|sample| work(sample).is_some_and(|work| work > carried)),
+        decision: grew(|fleet| fleet.wanted, before),
+        pod: grew(|fleet| fleet.present, before),
+        first_poll: grew(|fleet| fleet.ready, before),
+        all_ready: (most > before).then(|| grew(|fleet| fleet.ready, most - 1)).flatten(),
+        latency: recovery(&windows),
+        worst_p99: windows
+            .iter()
+            .filter_map(|window| Some(window.latency?.p99))
+            .reduce(f64::max),
+    }
+}
+
+/// Tasks of the IO queue that wait or are worked on, as far as they were seen: where one of the two readings is missing,
+/// there is at least the other.
+fn work(sample: &Sample) -> Option<f64> {
+    let of = |reading: Option<&std::collections::BTreeMap<String, f64>>| reading?.get(IO_QUEUE).copied();
+    match (of(sample.slots_used.seen()), of(sample.depth.seen())) {
+        (None, None) => None,
+        (used, depth) => Some(used.unwrap_or(0.0) + depth.unwrap_or(0.0)),
+    }
+}
+
+/// The documents that were due within [`WINDOW`] seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Due {
+    /// The window's first second.
+    pub from: f64,
+    /// Latency of those that were stored; none where none was.
+    pub latency: Option<Latency>,
+    /// Documents that were due and never stored.
+    pub lost: usize,
+}
+
+/// The windows from `from` to `until`, one after the other, those without a document included.
+pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
+    let end = starts
+        .iter()
+        .map(|start| start.due)
+        .filter(|due| *due >= from && *due < until)
+        .fold(from, f64::max);
+    let has_any = starts.iter().any(|start| start.due >= from && start.due < until);
+    let count = if has_any { ((end - from) / WINDOW) as usize + 1 } else { 0 };
+    (0..count)
+        .map(|number| {
+            let begin = from + number as f64 * WINDOW;
+            let end = (begin + WINDOW).min(until);
+            let within = |start: &Start| start.due >= begin && start.due < end;
+            Due {
+                from: begin,
+                latency: latency(starts, within),
+                lost: starts.iter().filter(|start| within(start) && start.stored.is_none()).count(),
+            }
+        })
+        .collect()
+}
+
+/// A document that was never stored is later than any bound.
+fn recovery(windows: &[Due]) -> Recovery {
+    let above = |due: &Due| due.lost > 0 || due.latency.is_some_and(|latency| latency.p99 >= P99_BOUND);
+    let has_documents = |due: &Due| due.lost > 0 || due.latency.is_some();
+    let (Some(begin), Some(last)) = (windows.first(), windows.iter().rposition(has_documents)) else {
+        return Recovery::NotSeen;
+    };
+    match windows.iter().rposition(above) {
+        None => Recovery::NeverAbove,
+        Some(worst) if worst == last => Recovery::NotBack,
+        Some(worst) => Recovery::Back(windows[worst].from + WINDOW - begin.from),
+    }
+}
+
+#[cfg(test)]
+#[path = "reaction_tests.rs"]
+pub(crate) mod tests;

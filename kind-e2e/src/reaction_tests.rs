@@ -1,0 +1,171 @@
+//! Reactions of literal samples: each stage found, and what is missing told as missing.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::observe::sample::{Autoscaler, LoadCounts, Reading};
+
+/// One second: wanted, present, ready; slots in use and depth of the IO queue.
+type Second = (i32, i32, i32, f64, f64);
+
+pub(crate) fn sample(at: f64, (wanted, present, ready, used, depth): Second) -> Sample {
+    let of_io = |value: f64| Reading::Seen(BTreeMap::from([(IO_QUEUE.to_owned(), value)]));
+    Sample {
+        at,
+        phase: "s/out".to_owned(),
+        fleet: Reading::Seen(Fleet { wanted, present, ready }),
+        autoscaler: Reading::Seen(Autoscaler { current: present, desired: wanted }),
+        pods: Reading::Gap(String::new()),
+        depth: of_io(depth),
+        slots_used: of_io(used),
+        backlog: None,
+        stored: Reading::Seen(0),
+        load: LoadCounts::default(),
+    }
+}
+
+pub(crate) fn start(due: f64, took: Option<f64>) -> Start {
+    Start {
+        id: format!("d-{due}"),
+        key: "k".to_owned(),
+        phase: "out".to_owned(),
+        due,
+        sent: due,
+        acknowledged: Some(due),
+        error: None,
+        stored: took.map(|took| due + took),
+    }
+}
+
+/// The step is at second 10: 3 workers of 5 slots are to carry 10.5.
+fn good() -> Vec<Sample> {
+    let seconds: [Second; 10] = [
+        (3, 3, 3, 6.0, 0.0),
+        (3, 3, 3, 10.0, 0.0),
+        (3, 3, 3, 14.0, 0.0),
+        (3, 3, 3, 15.0, 4.0),
+        (7, 3, 3, 15.0, 9.0),
+        (9, 7, 3, 15.0, 14.0),
+        (9, 9, 5, 22.0, 9.0),
+        (9, 9, 8, 30.0, 2.0),
+        (9, 9, 9, 32.0, 0.0),
+        (9, 9, 9, 32.0, 0.0),
+    ];
+    seconds.into_iter().zip(10..).map(|(second, at)| sample(f64::from(at), second)).collect()
+}
+
+/// (signal, decision, pod, first poll, all ready)
+type Found = [Option<f64>; 5];
+
+fn found(reaction: &Reaction) -> Found {
+    [
+        reaction.signal,
+        reaction.decision,
+        reaction.pod,
+        reaction.first_poll,
+        reaction.all_ready,
+    ]
+}
+
+#[test]
+fn every_stage_is_the_first_sample_that_shows_it() {
+    type Change = fn(&mut Vec<Sample>);
+    let all = [Some(2.0), Some(4.0), Some(5.0), Some(6.0), Some(8.0)];
+    let [signal, decision, pod, first, _] = all;
+    let table: [(&str, Change, Option<u32>, Found); 7] = [
+        ("as it should be", |_| {}, Some(5), all),
+        (
+            "slots of a worker not known: more than ever before",
+            |_| {},
+            None,
+            [Some(1.0), decision, pod, first, all[4]],
+        ),
+        (
+            "slots not seen: the depth alone says it later",
+            |samples| samples.iter_mut().for_each(|one| one.slots_used = Reading::Gap("no".to_owned())),
+            Some(5),
+            [Some(5.0), decision, pod, first, all[4]],
+        ),
+        (
+            "neither seen: no signal, and not one of 0",
+            |samples| {
+                for one in samples {
+                    one.slots_used = Reading::Gap("no".to_owned());
+                    one.depth = Reading::Gap("no".to_owned());
+                }
+            },
+            Some(5),
+            [None, decision, pod, first, all[4]],
+        ),
+        (
+            "a gap at the decision: the next reading tells it",
+            |samples| samples[4].fleet = Reading::Gap("refused".to_owned()),
+            Some(5),
+            [signal, Some(5.0), pod, first, all[4]],
+        ),
+        (
+            "never as many ready as were wanted",
+            |samples| samples.truncate(8),
+            Some(5),
+            [signal, decision, pod, first, None],
+        ),
+        (
+            "nothing happened",
+            |samples| samples.truncate(2),
+            Some(5),
+            [None; 5],
+        ),
+    ];
+    for (why, change, slots, expected) in table {
+        let mut samples = good();
+        change(&mut samples);
+        let reaction = reaction(&samples, &[], 10.0, 60.0, slots);
+        assert_eq!(found(&reaction), expected, "{why}");
+        assert_eq!(reaction.before, 3, "{why}");
+    }
+}
+
+#[test]
+fn what_comes_after_the_next_step_is_not_of_this_one() {
+    let reaction = reaction(&good(), &[], 10.0, 14.0, Some(5));
+    assert_eq!(found(&reaction), [Some(2.0), Some(4.0), None, None, None]);
+}
+
+#[test]
+fn no_samples_are_no_reaction() {
+    let nothing = reaction(&[], &[], 10.0, 60.0, Some(5));
+    assert_eq!(nothing, Reaction { step: 10.0, ..Reaction::default() });
+}
+
+#[test]
+fn latency_is_back_when_every_later_window_is_under_the_bound() {
+    /// Seconds that the documents of each window took; a window of none is empty.
+    type Windows = &'static [&'static [f64]];
+    let table: [(&str, Windows, Recovery); 7] = [
+        ("never above", &[&[2.0, 3.9], &[2.0]], Recovery::NeverAbove),
+        ("above, then back", &[&[2.0], &[5.0, 2.0], &[3.0], &[2.0]], Recovery::Back(10.0)),
+        ("back twice: the last counts", &[&[5.0], &[2.0], &[4.0], &[2.0]], Recovery::Back(15.0)),
+        ("back after a window without documents", &[&[5.0], &[], &[2.0]], Recovery::Back(5.0)),
+        ("above to the end", &[&[2.0], &[6.0]], Recovery::NotBack),
+        ("a document that is not stored is above", &[&[2.0], &[f64::NAN]], Recovery::NotBack),
+        ("no documents", &[], Recovery::NotSeen),
+    ];
+    for (why, windows, expected) in table {
+        let starts: Vec<Start> = windows
+            .iter()
+            .zip(0..)
+            .flat_map(|(window, number)| {
+                let due = 10.0 + f64::from(number) * WINDOW + 1.0;
+                window.iter().map(move |took| start(due, (!took.is_nan()).then_some(*took)))
+            })
+            .collect();
+        assert_eq!(reaction(&[], &starts, 10.0, 100.0, None).latency, expected, "{why}");
+    }
+}
+
+#[test]
+fn documents_before_the_step_and_after_the_next_do_not_count() {
+    let starts = [start(9.0, Some(9.0)), start(12.0, Some(2.0)), start(31.0, Some(8.0))];
+    let found = reaction(&[], &starts, 10.0, 30.0, None);
+    assert_eq!((found.latency, found.worst_p99), (Recovery::NeverAbove, Some(2.0)));
+}
