@@ -86,7 +86,10 @@ fn of(facts: &ScenarioFacts, samples: &[Sample]) -> Figures {
         samples: Samples {
             all: samples.len(),
             without_workers: samples.len() - fleets.len(),
-            gaps: fleets.windows(2).filter(|pair| pair[1].0 - pair[0].0 > MAX_GAP).count(),
+            gaps: fleets
+                .windows(2)
+                .filter(|pair| pair[1].0 - pair[0].0 > MAX_GAP)
+                .count(),
         },
     }
 }
@@ -112,7 +115,10 @@ fn by_phase(starts: &[Start]) -> BTreeMap<String, Latency> {
 }
 
 fn fleets(samples: &[Sample]) -> Vec<(f64, Fleet)> {
-    samples.iter().filter_map(|sample| Some((sample.at, *sample.fleet.seen()?))).collect()
+    samples
+        .iter()
+        .filter_map(|sample| Some((sample.at, *sample.fleet.seen()?)))
+        .collect()
 }
 
 fn workers(fleets: &[(f64, Fleet)]) -> Option<Workers> {
@@ -148,13 +154,19 @@ fn greatest<'a>(readings: impl Iterator<Item = &'a Reading<BTreeMap<String, f64>
 /// The main figures in a line; nothing where nothing was loaded.
 pub fn line(figures: &Figures) -> Option<String> {
     let mut parts: Vec<String> = figures.reactions.iter().map(told).collect();
-    let worst = figures.latency.iter().max_by(|(_, one), (_, other)| one.p99.total_cmp(&other.p99));
+    let worst = figures
+        .latency
+        .iter()
+        .max_by(|(_, one), (_, other)| one.p99.total_cmp(&other.p99));
     if let Some((phase, latency)) = worst {
-        parts.push(format!("p50 {:.1} s, p99 {:.1} s ({phase})", latency.p50, latency.p99));
+        parts.push(format!(
+            "p50 {:.1} s, p99 {:.1} s ({phase})",
+            latency.p50, latency.p99
+        ));
     }
     if let Some(workers) = figures.workers.filter(|_| figures.due > 0) {
         parts.push(format!(
-            "{} to {} workers, {:.1} worker-minutes, {} turns",
+            "{} to {} workers, {:.1} worker-minutes, {} changes of direction",
             workers.least_wanted,
             workers.most_wanted,
             workers.worker_seconds / 60.0,
@@ -166,7 +178,8 @@ pub fn line(figures: &Figures) -> Option<String> {
 }
 
 fn told(reaction: &Reaction) -> String {
-    let after = |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.1}"));
+    let after =
+        |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.1}"));
     format!(
         "step: signal {}, decision {}, first poll {}, all ready {} s, {}",
         after(reaction.signal),
@@ -191,11 +204,15 @@ pub fn recovery(recovery: Recovery) -> String {
 mod tests {
     use super::*;
     use crate::reaction::tests::{sample, start};
-    use crate::scenarios::{Detail, Scenario, empty, step};
     use crate::scaling::Window;
+    use crate::scenarios::{Detail, Scenario, empty, step};
 
     fn fleet_of(counts: &[(f64, i32)]) -> Vec<(f64, Fleet)> {
-        let fleet = |count| Fleet { wanted: count, present: count, ready: count };
+        let fleet = |count| Fleet {
+            wanted: count,
+            present: count,
+            ready: count,
+        };
         counts.iter().map(|(at, count)| (*at, fleet(*count))).collect()
     }
 
@@ -210,8 +227,16 @@ mod tests {
             (&[3], 0),
         ];
         for (counts, turns) in table {
-            let counts: Vec<(f64, i32)> = counts.iter().zip(0..).map(|(count, at)| (f64::from(at), *count)).collect();
-            assert_eq!(workers(&fleet_of(&counts)).unwrap().direction_changes, turns, "{counts:?}");
+            let counts: Vec<(f64, i32)> = counts
+                .iter()
+                .zip(0..)
+                .map(|(count, at)| (f64::from(at), *count))
+                .collect();
+            assert_eq!(
+                workers(&fleet_of(&counts)).unwrap().direction_changes,
+                turns,
+                "{counts:?}"
+            );
         }
         assert_eq!(workers(&[]), None);
     }
@@ -220,7 +245,10 @@ mod tests {
     fn worker_seconds_weigh_by_the_time_between_readings() {
         let found = workers(&fleet_of(&[(0.0, 3), (10.0, 6), (15.0, 6)])).unwrap();
         assert_eq!(found.worker_seconds, 60.0);
-        assert_eq!((found.least_wanted, found.most_wanted, found.most_ready), (3, 6, 6));
+        assert_eq!(
+            (found.least_wanted, found.most_wanted, found.most_ready),
+            (3, 6, 6)
+        );
     }
 
     #[test]
@@ -236,19 +264,34 @@ mod tests {
             detail: Detail::Step(Box::new(step)),
             ..empty(Scenario::Step, 0.0)
         };
-        let mut samples: Vec<Sample> =
-            [1.0, 2.0, 9.0].map(|at| sample(at, (3, 3, 3, 1.0, at))).into_iter().collect();
-        samples.push(Sample { fleet: Reading::Gap("no".to_owned()), ..sample(10.0, (3, 3, 3, 0.0, 0.0)) });
-        samples.push(Sample { phase: "so/out".to_owned(), ..sample(11.0, (20, 20, 20, 0.0, 90.0)) });
+        let mut samples: Vec<Sample> = [1.0, 2.0, 9.0]
+            .map(|at| sample(at, (3, 3, 3, 1.0, at)))
+            .into_iter()
+            .collect();
+        samples.push(Sample {
+            fleet: Reading::Gap("no".to_owned()),
+            ..sample(10.0, (3, 3, 3, 0.0, 0.0))
+        });
+        samples.push(Sample {
+            phase: "so/out".to_owned(),
+            ..sample(11.0, (20, 20, 20, 0.0, 90.0))
+        });
         let found = of(&scenario, &of_scenario(&samples, "s"));
-        assert_eq!(found.samples, Samples { all: 4, without_workers: 1, gaps: 1 });
+        assert_eq!(
+            found.samples,
+            Samples {
+                all: 4,
+                without_workers: 1,
+                gaps: 1
+            }
+        );
         assert_eq!((found.due, found.stored), (2, 1));
         assert_eq!(found.deepest.values().copied().collect::<Vec<_>>(), [9.0]);
         assert_eq!(found.latency["out"].count, 1);
         assert_eq!(
             line(&found).unwrap(),
             "step: signal 7.0, decision –, first poll –, all ready – s, latency not back; p50 2.0 s, p99 2.0 s (out); \
-             3 to 3 workers, 0.4 worker-minutes, 0 turns; 1 of 2 stored"
+             3 to 3 workers, 0.4 worker-minutes, 0 changes of direction; 1 of 2 stored"
         );
         assert_eq!(line(&Figures::default()), None);
     }

@@ -66,20 +66,38 @@ pub fn reaction(samples: &[Sample], starts: &[Start], step: f64, until: f64, slo
         .filter(|sample| sample.at <= until)
         .partition(|sample| sample.at <= step);
     let fleets = |samples: &[&Sample]| -> Vec<Fleet> {
-        samples.iter().filter_map(|sample| sample.fleet.seen().copied()).collect()
+        samples
+            .iter()
+            .filter_map(|sample| sample.fleet.seen().copied())
+            .collect()
     };
-    let before = fleets(&earlier).last().or(fleets(&after).first()).map_or(0, |fleet| fleet.wanted);
+    let before = fleets(&earlier)
+        .last()
+        .or(fleets(&after).first())
+        .map_or(0, |fleet| fleet.wanted);
     let carried = slots.map_or_else(
-        || earlier.iter().filter_map(|sample| work(sample)).fold(0.0, f64::max),
+        || {
+            earlier
+                .iter()
+                .filter_map(|sample| work(sample))
+                .fold(0.0, f64::max)
+        },
         |slots| f64::from(slots) * f64::from(before) * TARGET,
     );
     let first = |holds: &dyn Fn(&Sample) -> bool| {
-        after.iter().find(|sample| holds(sample)).map(|sample| sample.at - step)
+        after
+            .iter()
+            .find(|sample| holds(sample))
+            .map(|sample| sample.at - step)
     };
     let grew = |pick: fn(&Fleet) -> i32, above: i32| {
         first(&|sample| sample.fleet.seen().is_some_and(|fleet| pick(fleet) > above))
     };
-    let most = fleets(&after).iter().map(|fleet| fleet.wanted).max().unwrap_or(before);
+    let most = fleets(&after)
+        .iter()
+        .map(|fleet| fleet.wanted)
+        .max()
+        .unwrap_or(before);
     let windows = windows(starts, step, until);
     Reaction {
         step,
@@ -88,7 +106,9 @@ pub fn reaction(samples: &[Sample], starts: &[Start], step: f64, until: f64, slo
         decision: grew(|fleet| fleet.wanted, before),
         pod: grew(|fleet| fleet.present, before),
         first_poll: grew(|fleet| fleet.ready, before),
-        all_ready: (most > before).then(|| grew(|fleet| fleet.ready, most - 1)).flatten(),
+        all_ready: (most > before)
+            .then(|| grew(|fleet| fleet.ready, most - 1))
+            .flatten(),
         latency: recovery(&windows),
         worst_p99: windows
             .iter()
@@ -126,7 +146,11 @@ pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
         .filter(|due| *due >= from && *due < until)
         .fold(from, f64::max);
     let has_any = starts.iter().any(|start| start.due >= from && start.due < until);
-    let count = if has_any { ((end - from) / WINDOW) as usize + 1 } else { 0 };
+    let count = if has_any {
+        ((end - from) / WINDOW) as usize + 1
+    } else {
+        0
+    };
     (0..count)
         .map(|number| {
             let begin = from + number as f64 * WINDOW;
@@ -135,7 +159,10 @@ pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
             Due {
                 from: begin,
                 latency: latency(starts, within),
-                lost: starts.iter().filter(|start| within(start) && start.stored.is_none()).count(),
+                lost: starts
+                    .iter()
+                    .filter(|start| within(start) && start.stored.is_none())
+                    .count(),
             }
         })
         .collect()

@@ -13,8 +13,15 @@ pub(crate) fn sample(at: f64, (wanted, present, ready, used, depth): Second) -> 
     Sample {
         at,
         phase: "s/out".to_owned(),
-        fleet: Reading::Seen(Fleet { wanted, present, ready }),
-        autoscaler: Reading::Seen(Autoscaler { current: present, desired: wanted }),
+        fleet: Reading::Seen(Fleet {
+            wanted,
+            present,
+            ready,
+        }),
+        autoscaler: Reading::Seen(Autoscaler {
+            current: present,
+            desired: wanted,
+        }),
         pods: Reading::Gap(String::new()),
         depth: of_io(depth),
         slots_used: of_io(used),
@@ -51,7 +58,11 @@ fn good() -> Vec<Sample> {
         (9, 9, 9, 32.0, 0.0),
         (9, 9, 9, 32.0, 0.0),
     ];
-    seconds.into_iter().zip(10..).map(|(second, at)| sample(f64::from(at), second)).collect()
+    seconds
+        .into_iter()
+        .zip(10..)
+        .map(|(second, at)| sample(f64::from(at), second))
+        .collect()
 }
 
 /// (signal, decision, pod, first poll, all ready)
@@ -82,7 +93,11 @@ fn every_stage_is_the_first_sample_that_shows_it() {
         ),
         (
             "slots not seen: the depth alone says it later",
-            |samples| samples.iter_mut().for_each(|one| one.slots_used = Reading::Gap("no".to_owned())),
+            |samples| {
+                for one in samples {
+                    one.slots_used = Reading::Gap("no".to_owned());
+                }
+            },
             Some(5),
             [Some(5.0), decision, pod, first, all[4]],
         ),
@@ -134,7 +149,13 @@ fn what_comes_after_the_next_step_is_not_of_this_one() {
 #[test]
 fn no_samples_are_no_reaction() {
     let nothing = reaction(&[], &[], 10.0, 60.0, Some(5));
-    assert_eq!(nothing, Reaction { step: 10.0, ..Reaction::default() });
+    assert_eq!(
+        nothing,
+        Reaction {
+            step: 10.0,
+            ..Reaction::default()
+        }
+    );
 }
 
 #[test]
@@ -143,11 +164,27 @@ fn latency_is_back_when_every_later_window_is_under_the_bound() {
     type Windows = &'static [&'static [f64]];
     let table: [(&str, Windows, Recovery); 7] = [
         ("never above", &[&[2.0, 3.9], &[2.0]], Recovery::NeverAbove),
-        ("above, then back", &[&[2.0], &[5.0, 2.0], &[3.0], &[2.0]], Recovery::Back(10.0)),
-        ("back twice: the last counts", &[&[5.0], &[2.0], &[4.0], &[2.0]], Recovery::Back(15.0)),
-        ("back after a window without documents", &[&[5.0], &[], &[2.0]], Recovery::Back(5.0)),
+        (
+            "above, then back",
+            &[&[2.0], &[5.0, 2.0], &[3.0], &[2.0]],
+            Recovery::Back(10.0),
+        ),
+        (
+            "back twice: the last counts",
+            &[&[5.0], &[2.0], &[4.0], &[2.0]],
+            Recovery::Back(15.0),
+        ),
+        (
+            "back after a window without documents",
+            &[&[5.0], &[], &[2.0]],
+            Recovery::Back(5.0),
+        ),
         ("above to the end", &[&[2.0], &[6.0]], Recovery::NotBack),
-        ("a document that is not stored is above", &[&[2.0], &[f64::NAN]], Recovery::NotBack),
+        (
+            "a document that is not stored is above",
+            &[&[2.0], &[f64::NAN]],
+            Recovery::NotBack,
+        ),
         ("no documents", &[], Recovery::NotSeen),
     ];
     for (why, windows, expected) in table {
@@ -156,16 +193,29 @@ fn latency_is_back_when_every_later_window_is_under_the_bound() {
             .zip(0..)
             .flat_map(|(window, number)| {
                 let due = 10.0 + f64::from(number) * WINDOW + 1.0;
-                window.iter().map(move |took| start(due, (!took.is_nan()).then_some(*took)))
+                window
+                    .iter()
+                    .map(move |took| start(due, (!took.is_nan()).then_some(*took)))
             })
             .collect();
-        assert_eq!(reaction(&[], &starts, 10.0, 100.0, None).latency, expected, "{why}");
+        assert_eq!(
+            reaction(&[], &starts, 10.0, 100.0, None).latency,
+            expected,
+            "{why}"
+        );
     }
 }
 
 #[test]
 fn documents_before_the_step_and_after_the_next_do_not_count() {
-    let starts = [start(9.0, Some(9.0)), start(12.0, Some(2.0)), start(31.0, Some(8.0))];
+    let starts = [
+        start(9.0, Some(9.0)),
+        start(12.0, Some(2.0)),
+        start(31.0, Some(8.0)),
+    ];
     let found = reaction(&[], &starts, 10.0, 30.0, None);
-    assert_eq!((found.latency, found.worst_p99), (Recovery::NeverAbove, Some(2.0)));
+    assert_eq!(
+        (found.latency, found.worst_p99),
+        (Recovery::NeverAbove, Some(2.0))
+    );
 }

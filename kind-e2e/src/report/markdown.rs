@@ -362,4 +362,4 @@ fn line(page: &mut String, text: &str) {
 
 #[cfg(test)]
 #[path = "markdown_tests.rs"]
-mod tests;
+pub(crate) mod tests;

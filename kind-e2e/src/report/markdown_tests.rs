@@ -11,7 +11,7 @@ use crate::report::{junit, pinned::Pinned};
 use crate::scenarios::step_judge::tests::good;
 use crate::survey::Survey;
 
-fn run() -> (Facts, Vec<Sample>) {
+pub(crate) fn run() -> (Facts, Vec<Sample>) {
     let (step, samples) = good();
     let scenario = ScenarioFacts {
         name: "step".to_owned(),
@@ -50,7 +50,7 @@ fn run() -> (Facts, Vec<Sample>) {
     (facts, samples)
 }
 
-fn pinned() -> Pinned {
+pub(crate) fn pinned() -> Pinned {
     Pinned::of(&json!({
         "pins": {"kind": "v0.33.0"}, "host": {"cores": 2}, "adaptations": ["no CAP_SYS_RESOURCE: dropped"],
         "stages": [{"stage": "parts", "seconds": 100.0}, {"stage": "cluster", "seconds": 20.0}],

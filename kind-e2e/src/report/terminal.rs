@@ -1,12 +1,14 @@
 //! The few lines at the end of a run.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::figures::{Figures, line};
 use crate::verdict::{Outcome, Verdict};
 
-/// A line a scenario, one a check that did not pass, and the verdict.
-pub fn summary(verdict: &Verdict, page: &Path) -> String {
+/// A line a scenario and one of its figures, one a check that did not pass, and the verdict.
+pub fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>, page: &Path) -> String {
     let mut text = String::new();
     for scenario in &verdict.scenarios {
         let passed = scenario
@@ -22,6 +24,9 @@ pub fn summary(verdict: &Verdict, page: &Path) -> String {
             scenario.seconds,
             scenario.checks.len()
         );
+        if let Some(told) = figures.get(&scenario.name).and_then(line) {
+            let _ = writeln!(text, "    {told}");
+        }
         for check in scenario
             .checks
             .iter()
@@ -38,6 +43,7 @@ pub fn summary(verdict: &Verdict, page: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::Workers;
     use crate::verdict::{Check, ScenarioVerdict};
 
     #[test]
@@ -51,8 +57,20 @@ mod tests {
             ),
             ScenarioVerdict::of("cluster", 350.0, vec![check("c", Outcome::Pass)]),
         ]);
-        let told = "Fail          step          331 s  1 of 2 checks\n    b: late\n        measured 7 s, bound ≤ 5 s\n\
-                    Pass          cluster       350 s  1 of 1 checks\nFail: run/report.md\n";
-        assert_eq!(summary(&verdict, Path::new("run/report.md")), told);
+        let step = Figures {
+            due: 9,
+            stored: 8,
+            workers: Some(Workers::default()),
+            ..Figures::default()
+        };
+        let figures = BTreeMap::from([
+            ("step".to_owned(), step),
+            ("cluster".to_owned(), Figures::default()),
+        ]);
+        let told = "Fail          step          331 s  1 of 2 checks\n    \
+                    0 to 0 workers, 0.0 worker-minutes, 0 changes of direction; 8 of 9 stored\n    \
+                    b: late\n        measured 7 s, bound ≤ 5 s\n\
+                    Pass          cluster       350 s  1 of 1 checks\nFail: run/report.html\n";
+        assert_eq!(summary(&verdict, &figures, Path::new("run/report.html")), told);
     }
 }

@@ -82,11 +82,17 @@ impl Facts {
         let mut table = Table::new(
             format!("Connections to Postgres with {} workers", self.workers),
             &["who", "connections"],
-            format!("The reading with most of {}, under {:.0} documents/s.", self.looks, self.rate),
+            format!(
+                "The reading with most of {}, under {:.0} documents/s.",
+                self.looks, self.rate
+            ),
         );
         let each = found.most_of_a_worker();
         let mut row = |who: String, count: u32| table.rows.push(vec![who, count.to_string()]);
-        row(format!("{} workers, at most {each} each", found.workers.len()), found.of_workers());
+        row(
+            format!("{} workers, at most {each} each", found.workers.len()),
+            found.of_workers(),
+        );
         for (database, count) in &found.others {
             row(format!("others on {database}"), *count);
         }

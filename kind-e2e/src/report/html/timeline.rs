@@ -1,0 +1,337 @@
+//! From samples and starts to charts: what is shown of a scenario over time. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::chart::{Chart, Form, Mark, Panel, Point, Series, Span};
+use crate::facts::ScenarioFacts;
+use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
+use crate::observe::sample::{Reading, Sample};
+use crate::reaction::{P99_BOUND, Reaction, Recovery, WINDOW, windows};
+
+/// Samples are a second apart; where two are further apart than this, one at least is missing, and no line is drawn.
+const BREAK: f64 = 2.5;
+/// Arrivals a second are told over so many seconds before and after: a Poisson process is too rough to read by the second.
+const SMOOTH: f64 = 2.5;
+/// More decisions to scale in than these are counted, and not marked one by one: they would hide what is below them.
+const NUMBERED: usize = 6;
+/// The closer look at a step begins so many seconds before it, and ends so many after it.
+const CLOSE: (f64, f64) = (10.0, 60.0);
+
+type ByQueue = BTreeMap<String, f64>;
+
+/// The whole scenario; none where no sample was taken of it.
+pub(super) fn whole(facts: &ScenarioFacts, samples: &[Sample], reactions: &[Reaction]) -> Option<Chart> {
+    let (from, to) = (samples.first()?.at, samples.last()?.at);
+    let zero = reactions.first().map_or(from, |reaction| reaction.step);
+    let since = if reactions.is_empty() {
+        "the scenario's first sample"
+    } else {
+        "the step in load"
+    };
+    Some(Chart {
+        title: format!("{} over time, in seconds from {since}", facts.name),
+        from,
+        to,
+        zero,
+        phases: phases(samples),
+        marks: marks(samples, reactions),
+        panels: panels(facts, samples),
+    })
+}
+
+/// A closer look at the reaction to a step.
+pub(super) fn close(whole: &Chart, reaction: &Reaction) -> Chart {
+    Chart {
+        title: "The reaction, closer".to_owned(),
+        from: (reaction.step - CLOSE.0).max(whole.from),
+        to: (reaction.step + CLOSE.1).min(whole.to),
+        zero: reaction.step,
+        ..whole.clone()
+    }
+}
+
+fn panels(facts: &ScenarioFacts, samples: &[Sample]) -> Vec<Panel> {
+    vec![
+        workers(samples),
+        depth(samples),
+        slots(samples, facts.detail.io_slots()),
+        latency(facts, samples),
+    ]
+}
+
+fn workers(samples: &[Sample]) -> Panel {
+    let count = |pick: fn(&Sample) -> Option<i32>| points(samples, |sample| pick(sample).map(f64::from));
+    let wanted = count(|sample| Some(sample.fleet.seen()?.wanted));
+    Panel {
+        title: "Workers against load",
+        unit: "workers",
+        right_unit: "documents/s",
+        gaps: gaps(&wanted),
+        series: vec![
+            series("load due, documents/s", "load", Form::Area, rate(samples)).on_the_right(),
+            series("wanted", "c2", Form::Dashed, wanted),
+            series(
+                "Ready",
+                "c1",
+                Form::Steps,
+                count(|sample| Some(sample.fleet.seen()?.ready)),
+            ),
+        ],
+        bound: None,
+        may_be_log: false,
+    }
+}
+
+fn depth(samples: &[Sample]) -> Panel {
+    let mut all = by_queue(samples, "", Form::Steps, |sample| sample.depth.seen());
+    all.extend(backlog(samples));
+    Panel {
+        title: "Depth by queue",
+        unit: "tasks that wait",
+        right_unit: "",
+        gaps: gaps(&points(samples, |sample| sample.depth.seen().map(|_| 0.0))),
+        series: all,
+        bound: None,
+        may_be_log: false,
+    }
+}
+
+/// Temporal is asked in some samples only: points, with nothing between them.
+fn backlog(samples: &[Sample]) -> Vec<Series> {
+    let asked: Vec<Sample> = samples
+        .iter()
+        .filter(|sample| sample.backlog.is_some())
+        .cloned()
+        .collect();
+    by_queue(&asked, ", by Temporal itself", Form::Dots, |sample| {
+        sample.backlog.as_ref().and_then(Reading::seen)
+    })
+}
+
+fn slots(samples: &[Sample], io_slots: Option<u32>) -> Panel {
+    let mut all = by_queue(samples, "", Form::Steps, |sample| sample.slots_used.seen());
+    if let Some(slots) = io_slots {
+        let there = points(samples, |sample| {
+            Some(f64::from(slots) * f64::from(sample.fleet.seen()?.ready))
+        });
+        all.insert(
+            0,
+            series("IO slots of Ready workers", "grey", Form::Dashed, there),
+        );
+    }
+    Panel {
+        title: "Slots in use by queue",
+        unit: "slots",
+        right_unit: "",
+        gaps: gaps(&points(samples, |sample| sample.slots_used.seen().map(|_| 0.0))),
+        series: all,
+        bound: None,
+        may_be_log: false,
+    }
+}
+
+/// Latency of the documents that were due within [`WINDOW`] seconds, told in the middle of them.
+fn latency(facts: &ScenarioFacts, samples: &[Sample]) -> Panel {
+    let from = facts.detail.steps().first().map_or(facts.began, |step| {
+        step - ((step - facts.began) / WINDOW).floor() * WINDOW
+    });
+    let until = samples.last().map_or(facts.ended, |sample| sample.at + WINDOW);
+    let windows = windows(facts.detail.starts(), from, until);
+    let percentile = |pick: fn(&crate::load::Latency) -> f64| -> Vec<Point> {
+        windows
+            .iter()
+            .map(|due| (due.from + WINDOW / 2.0, due.latency.as_ref().map(pick)))
+            .collect()
+    };
+    Panel {
+        title: "Latency, by the time that a document was due",
+        unit: "seconds",
+        right_unit: "",
+        series: vec![
+            series("p50", "c1", Form::Line, percentile(|latency| latency.p50)),
+            series("p99", "c2", Form::Line, percentile(|latency| latency.p99)),
+        ],
+        bound: Some((P99_BOUND, format!("guide: p99 < {P99_BOUND:.0} s"))),
+        gaps: Vec::new(),
+        may_be_log: true,
+    }
+}
+
+fn series(name: impl Into<String>, color: &'static str, form: Form, points: Vec<Point>) -> Series {
+    Series {
+        name: name.into(),
+        color,
+        form,
+        right: false,
+        points,
+    }
+}
+
+impl Series {
+    fn on_the_right(self) -> Self {
+        Self { right: true, ..self }
+    }
+}
+
+fn by_queue(
+    samples: &[Sample],
+    more: &str,
+    form: Form,
+    pick: impl Fn(&Sample) -> Option<&ByQueue>,
+) -> Vec<Series> {
+    let seen: BTreeSet<&str> = samples
+        .iter()
+        .filter_map(&pick)
+        .flat_map(BTreeMap::keys)
+        .map(String::as_str)
+        .collect();
+    let known = [
+        (WORKFLOW_QUEUE, "workflow", "c1"),
+        (IO_QUEUE, "IO", "c2"),
+        (CPU_QUEUE, "CPU", "c3"),
+    ];
+    let others = seen
+        .iter()
+        .filter(|queue| known.iter().all(|(name, _, _)| name != *queue));
+    let all = known.iter().copied().filter(|(queue, _, _)| seen.contains(queue));
+    all.chain(others.map(|queue| (*queue, *queue, "c4")))
+        .map(|(queue, name, color)| {
+            let values = points(samples, |sample| pick(sample)?.get(queue).copied());
+            let values = match form {
+                // Points need no end of a line between them.
+                Form::Dots => values.into_iter().filter(|(_, value)| value.is_some()).collect(),
+                _ => values,
+            };
+            series(format!("{name}{more}"), color, form, values)
+        })
+        .collect()
+}
+
+/// A point a sample, and one without a value where samples are missing.
+fn points(samples: &[Sample], pick: impl Fn(&Sample) -> Option<f64>) -> Vec<Point> {
+    let mut points = Vec::with_capacity(samples.len());
+    let mut last: Option<f64> = None;
+    for sample in samples {
+        if last.is_some_and(|last| sample.at - last > BREAK) {
+            points.push((f64::midpoint(last.unwrap_or_default(), sample.at), None));
+        }
+        points.push((sample.at, pick(sample)));
+        last = Some(sample.at);
+    }
+    points
+}
+
+/// From the last value before to the first value after each stretch without one.
+fn gaps(points: &[Point]) -> Vec<(f64, f64)> {
+    let mut gaps = Vec::new();
+    let mut begin: Option<f64> = None;
+    let mut last: Option<f64> = None;
+    for (at, value) in points {
+        match (value, begin) {
+            (None, None) => begin = Some(last.unwrap_or(*at)),
+            (Some(_), Some(from)) => {
+                gaps.push((from, *at));
+                begin = None;
+            }
+            _ => {}
+        }
+        last = Some(*at);
+    }
+    gaps.extend(begin.zip(last).filter(|(from, to)| to > from));
+    gaps
+}
+
+/// Arrivals a second around each sample, within its phase: a step in load between two phases stays a step.
+fn rate(samples: &[Sample]) -> Vec<Point> {
+    let at = |sample: &Sample| {
+        let near = |other: &&Sample| (other.at - sample.at).abs() <= SMOOTH && other.phase == sample.phase;
+        let mut near = samples.iter().filter(near);
+        let first = near.next()?;
+        let last = near.next_back()?;
+        // The counts begin again at 0 with each load.
+        let due = last.load.scheduled.checked_sub(first.load.scheduled)?;
+        Some(due as f64 / (last.at - first.at))
+    };
+    points(samples, at)
+}
+
+fn phases(samples: &[Sample]) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for sample in samples {
+        let name = sample
+            .phase
+            .split_once('/')
+            .map_or(sample.phase.as_str(), |(_, phase)| phase);
+        match spans.last_mut() {
+            Some(last) if last.name == name => last.to = sample.at,
+            last => {
+                if let Some(last) = last {
+                    last.to = sample.at;
+                }
+                spans.push(Span {
+                    from: sample.at,
+                    to: sample.at,
+                    name: name.to_owned(),
+                });
+            }
+        }
+    }
+    spans
+}
+
+/// What happened, in order of time.
+fn marks(samples: &[Sample], reactions: &[Reaction]) -> Vec<Mark> {
+    let mut marks: Vec<Mark> = reactions
+        .iter()
+        .flat_map(of_reaction)
+        .chain(scale_ins(samples))
+        .collect();
+    marks.sort_by(|one, other| one.at.total_cmp(&other.at));
+    marks
+}
+
+fn of_reaction(reaction: &Reaction) -> Vec<Mark> {
+    let back = match reaction.latency {
+        Recovery::Back(seconds) => Some(seconds),
+        _ => None,
+    };
+    let found = [
+        (Some(0.0), "the load steps up"),
+        (reaction.signal, "signal: more work than the workers are to carry"),
+        (reaction.decision, "decision: more workers wanted"),
+        (reaction.first_poll, "first new worker Ready"),
+        (reaction.all_ready, "all wanted workers Ready"),
+        (back, "latency back"),
+    ];
+    let mark = |(after, what): (Option<f64>, &str)| {
+        Some(Mark {
+            at: reaction.step + after?,
+            what: what.to_owned(),
+        })
+    };
+    found.into_iter().filter_map(mark).collect()
+}
+
+fn scale_ins(samples: &[Sample]) -> Vec<Mark> {
+    let wanted: Vec<(f64, i32)> = samples
+        .iter()
+        .filter_map(|sample| Some((sample.at, sample.fleet.seen()?.wanted)))
+        .collect();
+    let fewer = wanted.windows(2).filter(|pair| pair[1].1 < pair[0].1);
+    let all: Vec<Mark> = fewer
+        .map(|pair| Mark {
+            at: pair[1].0,
+            what: format!("scale-in: {} → {} wanted", pair[0].1, pair[1].1),
+        })
+        .collect();
+    let more = all.len().saturating_sub(NUMBERED);
+    let mut shown: Vec<Mark> = all.into_iter().take(NUMBERED).collect();
+    if let Some(last) = shown.last_mut().filter(|_| more > 0) {
+        last.what = format!("{}, and {more} more after it", last.what);
+    }
+    shown
+}
+
+#[cfg(test)]
+#[path = "timeline_tests.rs"]
+mod tests;
