@@ -10,8 +10,8 @@ use crate::scenarios::{ALL, CORE, Scenario};
 /// Loads, observes and judges a cluster.
 ///
 /// Reads cluster.json, runs scenarios against the cluster that it describes, and leaves in the run's
-/// folder what it saw and what it made of that: facts.json, samples.jsonl, verdict.json, junit.xml,
-/// report.md, and the cluster's logs, events and objects where the run did not pass.
+/// folder what it saw and what it made of that: facts.json, samples.jsonl, verdict.json, figures.json,
+/// junit.xml, report.html, report.md, and the cluster's logs, events and objects where the run did not pass.
 ///
 /// Exit codes: 0 pass, 1 fail, 2 wrong use or no cluster (nothing was changed), 3 inconclusive,
 /// 130 interrupted.

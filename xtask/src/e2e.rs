@@ -22,8 +22,8 @@ use crate::{Unusable, scenarios, up};
 ///
 /// Without flags the core suite runs on a new cluster of one node, which is taken down at the end. The verdict is
 /// Pass, Fail or Inconclusive (samples are missing); the exit code follows it. Everything that was found is in
-/// target/e2e/<run>/: report.md, verdict.json, junit.xml, samples.jsonl, run.json, and on failure the cluster's logs,
-/// events and objects.
+/// target/e2e/<run>/: report.html, report.md, verdict.json, figures.json, junit.xml, samples.jsonl, run.json, and on failure
+/// the cluster's logs, events and objects.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Leave the cluster up at the end.
@@ -155,7 +155,7 @@ impl Run {
             .code()
             .and_then(|code| u8::try_from(code).ok())
             .unwrap_or(crate::FAILED);
-        eprintln!("report: {}", self.dir.join("report.md").display());
+        eprintln!("report: {}", self.dir.join("report.html").display());
         Ok(ExitCode::from(code))
     }
 

@@ -1,55 +1,18 @@
 //! Panels over one time axis, drawn as SVG. Pure: values in, markup out; it knows nothing of samples or scenarios.
 //!
 //! The drawing is stretched to the width there is while strokes keep theirs, and every label is HTML beside it: the same markup
-//! serves a desk, a phone and paper. A point without a value ends a line; the next begins a new one.
-
-use std::fmt::Write;
+//! serves a desk, a phone and paper. The lines are in [`super::series`].
 
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 
 use super::scale::{Scale, time_step};
+use super::series::{HEIGHT, Point, Series, WIDTH, draw_series, short, swatch, y};
 
-/// The drawing's own width and height, whatever it is stretched to.
-const WIDTH: f64 = 1000.0;
-const HEIGHT: f64 = 100.0;
 /// Numbers of events closer than this part of the width get a line of their own: at the width of a phone they would overlap.
 const NUMBER_WIDTH: f64 = 0.065;
 /// A phase shorter than this part of the width is not named, but by its title.
-const NAME_WIDTH: f64 = 0.045;
-
-/// A value at a time; none where it was not seen.
-pub(super) type Point = (f64, Option<f64>);
-
-/// How a series is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// From point to point.
-    Line,
-    /// A value holds until the next.
-    Steps,
-    /// As steps, dashed.
-    Dashed,
-    /// As steps, with the ground below it filled.
-    Area,
-    /// Points alone.
-    Dots,
-}
-
-/// Values over time.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Series {
-    /// What they are.
-    pub(super) name: String,
-    /// The style sheet's class of its colour.
-    pub(super) color: &'static str,
-    /// How they are drawn.
-    pub(super) form: Form,
-    /// Whether they are read from the axis on the right.
-    pub(super) right: bool,
-    /// The values, in order of time.
-    pub(super) points: Vec<Point>,
-}
+const NAME_WIDTH: f64 = 0.06;
 
 /// Series that share their axes.
 #[derive(Debug, Clone, PartialEq)]
@@ -254,58 +217,6 @@ fn scales(chart: &Chart, panel: &Panel) -> (Scale, Scale) {
     (left, Scale::from_zero(values(true).fold(0.0, f64::max)))
 }
 
-fn draw_series(series: &Series, time: &Scale, scale: &Scale) -> Markup {
-    let class = match series.form {
-        Form::Line | Form::Steps => "line",
-        Form::Dashed => "line dashed",
-        Form::Area => "area",
-        Form::Dots => "dots",
-    };
-    html! { path class={ (class) " " (series.color) } d=(outline(series, time, scale)) {} }
-}
-
-/// The path through the points: a new one after each point without a value.
-pub(super) fn outline(series: &Series, time: &Scale, scale: &Scale) -> String {
-    let mut path = String::new();
-    for run in series.points.split(|(_, value)| value.is_none()) {
-        let places: Vec<(f64, f64)> = run
-            .iter()
-            .filter_map(|(at, value)| Some((time.place(*at) * WIDTH, y(scale, (*value)?))))
-            .collect();
-        draw_run(&mut path, series.form, &places);
-    }
-    path
-}
-
-fn draw_run(path: &mut String, form: Form, places: &[(f64, f64)]) {
-    let Some((first, rest)) = places.split_first() else {
-        return;
-    };
-    // Writing to a string does not fail.
-    let _ = match form {
-        Form::Area => write!(path, "M{} {}V{}", short(first.0), short(HEIGHT), short(first.1)),
-        // A line of no length has round ends: a dot.
-        _ => write!(path, "M{} {}h0", short(first.0), short(first.1)),
-    };
-    let mut last = first.1;
-    for (x, y) in rest {
-        let _ = match form {
-            Form::Line => write!(path, "L{} {}", short(*x), short(*y)),
-            Form::Dots => write!(path, "M{} {}h0", short(*x), short(*y)),
-            // A value that holds needs no point, but for the last.
-            _ if *y == last => Ok(()),
-            _ => write!(path, "H{}V{}", short(*x), short(*y)),
-        };
-        last = *y;
-    }
-    let end = places.last().map_or(first.0, |place| place.0);
-    let _ = match form {
-        Form::Steps | Form::Dashed => write!(path, "H{}", short(end)),
-        Form::Area => write!(path, "H{}V{}Z", short(end), short(HEIGHT)),
-        Form::Line | Form::Dots => Ok(()),
-    };
-}
-
 fn axis(chart: &Chart, time: &Scale) -> Markup {
     let step = time_step(chart.to - chart.from, 8);
     let (first, last) = (
@@ -322,16 +233,6 @@ fn axis(chart: &Chart, time: &Scale) -> Markup {
     }
 }
 
-fn swatch(form: Form) -> Markup {
-    let class = match form {
-        Form::Line | Form::Steps => "line",
-        Form::Dashed => "dashed",
-        Form::Area => "area",
-        Form::Dots => "dots",
-    };
-    html! { i class={ "swatch " (class) } {} }
-}
-
 /// What the pointer reads: every series with its points. A `<` would end the element that holds it.
 fn values(chart: &Chart) -> String {
     let series = chart.panels.iter().flat_map(|panel| &panel.series);
@@ -345,16 +246,8 @@ fn values(chart: &Chart) -> String {
     json!(all).to_string().replace('<', "\\u003c")
 }
 
-fn y(scale: &Scale, value: f64) -> f64 {
-    (1.0 - scale.place(value)) * HEIGHT
-}
-
 fn round(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
-}
-
-fn short(value: f64) -> String {
-    format!("{}", (value * 10.0).round() / 10.0)
 }
 
 fn left(place: f64) -> String {
@@ -379,100 +272,5 @@ fn signed(seconds: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn series(form: Form, points: &[Point]) -> Series {
-        Series {
-            name: "a".to_owned(),
-            color: "c1",
-            form,
-            right: false,
-            points: points.to_vec(),
-        }
-    }
-
-    const POINTS: [Point; 6] = [
-        (0.0, Some(1.0)),
-        (1.0, Some(1.0)),
-        (2.0, Some(2.0)),
-        (5.0, None),
-        (8.0, Some(2.0)),
-        (10.0, Some(0.0)),
-    ];
-
-    #[test]
-    fn a_gap_ends_a_line_and_the_next_value_begins_another() {
-        let (time, scale) = (Scale::exact(0.0, 10.0), Scale::exact(0.0, 2.0));
-        let table = [
-            (Form::Line, "M0 50h0L100 50L200 0M800 0h0L1000 100"),
-            (Form::Steps, "M0 50h0H200V0H200M800 0h0H1000V100H1000"),
-            (
-                Form::Area,
-                "M0 100V50H200V0H200V100ZM800 100V0H1000V100H1000V100Z",
-            ),
-            (Form::Dots, "M0 50h0M100 50h0M200 0h0M800 0h0M1000 100h0"),
-        ];
-        for (form, path) in table {
-            assert_eq!(outline(&series(form, &POINTS), &time, &scale), path, "{form:?}");
-        }
-        assert_eq!(outline(&series(Form::Line, &[(1.0, None)]), &time, &scale), "");
-    }
-
-    #[test]
-    fn numbers_that_would_overlap_are_on_different_lines() {
-        assert_eq!(lanes(&[0.1, 0.12, 0.14, 0.18, 0.5]), [0, 1, 2, 0, 0]);
-        assert_eq!(lanes(&[]), [] as [usize; 0]);
-    }
-
-    #[test]
-    fn names_are_escaped_in_text_titles_and_values() {
-        let evil = "</script><b>\"&".to_owned();
-        let mut one = series(Form::Line, &POINTS);
-        one.name.clone_from(&evil);
-        let chart = Chart {
-            title: evil.clone(),
-            from: 0.0,
-            to: 10.0,
-            zero: 2.0,
-            phases: vec![Span {
-                from: 0.0,
-                to: 10.0,
-                name: evil.clone(),
-            }],
-            marks: vec![
-                Mark {
-                    at: 2.0,
-                    what: evil.clone(),
-                },
-                Mark {
-                    at: 11.0,
-                    what: "outside".to_owned(),
-                },
-            ],
-            panels: vec![Panel {
-                title: "p",
-                unit: "u",
-                right_unit: "",
-                series: vec![one],
-                bound: Some((4.0, evil)),
-                gaps: vec![(2.0, 8.0)],
-                may_be_log: false,
-            }],
-        };
-        let drawn = draw(&chart).into_string();
-        assert!(
-            !drawn.contains("<b>") && drawn.matches("</script>").count() == 1,
-            "{drawn}"
-        );
-        assert!(
-            drawn.contains(r#"<rect class="gap" x="200" y="0" width="600""#),
-            "{drawn}"
-        );
-        assert!(!drawn.contains("outside"), "an event outside of the chart's time");
-        assert!(
-            drawn.contains(">−2 s<") && drawn.contains(">0 s<") && drawn.contains(">+8 s<"),
-            "{drawn}"
-        );
-    }
-}
+#[path = "chart_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ mod chart;
 mod reaction;
 mod scale;
 mod scenario;
+mod series;
 mod timeline;
 
 use std::collections::BTreeMap;

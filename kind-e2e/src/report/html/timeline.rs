@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::chart::{Chart, Form, Mark, Panel, Point, Series, Span};
+use super::chart::{Chart, Mark, Panel, Span};
+use super::series::{Form, Point, Series};
 use crate::facts::ScenarioFacts;
 use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
 use crate::observe::sample::{Reading, Sample};
