@@ -166,7 +166,7 @@ pub fn line(figures: &Figures) -> Option<String> {
     }
     if let Some(workers) = figures.workers.filter(|_| figures.due > 0) {
         parts.push(format!(
-            "{} to {} workers, {:.1} worker-minutes, {} changes of direction",
+            "{} to {} workers, {:.1} worker-minutes, direction changed {}×",
             workers.least_wanted,
             workers.most_wanted,
             workers.worker_seconds / 60.0,
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(
             line(&found).unwrap(),
             "step: signal 7.0, decision –, first poll –, all ready – s, latency not back; p50 2.0 s, p99 2.0 s (out); \
-             3 to 3 workers, 0.4 worker-minutes, 0 changes of direction; 1 of 2 stored"
+             3 to 3 workers, 0.4 worker-minutes, direction changed 0×; 1 of 2 stored"
         );
         assert_eq!(line(&Figures::default()), None);
     }

@@ -68,7 +68,7 @@ mod tests {
             ("cluster".to_owned(), Figures::default()),
         ]);
         let told = "Fail          step          331 s  1 of 2 checks\n    \
-                    0 to 0 workers, 0.0 worker-minutes, 0 changes of direction; 8 of 9 stored\n    \
+                    0 to 0 workers, 0.0 worker-minutes, direction changed 0×; 8 of 9 stored\n    \
                     b: late\n        measured 7 s, bound ≤ 5 s\n\
                     Pass          cluster       350 s  1 of 1 checks\nFail: run/report.html\n";
         assert_eq!(summary(&verdict, &figures, Path::new("run/report.html")), told);

@@ -3,7 +3,7 @@
 for (const chart of document.querySelectorAll(".chart")) {
   const body = chart.querySelector(".body");
   const [from, to, zero] = ["from", "to", "zero"].map((key) => Number(chart.dataset[key]));
-  const series = JSON.parse(chart.querySelector("script").textContent);
+  const panels = JSON.parse(chart.querySelector("script").textContent);
   const line = body.appendChild(Object.assign(document.createElement("i"), { className: "pointer" }));
   const box = body.appendChild(Object.assign(document.createElement("div"), { className: "values" }));
   const near = (points, at) => {
@@ -23,11 +23,14 @@ for (const chart of document.querySelectorAll(".chart")) {
     const area = body.getBoundingClientRect();
     const part = Math.min(1, Math.max(0, (event.clientX - area.left) / area.width));
     const at = from + part * (to - from);
-    const rows = series.map((one) => [one, near(one.points, at)]).filter(([, value]) => value !== null);
-    box.replaceChildren(
-      row(`${at < zero ? "−" : "+"}${Math.abs(at - zero).toFixed(0)} s`, "at"),
-      ...rows.map(([one, value]) => row(`${one.name}  ${Math.round(value * 100) / 100}`, one.color)),
-    );
+    box.replaceChildren(row(`${at < zero ? "−" : "+"}${Math.abs(at - zero).toFixed(0)} s`, "at"));
+    for (const panel of panels) {
+      box.append(row(panel.title, "title"));
+      for (const one of panel.series) {
+        const value = near(one.points, at);
+        if (value !== null) box.append(row(`${one.name}  ${Math.round(value * 100) / 100}`, one.color));
+      }
+    }
     line.style.left = `${part * 100}%`;
     box.style.left = part < 0.5 ? `calc(${part * 100}% + .6rem)` : "auto";
     box.style.right = part < 0.5 ? "auto" : `calc(${(1 - part) * 100}% + .6rem)`;
