@@ -9,6 +9,7 @@
 
 pub mod board;
 pub mod bounds;
+pub mod calm;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -26,10 +27,12 @@ pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod scalers;
 pub mod scaling;
 pub mod scenarios;
 pub mod schedule;
 pub mod settings;
+pub mod sizing;
 pub mod survey;
 pub mod temporal;
 pub mod toxics;

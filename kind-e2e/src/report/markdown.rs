@@ -9,7 +9,7 @@ use crate::load::{Latency, latency};
 use crate::observe::sample::{Fleet, Sample};
 use crate::plan::Plan;
 use crate::scaling::{Reaction, Window, reaction};
-use crate::scenarios::{Detail, fleet, step};
+use crate::scenarios::{Detail, comparison, fleet, step};
 use crate::verdict::{Outcome, ScenarioVerdict, Verdict};
 
 /// The whole page.
@@ -23,7 +23,12 @@ pub fn page(run: &Pinned, facts: &Facts, samples: &[Sample], verdict: &Verdict) 
         match &scenario.detail {
             Detail::Step(step) => step_section(&mut page, step, samples),
             Detail::Fleet(fleet) => fleet_section(&mut page, fleet),
-            Detail::Monitoring(_) => {}
+            Detail::Comparison(comparison) => comparison_section(&mut page, comparison, samples),
+            Detail::Monitoring(_)
+            | Detail::Oscillation(_)
+            | Detail::Table(_)
+            | Detail::Isolation(_)
+            | Detail::Outage(_) => {}
         }
     }
     time_section(&mut page, run, facts);
@@ -102,6 +107,58 @@ fn step_section(page: &mut String, step: &step::Facts, samples: &[Sample]) {
         );
     }
     timeline(page, step, samples);
+}
+
+/// What each way to scale did with the same step in load.
+fn comparison_section(page: &mut String, comparison: &comparison::Facts, samples: &[Sample]) {
+    line(page, "## Ways to scale, side by side\n");
+    if let Some(sizing) = &comparison.sizing {
+        line(
+            page,
+            &format!(
+                "{}; the HPA looks every {:.0} s.\n",
+                sizing.told(),
+                sizing.hpa_sync
+            ),
+        );
+    }
+    let seconds =
+        |value: Option<f64>| value.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.1} s"));
+    let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}"));
+    let rows = comparison::measure(comparison, samples).into_iter().map(|found| {
+        vec![
+            found.scaler.about().to_owned(),
+            seconds(found.decision),
+            seconds(found.first_ready),
+            seconds(found.all_ready),
+            found.most_wanted.to_string(),
+            found
+                .deepest
+                .map_or_else(|| "–".to_owned(), |depth| format!("{depth:.0}")),
+            seconds(found.p50),
+            seconds(found.p99),
+            number(found.worker_minutes),
+            found
+                .turns
+                .map_or_else(|| "–".to_owned(), |turns| turns.to_string()),
+        ]
+    });
+    table(
+        page,
+        &[
+            "way",
+            "decision",
+            "first new Ready",
+            "all needed Ready",
+            "most wanted",
+            "deepest IO queue",
+            "p50",
+            "p99",
+            "worker-minutes",
+            "turns",
+        ],
+        rows,
+    );
 }
 
 /// The connection table: who holds how many, at the time when the workers held most.
