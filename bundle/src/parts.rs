@@ -391,7 +391,8 @@ pub fn cargo(workspace: &Workspace, cache: &Cache) -> Result<Cmd> {
 /// tells by the time of a file whether it changed: those of another checkout would be taken for this one's.
 fn forget_workspace(cargo: &impl Fn() -> Cmd) -> Result<()> {
     let triple = host_triple()?;
-    let packages = ["bundle", "kind-e2e", "worker", "xtask"].map(|name| format!("--package={name}"));
+    let packages =
+        ["bundle", "capacity", "kind-e2e", "worker", "xtask"].map(|name| format!("--package={name}"));
     for profile in [vec![], vec!["--release", "--target", &triple]] {
         cargo()
             .args(["clean", "--locked"])
