@@ -22,7 +22,7 @@
 
       manifest = builtins.fromTOML (builtins.readFile ./Cargo.toml);
 
-      # Cargo reads every member of the workspace, so all four crates take part in building one. Nothing else does, but
+      # Cargo reads every member of the workspace, so all five crates take part in building one. Nothing else does, but
       # for the pages that are generated from them: a change to other docs or to manifests rebuilds nothing.
       src = lib.fileset.toSource {
         root = ./.;
@@ -30,6 +30,7 @@
           ./Cargo.lock
           ./Cargo.toml
           ./bundle
+          ./capacity
           ./clippy.toml
           # The worker's tests hold these pages to its source.
           ./docs/reference

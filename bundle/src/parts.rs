@@ -342,7 +342,7 @@ impl Builder<'_> {
         let triple = host_triple()?;
         let mut command = cargo(self.workspace, self.cache)?
             .args(["build", "--release", "--locked", "--target", &triple])
-            .env("RUSTFLAGS", flags(&target))
+            .env("RUSTFLAGS", flags(&triple, &target))
             .log(self.logs.join("build-cargo.log"));
         for program in programs {
             command = command.args(["--package", program.package]);
@@ -391,7 +391,8 @@ pub fn cargo(workspace: &Workspace, cache: &Cache) -> Result<Cmd> {
 /// tells by the time of a file whether it changed: those of another checkout would be taken for this one's.
 fn forget_workspace(cargo: &impl Fn() -> Cmd) -> Result<()> {
     let triple = host_triple()?;
-    let packages = ["bundle", "kind-e2e", "worker", "xtask"].map(|name| format!("--package={name}"));
+    let packages =
+        ["bundle", "capacity", "kind-e2e", "worker", "xtask"].map(|name| format!("--package={name}"));
     for profile in [vec![], vec!["--release", "--target", &triple]] {
         cargo()
             .args(["clean", "--locked"])
@@ -414,15 +415,23 @@ fn host_triple() -> Result<String> {
         .to_owned())
 }
 
+/// The platform for which rustc links with the LLD that it brings along.
+const RUST_LLD: &str = "x86_64-unknown-linux-gnu";
+
 /// Compiler flags for the workspace's programs. They are linked statically, to run in an image that holds nothing
-/// else, and hold no folder of this machine. The checkout's own is not among those taken out: cargo compiles a
+/// else, and to a fixed address: relocating a program writes to pages of it that then are each process's own (3 MB of a
+/// worker; its heap and stacks stay at random addresses). The linker that comes with Rust for this platform folds equal
+/// functions into one. The programs hold no folder of this machine. The checkout's own is not among those taken out: cargo compiles a
 /// workspace's crates by relative paths, and a flag that named the checkout would have a second clone compile every
 /// dependency again.
-fn flags(target: &Path) -> OsString {
+fn flags(triple: &str, target: &Path) -> OsString {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    let mut flags = OsString::from("-C target-feature=+crt-static");
+    let mut flags = OsString::from("-C target-feature=+crt-static -C relocation-model=static");
+    if triple == RUST_LLD {
+        flags.push(" -C link-arg=-Wl,--icf=all");
+    }
     for (from, to) in [(Some(target), "/target"), (home.as_deref(), "/cargo")] {
         if let Some(from) = from {
             flags.push(" --remap-path-prefix=");

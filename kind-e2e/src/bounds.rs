@@ -1,27 +1,38 @@
 //! How long a reaction may take, derived from what the cluster itself says about its autoscaling.
 //!
 //! Each bound carries the sentence that derives it; the report prints both. Pure: the HPA's object and
-//! the ScaledObject's thresholds come in as values.
+//! the ScaledObject's target come in as values.
 
 use k8s_openapi::api::autoscaling::v2::{HPAScalingPolicy, HorizontalPodAutoscaler};
 use serde::{Deserialize, Serialize};
 
-/// The HPA controller's period: kube-controller-manager's `--horizontal-pod-autoscaler-sync-period`
-/// defaults to 15 s and cannot be set on managed clusters.
+/// The HPA controller's period where the cluster does not show another: the default of kube-controller-manager's
+/// `--horizontal-pod-autoscaler-sync-period`, which cannot be set on managed clusters.
 pub const HPA_SYNC: f64 = 15.0;
-/// Temporal answers DescribeTaskQueue from a cache of this age (`matching.TaskQueueInfoByBuildIdTTL`).
-pub const BACKLOG_CACHE: f64 = 5.0;
+/// Temporal answers DescribeTaskQueue from a cache of this age (`matching.TaskQueueInfoByBuildIdTTL` in
+/// `manifests/services`; its default is 5 s).
+pub const BACKLOG_CACHE: f64 = 1.0;
 /// How old a depth on a worker's port is, at most: one worker of the fleet asks Temporal every second, and the others show
 /// its reading a second later.
 pub const DEPTH_READ: f64 = 2.0;
-/// Prometheus' scrape interval in `manifests/services`.
-pub const SCRAPE: f64 = 5.0;
+/// Prometheus' interval of scraping the workers in `manifests/services`.
+pub const SCRAPE: f64 = 1.0;
+/// KEDA asks Prometheus for the last full second.
+pub const WHOLE_SECOND: f64 = 1.0;
+/// The demand triggers look back so far for their mean.
+pub const MEAN: f64 = 30.0;
+/// The guide: the depth of the workflow queue above which workers are added.
+pub const WORKFLOW_DEPTH: f64 = 10.0;
+/// The guide: the depth of the IO queue above which workers are added.
+pub const IO_DEPTH: f64 = 15.0;
 /// The HPA does nothing while its ratio is within 10 % of 1
 /// (`--horizontal-pod-autoscaler-tolerance`, default 0.1).
 pub const HPA_TOLERANCE: f64 = 0.1;
 /// From a decision to a Ready pod: the image is on the node, so it is scheduling, the start of one
 /// static program and a readiness probe or two; under 1 s when idle, and the node's CPUs are busy here.
 pub const POD_START: f64 = 20.0;
+/// From being told to leave to being gone, for a worker whose documents take seconds.
+pub const LEAVING: f64 = 10.0;
 /// The HPA's stabilisation window for scaling in where its object does not say: Kubernetes' default.
 pub const DEFAULT_STABILIZATION: f64 = 300.0;
 /// Added to the time that a drain takes in theory: one HPA period and the tail of the last document.
@@ -46,10 +57,10 @@ pub struct Autoscaling {
     pub min: i32,
     /// Most workers.
     pub max: i32,
-    /// Depth of the workflow queue above which workers are added, as the ScaledObject has it.
-    pub workflow_threshold: f64,
-    /// Depth of the IO queue above which workers are added, as the ScaledObject has it.
-    pub io_threshold: f64,
+    /// IO slots in use that a worker is meant to have, as the ScaledObject's demand trigger has it.
+    pub target: f64,
+    /// Seconds between two looks of the HPA.
+    pub hpa_sync: f64,
     /// The HPA's stabilisation window for scaling in, in seconds.
     pub stabilization: f64,
     /// The HPA's policies for scaling in.
@@ -79,7 +90,7 @@ impl From<&HPAScalingPolicy> for Policy {
 
 impl Autoscaling {
     /// Takes from the HPA what it says and from Kubernetes' defaults what it leaves out.
-    pub fn of(hpa: &HorizontalPodAutoscaler, workflow_threshold: f64, io_threshold: f64) -> Self {
+    pub fn of(hpa: &HorizontalPodAutoscaler, target: f64, hpa_sync: f64) -> Self {
         let spec = &hpa.spec;
         let rules = spec
             .behavior
@@ -95,33 +106,38 @@ impl Autoscaling {
         Self {
             min: spec.min_replicas.unwrap_or(1),
             max: spec.max_replicas,
-            workflow_threshold,
-            io_threshold,
+            target,
+            hpa_sync,
             stabilization,
             scale_in: policies,
         }
     }
 
-    /// The depth of the IO queue that makes the HPA add a worker to the fewest, at the latest: with an
-    /// average value per worker, and past the HPA's tolerance.
-    pub fn depth_that_scales(&self) -> f64 {
-        self.io_threshold * f64::from(self.min) * (1.0 + HPA_TOLERANCE)
+    /// The work in the system, in IO slots in use and tasks waiting, that makes the HPA add a worker to the fewest: less twice its
+    /// square root it is past the target of the fewest and the HPA's tolerance.
+    pub fn demand_that_scales(&self) -> f64 {
+        let enough = self.target * f64::from(self.min) * (1.0 + HPA_TOLERANCE);
+        // w - 2√w = enough
+        (1.0 + (1.0 + enough).sqrt()).powi(2)
     }
 
     /// From the step in load to the decision to add workers, at most.
     pub fn decision(&self, surplus_per_second: f64) -> Bound {
-        let depth = self.depth_that_scales();
-        let growth = depth / surplus_per_second;
-        let seconds = growth + DEPTH_READ + BACKLOG_CACHE + SCRAPE + 2.0 * HPA_SYNC;
+        let demand = self.demand_that_scales();
+        let growth = demand / surplus_per_second;
+        let lags = DEPTH_READ + BACKLOG_CACHE + SCRAPE + WHOLE_SECOND;
+        let seconds = growth + lags + 2.0 * self.hpa_sync;
         let why = format!(
-            "the IO queue grows by {surplus_per_second:.1}/s beyond what {} workers carry and takes {growth:.0} s to \
-             the {depth:.0} that add a worker (threshold {} × {} workers × {:.1} tolerance); then {DEPTH_READ:.0} s \
-             to ask for the depth, {BACKLOG_CACHE:.0} s of cache in Temporal, {SCRAPE:.0} s to the scrape, and two \
-             periods of {HPA_SYNC:.0} s of the HPA",
+            "work in the system grows by {surplus_per_second:.1}/s beyond what {} workers carry and takes at most \
+             {growth:.0} s to the {demand:.0} that add a worker ({:.1} slots in use × {} workers × {:.1} tolerance, and \
+             twice the square root for bursts); then {DEPTH_READ:.0} s to ask for the depth, {BACKLOG_CACHE:.0} s of \
+             cache in Temporal, {SCRAPE:.0} s to the scrape, {WHOLE_SECOND:.0} s because KEDA asks for whole seconds, \
+             and two periods of {:.0} s of the HPA",
             self.min,
-            self.io_threshold,
+            self.target,
             self.min,
             1.0 + HPA_TOLERANCE,
+            self.hpa_sync,
         );
         Bound { seconds, why }
     }
@@ -150,13 +166,16 @@ impl Autoscaling {
     /// From an empty queue to the fewest workers, at most.
     pub fn scale_in(&self, from: i32) -> Bound {
         let steps = self.scale_in_steps(from);
-        let signal = DEPTH_READ + BACKLOG_CACHE + SCRAPE;
-        let seconds = (self.stabilization + signal + 2.0 * HPA_SYNC + steps + POD_START).min(LONGEST);
+        let signal = MEAN + DEPTH_READ + BACKLOG_CACHE + SCRAPE + WHOLE_SECOND;
+        let sync = self.hpa_sync;
+        let seconds = (self.stabilization + signal + 2.0 * sync + steps + LEAVING + POD_START).min(LONGEST);
         let why = format!(
-            "{:.0} s of stabilisation (read from the HPA), {signal:.0} s until the signal is back, two HPA periods of \
-             {HPA_SYNC:.0} s, {steps:.0} s for the HPA's policies to go from {from} to {}, and {POD_START:.0} s for \
-             the counts to follow",
-            self.stabilization, self.min
+            "{:.0} s of stabilisation (read from the HPA), {signal:.0} s until the signal is back ({MEAN:.0} s of it the \
+             mean's), two HPA periods of {sync:.0} s, {steps:.0} s for the HPA's policies to go from {from} to {}, and \
+             {:.0} s for the counts to follow",
+            self.stabilization,
+            self.min,
+            LEAVING + POD_START,
         );
         Bound { seconds, why }
     }
@@ -181,7 +200,7 @@ impl Autoscaling {
             replicas -= removed;
             // A policy's period that has passed is noticed at the next sync.
             if replicas > self.min {
-                seconds += f64::from(period) + HPA_SYNC;
+                seconds += f64::from(period) + self.hpa_sync;
             }
         }
         seconds
@@ -208,8 +227,8 @@ mod tests {
         Autoscaling {
             min: 3,
             max: 20,
-            workflow_threshold: 10.0,
-            io_threshold: 15.0,
+            target: 3.5,
+            hpa_sync: 15.0,
             stabilization: 60.0,
             scale_in: vec![Policy {
                 kind: "Percent".to_owned(),
@@ -230,23 +249,24 @@ mod tests {
             },
         }))
         .unwrap();
-        assert_eq!(Autoscaling::of(&hpa, 10.0, 15.0), guide());
+        assert_eq!(Autoscaling::of(&hpa, 3.5, 15.0), guide());
 
         let bare = serde_json::from_value(json!({
             "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
             "spec": {"maxReplicas": 20, "scaleTargetRef": {"kind": "Deployment", "name": "w"}},
         }))
         .unwrap();
-        let read = Autoscaling::of(&bare, 10.0, 15.0);
+        let read = Autoscaling::of(&bare, 3.5, 15.0);
         assert_eq!((read.min, read.stabilization), (1, DEFAULT_STABILIZATION));
     }
 
     #[test]
-    fn the_decision_takes_the_growth_of_the_queue_and_the_lags_of_the_signal() {
+    fn the_decision_takes_the_growth_of_demand_and_the_lags_of_the_signal() {
+        let demand = guide().demand_that_scales();
+        assert!((demand - 2.0 * demand.sqrt() - 11.55).abs() < 1e-9, "{demand}");
         let bound = guide().decision(4.0);
-        let growth = 15.0 * 3.0 * 1.1 / 4.0;
         assert!(
-            (bound.seconds - (growth + 42.0)).abs() < 1e-9,
+            (bound.seconds - (demand / 4.0 + 5.0 + 30.0)).abs() < 1e-9,
             "{}",
             bound.seconds
         );
@@ -289,7 +309,10 @@ mod tests {
             let autoscaling = Autoscaling { scale_in, ..guide() };
             assert_eq!(autoscaling.scale_in_steps(from), expected, "{why}");
         }
-        assert_eq!(guide().scale_in(9).seconds, 60.0 + 12.0 + 30.0 + POD_START);
+        assert_eq!(
+            guide().scale_in(9).seconds,
+            60.0 + 35.0 + 30.0 + LEAVING + POD_START
+        );
     }
 
     #[test]

@@ -29,6 +29,11 @@ impl Clock {
         self.origin.elapsed().as_secs_f64()
     }
 
+    /// When `second` of the run is.
+    pub fn instant(&self, second: f64) -> Instant {
+        self.origin + Duration::from_secs_f64(second.max(0.0))
+    }
+
     /// When the run began, in seconds since 1970.
     pub fn began_unix(&self) -> f64 {
         self.unix

@@ -1,16 +1,18 @@
-//! The figures of a scenario, for programs: `figures.json`, and a line on the terminal. Pure: facts and samples in.
+//! The figures of each load of a scenario, for programs: `figures.json`, and a line on the terminal. Pure: facts and samples in.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::facts::{Facts, ScenarioFacts};
+use crate::calm;
+use crate::facts::Facts;
 use crate::load::{Latency, Start, latency};
 use crate::observe::sample::{Fleet, Reading, Sample};
 use crate::reaction::{Reaction, Recovery, reaction};
-use crate::scaling::MAX_GAP;
+use crate::scaling::{MAX_GAP, Window};
+use crate::scenarios::Part;
 
-/// The figures of one scenario.
+/// The figures of one load.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// The reaction to each step up in load.
@@ -31,7 +33,7 @@ pub struct Figures {
     pub samples: Samples,
 }
 
-/// What became of the fleet.
+/// What became of the fleet, from the begin of what is judged to its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Workers {
     /// The fewest that were wanted.
@@ -40,13 +42,13 @@ pub struct Workers {
     pub most_wanted: i32,
     /// The most that were ready.
     pub most_ready: i32,
-    /// Seconds of workers: how many there were, over time. A gap counts as what was seen before it.
-    pub worker_seconds: f64,
-    /// How often the number wanted turned from growing to shrinking or back.
-    pub direction_changes: usize,
+    /// Seconds of workers: how many there were, over time; none where they were not seen for too long.
+    pub worker_seconds: Option<f64>,
+    /// How often the number wanted turned from growing to shrinking or back; none where it was not seen for too long.
+    pub direction_changes: Option<usize>,
 }
 
-/// How well a scenario was seen.
+/// How well a load was seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Samples {
     /// All of them.
@@ -57,30 +59,44 @@ pub struct Samples {
     pub gaps: usize,
 }
 
-/// The figures of every scenario, by name.
+/// The figures of every load of every scenario, by its name: the scenario's, or the scenario's and more.
 pub fn figures(facts: &Facts, samples: &[Sample]) -> BTreeMap<String, Figures> {
-    facts
-        .scenarios
-        .iter()
-        .map(|one| (one.name.clone(), of(one, &of_scenario(samples, &one.name))))
+    let parts = facts.scenarios.iter().flat_map(|one| one.detail.parts());
+    parts
+        .map(|part| (part.name.to_owned(), of(&part, &of_part(samples, &part))))
         .collect()
 }
 
-/// The samples that were taken during a scenario.
-pub fn of_scenario(samples: &[Sample], name: &str) -> Vec<Sample> {
-    let belongs = |sample: &&Sample| sample.phase.split('/').next() == Some(name);
-    samples.iter().filter(belongs).cloned().collect()
+/// The samples that were taken during a load.
+pub fn of_part(samples: &[Sample], part: &Part<'_>) -> Vec<Sample> {
+    samples
+        .iter()
+        .filter(|sample| part.has(sample))
+        .cloned()
+        .collect()
 }
 
-fn of(facts: &ScenarioFacts, samples: &[Sample]) -> Figures {
-    let starts = facts.detail.starts();
+/// The main figures of a scenario, a line a load.
+pub fn lines(figures: &BTreeMap<String, Figures>, scenario: &str) -> Vec<String> {
+    let of_load = |(name, figures): (&String, &Figures)| {
+        let rest = name.strip_prefix(scenario)?;
+        match rest.strip_prefix('/') {
+            Some(load) => Some(format!("{load}: {}", line(figures)?)),
+            None if rest.is_empty() => line(figures),
+            None => None,
+        }
+    };
+    figures.iter().filter_map(of_load).collect()
+}
+
+fn of(part: &Part<'_>, samples: &[Sample]) -> Figures {
     let fleets = fleets(samples);
     Figures {
-        reactions: reactions(facts, samples),
-        latency: by_phase(starts),
-        due: starts.len(),
-        stored: starts.iter().filter(|start| start.stored.is_some()).count(),
-        workers: workers(&fleets),
+        reactions: reactions(part, samples),
+        latency: by_phase(part.starts),
+        due: part.starts.len(),
+        stored: part.starts.iter().filter(|start| start.stored.is_some()).count(),
+        workers: workers(part, samples),
         deepest: greatest(samples.iter().map(|sample| &sample.depth)),
         deepest_backlog: greatest(samples.iter().filter_map(|sample| sample.backlog.as_ref())),
         samples: Samples {
@@ -94,15 +110,14 @@ fn of(facts: &ScenarioFacts, samples: &[Sample]) -> Figures {
     }
 }
 
-/// Each step's reaction lasts until the next step, the last one's until the scenario's end.
-fn reactions(facts: &ScenarioFacts, samples: &[Sample]) -> Vec<Reaction> {
-    let steps = facts.detail.steps();
-    let ends = steps.iter().skip(1).copied().chain([facts.ended]);
-    let (starts, slots) = (facts.detail.starts(), facts.detail.io_slots());
-    steps
+/// Each step's reaction lasts until the next step, the last one's until the end of what is judged.
+fn reactions(part: &Part<'_>, samples: &[Sample]) -> Vec<Reaction> {
+    let end = part.window.map_or(f64::INFINITY, |window| window.to);
+    let ends = part.steps.iter().skip(1).copied().chain([end]);
+    part.steps
         .iter()
         .zip(ends)
-        .map(|(step, until)| reaction(samples, starts, *step, until, slots))
+        .map(|(step, until)| reaction(samples, part.starts, *step, until, part.target))
         .collect()
 }
 
@@ -121,24 +136,25 @@ fn fleets(samples: &[Sample]) -> Vec<(f64, Fleet)> {
         .collect()
 }
 
-fn workers(fleets: &[(f64, Fleet)]) -> Option<Workers> {
-    let wanted = || fleets.iter().map(|(_, fleet)| fleet.wanted);
-    let mut changes: Vec<bool> = fleets
-        .windows(2)
-        .map(|pair| pair[1].1.wanted - pair[0].1.wanted)
-        .filter(|change| *change != 0)
-        .map(|change| change > 0)
-        .collect();
-    changes.dedup();
+fn workers(part: &Part<'_>, samples: &[Sample]) -> Option<Workers> {
+    let all = || {
+        Some(Window {
+            from: samples.first()?.at,
+            to: samples.last()?.at,
+        })
+    };
+    let window = part.window.or_else(all)?;
+    let inside = samples
+        .iter()
+        .filter(|sample| (window.from..=window.to).contains(&sample.at));
+    let fleets: Vec<&Fleet> = inside.filter_map(|sample| sample.fleet.seen()).collect();
+    let wanted = || fleets.iter().map(|fleet| fleet.wanted);
     Some(Workers {
         least_wanted: wanted().min()?,
         most_wanted: wanted().max()?,
-        most_ready: fleets.iter().map(|(_, fleet)| fleet.ready).max()?,
-        worker_seconds: fleets
-            .windows(2)
-            .map(|pair| f64::from(pair[0].1.present) * (pair[1].0 - pair[0].0))
-            .sum(),
-        direction_changes: changes.len().saturating_sub(1),
+        most_ready: fleets.iter().map(|fleet| fleet.ready).max()?,
+        worker_seconds: calm::worker_seconds(samples, window).ok(),
+        direction_changes: calm::turns(samples, window).ok(),
     })
 }
 
@@ -152,8 +168,8 @@ fn greatest<'a>(readings: impl Iterator<Item = &'a Reading<BTreeMap<String, f64>
 }
 
 /// The main figures in a line; nothing where nothing was loaded.
-pub fn line(figures: &Figures) -> Option<String> {
-    let mut parts: Vec<String> = figures.reactions.iter().map(told).collect();
+fn line(figures: &Figures) -> Option<String> {
+    let mut parts: Vec<String> = told(&figures.reactions).into_iter().collect();
     let worst = figures
         .latency
         .iter()
@@ -165,29 +181,47 @@ pub fn line(figures: &Figures) -> Option<String> {
         ));
     }
     if let Some(workers) = figures.workers.filter(|_| figures.due > 0) {
+        let or_unseen = |told: Option<String>| told.unwrap_or_else(|| "–".to_owned());
         parts.push(format!(
-            "{} to {} workers, {:.1} worker-minutes, direction changed {}×",
+            "{} to {} workers, {} worker-minutes, direction changed {}×",
             workers.least_wanted,
             workers.most_wanted,
-            workers.worker_seconds / 60.0,
-            workers.direction_changes
+            or_unseen(
+                workers
+                    .worker_seconds
+                    .map(|seconds| format!("{:.1}", seconds / 60.0))
+            ),
+            or_unseen(workers.direction_changes.map(|changes| changes.to_string()))
         ));
+    }
+    if figures.due > 0 {
         parts.push(format!("{} of {} stored", figures.stored, figures.due));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-fn told(reaction: &Reaction) -> String {
+fn told(reactions: &[Reaction]) -> Option<String> {
     let after =
         |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.1}"));
-    format!(
-        "step: signal {}, decision {}, first poll {}, all ready {} s, {}",
-        after(reaction.signal),
-        after(reaction.decision),
-        after(reaction.first_poll),
-        after(reaction.all_ready),
-        recovery(reaction.latency)
-    )
+    match reactions {
+        [] => None,
+        [one] => Some(format!(
+            "step: signal {}, decision {}, first poll {}, all ready {} s, {}",
+            after(one.signal),
+            after(one.decision),
+            after(one.first_poll),
+            after(one.all_ready),
+            recovery(one.latency)
+        )),
+        several => {
+            let polls: Vec<String> = several.iter().map(|one| after(one.first_poll)).collect();
+            Some(format!(
+                "{} steps: first poll {} s",
+                several.len(),
+                polls.join(", ")
+            ))
+        }
+    }
 }
 
 /// When latency was back, in words.
@@ -204,95 +238,103 @@ pub fn recovery(recovery: Recovery) -> String {
 mod tests {
     use super::*;
     use crate::reaction::tests::{sample, start};
-    use crate::scaling::Window;
-    use crate::scenarios::{Detail, Scenario, empty, step};
 
-    fn fleet_of(counts: &[(f64, i32)]) -> Vec<(f64, Fleet)> {
-        let fleet = |count| Fleet {
-            wanted: count,
-            present: count,
-            ready: count,
-        };
-        counts.iter().map(|(at, count)| (*at, fleet(*count))).collect()
-    }
-
-    #[test]
-    fn turns_are_counted_and_plateaus_are_not() {
-        let table: [(&[i32], usize); 6] = [
-            (&[3, 3, 3], 0),
-            (&[3, 5, 5, 9], 0),
-            (&[3, 9, 9, 3], 1),
-            (&[3, 9, 3, 9], 2),
-            (&[9, 7, 5, 3], 0),
-            (&[3], 0),
-        ];
-        for (counts, turns) in table {
-            let counts: Vec<(f64, i32)> = counts
-                .iter()
-                .zip(0..)
-                .map(|(count, at)| (f64::from(at), *count))
-                .collect();
-            assert_eq!(
-                workers(&fleet_of(&counts)).unwrap().direction_changes,
-                turns,
-                "{counts:?}"
-            );
+    /// A load of `s` in seconds 0 to 12, with its step at second 2.
+    fn part<'a>(starts: &'a [Start]) -> Part<'a> {
+        Part {
+            name: "s",
+            starts,
+            steps: vec![2.0],
+            window: Some(Window { from: 0.0, to: 12.0 }),
+            io_slots: Some(5),
+            target: Some(3.5),
         }
-        assert_eq!(workers(&[]), None);
+    }
+
+    fn samples(wanted: &[i32]) -> Vec<Sample> {
+        let counts = wanted.iter().zip(0..);
+        counts
+            .map(|(count, at)| sample(f64::from(at), (*count, *count, *count, 1.0, f64::from(at))))
+            .collect()
     }
 
     #[test]
-    fn worker_seconds_weigh_by_the_time_between_readings() {
-        let found = workers(&fleet_of(&[(0.0, 3), (10.0, 6), (15.0, 6)])).unwrap();
-        assert_eq!(found.worker_seconds, 60.0);
-        assert_eq!(
-            (found.least_wanted, found.most_wanted, found.most_ready),
-            (3, 6, 6)
-        );
-    }
-
-    #[test]
-    fn a_scenario_has_its_own_samples_and_figures() {
-        let step = step::Facts {
-            out: Some(Window { from: 2.0, to: 8.0 }),
-            starts: vec![start(3.0, Some(2.0)), start(4.0, None)],
-            ..step::Facts::default()
-        };
-        let scenario = ScenarioFacts {
-            name: "s".to_owned(),
-            ended: 60.0,
-            detail: Detail::Step(Box::new(step)),
-            ..empty(Scenario::Step, 0.0)
-        };
-        let mut samples: Vec<Sample> = [1.0, 2.0, 9.0]
-            .map(|at| sample(at, (3, 3, 3, 1.0, at)))
-            .into_iter()
-            .collect();
-        samples.push(Sample {
-            fleet: Reading::Gap("no".to_owned()),
-            ..sample(10.0, (3, 3, 3, 0.0, 0.0))
-        });
-        samples.push(Sample {
+    fn a_load_has_its_own_samples_and_figures() {
+        let starts = [start(3.0, Some(2.0)), start(4.0, None)];
+        let mut all = samples(&[3, 3, 3, 3, 6, 6, 6, 6, 6, 6, 6, 6, 3]);
+        all[5].fleet = Reading::Gap("no".to_owned());
+        all.push(Sample {
             phase: "so/out".to_owned(),
-            ..sample(11.0, (20, 20, 20, 0.0, 90.0))
+            ..sample(13.0, (20, 20, 20, 0.0, 90.0))
         });
-        let found = of(&scenario, &of_scenario(&samples, "s"));
+        let part = part(&starts);
+        let found = of(&part, &of_part(&all, &part));
         assert_eq!(
             found.samples,
             Samples {
-                all: 4,
+                all: 13,
                 without_workers: 1,
-                gaps: 1
+                gaps: 0
             }
         );
         assert_eq!((found.due, found.stored), (2, 1));
-        assert_eq!(found.deepest.values().copied().collect::<Vec<_>>(), [9.0]);
+        assert_eq!(found.deepest.values().copied().collect::<Vec<_>>(), [12.0]);
         assert_eq!(found.latency["out"].count, 1);
+        let workers = found.workers.unwrap();
+        assert_eq!(
+            (workers.least_wanted, workers.most_wanted, workers.most_ready),
+            (3, 6, 6)
+        );
+        assert_eq!(
+            (workers.worker_seconds, workers.direction_changes),
+            (Some(60.0), Some(1))
+        );
         assert_eq!(
             line(&found).unwrap(),
-            "step: signal 7.0, decision –, first poll –, all ready – s, latency not back; p50 2.0 s, p99 2.0 s (out); \
-             3 to 3 workers, 0.4 worker-minutes, direction changed 0×; 1 of 2 stored"
+            "step: signal 8.0, decision 2.0, first poll 2.0, all ready 2.0 s, latency not back; p50 2.0 s, p99 2.0 s (out); \
+             3 to 6 workers, 1.0 worker-minutes, direction changed 1×; 1 of 2 stored"
         );
+    }
+
+    #[test]
+    fn what_was_not_seen_for_too_long_is_no_figure() {
+        let mut all = samples(&[3; 13]);
+        for sample in &mut all[2..9] {
+            sample.fleet = Reading::Gap("no".to_owned());
+        }
+        let found = of(&part(&[]), &all);
+        assert_eq!(
+            found.samples,
+            Samples {
+                all: 13,
+                without_workers: 7,
+                gaps: 1
+            }
+        );
+        let workers = found.workers.unwrap();
+        assert_eq!((workers.worker_seconds, workers.direction_changes), (None, None));
+        assert_eq!(workers.most_wanted, 3);
+        assert_eq!(of(&part(&[]), &[]).workers, None);
+    }
+
+    #[test]
+    fn lines_are_of_one_scenario_and_name_its_loads() {
+        let loaded = Figures {
+            due: 2,
+            stored: 2,
+            ..Figures::default()
+        };
+        let all = ["s", "s/a", "so"].map(|name| (name.to_owned(), loaded.clone()));
+        assert_eq!(lines(&all.into(), "s"), ["2 of 2 stored", "a: 2 of 2 stored"]);
+        let reaction = |first_poll| Reaction {
+            first_poll,
+            ..Reaction::default()
+        };
+        let stepped = Figures {
+            reactions: vec![reaction(Some(4.0)), reaction(None)],
+            ..Figures::default()
+        };
+        assert_eq!(line(&stepped).unwrap(), "2 steps: first poll 4.0, – s");
         assert_eq!(line(&Figures::default()), None);
     }
 }

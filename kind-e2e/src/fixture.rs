@@ -45,6 +45,8 @@ pub struct Cluster {
     pub kubeconfig: PathBuf,
     /// The kubectl that was built with the cluster.
     pub kubectl: PathBuf,
+    /// The manifests that were applied.
+    pub manifests: PathBuf,
     /// The image that carries bash and curl.
     pub toolbox_image: String,
     /// Where the services answer.

@@ -9,6 +9,7 @@
 
 pub mod board;
 pub mod bounds;
+pub mod calm;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -28,10 +29,12 @@ pub mod progress;
 pub mod reaction;
 pub mod report;
 pub mod run;
+pub mod scalers;
 pub mod scaling;
 pub mod scenarios;
 pub mod schedule;
 pub mod settings;
+pub mod sizing;
 pub mod survey;
 pub mod table;
 pub mod temporal;

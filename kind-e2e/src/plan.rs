@@ -107,8 +107,8 @@ mod tests {
         Autoscaling {
             min: 3,
             max: 20,
-            workflow_threshold: 10.0,
-            io_threshold: 15.0,
+            target: 3.5,
+            hpa_sync: 15.0,
             stabilization: 60.0,
             scale_in: Vec::new(),
         }

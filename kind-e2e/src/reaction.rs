@@ -9,9 +9,6 @@ use crate::fixture::IO_QUEUE;
 use crate::load::{Latency, Start, latency};
 use crate::observe::sample::{Fleet, Sample};
 
-/// The part of the workers' slots that the load is to fill: the middle of the guide's 60 to 80 %. Work beyond it is what an
-/// autoscaler could have known that more workers are needed from.
-pub const TARGET: f64 = 0.7;
 /// The guide's success metric: p99 below 4 s.
 pub const P99_BOUND: f64 = 4.0;
 /// Latency is told for documents that were due within so many seconds of each other: at 10 a second that is fifty
@@ -58,9 +55,15 @@ pub struct Reaction {
 
 /// Takes apart the reaction to the step at second `step`, until `until` (the next step, or the end).
 ///
-/// `slots` are the IO slots of a worker, where they are known; otherwise more work than was ever there before counts as the
-/// signal.
-pub fn reaction(samples: &[Sample], starts: &[Start], step: f64, until: f64, slots: Option<u32>) -> Reaction {
+/// `target` is the number of IO slots in use that a worker is to have, where it is known; otherwise more work than was ever there
+/// before counts as the signal.
+pub fn reaction(
+    samples: &[Sample],
+    starts: &[Start],
+    step: f64,
+    until: f64,
+    target: Option<f64>,
+) -> Reaction {
     let (earlier, after): (Vec<&Sample>, Vec<&Sample>) = samples
         .iter()
         .filter(|sample| sample.at <= until)
@@ -75,14 +78,14 @@ pub fn reaction(samples: &[Sample], starts: &[Start], step: f64, until: f64, slo
         .last()
         .or(fleets(&after).first())
         .map_or(0, |fleet| fleet.wanted);
-    let carried = slots.map_or_else(
+    let carried = target.map_or_else(
         || {
             earlier
                 .iter()
                 .filter_map(|sample| work(sample))
                 .fold(0.0, f64::max)
         },
-        |slots| f64::from(slots) * f64::from(before) * TARGET,
+        |target| target * f64::from(before),
     );
     let first = |holds: &dyn Fn(&Sample) -> bool| {
         after

@@ -44,7 +44,7 @@ pub(crate) fn start(due: f64, took: Option<f64>) -> Start {
     }
 }
 
-/// The step is at second 10: 3 workers of 5 slots are to carry 10.5.
+/// The step is at second 10: 3 workers are to have 10.5 slots in use.
 fn good() -> Vec<Sample> {
     let seconds: [Second; 10] = [
         (3, 3, 3, 6.0, 0.0),
@@ -83,10 +83,10 @@ fn every_stage_is_the_first_sample_that_shows_it() {
     type Change = fn(&mut Vec<Sample>);
     let all = [Some(2.0), Some(4.0), Some(5.0), Some(6.0), Some(8.0)];
     let [signal, decision, pod, first, _] = all;
-    let table: [(&str, Change, Option<u32>, Found); 7] = [
-        ("as it should be", |_| {}, Some(5), all),
+    let table: [(&str, Change, Option<f64>, Found); 7] = [
+        ("as it should be", |_| {}, Some(3.5), all),
         (
-            "slots of a worker not known: more than ever before",
+            "no target known: more than ever before",
             |_| {},
             None,
             [Some(1.0), decision, pod, first, all[4]],
@@ -98,7 +98,7 @@ fn every_stage_is_the_first_sample_that_shows_it() {
                     one.slots_used = Reading::Gap("no".to_owned());
                 }
             },
-            Some(5),
+            Some(3.5),
             [Some(5.0), decision, pod, first, all[4]],
         ),
         (
@@ -109,32 +109,32 @@ fn every_stage_is_the_first_sample_that_shows_it() {
                     one.depth = Reading::Gap("no".to_owned());
                 }
             },
-            Some(5),
+            Some(3.5),
             [None, decision, pod, first, all[4]],
         ),
         (
             "a gap at the decision: the next reading tells it",
             |samples| samples[4].fleet = Reading::Gap("refused".to_owned()),
-            Some(5),
+            Some(3.5),
             [signal, Some(5.0), pod, first, all[4]],
         ),
         (
             "never as many ready as were wanted",
             |samples| samples.truncate(8),
-            Some(5),
+            Some(3.5),
             [signal, decision, pod, first, None],
         ),
         (
             "nothing happened",
             |samples| samples.truncate(2),
-            Some(5),
+            Some(3.5),
             [None; 5],
         ),
     ];
-    for (why, change, slots, expected) in table {
+    for (why, change, target, expected) in table {
         let mut samples = good();
         change(&mut samples);
-        let reaction = reaction(&samples, &[], 10.0, 60.0, slots);
+        let reaction = reaction(&samples, &[], 10.0, 60.0, target);
         assert_eq!(found(&reaction), expected, "{why}");
         assert_eq!(reaction.before, 3, "{why}");
     }
@@ -142,13 +142,13 @@ fn every_stage_is_the_first_sample_that_shows_it() {
 
 #[test]
 fn what_comes_after_the_next_step_is_not_of_this_one() {
-    let reaction = reaction(&good(), &[], 10.0, 14.0, Some(5));
+    let reaction = reaction(&good(), &[], 10.0, 14.0, Some(3.5));
     assert_eq!(found(&reaction), [Some(2.0), Some(4.0), None, None, None]);
 }
 
 #[test]
 fn no_samples_are_no_reaction() {
-    let nothing = reaction(&[], &[], 10.0, 60.0, Some(5));
+    let nothing = reaction(&[], &[], 10.0, 60.0, Some(3.5));
     assert_eq!(
         nothing,
         Reaction {

@@ -116,7 +116,7 @@ async fn carry_out(context: &Context, scenarios: &[Scenario], facts: &mut Facts)
             last.error = Some("the run was interrupted".to_owned());
         }
     }
-    clear(context).await;
+    scenarios::clear(context).await;
     facts.ended = survey(&context.fixture.kube).await.into();
     facts.run.seconds = context.clock.now();
     stop.cancel();
@@ -142,23 +142,7 @@ async fn all(context: &Context, scenarios: &[Scenario], facts: &mut Facts) {
         }
         one.ended = context.clock.now();
         context.board.enter("");
-        clear(context).await;
-    }
-}
-
-/// Takes the latency on the way to S3 away and gives the fleet back to KEDA, whatever a scenario left.
-async fn clear(context: &Context) {
-    if let Err(error) = scenarios::fleet::clear(context).await {
-        say(
-            context.clock,
-            &format!("the fleet may still be set by hand: {error:#}"),
-        );
-    }
-    if let Err(error) = context.fixture.toxiproxy.clear().await {
-        say(
-            context.clock,
-            &format!("the latency on the way to S3 may still be there: {error:#}"),
-        );
+        scenarios::clear(context).await;
     }
 }
 

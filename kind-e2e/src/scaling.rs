@@ -117,6 +117,17 @@ pub fn reaction(samples: &[Sample], window: Window, before: i32) -> Reaction {
     }
 }
 
+/// When `count` workers were ready for the first time, in seconds since the begin of `window`.
+pub fn ready_at(samples: &[Sample], window: Window, count: i32) -> Option<f64> {
+    let inside = samples
+        .iter()
+        .filter(|sample| sample.at >= window.from && sample.at <= window.to);
+    inside
+        .filter(|sample| sample.fleet.seen().is_some_and(|fleet| fleet.ready >= count))
+        .map(|sample| sample.at - window.from)
+        .next()
+}
+
 /// More than `before` workers were wanted within the first bound and ready within the second.
 pub fn scaled_out(
     samples: &[Sample],
@@ -283,4 +294,4 @@ fn restarted(at: f64, pod: &PodState, base: i32) -> String {
 
 #[cfg(test)]
 #[path = "scaling_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,8 @@ use crate::observe::sample::{Autoscaler, LoadCounts, Reading};
 
 const WHOLE: Window = Window { from: 0.0, to: 10.0 };
 
-fn sample(at: f64, fleet: Option<(i32, i32, i32)>) -> Sample {
+/// A sample in which so many workers are wanted, present and ready, or a gap.
+pub(crate) fn sample(at: f64, fleet: Option<(i32, i32, i32)>) -> Sample {
     let gap = || "refused".to_owned();
     Sample {
         at,

@@ -7,59 +7,89 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde_json::Value;
 
-use crate::bounds::Autoscaling;
+use crate::bounds::{Autoscaling, HPA_SYNC};
 use crate::corpus::Document;
-use crate::fixture::{DEPLOYMENT, Fixture, IO_QUEUE, NAMESPACE, SCALED_OBJECT, WORKFLOW_QUEUE};
+use crate::fixture::{DEPLOYMENT, Fixture, NAMESPACE};
 use crate::observe::kubernetes::hpa;
+use crate::scalers;
+use crate::sizing::Sizing;
 use crate::wait::{Probe, eventually};
 
 /// For KEDA to make the HPA of a ScaledObject that was just applied.
 const HPA_MADE: Duration = Duration::from_secs(60);
 /// Uploads at the same time: enough to hide the trips, few enough for two cores.
 const UPLOADS: usize = 8;
+/// The trigger that asks for demand of the IO queue.
+const IO_DEMAND: &str = "io_demand";
 /// The variable of the guide that sets a worker's IO slots, and its default there.
 const IO_SLOTS: (&str, u32) = ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 5);
 
-/// How the cluster scales the workers: from the HPA that is in force, and the thresholds from the
-/// ScaledObject that it was made from.
-pub async fn autoscaling(client: &kube::Client) -> Result<Autoscaling> {
-    let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
-    let resource = ApiResource::from_gvk(&kind);
-    let scaled_objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), NAMESPACE, &resource);
-    let scaled_object = scaled_objects
-        .get(SCALED_OBJECT)
-        .await
-        .with_context(|| format!("scaledobject {SCALED_OBJECT}"))?;
-    let hpa = eventually("the workers' HPA", HPA_MADE, async || match hpa(client).await {
-        Ok(hpa) => Probe::Ready(hpa),
-        Err(error) => Probe::NotYet(format!("{error:#}")),
+/// How the cluster scales the workers: from the HPA that is in force, the ScaledObject that it was made from, and the flags of
+/// the controller manager where the cluster shows them.
+pub async fn autoscaling(fixture: &Fixture) -> Result<Autoscaling> {
+    let scaled_object = scalers::scaled_object(fixture).await?;
+    let hpa = eventually("the workers' HPA", HPA_MADE, async || {
+        match hpa(&fixture.kube).await {
+            Ok(hpa) => Probe::Ready(hpa),
+            Err(error) => Probe::NotYet(format!("{error:#}")),
+        }
     })
     .await?;
-    let workflow = threshold(&scaled_object.data, WORKFLOW_QUEUE)?;
-    let io = threshold(&scaled_object.data, IO_QUEUE)?;
-    Ok(Autoscaling::of(&hpa, workflow, io))
+    let target = target(&scaled_object.data)?;
+    Ok(Autoscaling::of(&hpa, target, hpa_sync(&fixture.kube).await?))
 }
 
-/// The threshold of the trigger whose query names `queue`.
-fn threshold(scaled_object: &Value, queue: &str) -> Result<f64> {
-    let triggers = scaled_object["spec"]["triggers"]
-        .as_array()
-        .context("the scaledobject has no triggers")?;
-    let names_queue = |trigger: &&Value| {
-        trigger["metadata"]["query"]
-            .as_str()
-            .is_some_and(|query| query.contains(queue))
-    };
-    let trigger = triggers.iter().find(names_queue);
-    let trigger = trigger.with_context(|| format!("no trigger of the scaledobject asks for {queue}"))?;
+/// The threshold of the trigger that asks for demand of the IO queue.
+fn target(scaled_object: &Value) -> Result<f64> {
+    let triggers = scaled_object["spec"]["triggers"].as_array();
+    let trigger = triggers
+        .into_iter()
+        .flatten()
+        .find(|trigger| trigger["name"] == IO_DEMAND);
+    let trigger = trigger.with_context(|| format!("no trigger of the scaledobject is called {IO_DEMAND}"))?;
     let text = trigger["metadata"]["threshold"].as_str().unwrap_or_default();
     text.parse()
-        .with_context(|| format!("threshold {text:?} of the trigger for {queue}"))
+        .with_context(|| format!("threshold {text:?} of the trigger {IO_DEMAND}"))
+}
+
+/// Seconds between two looks of the HPA: a flag of the controller manager, which a managed cluster does not show and does not
+/// let anybody set.
+async fn hpa_sync(client: &kube::Client) -> Result<f64> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
+    let managers = pods
+        .list(&ListParams::default().labels("component=kube-controller-manager"))
+        .await
+        .context("looking for the controller manager")?;
+    Ok(managers.items.iter().find_map(sync_of).unwrap_or(HPA_SYNC))
+}
+
+fn sync_of(manager: &Pod) -> Option<f64> {
+    let containers = &manager.spec.as_ref()?.containers;
+    let words = containers
+        .iter()
+        .flat_map(|container| container.command.iter().chain(&container.args).flatten());
+    let mut set = words.filter_map(|word| word.strip_prefix("--horizontal-pod-autoscaler-sync-period="));
+    set.find_map(|period| period.strip_suffix('s')?.parse().ok())
+}
+
+/// What the loads of a scenario are sized by.
+pub async fn sizing(fixture: &Fixture, service: f64, cores: usize) -> Result<Sizing> {
+    let autoscaling = autoscaling(fixture).await?;
+    Ok(Sizing {
+        min: autoscaling.min,
+        max: autoscaling.max,
+        slots: io_slots(&fixture.kube).await?,
+        target: autoscaling.target,
+        service,
+        hpa_sync: autoscaling.hpa_sync,
+        cores,
+    })
 }
 
 /// A worker's IO slots, as its Deployment sets them or the guide's default.
@@ -112,25 +142,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thresholds_are_those_of_the_queue() {
-        let scaled_object = json!({"spec": {"triggers": [
-            {"type": "cpu", "metadata": {}},
-            {"type": "prometheus", "metadata": {"threshold": "10", "query": "d{queue=\"document-workflow-queue\"}"}},
-            {"type": "prometheus", "metadata": {"threshold": "x", "query": "d{queue=\"document-io-activity-queue\"}"}},
-        ]}});
-        assert_eq!(threshold(&scaled_object, WORKFLOW_QUEUE).unwrap(), 10.0);
-        assert!(
-            threshold(&scaled_object, IO_QUEUE)
-                .unwrap_err()
-                .to_string()
-                .contains("\"x\"")
-        );
-        assert!(
-            threshold(&scaled_object, "other")
-                .unwrap_err()
-                .to_string()
-                .contains("asks for other")
-        );
+    fn the_target_is_that_of_the_io_queues_demand() {
+        let scaled_object = |threshold: &str| {
+            json!({"spec": {"triggers": [
+                {"type": "cpu", "metadata": {}},
+                {"name": "io_demand", "metadata": {"threshold": threshold}},
+            ]}})
+        };
+        assert_eq!(target(&scaled_object("3.5")).unwrap(), 3.5);
+        let error = target(&scaled_object("x")).unwrap_err().to_string();
+        assert!(error.contains("\"x\""), "{error}");
+        let error = target(&json!({"spec": {"triggers": []}}))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("io_demand"), "{error}");
+    }
+
+    #[test]
+    fn the_hpas_period_is_the_controller_managers_flag() {
+        let manager = |command: &[&str]| -> Pod {
+            serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "command": command}]}}))
+                .unwrap()
+        };
+        let set = [
+            "kube-controller-manager",
+            "--horizontal-pod-autoscaler-sync-period=1s",
+        ];
+        assert_eq!(sync_of(&manager(&set)), Some(1.0));
+        assert_eq!(sync_of(&manager(&set[..1])), None);
     }
 
     #[test]

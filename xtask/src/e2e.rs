@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use bundle::assemble::Assembly;
-use bundle::cluster::{Record, Wanted};
+use bundle::cluster::Record;
 use bundle::command::Cmd;
 use bundle::debian::Lock;
 use bundle::{cluster, corpus, interrupt, progress};
@@ -50,9 +50,8 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Nodes, the control plane included.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
-    nodes: u8,
+    #[command(flatten)]
+    cluster: up::ClusterArgs,
 
     #[command(flatten)]
     build: BuildArgs,
@@ -112,10 +111,7 @@ impl Run {
     fn go(&self, session: &Session) -> Result<ExitCode> {
         let engine = session.engine(&self.args.build)?;
         let built = session.build_for(&engine, &self.args.build, &self.dir.join("build"))?;
-        let wanted = Wanted {
-            nodes: usize::from(self.args.nodes),
-            keep: self.args.keep,
-        };
+        let wanted = self.args.cluster.wanted(self.args.keep);
         let made = up::make(session, &engine, &built, wanted, &self.dir.join("cluster"));
         let judged = made.and_then(|record| {
             self.write_run_json(session, &built, &record)?;

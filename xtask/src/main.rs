@@ -5,6 +5,7 @@ mod down;
 mod e2e;
 mod images;
 mod nix;
+mod plan;
 mod scenarios;
 mod session;
 mod status;
@@ -39,7 +40,7 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0    done; for e2e: the verdict is Pass
-  1    failed; for e2e: the verdict is Fail
+  1    failed; for e2e: the verdict is Fail; for plan: it does not hold
   2    nothing was changed: bad arguments, or this host cannot do it (the message says what to do)
   3    e2e: the verdict is Inconclusive, samples are missing
   130  interrupted, and cleaned up
@@ -56,6 +57,8 @@ enum Command {
     Test(test::Args),
     /// What this host has and lacks, and how a run will adapt to it.
     Doctor(doctor::Args),
+    // What it does is told in its file: the help of a command with a comment here has nothing but that comment.
+    Plan(plan::Args),
     /// Build the images and list them.
     Images(images::Args),
     /// Build what is missing and start the cluster, to keep.
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::E2e(args) => e2e::run(args),
         Command::Test(args) => test::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),

@@ -20,10 +20,11 @@ const LAST_MODIFIED: u64 = 1_789_749_394;
 const NAR_HASH: &str = "sha256-cFTsMQz8Hzn8MT49oaeLSHg62tE86NykugCWkeM2ypk=";
 
 /// What the flake may read, so what a copy of it needs. The rest of the checkout stays out of Nix's store.
-const READ_BY_FLAKE: [&str; 12] = [
+const READ_BY_FLAKE: [&str; 13] = [
     "Cargo.lock",
     "Cargo.toml",
     "bundle",
+    "capacity",
     "clippy.toml",
     "docs",
     "flake.lock",

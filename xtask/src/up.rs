@@ -16,12 +16,35 @@ use crate::session::{BuildArgs, Session};
 /// It stays until `cargo xtask down`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+/// What a cluster is made with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClusterArgs {
     /// Nodes, the control plane included.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
 
-    #[command(flatten)]
-    build: BuildArgs,
+    /// Seconds between two looks of the HPA at its metrics. Kubernetes' default, which managed clusters do not let you
+    /// change, is 15.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=60))]
+    hpa_sync: u8,
+}
+
+impl ClusterArgs {
+    /// The cluster that these ask for.
+    pub(crate) fn wanted(&self, keep: bool) -> Wanted {
+        Wanted {
+            nodes: usize::from(self.nodes),
+            hpa_sync: self.hpa_sync,
+            keep,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -31,10 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let engine = session.engine(&args.build)?;
     let logs = session.workspace.target().join("logs");
     let built = session.build_for(&engine, &args.build, &logs)?;
-    let wanted = Wanted {
-        nodes: usize::from(args.nodes),
-        keep: true,
-    };
+    let wanted = args.cluster.wanted(true);
     let record = make(&session, &engine, &built, wanted, &logs.join("up")).inspect_err(|_| {
         if interrupt::requested() {
             take_down(&session, &engine, &built);

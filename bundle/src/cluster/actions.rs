@@ -32,7 +32,7 @@ impl Maker<'_> {
     pub(super) fn create(&self, wanted: Wanted) -> Result<Record> {
         step("load the node image into Docker", || self.load_node_image())?;
         let ports = free_ports()?;
-        let mut record = self.record(&ports)?;
+        let mut record = self.record(&ports, wanted.hpa_sync)?;
         step("create the cluster with kind", || {
             self.create_nodes(&record, wanted, &ports)
         })?;
@@ -69,7 +69,7 @@ impl Maker<'_> {
             .with_context(|| format!("write {}", path.display()))
     }
 
-    fn record(&self, ports: &[u16]) -> Result<Record> {
+    fn record(&self, ports: &[u16], hpa_sync: u8) -> Result<Record> {
         let address = |index: usize| format!("127.0.0.1:{}", ports[index]);
         let url = |index: usize| format!("http://{}", address(index));
         Ok(Record {
@@ -95,6 +95,7 @@ impl Maker<'_> {
                 secret_key: "slipway-secret".into(),
             },
             node_image: self.built.node.reference.clone(),
+            hpa_sync,
             kept: false,
         })
     }
@@ -182,11 +183,9 @@ impl Maker<'_> {
         let folder = self.folder();
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let config = folder.join("kind.json");
-        fs::write(
-            &config,
-            serde_json::to_string_pretty(&kind::config(self.host, wanted.nodes, ports))?,
-        )
-        .with_context(|| format!("write {}", config.display()))?;
+        let text = kind::config(self.host, wanted.nodes, ports, wanted.hpa_sync);
+        fs::write(&config, serde_json::to_string_pretty(&text)?)
+            .with_context(|| format!("write {}", config.display()))?;
         self.engine
             .point(Cmd::new(self.built.parts.program("kind", "kind")?))
             .args([

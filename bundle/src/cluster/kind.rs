@@ -18,7 +18,8 @@ pub const NODE_PORTS: [(&str, u16); 6] = [
 pub const POD_SUBNET: &str = "10.244.0.0/16";
 
 /// The configuration of a cluster with `nodes` nodes; `ports` are the host's ports, in the order of [`NODE_PORTS`].
-pub fn config(host: &Host, nodes: usize, ports: &[u16]) -> Value {
+/// The HPA asks for its metrics every `hpa_sync` seconds.
+pub fn config(host: &Host, nodes: usize, ports: &[u16], hpa_sync: u8) -> Value {
     let mappings: Vec<Value> = NODE_PORTS
         .iter()
         .zip(ports)
@@ -30,7 +31,11 @@ pub fn config(host: &Host, nodes: usize, ports: &[u16]) -> Value {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "networking": {"disableDefaultCNI": true, "podSubnet": POD_SUBNET},
-        "kubeadmConfigPatches": [kubelet(host).to_string(), kube_proxy(host).to_string()],
+        "kubeadmConfigPatches": [
+            kubelet(host).to_string(),
+            kube_proxy(host).to_string(),
+            controller_manager(hpa_sync).to_string(),
+        ],
         "nodes": all,
     });
     config["containerdConfigPatches"] = json!(containerd(host));
@@ -74,6 +79,17 @@ fn kube_proxy(host: &Host) -> Value {
     proxy
 }
 
+/// Kubernetes' default for the HPA is 15 s, a third of the time that a step in load takes to be answered here.
+fn controller_manager(hpa_sync: u8) -> Value {
+    json!({
+        "apiVersion": "kubeadm.k8s.io/v1beta4",
+        "kind": "ClusterConfiguration",
+        "controllerManager": {"extraArgs": [
+            {"name": "horizontal-pod-autoscaler-sync-period", "value": format!("{hpa_sync}s")},
+        ]},
+    })
+}
+
 /// The pod network of one node: a veth pair and an address for each pod, no overlay, no NAT between pods.
 pub fn cni(pod_cidr: &str) -> Value {
     json!({
@@ -110,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_common_host_gets_no_patches() {
-        let text = config(&host(u64::MAX, "v2"), 1, &[1, 2, 3, 4, 5, 6]).to_string();
+        let text = config(&host(u64::MAX, "v2"), 1, &[1, 2, 3, 4, 5, 6], 15).to_string();
         for patch in [
             "failCgroupV1",
             "cgroupfs",
@@ -125,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_poor_host_gets_every_patch_and_all_ports() {
-        let config = config(&host(0, "v1"), 2, &[1, 2, 3, 4, 5, 6]);
+        let config = config(&host(0, "v1"), 2, &[1, 2, 3, 4, 5, 6], 1);
         let text = config.to_string();
         for patch in [
             "failCgroupV1",

@@ -50,8 +50,10 @@ pub struct Record {
     pub endpoints: Endpoints,
     /// How to reach the documents.
     pub s3: S3,
-    /// Reference of the node image: the same image and node count mean the same cluster.
+    /// Reference of the node image: the same image, node count and `hpa_sync` mean the same cluster.
     pub node_image: String,
+    /// Seconds between two looks of the HPA.
+    pub hpa_sync: u8,
     /// Whether the cluster outlives the command that made it.
     pub kept: bool,
 }
@@ -91,6 +93,8 @@ pub struct S3 {
 pub struct Wanted {
     /// Nodes, the control plane included.
     pub nodes: usize,
+    /// Seconds between two looks of the HPA; Kubernetes' default is 15.
+    pub hpa_sync: u8,
     /// Whether it outlives the command.
     pub keep: bool,
 }
@@ -141,7 +145,8 @@ impl Maker<'_> {
         };
         let same = record.kept
             && record.node_image == self.built.node.reference
-            && record.nodes.len() == wanted.nodes;
+            && record.nodes.len() == wanted.nodes
+            && record.hpa_sync == wanted.hpa_sync;
         let answers = || {
             let ready = kubectl(&record).args(["get", "--raw", "/readyz"]).quiet().run();
             Ok(ready.map_or_else(|error| Probe::NotYet(error.to_string()), |_| Probe::Ready(())))

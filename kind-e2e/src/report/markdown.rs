@@ -24,7 +24,7 @@ pub fn page(run: &Pinned, facts: &Facts, samples: &[Sample], verdict: &Verdict) 
         if let Detail::Step(step) = &scenario.detail {
             step_section(&mut page, step, samples);
         }
-        for table in scenario.detail.tables() {
+        for table in scenario.detail.tables(samples) {
             told(&mut page, &table);
         }
     }

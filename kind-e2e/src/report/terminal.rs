@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::figures::{Figures, line};
+use crate::figures::{Figures, lines};
 use crate::verdict::{Outcome, Verdict};
 
 /// A line a scenario and one of its figures, one a check that did not pass, and the verdict.
@@ -24,7 +24,7 @@ pub fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>, page: &Pa
             scenario.seconds,
             scenario.checks.len()
         );
-        if let Some(told) = figures.get(&scenario.name).and_then(line) {
+        for told in lines(figures, &scenario.name) {
             let _ = writeln!(text, "    {told}");
         }
         for check in scenario
@@ -68,7 +68,7 @@ mod tests {
             ("cluster".to_owned(), Figures::default()),
         ]);
         let told = "Fail          step          331 s  1 of 2 checks\n    \
-                    0 to 0 workers, 0.0 worker-minutes, direction changed 0×; 8 of 9 stored\n    \
+                    0 to 0 workers, – worker-minutes, direction changed –×; 8 of 9 stored\n    \
                     b: late\n        measured 7 s, bound ≤ 5 s\n\
                     Pass          cluster       350 s  1 of 1 checks\nFail: run/report.html\n";
         assert_eq!(summary(&verdict, &figures, Path::new("run/report.html")), told);

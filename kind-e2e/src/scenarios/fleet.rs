@@ -106,7 +106,7 @@ impl Facts {
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     let load = context.begin_load("fleet");
     facts.prefix.clone_from(&load.prefix);
-    let autoscaling = settings::autoscaling(&context.fixture.kube).await?;
+    let autoscaling = settings::autoscaling(&context.fixture).await?;
     facts.workers = autoscaling.max;
     context.enter(
         "fleet/out",
@@ -127,17 +127,19 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     let_go(context, autoscaling.min).await
 }
 
+/// Gives the fleet back to the autoscaler with its fewest workers, and an HPA that remembers nothing.
+///
 /// Sets the fleet to its fewest before the switch is taken away: the autoscaler alone would take minutes to get there.
-async fn let_go(context: &Context, fewest: i32) -> Result<()> {
+pub(super) async fn let_go(context: &Context, fewest: i32) -> Result<()> {
     context.enter(
-        "fleet/in",
+        "let-go",
         &format!("{fewest} workers again, and the fleet back to the autoscaler"),
     );
     pause(context, Some(fewest)).await?;
     settle_at(context, fewest, ALL_READY).await?;
     pause(context, None).await?;
     // KEDA took the HPA away with the switch and makes it again: what comes next reads it.
-    settings::autoscaling(&context.fixture.kube).await.map(drop)
+    settings::autoscaling(&context.fixture).await.map(drop)
 }
 
 /// Loads for [`LOADED`] seconds while connections are read; questions are counted before and after.
@@ -219,7 +221,7 @@ async fn asked(context: &Context) -> Result<f64> {
 }
 
 /// Sets or takes away KEDA's switch.
-async fn pause(context: &Context, workers: Option<i32>) -> Result<()> {
+pub(super) async fn pause(context: &Context, workers: Option<i32>) -> Result<()> {
     let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
     let scaled_objects: Api<DynamicObject> = Api::namespaced_with(
         context.fixture.kube.clone(),

@@ -1,11 +1,10 @@
 //! What the facts of [`super::fleet`] show. Pure; each bound is the guide's, or derived beside it.
 
-use super::ends;
 use super::fleet::{Facts, LOADED};
-use super::step_judge::{kept_schedule, no_errors};
+use super::loads::ended;
+use super::step_judge::kept_schedule;
 use crate::bounds::SCRAPE;
 use crate::observe::connections::Connections;
-use crate::oracle;
 use crate::verdict::{Check, Outcome};
 
 /// The guide: 15 to 20 connections a worker.
@@ -28,12 +27,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
     checks.extend(connections(facts));
     checks.push(questions(facts));
     checks.push(memory(facts));
-    if !facts.oracle.is_empty() {
-        let acknowledged = ends::acknowledged(&facts.starts);
-        checks.push(oracle::all_completed(acknowledged, &facts.statuses));
-        checks.extend(facts.oracle.iter().cloned());
-    }
-    checks.push(no_errors(&facts.starts));
+    checks.extend(ended(&facts.starts, &facts.statuses, &facts.oracle));
     checks
 }
 

@@ -1,16 +1,26 @@
 //! The scenarios: what each is called, what it needs, and how it is run and judged. One file each.
 
+pub mod comparison;
 pub mod ends;
 pub mod fleet;
 mod fleet_judge;
+pub mod isolation;
+pub mod loads;
 pub mod monitoring;
+pub mod oscillation;
+pub mod outage;
+mod parts;
 mod probes;
 pub mod step;
 pub(crate) mod step_judge;
+pub mod table;
+
+pub use parts::Part;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -20,10 +30,11 @@ use crate::clock::Clock;
 use crate::corpus::Document;
 use crate::facts::ScenarioFacts;
 use crate::fixture::Fixture;
-use crate::load::{Load, Start};
+use crate::load::Load;
 use crate::observe::sample::Sample;
 use crate::progress::say;
-use crate::table::Table;
+use crate::settings;
+use crate::sizing::Sizing;
 use crate::verdict::Check;
 
 /// A scenario by name.
@@ -35,10 +46,29 @@ pub enum Scenario {
     Fleet,
     /// [`monitoring`].
     Monitoring,
+    /// [`comparison`].
+    Comparison,
+    /// [`oscillation`].
+    Oscillation,
+    /// [`table`].
+    Table,
+    /// [`isolation`].
+    Isolation,
+    /// [`outage`].
+    Outage,
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const ALL: [Scenario; 3] = [Scenario::Step, Scenario::Fleet, Scenario::Monitoring];
+pub const ALL: [Scenario; 8] = [
+    Scenario::Step,
+    Scenario::Fleet,
+    Scenario::Monitoring,
+    Scenario::Comparison,
+    Scenario::Oscillation,
+    Scenario::Table,
+    Scenario::Isolation,
+    Scenario::Outage,
+];
 
 /// The suite that a plain run runs.
 pub const CORE: &str = "core";
@@ -63,6 +93,11 @@ impl Scenario {
             Self::Step => "step",
             Self::Fleet => "fleet",
             Self::Monitoring => "monitoring",
+            Self::Comparison => "comparison",
+            Self::Oscillation => "oscillation",
+            Self::Table => "table",
+            Self::Isolation => "isolation",
+            Self::Outage => "outage",
         }
     }
 
@@ -92,41 +127,16 @@ pub enum Detail {
     Fleet(Box<fleet::Facts>),
     /// Of [`monitoring`].
     Monitoring(monitoring::Facts),
-}
-
-impl Detail {
-    /// Every start of its load, none where it loads nothing.
-    pub fn starts(&self) -> &[Start] {
-        match self {
-            Self::Step(step) => &step.starts,
-            Self::Fleet(fleet) => &fleet.starts,
-            Self::Monitoring(_) => &[],
-        }
-    }
-
-    /// When its load stepped up, in seconds since the run began, in order.
-    pub fn steps(&self) -> Vec<f64> {
-        match self {
-            Self::Step(step) => step.out.iter().map(|window| window.from).collect(),
-            Self::Fleet(_) | Self::Monitoring(_) => Vec::new(),
-        }
-    }
-
-    /// IO slots of a worker, where it asked for them.
-    pub fn io_slots(&self) -> Option<u32> {
-        match self {
-            Self::Step(step) => step.plan.as_ref().map(|plan| plan.slots),
-            Self::Fleet(_) | Self::Monitoring(_) => None,
-        }
-    }
-
-    /// What it has to tell beside its checks.
-    pub fn tables(&self) -> Vec<Table> {
-        match self {
-            Self::Fleet(fleet) => fleet.tables(),
-            Self::Step(_) | Self::Monitoring(_) => Vec::new(),
-        }
-    }
+    /// Of [`comparison`].
+    Comparison(Box<comparison::Facts>),
+    /// Of [`oscillation`].
+    Oscillation(Box<oscillation::Facts>),
+    /// Of [`table`].
+    Table(Box<table::Facts>),
+    /// Of [`isolation`].
+    Isolation(Box<isolation::Facts>),
+    /// Of [`outage`].
+    Outage(Box<outage::Facts>),
 }
 
 /// What a scenario is given.
@@ -171,12 +181,51 @@ impl Context {
     }
 }
 
+/// Uploads the documents, puts `service` seconds of latency on the way to S3, and reads what a load is sized by.
+async fn prepare(context: &Context, phase: &str, service: f64) -> Result<Sizing> {
+    context.enter(phase, "reading how the cluster scales, uploading documents");
+    settings::upload(&context.fixture, &context.documents).await?;
+    context.fixture.toxiproxy.clear().await?;
+    context
+        .fixture
+        .toxiproxy
+        .delay_answers(Duration::from_secs_f64(service))
+        .await?;
+    settings::sizing(&context.fixture, service, context.cores).await
+}
+
+/// Takes away what a scenario put on the cluster, whatever it left: the latency, the workers set by hand, another way to scale, an
+/// outage.
+pub async fn clear(context: &Context) {
+    let told = |what: &str, result: Result<()>| {
+        if let Err(error) = result {
+            say(context.clock, &format!("{what}: {error:#}"));
+        }
+    };
+    told(
+        "what an outage took away may still be away",
+        outage::clear(context).await,
+    );
+    told("the fleet may still be set by hand", fleet::clear(context).await);
+    told(
+        "the fleet may still be scaled another way",
+        comparison::clear(context).await,
+    );
+    let cleared = context.fixture.toxiproxy.clear().await;
+    told("the latency on the way to S3 may still be there", cleared);
+}
+
 /// Facts of a scenario that has not found anything yet.
 pub fn empty(scenario: Scenario, began: f64) -> ScenarioFacts {
     let detail = match scenario {
         Scenario::Step => Detail::Step(Box::default()),
         Scenario::Fleet => Detail::Fleet(Box::default()),
         Scenario::Monitoring => Detail::Monitoring(monitoring::Facts::default()),
+        Scenario::Comparison => Detail::Comparison(Box::default()),
+        Scenario::Oscillation => Detail::Oscillation(Box::default()),
+        Scenario::Table => Detail::Table(Box::default()),
+        Scenario::Isolation => Detail::Isolation(Box::default()),
+        Scenario::Outage => Detail::Outage(Box::default()),
     };
     ScenarioFacts {
         name: scenario.name().to_owned(),
@@ -196,6 +245,11 @@ pub async fn run(context: &Context, detail: &mut Detail) -> Result<()> {
         Detail::Step(facts) => step::run(context, facts).await,
         Detail::Fleet(facts) => fleet::run(context, facts).await,
         Detail::Monitoring(facts) => monitoring::run(context, facts).await,
+        Detail::Comparison(facts) => comparison::run(context, facts).await,
+        Detail::Oscillation(facts) => oscillation::run(context, facts).await,
+        Detail::Table(facts) => table::run(context, facts).await,
+        Detail::Isolation(facts) => isolation::run(context, facts).await,
+        Detail::Outage(facts) => outage::run(context, facts).await,
     }
 }
 
@@ -205,6 +259,11 @@ pub fn judge(facts: &ScenarioFacts, samples: &[Sample]) -> Vec<Check> {
         Detail::Step(step) => step_judge::judge(step, samples),
         Detail::Fleet(fleet) => fleet_judge::judge(fleet),
         Detail::Monitoring(monitoring) => monitoring::judge(monitoring),
+        Detail::Comparison(comparison) => comparison::judge(comparison, samples),
+        Detail::Oscillation(oscillation) => oscillation::judge(oscillation, samples),
+        Detail::Table(table) => table::judge(table, samples),
+        Detail::Isolation(isolation) => isolation::judge(isolation, samples),
+        Detail::Outage(outage) => outage::judge(outage, samples),
     }
 }
 

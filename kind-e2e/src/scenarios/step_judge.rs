@@ -1,8 +1,8 @@
 //! What the facts of [`super::step`] and the samples show. Pure; the bounds come with the facts.
 
-use super::ends;
+use super::loads::ended;
 use super::step::Facts;
-use crate::bounds::Bound;
+use crate::bounds::{Bound, IO_DEPTH, WORKFLOW_DEPTH};
 use crate::fixture::{IO_QUEUE, WORKFLOW_QUEUE};
 use crate::load::Start;
 use crate::observe::sample::Sample;
@@ -22,7 +22,7 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
     let fewest = plan.autoscaling.min;
     let mut checks = vec![latency_in_force(plan), kept_schedule(&facts.starts)];
     if let Some(window) = facts.stays {
-        checks.extend(below_thresholds(plan, samples, window));
+        checks.extend(below_thresholds(samples, window));
         let why = "four periods of the HPA: a decision to scale would have come and shown";
         let name = format!("{fewest} workers stay below the thresholds");
         checks.push(scaling::held(&name, samples, window, fewest, why));
@@ -55,17 +55,12 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
     if let Some(window) = watched(facts) {
         checks.push(scaling::never_restarted(samples, window));
     }
-    if !facts.oracle.is_empty() {
-        let acknowledged = ends::acknowledged(&facts.starts);
-        checks.push(oracle::all_completed(acknowledged, &facts.statuses));
-        checks.extend(facts.oracle.iter().cloned());
-    }
-    checks.push(no_errors(&facts.starts));
+    checks.extend(ended(&facts.starts, &facts.statuses, &facts.oracle));
     checks
 }
 
 /// From the begin of the load to the end of the last window that there is.
-fn watched(facts: &Facts) -> Option<Window> {
+pub(super) fn watched(facts: &Facts) -> Option<Window> {
     let from = facts.stays?.from;
     let windows = [facts.stays, facts.out, facts.drain, facts.scale_in, facts.hold];
     let to = windows
@@ -112,19 +107,25 @@ pub(super) fn kept_schedule(starts: &[Start]) -> Check {
     )
 }
 
-fn below_thresholds(plan: &Plan, samples: &[Sample], window: Window) -> [Check; 2] {
-    let why = "the phase is to show what happens below the thresholds";
-    let (workflow, io) = (plan.autoscaling.workflow_threshold, plan.autoscaling.io_threshold);
+fn below_thresholds(samples: &[Sample], window: Window) -> [Check; 2] {
+    let why = "the phase is to show what happens below the guide's thresholds";
     [
         scaling::depth_below(
             "workflow queue below its threshold",
             samples,
             window,
             WORKFLOW_QUEUE,
-            workflow,
+            WORKFLOW_DEPTH,
             why,
         ),
-        scaling::depth_below("IO queue below its threshold", samples, window, IO_QUEUE, io, why),
+        scaling::depth_below(
+            "IO queue below its threshold",
+            samples,
+            window,
+            IO_QUEUE,
+            IO_DEPTH,
+            why,
+        ),
     ]
 }
 

@@ -11,8 +11,8 @@ fn autoscaling() -> Autoscaling {
     Autoscaling {
         min: 3,
         max: 20,
-        workflow_threshold: 10.0,
-        io_threshold: 15.0,
+        target: 3.5,
+        hpa_sync: 15.0,
         stabilization: 60.0,
         scale_in: Vec::new(),
     }

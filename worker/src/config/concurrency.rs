@@ -41,7 +41,7 @@ impl Default for ConcurrencyConfig {
             io_polls: 2,
             cpu_polls: 1,
             cached_workflows: 200,
-            renew_after_activities: 5_000,
+            renew_after_activities: 1_000,
         }
     }
 }

@@ -18,7 +18,7 @@ use time::macros::format_description;
 
 use super::pinned::Pinned;
 use crate::facts::{Facts, ScenarioFacts};
-use crate::figures::{Figures, line};
+use crate::figures::{Figures, lines};
 use crate::observe::sample::Sample;
 use crate::verdict::{Outcome, ScenarioVerdict, Verdict};
 
@@ -56,7 +56,7 @@ pub fn page(
                 main {
                     (summary(verdict, figures))
                     @for one in &verdict.scenarios {
-                        (scenario::section(one, facts_of(facts, &one.name), samples, figures.get(&one.name)))
+                        (scenario::section(one, facts_of(facts, &one.name), samples, figures))
                     }
                     (where_the_time_went(run, facts))
                     (what_ran(run, facts, samples))
@@ -136,7 +136,7 @@ fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>) -> Markup {
                             td data-head="Checks" { (passed(one)) " of " (one.checks.len()) }
                             td data-head="Took" { (duration(one.seconds as f64)) }
                             td data-head="Figures and reasons" {
-                                @if let Some(told) = figures.get(&one.name).and_then(line) { (told) }
+                                @for told in lines(figures, &one.name) { p.told { (told) } }
                                 (reasons(&one.outcome, usize::MAX))
                             }
                         }

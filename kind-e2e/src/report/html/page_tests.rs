@@ -23,6 +23,7 @@ fn the_page_of_a_pass_tells_everything() {
         "1970-01-01 00:00:00 UTC",
         "<dd>4 min 50 s</dd>",
         "15 of 15",
+        "Holds 3 workers below the thresholds",
         "Reaction to the step in load",
         "Workers against load",
         "Depth by queue",
@@ -94,7 +95,7 @@ fn words_from_outside_are_words() {
 fn a_scenario_without_samples_still_has_its_section() {
     let (facts, _) = run();
     let page = page_of(&facts, &[]);
-    assert!(page.contains("No sample was taken of this scenario"), "{page}");
+    assert!(page.contains("No sample was taken of step"), "{page}");
     assert!(!page.contains("<svg"), "{page}");
     assert!(page.contains("Latency by phase"), "{page}");
 }

@@ -1,9 +1,11 @@
-//! A reaction on the page: one bar from the step in load to recovered latency, and a row for each stage. Pure.
+//! Reactions on the page: of one, a bar from the step in load to recovered latency and a row for each stage; of several, a row each.
+//! Pure.
 
 use maud::{Markup, html};
 
 use super::chart::percent;
-use crate::reaction::{P99_BOUND, Reaction, Recovery, TARGET};
+use crate::figures::recovery;
+use crate::reaction::{P99_BOUND, Reaction, Recovery};
 
 /// A part of the bar narrower than this has no room for its seconds, and narrower than twice this none for its name.
 const LABEL_WIDTH: f64 = 0.07;
@@ -19,12 +21,11 @@ struct Stage {
     took: f64,
 }
 
-/// The reaction's bar and table; `number` where there are several.
-pub(super) fn section(reaction: &Reaction, number: Option<usize>) -> Markup {
+/// A reaction's bar and table.
+pub(super) fn one(reaction: &Reaction) -> Markup {
     let stages = stages(reaction);
     let total = stages.iter().map(|stage| stage.took).sum::<f64>().max(0.1);
     html! {
-        h3 { "Reaction to " @match number { None => "the step in load", Some(number) => { "step " (number) " in load" } } }
         div.reaction role="img" aria-label="The stages of the reaction, by the seconds that each took" {
             @for stage in stages.iter().filter(|stage| stage.took > 0.0) {
                 i class=(stage.color) style={ "width:" (percent(stage.took / total)) } title={ (stage.name) ", " (seconds(stage.took)) } {
@@ -50,18 +51,48 @@ pub(super) fn section(reaction: &Reaction, number: Option<usize>) -> Markup {
     }
 }
 
+/// A row for each reaction.
+pub(super) fn several(reactions: &[Reaction]) -> Markup {
+    let heads = [
+        "Workers before",
+        "Signal",
+        "Decision",
+        "Pod",
+        "First poll",
+        "All ready",
+        "Worst p99",
+    ];
+    html! {
+        div.scroll tabindex="0" {
+            table {
+                thead { tr { th { "Step in second" } @for head in heads { th.figure { (head) } } th { "Latency" } } }
+                tbody {
+                    @for one in reactions {
+                        tr {
+                            td { (format!("{:.0}", one.step)) }
+                            td.figure { (one.before) }
+                            @for after in [one.signal, one.decision, one.pod, one.first_poll, one.all_ready, one.worst_p99] {
+                                td.figure { (after.map_or_else(|| "–".to_owned(), seconds)) }
+                            }
+                            td { (recovery(one.latency)) }
+                        }
+                    }
+                }
+            }
+        }
+        p.note { "Seconds after each step." }
+    }
+}
+
 fn stages(reaction: &Reaction) -> Vec<Stage> {
     let before = reaction.before;
-    let target = TARGET * 100.0;
     let (latency, back) = latency(reaction);
     let found = [
         (
             "signal",
             "s1",
             reaction.signal,
-            format!(
-                "work in the IO queue and its slots was more than {before} workers carry at {target:.0} %"
-            ),
+            format!("work in the IO queue and its slots was more than {before} workers are to have"),
         ),
         (
             "decision",

@@ -1,12 +1,14 @@
 //! One scenario on the page: its charts, its reactions, its latency, what it tells beside, and its checks. Pure.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use super::{anchor, badge, chart, passed, reaction, timeline};
 use crate::facts::ScenarioFacts;
-use crate::figures::{Figures, of_scenario};
+use crate::figures::{Figures, of_part};
 use crate::observe::sample::Sample;
-use crate::scenarios::ALL;
+use crate::scenarios::{ALL, Part};
 use crate::table::Table;
 use crate::verdict::{Check, Outcome, ScenarioVerdict};
 
@@ -15,7 +17,7 @@ pub(super) fn section(
     verdict: &ScenarioVerdict,
     facts: Option<&ScenarioFacts>,
     samples: &[Sample],
-    figures: Option<&Figures>,
+    figures: &BTreeMap<String, Figures>,
 ) -> Markup {
     let about = ALL
         .iter()
@@ -24,11 +26,12 @@ pub(super) fn section(
     html! {
         section id=(anchor(&verdict.name)) {
             h2 { (verdict.name) " " (badge(&verdict.outcome)) }
-            @if let Some(about) = about { p.about { "It " (about) "." } }
-            @if let (Some(facts), Some(figures)) = (facts, figures) {
-                (over_time(facts, &of_scenario(samples, &facts.name), figures))
-                (latency(figures))
-                @for table in facts.detail.tables() { (told(&table)) }
+            @if let Some(about) = about { p.about { (capital(about)) "." } }
+            @if let Some(facts) = facts {
+                @for table in facts.detail.tables(samples) { (told(&table)) }
+                @for part in facts.detail.parts().iter().filter(|part| !part.starts.is_empty()) {
+                    @if let Some(figures) = figures.get(part.name) { (load(part, &verdict.name, &of_part(samples, part), figures)) }
+                }
             }
             h3 { "Checks " span.count { (passed(verdict)) " of " (verdict.checks.len()) " passed" } }
             @for one in &verdict.checks { (check(one)) }
@@ -36,18 +39,34 @@ pub(super) fn section(
     }
 }
 
-/// The reactions and the charts of a scenario that loads.
-fn over_time(facts: &ScenarioFacts, samples: &[Sample], figures: &Figures) -> Markup {
-    let loads = !facts.detail.starts().is_empty();
-    let whole = timeline::whole(facts, samples, &figures.reactions).filter(|_| loads);
+/// A load: its reactions, its charts, its latency.
+fn load(part: &Part<'_>, scenario: &str, samples: &[Sample], figures: &Figures) -> Markup {
+    let heading = |what: &str| match part
+        .name
+        .strip_prefix(scenario)
+        .unwrap_or(part.name)
+        .trim_start_matches('/')
+    {
+        "" => capital(what),
+        load => format!("{load}: {what}"),
+    };
+    let whole = timeline::whole(part, samples, &figures.reactions);
     html! {
-        @if loads && whole.is_none() { p.missing { "No sample was taken of this scenario: there is nothing to draw." } }
-        @for (number, found) in (1..).zip(&figures.reactions) {
-            (reaction::section(found, (figures.reactions.len() > 1).then_some(number)))
-            @if let Some(whole) = &whole { (chart::draw(&timeline::close(whole, found))) }
+        @if whole.is_none() { p.missing { "No sample was taken of " (part.name) ": there is nothing to draw." } }
+        @match figures.reactions.as_slice() {
+            [] => {},
+            [one] => {
+                h3 { (heading("reaction to the step in load")) }
+                (reaction::one(one))
+                @if let Some(whole) = &whole { (chart::draw(&timeline::close(whole, one))) }
+            }
+            several => {
+                h3 { (heading("reactions to the steps in load")) }
+                (reaction::several(several))
+            }
         }
         @if let Some(whole) = &whole {
-            h3 { "The whole scenario" }
+            h3 { (heading("over time")) }
             (chart::draw(whole))
             p.note {
                 "Shaded, and without a line: not seen. " (figures.samples.all) " samples, " (figures.samples.without_workers)
@@ -55,32 +74,39 @@ fn over_time(facts: &ScenarioFacts, samples: &[Sample], figures: &Figures) -> Ma
                 "Depth and slots as Prometheus has them; the load is smoothed over 5 s."
             }
         }
+        @if !figures.latency.is_empty() {
+            h3 { (heading("latency by phase")) }
+            (latency(figures))
+        }
     }
 }
 
 fn latency(figures: &Figures) -> Markup {
     html! {
-        @if !figures.latency.is_empty() {
-            h3 { "Latency by phase" }
-            div.scroll tabindex="0" {
-                table {
-                    thead { tr { th { "Phase" } @for head in ["Stored", "p50", "p90", "p99", "max"] { th.figure { (head) } } } }
-                    tbody {
-                        @for (phase, found) in &figures.latency {
-                            tr {
-                                td { (phase) }
-                                td.figure { (found.count) }
-                                @for seconds in [found.p50, found.p90, found.p99, found.max] { td.figure { (format!("{seconds:.2} s")) } }
-                            }
+        div.scroll tabindex="0" {
+            table {
+                thead { tr { th { "Phase" } @for head in ["Stored", "p50", "p90", "p99", "max"] { th.figure { (head) } } } }
+                tbody {
+                    @for (phase, found) in &figures.latency {
+                        tr {
+                            td { (phase) }
+                            td.figure { (found.count) }
+                            @for seconds in [found.p50, found.p90, found.p99, found.max] { td.figure { (format!("{seconds:.2} s")) } }
                         }
                     }
                 }
             }
-            p.note {
-                "From the time that a start was due until its row was there. " (figures.stored) " of " (figures.due) " documents stored."
-            }
+        }
+        p.note {
+            "From the time that a start was due until its row was there. " (figures.stored) " of " (figures.due) " documents stored."
         }
     }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(char::to_uppercase).into_iter().flatten();
+    first.chain(letters).collect()
 }
 
 fn told(table: &Table) -> Markup {

@@ -1,13 +1,13 @@
-//! From samples and starts to charts: what is shown of a scenario over time. Pure.
+//! From samples and starts to charts: what is shown of a load over time. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chart::{Chart, Mark, Panel, Span};
 use super::series::{Form, Point, Series};
-use crate::facts::ScenarioFacts;
 use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
 use crate::observe::sample::{Reading, Sample};
 use crate::reaction::{P99_BOUND, Reaction, Recovery, WINDOW, windows};
+use crate::scenarios::Part;
 
 /// Samples are a second apart; where two are further apart than this, one at least is missing, and no line is drawn.
 const BREAK: f64 = 2.5;
@@ -15,35 +15,37 @@ const BREAK: f64 = 2.5;
 const SMOOTH: f64 = 2.5;
 /// More decisions to scale in than these are counted, and not marked one by one: they would hide what is below them.
 const NUMBERED: usize = 6;
+/// The stages of more reactions than these are in the table alone.
+const DETAILED: usize = 3;
 /// The closer look at a step begins so many seconds before it, and ends so many after it.
 const CLOSE: (f64, f64) = (10.0, 60.0);
 
 type ByQueue = BTreeMap<String, f64>;
 
-/// The whole scenario; none where no sample was taken of it.
-pub(super) fn whole(facts: &ScenarioFacts, samples: &[Sample], reactions: &[Reaction]) -> Option<Chart> {
+/// The whole load; none where no sample was taken of it.
+pub(super) fn whole(part: &Part<'_>, samples: &[Sample], reactions: &[Reaction]) -> Option<Chart> {
     let (from, to) = (samples.first()?.at, samples.last()?.at);
     let zero = reactions.first().map_or(from, |reaction| reaction.step);
-    let since = if reactions.is_empty() {
-        "the scenario's first sample"
-    } else {
-        "the step in load"
+    let since = match reactions.len() {
+        0 => "the first sample",
+        1 => "the step in load",
+        _ => "the first step in load",
     };
     Some(Chart {
-        title: format!("{} over time, in seconds from {since}", facts.name),
+        title: format!("Seconds from {since}"),
         from,
         to,
         zero,
-        phases: phases(samples),
+        phases: phases(samples, part.name),
         marks: marks(samples, reactions),
-        panels: panels(facts, samples),
+        panels: panels(part, samples),
     })
 }
 
 /// A closer look at the reaction to a step.
 pub(super) fn close(whole: &Chart, reaction: &Reaction) -> Chart {
     Chart {
-        title: "The reaction, closer".to_owned(),
+        title: "The reaction, closer: seconds from the step in load".to_owned(),
         from: (reaction.step - CLOSE.0).max(whole.from),
         to: (reaction.step + CLOSE.1).min(whole.to),
         zero: reaction.step,
@@ -51,12 +53,12 @@ pub(super) fn close(whole: &Chart, reaction: &Reaction) -> Chart {
     }
 }
 
-fn panels(facts: &ScenarioFacts, samples: &[Sample]) -> Vec<Panel> {
+fn panels(part: &Part<'_>, samples: &[Sample]) -> Vec<Panel> {
     vec![
         workers(samples),
         depth(samples),
-        slots(samples, facts.detail.io_slots()),
-        latency(facts, samples),
+        slots(samples, part.io_slots),
+        latency(part, samples),
     ]
 }
 
@@ -132,12 +134,18 @@ fn slots(samples: &[Sample], io_slots: Option<u32>) -> Panel {
 }
 
 /// Latency of the documents that were due within [`WINDOW`] seconds, told in the middle of them.
-fn latency(facts: &ScenarioFacts, samples: &[Sample]) -> Panel {
-    let from = facts.detail.steps().first().map_or(facts.began, |step| {
-        step - ((step - facts.began) / WINDOW).floor() * WINDOW
+fn latency(part: &Part<'_>, samples: &[Sample]) -> Panel {
+    let first = part
+        .starts
+        .iter()
+        .map(|start| start.due)
+        .fold(f64::INFINITY, f64::min);
+    // A step begins a window, so that no window has documents of both.
+    let from = part.steps.first().map_or(first, |step| {
+        step - ((step - first) / WINDOW).ceil().max(0.0) * WINDOW
     });
-    let until = samples.last().map_or(facts.ended, |sample| sample.at + WINDOW);
-    let windows = windows(facts.detail.starts(), from, until);
+    let until = samples.last().map_or(from, |sample| sample.at + WINDOW);
+    let windows = windows(part.starts, from, until);
     let percentile = |pick: fn(&crate::load::Latency) -> f64| -> Vec<Point> {
         windows
             .iter()
@@ -256,13 +264,15 @@ fn rate(samples: &[Sample]) -> Vec<Point> {
     points(samples, at)
 }
 
-fn phases(samples: &[Sample]) -> Vec<Span> {
+/// The phases by the rest of their names.
+fn phases(samples: &[Sample], part: &str) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     for sample in samples {
         let name = sample
             .phase
-            .split_once('/')
-            .map_or(sample.phase.as_str(), |(_, phase)| phase);
+            .strip_prefix(part)
+            .unwrap_or(&sample.phase)
+            .trim_start_matches('/');
         match spans.last_mut() {
             Some(last) if last.name == name => last.to = sample.at,
             last => {
@@ -282,23 +292,25 @@ fn phases(samples: &[Sample]) -> Vec<Span> {
 
 /// What happened, in order of time.
 fn marks(samples: &[Sample], reactions: &[Reaction]) -> Vec<Mark> {
+    let few = reactions.len() <= DETAILED;
     let mut marks: Vec<Mark> = reactions
         .iter()
-        .flat_map(of_reaction)
+        .flat_map(|reaction| of_reaction(reaction, few))
         .chain(scale_ins(samples))
         .collect();
     marks.sort_by(|one, other| one.at.total_cmp(&other.at));
     marks
 }
 
-fn of_reaction(reaction: &Reaction) -> Vec<Mark> {
+/// The stages of a reaction, or its step alone.
+fn of_reaction(reaction: &Reaction, stages: bool) -> Vec<Mark> {
     let back = match reaction.latency {
         Recovery::Back(seconds) => Some(seconds),
         _ => None,
     };
     let found = [
         (Some(0.0), "the load steps up"),
-        (reaction.signal, "signal: more work than the workers are to carry"),
+        (reaction.signal, "signal: more work than the workers are to have"),
         (reaction.decision, "decision: more workers wanted"),
         (reaction.first_poll, "first new worker Ready"),
         (reaction.all_ready, "all wanted workers Ready"),
@@ -310,7 +322,8 @@ fn of_reaction(reaction: &Reaction) -> Vec<Mark> {
             what: what.to_owned(),
         })
     };
-    found.into_iter().filter_map(mark).collect()
+    let shown = if stages { found.len() } else { 1 };
+    found.into_iter().take(shown).filter_map(mark).collect()
 }
 
 fn scale_ins(samples: &[Sample]) -> Vec<Mark> {

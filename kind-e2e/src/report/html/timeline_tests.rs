@@ -74,14 +74,14 @@ fn phases_follow_one_another_without_a_hole() {
         sample(2.0, "s/b", 3, 0),
         sample(3.0, "s", 3, 0),
     ];
-    let spans: Vec<(f64, f64, String)> = phases(&samples)
+    let spans: Vec<(f64, f64, String)> = phases(&samples, "s")
         .into_iter()
         .map(|span| (span.from, span.to, span.name))
         .collect();
     let span = |from, to, name: &str| (from, to, name.to_owned());
     assert_eq!(
         spans,
-        [span(0.0, 2.0, "a"), span(2.0, 3.0, "b"), span(3.0, 3.0, "s")]
+        [span(0.0, 2.0, "a"), span(2.0, 3.0, "b"), span(3.0, 3.0, "")]
     );
 }
 

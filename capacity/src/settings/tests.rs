@@ -1,0 +1,186 @@
+use super::*;
+use crate::manifests::Text;
+
+const WORKER: &str = "
+kind: Deployment
+metadata: {name: w}
+spec:
+  strategy: {rollingUpdate: {maxSurge: 1}}
+  template:
+    metadata: {annotations: {kubectl.kubernetes.io/default-container: main}}
+    spec:
+      containers:
+      - {name: sidecar, env: [{name: DB_POOL_SIZE, value: '99'}]}
+      - name: main
+        env:
+        - {name: TEMPORAL_IO_ACTIVITY_CONCURRENCY, value: '8'}
+        - {name: DB_POOL_SIZE, value: ''}
+        resources: {requests: {memory: 64Mi}, limits: {memory: 1Gi}}
+---
+kind: ScaledObject
+metadata: {name: s}
+spec:
+  scaleTargetRef: {name: w}
+  minReplicaCount: 3
+  maxReplicaCount: 20
+  triggers:
+  - {type: prometheus, name: io_demand, metadata: {threshold: '5.6'}}
+";
+
+fn read(yaml: &str, environment: &[(&str, &str)]) -> Result<Settings> {
+    let text = Text {
+        name: "-".into(),
+        text: yaml.into(),
+    };
+    let value = |name: &str| {
+        let (_, value) = environment.iter().find(|(known, _)| *known == name)?;
+        Some((*value).to_owned())
+    };
+    Settings::read(&Manifests::parse(&[text])?, &value)
+}
+
+fn refused(yaml: &str, environment: &[(&str, &str)]) -> String {
+    format!("{:#}", read(yaml, environment).unwrap_err())
+}
+
+#[test]
+fn a_value_is_the_environments_else_the_deployments_else_the_guides() {
+    let settings = read(
+        WORKER,
+        &[
+            ("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", " 4 "),
+            ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", ""),
+        ],
+    )
+    .unwrap();
+    let found = settings.variables().map(|it| (it.name, it.value, it.from));
+    assert_eq!(
+        found,
+        [
+            ("TEMPORAL_WORKFLOW_CONCURRENCY", 3, Origin::Default),
+            ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 8, Origin::Deployment),
+            ("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", 4, Origin::Environment),
+            ("TEMPORAL_IO_THREAD_POOL_SIZE", 10, Origin::Default),
+            ("TEMPORAL_CPU_THREAD_POOL_SIZE", 4, Origin::Default),
+            ("DB_POOL_SIZE", 20, Origin::Default),
+            ("DB_MAX_OVERFLOW", 30, Origin::Default),
+        ]
+    );
+    assert_eq!(settings.memory_request, Some(64 << 20));
+    assert_eq!(settings.memory_limit, Some(1 << 30));
+    assert_eq!(
+        (settings.min, settings.max, settings.surge),
+        (3, 20, Surge::Workers(1))
+    );
+}
+
+#[test]
+fn the_target_is_the_demand_triggers_and_70_percent_without_one() {
+    let settings = read(WORKER, &[]).unwrap();
+    assert_eq!((settings.io.target, settings.io.assumed), (5.6, false));
+    assert!((settings.cpu.target - 1.4).abs() < 1e-9 && settings.cpu.assumed);
+    assert!((settings.workflow.utilisation() - 0.7).abs() < 1e-9);
+}
+
+#[test]
+fn a_value_that_is_none_is_named_with_the_least_that_works() {
+    for (name, value, least) in [
+        ("TEMPORAL_WORKFLOW_CONCURRENCY", "1", "2 or more"),
+        ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "0", "1 or more"),
+        ("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", "-1", "1 or more"),
+        ("TEMPORAL_IO_THREAD_POOL_SIZE", "ten", "1 or more"),
+        ("TEMPORAL_CPU_THREAD_POOL_SIZE", "2.5", "1 or more"),
+        ("DB_POOL_SIZE", "4294967296", "0 or more"),
+        ("DB_MAX_OVERFLOW", "30 ,", "0 or more"),
+    ] {
+        let error = refused(WORKER, &[(name, value)]);
+        assert!(error.contains(&format!("{name} is {value:?}")), "{error}");
+        assert!(error.contains(least), "{error}");
+    }
+    assert!(read(WORKER, &[("TEMPORAL_WORKFLOW_CONCURRENCY", "2")]).is_ok());
+    assert!(read(WORKER, &[("DB_MAX_OVERFLOW", "0")]).is_ok());
+}
+
+#[test]
+fn manifests_that_no_plan_can_be_made_of_are_refused() {
+    for (was, is, expected) in [
+        ("name: main", "name: other", "Deployment w has no container main"),
+        (
+            "minReplicaCount: 3",
+            "minReplicaCount: 21",
+            "minReplicaCount is 21",
+        ),
+        (
+            "maxReplicaCount: 20",
+            "maxReplicaCount: 0",
+            "maxReplicaCount is 0",
+        ),
+        ("'5.6'", "'0'", "io_demand has the threshold \"0\""),
+        ("'5.6'", "many", "io_demand has the threshold \"many\""),
+        ("maxSurge: 1", "maxSurge: some", "maxSurge is \"some\""),
+        ("1Gi", "much", "\"much\" is no amount of memory"),
+        (
+            "value: '8'",
+            "valueFrom: {}",
+            "comes from a Secret or a ConfigMap",
+        ),
+    ] {
+        assert!(WORKER.contains(was), "{was}");
+        let error = refused(&WORKER.replace(was, is), &[]);
+        assert!(error.contains(expected), "{error}");
+    }
+    let empty = "kind: Deployment\nmetadata: {name: w}\nspec: {template: {spec: {}}}\n---\nkind: ScaledObject\nmetadata: {name: s}\nspec: {scaleTargetRef: {name: w}}\n";
+    assert!(refused(empty, &[]).contains("Deployment w has no container"));
+}
+
+#[test]
+fn what_is_left_out_is_what_kubernetes_and_keda_take() {
+    let bare = "kind: Deployment\nmetadata: {name: w}\nspec: {template: {spec: {containers: [{name: w, envFrom: [{}]}]}}}\n---\nkind: ScaledObject\nmetadata: {name: s}\nspec: {scaleTargetRef: {name: w}}\n";
+    let settings = read(bare, &[]).unwrap();
+    assert_eq!((settings.min, settings.max), (0, 100));
+    assert_eq!(settings.peak(), 125);
+    assert_eq!((settings.memory_request, settings.memory_limit), (None, None));
+    assert!(settings.env_from);
+    let recreated = bare.replace("spec: {template", "spec: {strategy: {type: Recreate}, template");
+    assert_eq!(read(&recreated, &[]).unwrap().peak(), 100);
+}
+
+#[test]
+fn a_surge_is_rounded_up() {
+    for (surge, workers, expected) in [
+        (Surge::Percent(25), 20, 5),
+        (Surge::Percent(25), 21, 6),
+        (Surge::Percent(25), 1, 1),
+        (Surge::Percent(0), 20, 0),
+        (Surge::Workers(2), 20, 2),
+    ] {
+        assert_eq!(surge.of(workers), expected, "{surge:?} of {workers}");
+    }
+}
+
+#[test]
+fn connections_are_what_the_io_slots_can_use_and_never_more_than_allowed() {
+    for (slots, pool, overflow, expected) in [
+        ("5", "20", "30", 6),
+        ("49", "20", "30", 50),
+        ("50", "20", "30", 50),
+        ("5", "5", "0", 5),
+        ("5", "5", "1", 6),
+        ("5", "5", "2", 6),
+    ] {
+        let settings = read(
+            WORKER,
+            &[
+                ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", slots),
+                ("DB_POOL_SIZE", pool),
+                ("DB_MAX_OVERFLOW", overflow),
+            ],
+        )
+        .unwrap();
+        assert_eq!(
+            settings.connections(),
+            expected,
+            "{slots} slots, {pool} + {overflow}"
+        );
+    }
+}

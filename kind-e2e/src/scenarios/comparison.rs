@@ -1,0 +1,323 @@
+//! One step in load, from three to nine workers' worth, under each way to scale that the manifests offer: the same documents at
+//! the same times. What ships is held to its goals; the others are measured beside it.
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::fleet::pause;
+use super::loads::{Loaded, Stretch};
+use super::probes::settle_at;
+use super::{Context, prepare};
+use crate::calm;
+use crate::load::latency;
+use crate::observe::sample::Sample;
+use crate::progress::say;
+use crate::scalers::{self, Scaler};
+use crate::scaling::{self, Window, timed};
+use crate::sizing::Sizing;
+use crate::table::Table;
+use crate::verdict::{Check, Outcome};
+
+/// Seconds of a document's IO: latency on the way to S3.
+const SERVICE: f64 = 2.0;
+/// Workers' worth of load before the step, below the fewest so that bursts do not decide.
+const BEFORE: f64 = 2.5;
+/// Workers' worth of load in the step, and how many workers that is.
+const STEP: (f64, i32) = (8.7, 9);
+/// Seconds of load before the step: the mean of the demand trigger is of so many.
+const CALM: f64 = 35.0;
+/// Seconds of the step.
+const STEP_SECONDS: f64 = 45.0;
+/// Seconds without load after it, in which workers still cost.
+const TAIL: f64 = 45.0;
+/// For what still waits then: the slowest way has the backlog of the whole step for three workers.
+const PATIENCE: f64 = 120.0;
+/// For the fleet to be at its fewest before each.
+const SETTLED: f64 = 120.0;
+
+/// Where the HPA looks at least every two seconds, the first new worker is Ready within so many seconds of the step, and all
+/// that are needed within so many.
+const GOAL: (f64, f64) = (5.0, 8.0);
+/// Where it looks every 15 s, as by default, both within so many.
+const GOAL_BY_DEFAULT: f64 = 20.0;
+/// The guide: the 99th percentile is under 4 s; here through the step itself.
+const P99: f64 = 4.0;
+
+/// What the scenario found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// What the load was sized by.
+    pub sizing: Option<Sizing>,
+    /// Each way to scale, and its load.
+    pub entrants: Vec<(Scaler, Loaded)>,
+}
+
+/// The order: what ships comes last and stays.
+const ENTRANTS: [Scaler; 3] = [Scaler::Guide, Scaler::Temporal, Scaler::Slipway];
+
+impl Facts {
+    /// What each way to scale did with the same step in load.
+    pub(super) fn tables(&self, samples: &[Sample]) -> Vec<Table> {
+        let Some(sizing) = &self.sizing else {
+            return Vec::new();
+        };
+        let heads = [
+            "way",
+            "decision",
+            "first new Ready",
+            "all needed Ready",
+            "most wanted",
+            "deepest IO queue",
+            "p50",
+            "p99",
+            "worker-minutes",
+            "turns",
+        ];
+        let note = format!("{}; the HPA looks every {:.0} s.", sizing.told(), sizing.hpa_sync);
+        let mut table = Table::new("Ways to scale, side by side", &heads, note);
+        table.rows = measure(self, samples).iter().map(Measured::row).collect();
+        vec![table]
+    }
+}
+
+impl Measured {
+    fn row(&self) -> Vec<String> {
+        let or_none = |text: Option<String>, none: &str| text.unwrap_or_else(|| none.to_owned());
+        let seconds = |value: Option<f64>| or_none(value.map(|seconds| format!("{seconds:.1} s")), "never");
+        vec![
+            self.scaler.about().to_owned(),
+            seconds(self.decision),
+            seconds(self.first_ready),
+            seconds(self.all_ready),
+            self.most_wanted.to_string(),
+            or_none(self.deepest.map(|depth| format!("{depth:.0}")), "–"),
+            seconds(self.p50),
+            seconds(self.p99),
+            or_none(self.worker_minutes.map(|minutes| format!("{minutes:.1}")), "–"),
+            or_none(self.turns.map(|turns| turns.to_string()), "–"),
+        ]
+    }
+}
+
+/// Plays the step under each.
+pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
+    let sizing = prepare(context, "comparison/prepare", SERVICE).await?;
+    facts.sizing = Some(sizing);
+    say(context.clock, &sizing.told());
+    for scaler in ENTRANTS {
+        let name = format!("comparison/{}", scaler.name());
+        context.enter(&format!("{name}/apply"), scaler.about());
+        pause(context, Some(sizing.min)).await?;
+        scalers::apply(&context.fixture, scaler).await?;
+        settle_at(context, sizing.min, SETTLED)
+            .await
+            .with_context(|| format!("before {name}"))?;
+        pause(context, None).await?;
+        scalers::taken_over(&context.fixture).await?;
+        let (loaded, load) = Loaded::begin(context, &name);
+        facts.entrants.push((scaler, loaded));
+        let Some((_, loaded)) = facts.entrants.last_mut() else {
+            continue;
+        };
+        loaded
+            .play(context, &load, "comparison", &stretches(&sizing))
+            .await;
+        loaded.end(context, PATIENCE).await?;
+    }
+    Ok(())
+}
+
+fn stretches(sizing: &Sizing) -> [Stretch; 3] {
+    [
+        Stretch::new("calm", sizing.rate_of(BEFORE), CALM),
+        Stretch::new("step", sizing.rate_of(STEP.0), STEP_SECONDS),
+        Stretch::new("tail", 0.0, TAIL),
+    ]
+}
+
+/// Puts back what ships, whatever the scenario left.
+///
+/// # Errors
+/// The ScaledObject cannot be read or applied.
+pub async fn clear(context: &Context) -> Result<()> {
+    let triggers = scalers::triggers(&context.fixture).await?;
+    if triggers.iter().any(|trigger| trigger["name"] == "io_demand") {
+        return Ok(());
+    }
+    scalers::apply(&context.fixture, Scaler::Slipway).await?;
+    scalers::taken_over(&context.fixture).await
+}
+
+/// What was measured of one way to scale; times in seconds since the step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measured {
+    /// Which.
+    pub scaler: Scaler,
+    /// More workers were wanted.
+    pub decision: Option<f64>,
+    /// The first new worker was Ready.
+    pub first_ready: Option<f64>,
+    /// All that the load needs were Ready.
+    pub all_ready: Option<f64>,
+    /// The most workers that were wanted.
+    pub most_wanted: i32,
+    /// The deepest that the IO queue was.
+    pub deepest: Option<f64>,
+    /// The median and the 99th percentile of the documents that came in the step.
+    pub p50: Option<f64>,
+    /// The 99th percentile of them.
+    pub p99: Option<f64>,
+    /// Minutes of workers, from the begin of the load to the end of the tail.
+    pub worker_minutes: Option<f64>,
+    /// Changes of direction of the number of workers wanted.
+    pub turns: Option<usize>,
+}
+
+/// Reads off what each way to scale did.
+pub fn measure(facts: &Facts, samples: &[Sample]) -> Vec<Measured> {
+    let Some(sizing) = facts.sizing else {
+        return Vec::new();
+    };
+    let entrants = facts.entrants.iter();
+    entrants
+        .filter_map(|(scaler, loaded)| measure_one(*scaler, loaded, &sizing, samples))
+        .collect()
+}
+
+fn measure_one(scaler: Scaler, loaded: &Loaded, sizing: &Sizing, samples: &[Sample]) -> Option<Measured> {
+    let (step, whole) = (from_step(loaded)?, loaded.whole()?);
+    let reaction = scaling::reaction(samples, step, sizing.min);
+    let found = latency(&loaded.starts, |start| start.phase == "step");
+    let inside = samples
+        .iter()
+        .filter(|sample| sample.at >= step.from && sample.at <= step.to);
+    let deepest = inside
+        .filter_map(|sample| sample.depth.seen()?.get(crate::fixture::IO_QUEUE).copied())
+        .reduce(f64::max);
+    Some(Measured {
+        scaler,
+        decision: reaction.decision,
+        first_ready: reaction.first_ready,
+        all_ready: scaling::ready_at(samples, step, STEP.1),
+        most_wanted: reaction.most_wanted,
+        deepest,
+        p50: found.map(|found| found.p50),
+        p99: found.map(|found| found.p99),
+        worker_minutes: calm::worker_seconds(samples, whole)
+            .ok()
+            .map(|seconds| seconds / 60.0),
+        turns: calm::turns(samples, whole).ok(),
+    })
+}
+
+/// From the step to the end of the tail.
+fn from_step(loaded: &Loaded) -> Option<Window> {
+    Some(Window {
+        from: loaded.window("step")?.from,
+        to: loaded.whole()?.to,
+    })
+}
+
+/// What the facts and the samples show.
+pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
+    let Some(sizing) = facts.sizing else {
+        return Vec::new();
+    };
+    let mut checks = Vec::new();
+    for (scaler, loaded) in &facts.entrants {
+        if *scaler == Scaler::Slipway {
+            checks.extend(goals(&sizing, loaded, samples));
+        }
+        let named = loaded.checks().into_iter().map(|mut check| {
+            check.name = format!("{}: {}", scaler.name(), check.name);
+            check
+        });
+        checks.extend(named);
+    }
+    checks
+}
+
+fn goals(sizing: &Sizing, loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
+    let (Some(calm), Some(step), Some(whole)) = (loaded.window("calm"), from_step(loaded), loaded.whole())
+    else {
+        return Vec::new();
+    };
+    let Some(measured) = measure_one(Scaler::Slipway, loaded, sizing, samples) else {
+        return Vec::new();
+    };
+    let often = sizing.hpa_sync <= 2.0;
+    let (first, all) = if often {
+        GOAL
+    } else {
+        (GOAL_BY_DEFAULT, GOAL_BY_DEFAULT)
+    };
+    let why = format!(
+        "the goal where the HPA looks every {:.0} s; documents of {SERVICE:.0} s, {BEFORE} to {} workers' worth of load",
+        sizing.hpa_sync, STEP.0
+    );
+    let gap = scaling::seen(samples, step, |sample| sample.fleet.seen()).err();
+    let reached = |name: &str, bound: f64, seconds: Option<f64>| {
+        let outcome = timed(seconds, bound, gap.as_deref(), || {
+            format!("never; at most {} wanted", measured.most_wanted)
+        });
+        let told = seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.1} s"));
+        Check::new(
+            name,
+            format!("≤ {bound:.0} s after the step"),
+            told,
+            why.as_str(),
+            outcome,
+        )
+    };
+    let mut checks = vec![
+        scaling::held(
+            &format!("{} workers before the step", sizing.min),
+            samples,
+            Window {
+                from: calm.from + 5.0,
+                to: calm.to,
+            },
+            sizing.min,
+            "a load that the fewest carry adds nobody",
+        ),
+        reached("the first new worker Ready", first, measured.first_ready),
+        reached(
+            &format!("all {} workers that the load needs Ready", STEP.1),
+            all,
+            measured.all_ready,
+        ),
+        calm::never_below_in_use(samples, whole, sizing.slots),
+        few_turns(samples, whole, 1, "out once, and in once"),
+    ];
+    if often {
+        checks.push(fast_enough(measured.p99));
+    }
+    checks
+}
+
+fn fast_enough(p99: Option<f64>) -> Check {
+    let outcome = match p99 {
+        Some(p99) => Outcome::require(p99 < P99, || format!("{p99:.2} s")),
+        None => Outcome::inconclusive("no document of the step was stored"),
+    };
+    Check::new(
+        "99th percentile of the documents of the step",
+        format!("< {P99:.0} s"),
+        p99.map_or_else(|| "not seen".to_owned(), |p99| format!("{p99:.2} s")),
+        "the guide's bound, held through the step itself and not only after it",
+        outcome,
+    )
+}
+
+/// At most so many changes of direction of the number of workers wanted.
+pub(super) fn few_turns(samples: &[Sample], window: Window, most: usize, why: &str) -> Check {
+    let name = "the fleet does not flap";
+    let bound = format!("≤ {most} changes of direction");
+    match calm::turns(samples, window) {
+        Err(gap) => Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap)),
+        Ok(turns) => {
+            let outcome = Outcome::require(turns <= most, || format!("{turns} changes of direction"));
+            Check::new(name, bound, turns.to_string(), why, outcome)
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! A flood of one queue: IO tasks pile up, and the workflow and CPU queues go on as if nothing were.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::loads::{Loaded, Stretch};
+use super::probes::settle_at;
+use super::{Context, fleet, prepare};
+use crate::bounds::WORKFLOW_DEPTH;
+use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
+use crate::observe::sample::Sample;
+use crate::progress::say;
+use crate::scaling::{depth_below, seen};
+use crate::sizing::Sizing;
+use crate::verdict::{Check, Outcome};
+
+/// Seconds of a document's IO: long, so that the IO queue is flooded at a rate that the host carries.
+const SERVICE: f64 = 5.0;
+/// Documents a second and core in the flood.
+const RATE_PER_CORE: f64 = 8.0;
+/// Seconds of the flood.
+const FLOOD: f64 = 15.0;
+/// The flood is one if so many IO tasks wait at a time: three times the guide's upper bound.
+const FLOODED: f64 = 45.0;
+/// The upper bound of the CPU queue's depth rule.
+const CPU_DEPTH: f64 = 6.0;
+/// For the fleet to be at its fewest before.
+const SETTLED: f64 = 120.0;
+/// For what still waits at the end.
+const PATIENCE: f64 = 120.0;
+
+/// What the scenario found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// What the load was sized by.
+    pub sizing: Option<Sizing>,
+    /// The load.
+    pub loaded: Loaded,
+}
+
+/// Floods the IO queue and lets it drain.
+pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
+    let sizing = prepare(context, "isolation/prepare", SERVICE).await?;
+    facts.sizing = Some(sizing);
+    say(context.clock, &sizing.told());
+    fleet::let_go(context, sizing.min).await?;
+    settle_at(context, sizing.min, SETTLED).await?;
+    let (loaded, load) = Loaded::begin(context, "isolation");
+    facts.loaded = loaded;
+    let flood = Stretch::new("flood", RATE_PER_CORE * context.cores as f64, FLOOD);
+    facts.loaded.play(context, &load, "isolation", &[flood]).await;
+    facts.loaded.end(context, PATIENCE).await
+}
+
+/// What the facts and the samples show.
+pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
+    let Some(window) = facts.loaded.window("flood") else {
+        return Vec::new();
+    };
+    let why = "each queue has slots and threads of its own in every worker";
+    let mut checks = vec![
+        flooded(facts, samples),
+        depth_below(
+            "workflow queue beside the flood",
+            samples,
+            window,
+            WORKFLOW_QUEUE,
+            WORKFLOW_DEPTH,
+            why,
+        ),
+        depth_below(
+            "CPU queue beside the flood",
+            samples,
+            window,
+            CPU_QUEUE,
+            CPU_DEPTH,
+            why,
+        ),
+    ];
+    checks.extend(facts.loaded.checks());
+    checks
+}
+
+fn flooded(facts: &Facts, samples: &[Sample]) -> Check {
+    let (name, bound) = (
+        "the IO queue was flooded",
+        format!("≥ {FLOODED:.0} waiting at a time"),
+    );
+    let why = "without a flood nothing is shown of the others";
+    let whole = facts.loaded.whole().map(|window| {
+        let readings = seen(samples, window, |sample| sample.depth.seen());
+        readings.map(|readings| {
+            let depths = readings
+                .iter()
+                .filter_map(|(_, depth)| depth.get(IO_QUEUE).copied());
+            depths.fold(0.0, f64::max)
+        })
+    });
+    match whole {
+        None => Check::new(name, bound, "not begun", why, Outcome::inconclusive("not begun")),
+        Some(Err(gap)) => Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap)),
+        Some(Ok(most)) if most >= FLOODED => {
+            Check::new(name, bound, format!("{most:.0}"), why, Outcome::Pass)
+        }
+        Some(Ok(most)) => {
+            let reason = format!("only {most:.0} waited at a time");
+            Check::new(
+                name,
+                bound,
+                format!("{most:.0}"),
+                why,
+                Outcome::inconclusive(reason),
+            )
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The signal goes away under load: first Prometheus, then KEDA with the metrics API. The fleet stays as it is, the state can
+//! be seen, and no document is lost.
+//!
+//! Each outage lasts longer than the cool-down: what would scale in on a signal that is missing would do it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, Patch, PatchParams};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::sleep_until;
+
+use super::loads::{Loaded, Stretch};
+use super::probes::settle_at;
+use super::{Context, fleet, prepare};
+use crate::fixture::NAMESPACE;
+use crate::load::{Load, Start};
+use crate::observe::kubernetes::hpa;
+use crate::observe::sample::Sample;
+use crate::progress::say;
+use crate::scalers;
+use crate::scaling::{Window, seen};
+use crate::schedule::{generator, poisson};
+use crate::sizing::Sizing;
+use crate::verdict::{Check, Outcome};
+use crate::wait::{Probe, eventually};
+
+/// Seconds of a document's IO: latency on the way to S3.
+const SERVICE: f64 = 2.0;
+/// Workers' worth of load, all the time.
+const WORKERS: f64 = 5.7;
+/// Seconds of load before the first outage: the fleet has found its size.
+const BEFORE: f64 = 45.0;
+/// Seconds of an outage: the cool-down of 60 s and half of it again.
+const OUTAGE: f64 = 90.0;
+/// Seconds between and after outages, in which the signal comes back.
+const AFTER: f64 = 30.0;
+/// For the fleet to be at its fewest before.
+const SETTLED: f64 = 120.0;
+/// For what was taken away to run again.
+const BACK: Duration = Duration::from_secs(90);
+/// For what still waits at the end.
+const PATIENCE: f64 = 60.0;
+
+/// What is taken away: a name, and the Deployments by namespace.
+const OUTAGES: [(&str, &[(&str, &str)]); 2] = [
+    ("prometheus", &[(NAMESPACE, "prometheus")]),
+    (
+        "keda",
+        &[("keda", "keda-operator"), ("keda", "keda-metrics-apiserver")],
+    ),
+];
+
+/// What the scenario found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// What the load was sized by.
+    pub sizing: Option<Sizing>,
+    /// The load.
+    pub loaded: Loaded,
+    /// Each outage: what, when, and what Kubernetes said of the scaling at its end.
+    pub outages: Vec<(String, Window, Vec<String>)>,
+}
+
+/// Loads all the time, and takes away what the signal needs.
+pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
+    let sizing = prepare(context, "outage/prepare", SERVICE).await?;
+    facts.sizing = Some(sizing);
+    say(context.clock, &sizing.told());
+    fleet::let_go(context, sizing.min).await?;
+    settle_at(context, sizing.min, SETTLED).await?;
+    let (loaded, load) = Loaded::begin(context, "outage");
+    facts.loaded = loaded;
+    let seconds = BEFORE + OUTAGES.len() as f64 * (OUTAGE + AFTER);
+    let steady = Stretch::new("steady", sizing.rate_of(WORKERS), seconds);
+    let from = context.clock.now();
+    let window = Window {
+        from,
+        to: from + seconds,
+    };
+    facts.loaded.stretches.push((steady.clone(), window));
+    let Facts { loaded, outages, .. } = facts;
+    let loading = load_for(context, &load, &steady, &mut loaded.starts);
+    let ((), ended) = futures::join!(loading, take_away(context, from, outages));
+    ended?;
+    facts.loaded.end(context, PATIENCE).await
+}
+
+async fn load_for(context: &Context, load: &Load, steady: &Stretch, starts: &mut Vec<Start>) {
+    context.enter(
+        "outage/steady",
+        &format!("{:.1} documents/s for {:.0} s", steady.rate, steady.seconds),
+    );
+    let mut rng = generator(context.seed, "outage/steady");
+    let length = Duration::from_secs_f64(steady.seconds);
+    let schedule = poisson(steady.rate, length, load.documents.len(), &mut rng);
+    load.run(&steady.name, &schedule, starts).await;
+}
+
+async fn take_away(
+    context: &Context,
+    from: f64,
+    outages: &mut Vec<(String, Window, Vec<String>)>,
+) -> Result<()> {
+    let mut at = from + BEFORE;
+    for (name, deployments) in OUTAGES {
+        sleep_until(context.clock.instant(at)).await;
+        context.enter(
+            &format!("outage/{name}"),
+            &format!("{name} is away for {OUTAGE:.0} s"),
+        );
+        set(context, deployments, 0).await?;
+        let began = context.clock.now();
+        sleep_until(context.clock.instant(at + OUTAGE)).await;
+        let window = Window {
+            from: began,
+            to: context.clock.now(),
+        };
+        outages.push((name.to_owned(), window, conditions(context).await));
+        context.enter(&format!("outage/after-{name}"), &format!("{name} comes back"));
+        set(context, deployments, 1).await?;
+        for (namespace, deployment) in deployments {
+            runs(context, namespace, deployment).await?;
+        }
+        at += OUTAGE + AFTER;
+    }
+    sleep_until(context.clock.instant(at)).await;
+    Ok(())
+}
+
+async fn set(context: &Context, deployments: &[(&str, &str)], replicas: i32) -> Result<()> {
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    for (namespace, name) in deployments {
+        let api: Api<Deployment> = Api::namespaced(context.fixture.kube.clone(), namespace);
+        api.patch(name, &PatchParams::default(), &patch)
+            .await
+            .with_context(|| format!("setting {namespace}/{name} to {replicas}"))?;
+    }
+    Ok(())
+}
+
+async fn runs(context: &Context, namespace: &str, name: &str) -> Result<()> {
+    let api: Api<Deployment> = Api::namespaced(context.fixture.kube.clone(), namespace);
+    eventually(&format!("{name} runs again"), BACK, async || {
+        match api.get(name).await {
+            Ok(found) => match found.status.and_then(|status| status.available_replicas) {
+                Some(available) if available > 0 => Probe::Ready(()),
+                _ => Probe::NotYet("not available".to_owned()),
+            },
+            Err(error) => Probe::NotYet(error.to_string()),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+/// What the ScaledObject and the HPA say of themselves: `Fallback=True (reason)` and the like.
+async fn conditions(context: &Context) -> Vec<String> {
+    let mut told = Vec::new();
+    if let Ok(found) = scalers::scaled_object(&context.fixture).await {
+        told.extend(conditions_of("scaledobject", &found.data["status"]["conditions"]));
+    }
+    if let Ok(found) = hpa(&context.fixture.kube).await {
+        let status = serde_json::to_value(&found.status).unwrap_or_default();
+        told.extend(conditions_of("hpa", &status["conditions"]));
+    }
+    told
+}
+
+fn conditions_of(of: &str, conditions: &Value) -> Vec<String> {
+    let all = conditions.as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    all.map(|one| {
+        format!(
+            "{of} {}={} ({})",
+            text(&one["type"]),
+            text(&one["status"]),
+            text(&one["reason"])
+        )
+    })
+    .collect()
+}
+
+/// Brings back what an outage took away, whatever the scenario left.
+///
+/// # Errors
+/// A Deployment cannot be changed.
+pub async fn clear(context: &Context) -> Result<()> {
+    for (_, deployments) in OUTAGES {
+        set(context, deployments, 1).await?;
+    }
+    Ok(())
+}
+
+/// What the facts and the samples show.
+pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (name, window, conditions) in &facts.outages {
+        checks.push(never_fewer(name, samples, *window));
+        checks.push(visible(name, conditions));
+    }
+    if checks.len() < 2 * OUTAGES.len() {
+        checks.push(Check::new(
+            "every outage was carried out",
+            OUTAGES.len().to_string(),
+            facts.outages.len().to_string(),
+            "what was not carried out shows nothing",
+            Outcome::inconclusive("not every outage was carried out"),
+        ));
+    }
+    checks.extend(facts.loaded.checks());
+    checks
+}
+
+/// No reading of the outage has fewer workers wanted than its first.
+fn never_fewer(name: &str, samples: &[Sample], window: Window) -> Check {
+    let told = format!("no worker is let go while {name} is away");
+    let bound = "never fewer wanted than at the outage's begin";
+    let why = "a signal that is missing says nothing of the load; the outage is longer than the cool-down";
+    match seen(samples, window, |sample| sample.fleet.seen()) {
+        Err(gap) => Check::new(told, bound, "not seen", why, Outcome::inconclusive(gap)),
+        Ok(readings) => {
+            let wanted: Vec<i32> = readings.iter().map(|(_, fleet)| fleet.wanted).collect();
+            let (first, least) = (wanted.first().copied(), wanted.iter().min().copied());
+            let (first, least) = (first.unwrap_or(0), least.unwrap_or(0));
+            let outcome = Outcome::require(least >= first, || format!("{first} wanted, then {least}"));
+            Check::new(
+                told,
+                bound,
+                format!("{first} wanted, {least} at the least"),
+                why,
+                outcome,
+            )
+        }
+    }
+}
+
+/// Kubernetes says that the scaling does not work as it should.
+fn visible(name: &str, conditions: &[String]) -> Check {
+    let signs = [
+        "scaledobject Fallback=True",
+        "scaledobject Ready=False",
+        "hpa ScalingActive=False",
+    ];
+    let seen = conditions
+        .iter()
+        .filter(|told| signs.iter().any(|sign| told.starts_with(sign)));
+    let seen: Vec<String> = seen.cloned().collect();
+    let outcome = Outcome::require(!seen.is_empty(), || format!("only {}", conditions.join(", ")));
+    Check::new(
+        format!("it can be seen that {name} is away"),
+        "a condition of the ScaledObject or the HPA says so",
+        seen.join(", "),
+        "kubectl get scaledobject, kubectl describe hpa",
+        outcome,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaling::tests::sample;
+
+    const OUTAGE_SEEN: Window = Window { from: 0.0, to: 3.0 };
+
+    #[test]
+    fn a_fleet_that_shrinks_in_an_outage_fails() {
+        let steady = [6, 6, 7, 7].map(|wanted| (wanted, wanted, wanted));
+        let shrinks = [6, 6, 5, 6].map(|wanted| (wanted, wanted, wanted));
+        for (fleets, word) in [(steady, "Pass"), (shrinks, "Fail")] {
+            let samples = fleets.iter().enumerate();
+            let samples: Vec<Sample> = samples
+                .map(|(at, fleet)| sample(at as f64, Some(*fleet)))
+                .collect();
+            assert_eq!(never_fewer("x", &samples, OUTAGE_SEEN).outcome.word(), word);
+        }
+        assert_eq!(
+            never_fewer("x", &[], Window { from: 0.0, to: 60.0 })
+                .outcome
+                .word(),
+            "Inconclusive"
+        );
+    }
+
+    #[test]
+    fn an_outage_that_nobody_can_see_fails() {
+        let told = |text: &str| vec![text.to_owned()];
+        assert_eq!(
+            visible("x", &told("scaledobject Fallback=True (FallbackExists)")).outcome,
+            Outcome::Pass
+        );
+        assert_eq!(
+            visible("x", &told("scaledobject Fallback=False (x)"))
+                .outcome
+                .word(),
+            "Fail"
+        );
+        assert_eq!(visible("x", &[]).outcome.word(), "Fail");
+    }
+
+    #[test]
+    fn conditions_are_told_with_their_reason() {
+        let conditions =
+            json!([{"type": "Fallback", "status": "True", "reason": "FallbackExists", "message": "m"}]);
+        assert_eq!(
+            conditions_of("scaledobject", &conditions),
+            ["scaledobject Fallback=True (FallbackExists)"]
+        );
+    }
+}

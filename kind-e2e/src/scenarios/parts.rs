@@ -1,0 +1,169 @@
+//! What a scenario shows the report: its loads, each with a chart and figures of its own, and what it tells beside its checks.
+
+use super::loads::Loaded;
+use super::{Detail, step_judge};
+use crate::load::Start;
+use crate::observe::sample::Sample;
+use crate::scaling::Window;
+use crate::sizing::Sizing;
+use crate::table::Table;
+
+/// One load of a scenario.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part<'a> {
+    /// What its samples' phases begin with: the scenario's name, and more where it loads more than once.
+    pub name: &'a str,
+    /// Every start.
+    pub starts: &'a [Start],
+    /// When the load stepped up to what needs more workers, in seconds since the run began.
+    pub steps: Vec<f64>,
+    /// From the begin of what is judged to its end.
+    pub window: Option<Window>,
+    /// IO slots of a worker, where it asked for them.
+    pub io_slots: Option<u32>,
+    /// IO slots in use that the autoscaler wants a worker to have, where it asked for that.
+    pub target: Option<f64>,
+}
+
+impl<'a> Part<'a> {
+    fn of(loaded: &'a Loaded, sizing: Option<Sizing>) -> Self {
+        Self {
+            name: &loaded.name,
+            starts: &loaded.starts,
+            steps: sizing.map_or_else(Vec::new, |sizing| steps(loaded, &sizing)),
+            window: loaded.whole(),
+            io_slots: sizing.map(|sizing| sizing.slots),
+            target: sizing.map(|sizing| sizing.target),
+        }
+    }
+
+    /// Whether a sample was taken during it.
+    pub fn has(&self, sample: &Sample) -> bool {
+        let rest = sample.phase.strip_prefix(self.name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// When stretches began that need more workers than the one before; before the first there are the fewest.
+fn steps(loaded: &Loaded, sizing: &Sizing) -> Vec<f64> {
+    let mut before = sizing.min;
+    let mut steps = Vec::new();
+    for (stretch, window) in &loaded.stretches {
+        let needed = sizing.workers_for(stretch.rate);
+        if needed > before {
+            steps.push(window.from);
+        }
+        before = needed;
+    }
+    steps
+}
+
+impl Detail {
+    /// Its loads, none where it loads nothing.
+    pub fn parts(&self) -> Vec<Part<'_>> {
+        match self {
+            Self::Step(step) => vec![Part {
+                name: "step",
+                starts: &step.starts,
+                steps: step.out.iter().map(|window| window.from).collect(),
+                window: step_judge::watched(step),
+                io_slots: step.plan.as_ref().map(|plan| plan.slots),
+                target: step.plan.as_ref().map(|plan| plan.autoscaling.target),
+            }],
+            Self::Fleet(fleet) => vec![Part {
+                name: "fleet",
+                starts: &fleet.starts,
+                steps: Vec::new(),
+                window: None,
+                io_slots: None,
+                target: None,
+            }],
+            Self::Monitoring(_) => Vec::new(),
+            Self::Comparison(facts) => {
+                let loads = facts.entrants.iter().map(|(_, loaded)| loaded);
+                loads.map(|loaded| Part::of(loaded, facts.sizing)).collect()
+            }
+            Self::Oscillation(facts) => {
+                let loads = facts.waves.iter().map(|(_, _, loaded)| loaded);
+                loads.map(|loaded| Part::of(loaded, facts.sizing)).collect()
+            }
+            Self::Table(facts) => vec![Part::of(&facts.loaded, facts.sizing)],
+            Self::Isolation(facts) => vec![Part::of(&facts.loaded, facts.sizing)],
+            Self::Outage(facts) => vec![Part::of(&facts.loaded, facts.sizing)],
+        }
+    }
+
+    /// What it has to tell beside its checks.
+    pub fn tables(&self, samples: &[Sample]) -> Vec<Table> {
+        match self {
+            Self::Fleet(fleet) => fleet.tables(),
+            Self::Comparison(comparison) => comparison.tables(samples),
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::loads::Stretch;
+    use super::*;
+    use crate::reaction::tests::sample;
+
+    fn loaded(workers: &[f64], sizing: &Sizing) -> Loaded {
+        let stretches = workers.iter().zip(0..).map(|(workers, number)| {
+            let from = f64::from(number) * 10.0;
+            (
+                Stretch::new("s", sizing.rate_of(*workers), 10.0),
+                Window {
+                    from,
+                    to: from + 10.0,
+                },
+            )
+        });
+        Loaded {
+            name: "a/b".to_owned(),
+            stretches: stretches.collect(),
+            ..Loaded::default()
+        }
+    }
+
+    #[test]
+    fn a_step_is_a_stretch_that_needs_more_workers() {
+        let sizing = Sizing {
+            min: 3,
+            max: 20,
+            slots: 5,
+            target: 3.5,
+            service: 2.0,
+            hpa_sync: 1.0,
+            cores: 2,
+        };
+        let table: [(&[f64], &[f64]); 5] = [
+            (&[2.0, 9.0, 2.0], &[10.0]),
+            (&[9.0, 9.0], &[0.0]),
+            (&[1.0, 2.0, 3.0], &[]),
+            (&[3.0, 5.0, 10.0], &[10.0, 20.0]),
+            (&[9.0, 3.0, 9.0], &[0.0, 20.0]),
+        ];
+        for (workers, expected) in table {
+            assert_eq!(steps(&loaded(workers, &sizing), &sizing), expected, "{workers:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_has_the_samples_of_its_own_phases() {
+        let loaded = Loaded {
+            name: "a/b".to_owned(),
+            ..Loaded::default()
+        };
+        let part = Part::of(&loaded, None);
+        let phases = ["a/b", "a/b/out", "a/bc", "a", ""];
+        let has = phases.map(|phase| {
+            part.has(&Sample {
+                phase: phase.to_owned(),
+                ..sample(0.0, (3, 3, 3, 0.0, 0.0))
+            })
+        });
+        assert_eq!(has, [true, true, false, false, false]);
+    }
+}

@@ -1,0 +1,159 @@
+//! The guide's load table: the number of workers at each of its four rows.
+//!
+//! A row is a rate, and a rate asks for workers by the time of a document. The guide's own capacity (75 IO slots at 30
+//! documents a second) has every slot in use, which leaves no room for a burst; at the target that the autoscaler keeps
+//! (70 %), the table's rows hold for documents of 1.4 s of IO. On a host that cannot carry the rates, each is divided and the
+//! time of a document multiplied by the same number: the slots in use, which is what the fleet is scaled by, stay the same.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use super::loads::{Loaded, Stretch};
+use super::probes::settle_at;
+use super::{Context, fleet, prepare};
+use crate::calm;
+use crate::observe::sample::Sample;
+use crate::progress::say;
+use crate::scaling::{Window, seen};
+use crate::sizing::Sizing;
+use crate::verdict::{Check, Outcome};
+
+/// Rows of the guide: documents a second that are played, fewest workers, most workers.
+const ROWS: [(f64, i32, i32); 4] = [(7.0, 3, 5), (17.0, 5, 10), (32.0, 10, 15), (46.0, 15, 20)];
+/// Seconds of IO a document for which the table holds at the target.
+const SERVICE: f64 = 1.4;
+/// Documents a second that a core carries with the whole cluster beside the load.
+const RATE_PER_CORE: f64 = 8.0;
+/// Seconds of each row.
+const ROW: f64 = 60.0;
+/// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
+const JUDGED: f64 = 20.0;
+/// For the fleet to be at its fewest before the first row.
+const SETTLED: f64 = 120.0;
+/// For what still waits at the end.
+const PATIENCE: f64 = 90.0;
+
+/// What the scenario found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// What the load was sized by.
+    pub sizing: Option<Sizing>,
+    /// By how much rates were divided and times multiplied.
+    pub scale: f64,
+    /// Why.
+    pub rule: String,
+    /// The load.
+    pub loaded: Loaded,
+}
+
+/// Plays the rows, one after the other.
+pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
+    (facts.scale, facts.rule) = scale(context.cores);
+    let sizing = prepare(context, "table/prepare", SERVICE * facts.scale).await?;
+    facts.sizing = Some(sizing);
+    say(context.clock, &facts.rule);
+    fleet::let_go(context, sizing.min).await?;
+    settle_at(context, sizing.min, SETTLED).await?;
+    let (loaded, load) = Loaded::begin(context, "table");
+    facts.loaded = loaded;
+    let stretches = ROWS.map(|(rate, ..)| Stretch::new(row(rate), rate / facts.scale, ROW));
+    facts.loaded.play(context, &load, "table", &stretches).await;
+    facts.loaded.end(context, PATIENCE).await
+}
+
+fn row(rate: f64) -> String {
+    format!("rps{rate:.0}")
+}
+
+/// By how much the rates have to be divided on a host of so many cores, and why.
+fn scale(cores: usize) -> (f64, String) {
+    let carried = RATE_PER_CORE * cores as f64;
+    let most = ROWS.iter().map(|(rate, ..)| *rate).fold(0.0, f64::max);
+    let scale = (most / carried).max(1.0);
+    let rule = match scale > 1.0 {
+        false => format!("the guide's rates as they are: {cores} cores carry {carried:.0} documents/s"),
+        true => format!(
+            "{cores} cores carry {carried:.0} documents/s ({RATE_PER_CORE:.0} a core): the guide's rates divided by {scale:.2}, \
+             and the {SERVICE} s of IO a document multiplied by it, which leaves the slots in use as they are"
+        ),
+    };
+    (scale, rule)
+}
+
+/// What the facts and the samples show.
+pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
+    let Some(sizing) = facts.sizing else {
+        return Vec::new();
+    };
+    let rows = ROWS.iter().filter_map(|(rate, fewest, most)| {
+        let window = facts.loaded.window(&row(*rate))?;
+        Some(judge_row(facts, samples, window, *rate, (*fewest, *most)))
+    });
+    let mut checks: Vec<Check> = rows.collect();
+    if let Some(window) = facts.loaded.whole() {
+        checks.push(calm::never_below_in_use(samples, window, sizing.slots));
+        checks.extend(facts.loaded.checks());
+    }
+    checks
+}
+
+fn judge_row(
+    facts: &Facts,
+    samples: &[Sample],
+    window: Window,
+    rate: f64,
+    (fewest, most): (i32, i32),
+) -> Check {
+    let name = format!("{fewest} to {most} workers at {rate:.0} documents/s");
+    let bound = format!("{fewest} to {most} Ready in the row's last {JUDGED:.0} s");
+    let window = Window {
+        from: window.to - JUDGED,
+        to: window.to,
+    };
+    match seen(samples, window, |sample| sample.fleet.seen()) {
+        Err(gap) => Check::new(name, bound, "not seen", &facts.rule, Outcome::inconclusive(gap)),
+        Ok(readings) => {
+            let ready: Vec<i32> = readings.iter().map(|(_, fleet)| fleet.ready).collect();
+            let (low, high) = (ready.iter().min().copied(), ready.iter().max().copied());
+            let (low, high) = (low.unwrap_or(0), high.unwrap_or(0));
+            let outcome =
+                Outcome::require(low >= fewest && high <= most, || format!("{low} to {high} Ready"));
+            Check::new(
+                name,
+                bound,
+                format!("{low} to {high} Ready"),
+                &facts.rule,
+                outcome,
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_divided_only_where_the_host_is_too_small() {
+        assert_eq!(scale(6).0, 1.0);
+        assert!((scale(2).0 - 46.0 / 16.0).abs() < 1e-9);
+        assert!(scale(2).1.contains("divided by 2.88"), "{}", scale(2).1);
+    }
+
+    #[test]
+    fn the_table_holds_at_the_target_for_the_time_that_it_names() {
+        let sizing = Sizing {
+            min: 3,
+            max: 20,
+            slots: 5,
+            target: 3.5,
+            service: SERVICE,
+            hpa_sync: 1.0,
+            cores: 2,
+        };
+        for (rate, fewest, most) in ROWS {
+            let workers = sizing.workers_for(rate);
+            assert!((fewest..=most).contains(&workers), "{rate}: {workers}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How much load a number of workers is, by Little's law: tasks in flight are arrivals a second times the seconds of one.
+//!
+//! Pure. A load is sized by the fleet that it needs, so that a scenario means the same whatever the slots, the target and the
+//! time of a document; where the host is too small for it, it is made smaller, and says so.
+
+use serde::{Deserialize, Serialize};
+
+/// IO slots in use that a worker is meant to have, where the autoscaler does not say: 70 % of the guide's five.
+pub const GUIDE_TARGET: f64 = 3.5;
+
+/// What a load is sized by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sizing {
+    /// Fewest workers.
+    pub min: i32,
+    /// Most workers.
+    pub max: i32,
+    /// IO slots of a worker.
+    pub slots: u32,
+    /// IO slots in use that the autoscaler wants a worker to have.
+    pub target: f64,
+    /// Seconds that a document holds an IO slot: the latency on the way to S3.
+    pub service: f64,
+    /// Seconds between two looks of the HPA.
+    pub hpa_sync: f64,
+    /// Cores of the host.
+    pub cores: usize,
+}
+
+impl Sizing {
+    /// Documents a second that use so many workers at the target.
+    pub fn rate_of(&self, workers: f64) -> f64 {
+        workers * self.target / self.service
+    }
+
+    /// Workers that so many documents a second use at the target, within the fewest and the most.
+    pub fn workers_for(&self, rate: f64) -> i32 {
+        let needed = (rate * self.service / self.target - 1e-9).ceil();
+        (needed as i32).clamp(self.min, self.max)
+    }
+
+    /// Documents a second that so many workers carry with every slot in use.
+    pub fn capacity_of(&self, workers: i32) -> f64 {
+        f64::from(workers) * f64::from(self.slots) / self.service
+    }
+
+    /// What the load is sized by, for people.
+    pub fn told(&self) -> String {
+        format!(
+            "a document holds an IO slot for {:.1} s; at {:.1} of {} slots in use a worker carries {:.2} documents/s \
+             (rate = workers × slots in use / seconds)",
+            self.service,
+            self.target,
+            self.slots,
+            self.rate_of(1.0),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizing() -> Sizing {
+        Sizing {
+            min: 3,
+            max: 20,
+            slots: 5,
+            target: 3.5,
+            service: 2.0,
+            hpa_sync: 1.0,
+            cores: 2,
+        }
+    }
+
+    #[test]
+    fn rates_and_workers_are_each_others_inverse() {
+        let sizing = sizing();
+        for workers in sizing.min..=sizing.max {
+            assert_eq!(sizing.workers_for(sizing.rate_of(f64::from(workers))), workers);
+            assert_eq!(
+                sizing.workers_for(sizing.rate_of(f64::from(workers) + 0.1)),
+                (workers + 1).min(20)
+            );
+        }
+        assert_eq!(sizing.rate_of(9.0), 15.75);
+        assert_eq!(sizing.capacity_of(3), 7.5);
+    }
+
+    #[test]
+    fn a_fleet_has_its_bounds() {
+        assert_eq!(sizing().workers_for(0.1), 3);
+        assert_eq!(sizing().workers_for(1000.0), 20);
+    }
+}
