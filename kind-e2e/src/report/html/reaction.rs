@@ -7,8 +7,10 @@ use super::chart::percent;
 use crate::figures::recovery;
 use crate::reaction::{P99_BOUND, Reaction, Recovery};
 
-/// A part of the bar narrower than this has no room for its seconds, and narrower than twice this none for its name.
-const LABEL_WIDTH: f64 = 0.07;
+/// A part of the bar narrower than this has no room for its seconds, at the width of a phone.
+const LABEL_WIDTH: f64 = 0.1;
+/// And narrower than this none for its name, at the width of a desk.
+const NAME_WIDTH: f64 = 0.14;
 
 /// One stage of a reaction.
 struct Stage {
@@ -29,7 +31,7 @@ pub(super) fn one(reaction: &Reaction) -> Markup {
         div.reaction role="img" aria-label="The stages of the reaction, by the seconds that each took" {
             @for stage in stages.iter().filter(|stage| stage.took > 0.0) {
                 i class=(stage.color) style={ "width:" (percent(stage.took / total)) } title={ (stage.name) ", " (seconds(stage.took)) } {
-                    @if stage.took / total >= 2.0 * LABEL_WIDTH { span.name { (stage.name) } }
+                    @if stage.took / total >= NAME_WIDTH { span.name { (stage.name) } }
                     @if stage.took / total >= LABEL_WIDTH { span { (seconds(stage.took)) } }
                 }
             }
