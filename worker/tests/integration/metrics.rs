@@ -87,7 +87,7 @@ async fn slots_steps_and_connections_are_shown(world: &World) -> Result<()> {
 }
 
 /// Waits until a metric is there and is as expected.
-async fn shown(
+pub(crate) async fn shown(
     worker: &Worker,
     name: &str,
     labels: &[(&str, &str)],
