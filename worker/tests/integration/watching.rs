@@ -177,7 +177,7 @@ async fn a_watch_leaves_with_code_0_when_the_database_does_not_answer(world: &Wo
     let mut watch = world.watch().start().await?;
     world.postgres.block().await?;
     watch.signal(Signal::TERM)?;
-    // A second for the leases, one for the connections, and some for a machine that does much else.
+    // A second for the leases, and some for a machine that does much else.
     let code = watch.exit_code(Duration::from_secs(5)).await?;
     ensure!(code == 0, "it ended with {code}");
     Ok(())
