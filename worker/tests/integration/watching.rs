@@ -147,6 +147,8 @@ async fn a_watch_started_before_its_servers_waits_for_them(world: &World) -> Res
         "one that waits must not be restarted: {live:?}"
     );
     world.temporal.mend().await?;
+    // A first answer that takes a while tells a connection from a reading.
+    world.temporal.slow(Duration::from_millis(300)).await?;
     watch.is_ready().await?;
     all_shown_by(&watch).await
 }
