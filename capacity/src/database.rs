@@ -22,7 +22,7 @@ pub struct Database {
     pub max_connections: u32,
     /// Kept for superusers and for roles with such a privilege.
     pub reserved: u32,
-    /// Of everybody but the workers, at the most: Temporal, where it is on the same server.
+    /// Of everybody but the workers, at the most: Temporal, where it is on the same server, and who shows the queues' depths.
     pub others: u32,
 }
 
@@ -61,11 +61,15 @@ impl Database {
             )?,
             (None, None) => 0,
         };
+        let watch = match (given.others, manifests.deployment(WATCH.0)) {
+            (None, Ok(_)) => WATCH.1,
+            _ => 0,
+        };
         Ok(Self {
             max_connections,
             reserved: read("superuser_reserved_connections", SUPERUSER_RESERVED)?
                 .saturating_add(read("reserved_connections", 0)?),
-            others,
+            others: others.saturating_add(watch),
         })
     }
 
@@ -76,6 +80,9 @@ impl Database {
             .saturating_sub(self.others)
     }
 }
+
+/// The Deployment that shows the queues' depths, and what it may hold: two connections, and two of its next one in a rollout.
+const WATCH: (&str, u32) = ("temporal-queue-metrics", 4);
 
 /// A number of Postgres' configuration. As there, the last one counts, and the equals sign may be left out.
 fn parameter(conf: &str, name: &str) -> Result<Option<u32>> {

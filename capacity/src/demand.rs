@@ -18,7 +18,7 @@ pub const CEILING: f64 = 0.8;
 pub const FLOOR: f64 = 0.6;
 /// The HPA leaves a fleet as it is while what it wants is within 10 % of what there is
 /// (`--horizontal-pod-autoscaler-tolerance`, default 0.1).
-const HPA_TOLERANCE: f64 = 0.1;
+pub const HPA_TOLERANCE: f64 = 0.1;
 
 /// Documents, and how long one takes of each queue's slots. Every figure is finite and not negative.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

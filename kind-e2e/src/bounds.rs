@@ -3,6 +3,7 @@
 //! Each bound carries the sentence that derives it; the report prints both. Pure: the HPA's object and
 //! the ScaledObject's target come in as values.
 
+use capacity::demand::HPA_TOLERANCE;
 use k8s_openapi::api::autoscaling::v2::{HPAScalingPolicy, HorizontalPodAutoscaler};
 use serde::{Deserialize, Serialize};
 
@@ -25,9 +26,6 @@ pub const MEAN: f64 = 30.0;
 pub const WORKFLOW_DEPTH: f64 = 10.0;
 /// The guide: the depth of the IO queue above which workers are added.
 pub const IO_DEPTH: f64 = 15.0;
-/// The HPA does nothing while its ratio is within 10 % of 1
-/// (`--horizontal-pod-autoscaler-tolerance`, default 0.1).
-pub const HPA_TOLERANCE: f64 = 0.1;
 /// From a decision to a Ready pod: the image is on the node, so it is scheduling, the start of one
 /// static program and a readiness probe or two; under 1 s when idle, and the node's CPUs are busy here.
 pub const POD_START: f64 = 20.0;

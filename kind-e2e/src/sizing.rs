@@ -3,10 +3,8 @@
 //! Pure. A load is sized by the fleet that it needs, so that a scenario means the same whatever the slots, the target and the
 //! time of a document; where the host is too small for it, it is made smaller, and says so.
 
+use capacity::demand::workers_needed;
 use serde::{Deserialize, Serialize};
-
-/// IO slots in use that a worker is meant to have, where the autoscaler does not say: 70 % of the guide's five.
-pub const GUIDE_TARGET: f64 = 3.5;
 
 /// What a load is sized by.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -35,8 +33,10 @@ impl Sizing {
 
     /// Workers that so many documents a second use at the target, within the fewest and the most.
     pub fn workers_for(&self, rate: f64) -> i32 {
-        let needed = (rate * self.service / self.target - 1e-9).ceil();
-        (needed as i32).clamp(self.min, self.max)
+        let needed = workers_needed(rate * self.service, self.target);
+        i32::try_from(needed)
+            .unwrap_or(i32::MAX)
+            .clamp(self.min, self.max)
     }
 
     /// Documents a second that so many workers carry with every slot in use.

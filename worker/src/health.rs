@@ -1,4 +1,4 @@
-//! The HTTP port: /metrics, /livez (the process answers) and /readyz (it takes work).
+//! The HTTP port: /metrics, /livez (the process answers) and /readyz (it does what it is for).
 //!
 //! Live is tied to nothing outside the process: an outage of Temporal or Postgres must not restart a fleet.
 
@@ -24,7 +24,7 @@ use crate::{cpu::CpuPool, metrics::Metrics, store::Database};
 pub enum Phase {
     /// It waits for something, named here.
     Waiting(String),
-    /// All queues are polled.
+    /// All queues are polled; by a process that only watches, all were read.
     Ready,
     /// It was asked to leave.
     Leaving,
@@ -62,8 +62,8 @@ pub struct Shown {
     pub health: Health,
     /// The metrics.
     pub metrics: Metrics,
-    /// Read when metrics are asked for.
-    pub cpu: CpuPool,
+    /// Read when metrics are asked for, where there is one.
+    pub cpu: Option<CpuPool>,
     /// Read when metrics are asked for.
     pub database: Database,
 }
@@ -105,7 +105,9 @@ async fn ready(State(shown): State<Shown>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(shown): State<Shown>) -> Response {
-    shown.metrics.set_threads(shown.cpu.busy(), shown.cpu.threads());
+    if let Some(cpu) = &shown.cpu {
+        shown.metrics.set_threads(cpu.busy(), cpu.threads());
+    }
     shown.metrics.set_connections(shown.database.connections());
     match shown.metrics.exposition() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),

@@ -32,6 +32,8 @@ struct Cli {
 enum Command {
     /// Serve the queues until a signal (the default)
     Run,
+    /// Show the depths of the queues until a signal, and take no work: Temporal and Postgres are all it needs
+    Watch,
     /// Print the settings in force, where each came from, secrets masked
     Config,
 }
@@ -115,8 +117,13 @@ fn main() -> ExitCode {
             print!("{}", render(&config, &origins));
             ExitCode::SUCCESS
         }
-        Command::Run => run(config).unwrap_or_else(|error| fail(1, &format!("{error:#}"))),
+        Command::Run => ended(run(config)),
+        Command::Watch => ended(watch(config)),
     }
+}
+
+fn ended(code: anyhow::Result<ExitCode>) -> ExitCode {
+    code.unwrap_or_else(|error| fail(1, &format!("{error:#}")))
 }
 
 fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -137,6 +144,19 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
         code
     });
     // Threads that still block must not delay the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// One thread does for a port and a question a second. Nothing here makes a span, so nothing is traced.
+fn watch(config: Config) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(async {
+        logs::start(&config.service, None)?;
+        lifecycle::watch(config).await
+    });
     runtime.shutdown_background();
     code
 }

@@ -137,7 +137,8 @@ fn metrics() -> String {
         "# Metrics\n\n{GENERATED}\n\n\
          All are on `:9464/metrics`. A counter or histogram appears with its first event. Beside these are the SDK's own, \
          under the names that it gives them with `temporal_` before: slots (`temporal_worker_task_slots_used`, \
-         `temporal_worker_task_slots_available`), pollers (`temporal_num_pollers`), latencies, requests.\n\n\
+         `temporal_worker_task_slots_available`), pollers (`temporal_num_pollers`), latencies, requests. \
+         `temporal-worker watch` shows those of the queues, of the database and of requests, and no other.\n\n\
          | name | type | labels | meaning |\n|---|---|---|---|\n"
     );
     for metric in names::ALL {

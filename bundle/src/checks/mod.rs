@@ -20,8 +20,9 @@ pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometh
 /// What is rendered and checked, below `manifests/`.
 const KUSTOMIZATIONS: [&str; 2] = ["base", "overlays/kind/services"];
 /// Plain files that are applied as they are, or baked into the node image.
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "base/temporal-worker-deployment.yaml",
+    "base/temporal-queue-metrics.yaml",
     "base/keda-scaledobject.yaml",
     "services/storage/storage.yaml",
 ];

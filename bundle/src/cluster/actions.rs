@@ -285,7 +285,12 @@ impl Maker<'_> {
     }
 
     fn apply_worker(&self, record: &Record) -> Result<()> {
-        for file in ["temporal-worker-deployment.yaml", "keda-scaledobject.yaml"] {
+        let files = [
+            "temporal-worker-deployment.yaml",
+            "temporal-queue-metrics.yaml",
+            "keda-scaledobject.yaml",
+        ];
+        for file in files {
             let path = self.workspace.manifests().join("base").join(file);
             eventually(&format!("{file} is admitted"), ADMISSION_DEADLINE, || {
                 let applied = kubectl(record)

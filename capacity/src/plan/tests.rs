@@ -48,15 +48,15 @@ fn the_shipped_workers_open_fewer_connections_than_the_guide_counts_and_far_fewe
     assert!(opened(15) < GUIDE.connections.0);
     let allowed = |workers| Fleet::of(&inputs.settings, workers).connections_allowed;
     assert_eq!((allowed(1), allowed(15), allowed(20)), (50, 750, 1000));
-    // As services/postgres/postgresql.conf adds it up: 27 are left.
+    // As services/postgres/postgresql.conf adds it up: 23 are left.
     let database = inputs.database;
     assert_eq!(
         (database.max_connections, database.reserved, database.others),
-        (300, 3, 120)
+        (300, 3, 124)
     );
     assert_eq!(
         u64::from(database.for_workers()) - opened(inputs.settings.peak()),
-        27
+        23
     );
 }
 
@@ -72,8 +72,8 @@ fn the_shipped_manifests_hold_at_the_guides_load_and_their_limit_is_named() {
     );
     let text = render(&plan);
     assert!(text.ends_with("the plan holds\n"), "{text}");
-    let line = "connections: 300 of the database, 3 reserved, 120 of others, 177 for workers: 120 opened by 20 workers, 150 \
-                by 25 in a rollout, 27 left\n";
+    let line = "connections: 300 of the database, 3 reserved, 124 of others, 173 for workers: 120 opened by 20 workers, 150 \
+                by 25 in a rollout, 23 left\n";
     assert!(text.contains(line), "{text}");
 }
 

@@ -6,11 +6,13 @@
 //! time of a document multiplied by the same number: the slots in use, which is what the fleet is scaled by, stay the same.
 
 use anyhow::Result;
+use capacity::demand::settles_within;
 use serde::{Deserialize, Serialize};
 
 use super::loads::{Loaded, Stretch};
 use super::probes::settle_at;
 use super::{Context, fleet, prepare};
+use crate::bounds::MEAN;
 use crate::calm;
 use crate::observe::sample::Sample;
 use crate::progress::say;
@@ -24,6 +26,8 @@ const ROWS: [(f64, i32, i32); 4] = [(7.0, 3, 5), (17.0, 5, 10), (32.0, 10, 15), 
 const SERVICE: f64 = 1.4;
 /// Documents a second that a core carries with the whole cluster beside the load.
 const RATE_PER_CORE: f64 = 8.0;
+/// The plan's number may be missed by so many times what chance does to the mean that the demand trigger takes.
+const CHANCE: f64 = 2.0;
 /// Seconds of each row.
 const ROW: f64 = 60.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
@@ -87,9 +91,16 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
     };
     let rows = ROWS.iter().filter_map(|(rate, fewest, most)| {
         let window = facts.loaded.window(&row(*rate))?;
-        Some(judge_row(facts, samples, window, *rate, (*fewest, *most)))
+        let guide = within(
+            samples,
+            window,
+            &format!("the guide's {fewest} to {most} workers at {rate:.0} documents/s"),
+            (*fewest, *most),
+            &facts.rule,
+        );
+        Some([guide, as_planned(&sizing, samples, window, rate / facts.scale)])
     });
-    let mut checks: Vec<Check> = rows.collect();
+    let mut checks: Vec<Check> = rows.flatten().collect();
     if let Some(window) = facts.loaded.whole() {
         checks.push(calm::never_below_in_use(samples, window, sizing.slots));
         checks.extend(facts.loaded.checks());
@@ -97,34 +108,45 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
     checks
 }
 
-fn judge_row(
-    facts: &Facts,
-    samples: &[Sample],
-    window: Window,
-    rate: f64,
-    (fewest, most): (i32, i32),
-) -> Check {
-    let name = format!("{fewest} to {most} workers at {rate:.0} documents/s");
+/// The fleet has the size that `cargo xtask plan` tells for the load.
+fn as_planned(sizing: &Sizing, samples: &[Sample], window: Window, rate: f64) -> Check {
+    let in_use = rate * sizing.service;
+    let planned = settles_within(in_use, sizing.target);
+    // The mean of T seconds of a count whose changes last S seconds has the variance mean × S / T.
+    let chance = (CHANCE * (in_use * sizing.service / MEAN).sqrt() / sizing.target).ceil() as i32;
+    let size = |planned: &u32| i32::try_from(*planned).unwrap_or(i32::MAX);
+    let fewest = (size(planned.start()) - chance).clamp(sizing.min, sizing.max);
+    let most = (size(planned.end()) + chance).clamp(sizing.min, sizing.max);
+    let why = format!(
+        "cargo xtask plan: {rate:.1}/s × {:.1} s over {:.1} slots a worker, within the HPA's tolerance {} to {}; {chance} for \
+         what chance does to a mean of {MEAN:.0} s",
+        sizing.service,
+        sizing.target,
+        planned.start(),
+        planned.end(),
+    );
+    let name = format!(
+        "the plan's workers for {rate:.1} documents/s of {:.1} s",
+        sizing.service
+    );
+    within(samples, window, &name, (fewest, most), &why)
+}
+
+/// The last readings of a row have between `fewest` and `most` workers Ready.
+fn within(samples: &[Sample], window: Window, name: &str, (fewest, most): (i32, i32), why: &str) -> Check {
     let bound = format!("{fewest} to {most} Ready in the row's last {JUDGED:.0} s");
     let window = Window {
         from: window.to - JUDGED,
         to: window.to,
     };
     match seen(samples, window, |sample| sample.fleet.seen()) {
-        Err(gap) => Check::new(name, bound, "not seen", &facts.rule, Outcome::inconclusive(gap)),
+        Err(gap) => Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap)),
         Ok(readings) => {
-            let ready: Vec<i32> = readings.iter().map(|(_, fleet)| fleet.ready).collect();
-            let (low, high) = (ready.iter().min().copied(), ready.iter().max().copied());
-            let (low, high) = (low.unwrap_or(0), high.unwrap_or(0));
-            let outcome =
-                Outcome::require(low >= fewest && high <= most, || format!("{low} to {high} Ready"));
-            Check::new(
-                name,
-                bound,
-                format!("{low} to {high} Ready"),
-                &facts.rule,
-                outcome,
-            )
+            let ready = || readings.iter().map(|(_, fleet)| fleet.ready);
+            let (low, high) = (ready().min().unwrap_or(0), ready().max().unwrap_or(0));
+            let told = format!("{low} to {high} Ready");
+            let outcome = Outcome::require(low >= fewest && high <= most, || told.clone());
+            Check::new(name, bound, told, why, outcome)
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database` (`DATABASE_URL`).
     pub url: SecretUrl,
     /// Connections that are kept once they are open. With `max_overflow`, an upper bound: no more are opened than the IO slots
-    /// can use and one beside them.
+    /// can use and one beside them; 2 by a process that only watches.
     pub pool_size: u32,
     /// Connections on top of these under need, closed when nobody uses them any more.
     pub max_overflow: u32,
@@ -39,20 +39,18 @@ impl Default for DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    /// Connections that this worker opens at most: what is allowed, but never more than the slots can use.
+    /// Connections that a process opens at most: what is allowed, but never more than its slots can use.
     ///
     /// Each IO slot needs one at a time; one more serves the short notes of the CPU slots.
-    pub fn connections(&self, concurrency: &ConcurrencyConfig) -> u32 {
+    pub fn connections(&self, slots: usize) -> u32 {
         let allowed = self.pool_size.saturating_add(self.max_overflow);
-        let useful = u32::try_from(concurrency.io_slots)
-            .unwrap_or(u32::MAX)
-            .saturating_add(1);
+        let useful = u32::try_from(slots).unwrap_or(u32::MAX).saturating_add(1);
         allowed.min(useful)
     }
 
     /// Of these, the ones that are kept once they are open.
-    pub fn connections_kept(&self, concurrency: &ConcurrencyConfig) -> u32 {
-        self.pool_size.min(self.connections(concurrency))
+    pub fn connections_kept(&self, slots: usize) -> u32 {
+        self.pool_size.min(self.connections(slots))
     }
 
     /// Time for a free connection.
@@ -99,17 +97,18 @@ mod tests {
 
     #[test]
     fn connections_are_what_the_slots_can_use_and_never_more_than_allowed() {
-        let concurrency = ConcurrencyConfig::default();
+        let slots = ConcurrencyConfig::default().io_slots;
         let guide = DatabaseConfig::default();
-        assert_eq!(guide.connections(&concurrency), 6);
-        assert_eq!(guide.connections_kept(&concurrency), 6);
+        assert_eq!(guide.connections(slots), 6);
+        assert_eq!(guide.connections_kept(slots), 6);
+        assert_eq!(guide.connections(1), 2, "a process that only watches");
         let small = DatabaseConfig {
             pool_size: 2,
             max_overflow: 1,
             ..guide
         };
-        assert_eq!(small.connections(&concurrency), 3);
-        assert_eq!(small.connections_kept(&concurrency), 2);
+        assert_eq!(small.connections(slots), 3);
+        assert_eq!(small.connections_kept(slots), 2);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Keeps the queues' readings: one worker of the fleet asks Temporal, at most once a queue and interval, and all show it.
+//! Keeps the queues' readings: one process of the fleet asks Temporal, at most once a queue and interval, and all show it. It may
+//! be a worker or one that only watches: so there are readings with whichever of them alive.
 //!
 //! A reading that fails leaves no reading: absent, not 0. Where the database is away nobody may ask, because nobody knows
 //! whether another does; what was read last is shown until it is too old.
@@ -27,7 +28,7 @@ pub const LIFETIME_INTERVALS: u32 = 6;
 /// A lease lasts so many intervals beyond the last question. Each question ends within one.
 const LEASE_INTERVALS: u32 = 3;
 
-/// The queues of this worker, and with whom their readings are shared.
+/// The queues of this process, and with whom their readings are shared.
 #[derive(Debug)]
 pub struct Watch {
     /// Who is asked.
@@ -38,7 +39,7 @@ pub struct Watch {
     pub shown: DepthReadings,
     /// What is read.
     pub queues: Vec<Queue>,
-    /// This worker's name among the readers.
+    /// This process' name among the readers.
     pub reader: String,
     /// Time between two readings.
     pub every: Duration,

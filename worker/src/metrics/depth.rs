@@ -114,6 +114,16 @@ impl DepthReadings {
         self.lock().remove(queue);
     }
 
+    /// Whether the depth of a queue is shown now.
+    pub fn shows(&self, queue: &Queue) -> bool {
+        let readings = self.lock();
+        readings.get(queue).is_some_and(|(_, at)| self.is_valid(*at))
+    }
+
+    fn is_valid(&self, at: Instant) -> bool {
+        at.elapsed() < self.lifetime
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Queue, (Reading, Instant)>> {
         self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,7 +172,7 @@ impl Collector for DepthReadings {
         let readings = self.lock();
         self.gauges().into_iter().for_each(GaugeVec::reset);
         for (queue, (reading, at)) in readings.iter() {
-            if at.elapsed() < self.lifetime {
+            if self.is_valid(*at) {
                 self.set(queue, reading);
             }
         }
@@ -221,7 +231,13 @@ mod tests {
             6,
             "both depths, age, two rates, pollers"
         );
+        assert!(readings.shows(&Queue::workflow("w")));
+        assert!(
+            !readings.shows(&Queue::activity("w")),
+            "another queue of that name"
+        );
         readings.forget(&Queue::workflow("w"));
+        assert!(!readings.shows(&Queue::workflow("w")));
         assert_eq!(shown(&readings), [depth("activity", "a", 16.0)]);
     }
 
@@ -231,6 +247,7 @@ mod tests {
         let old = Instant::now().checked_sub(Duration::from_secs(6)).unwrap();
         readings.record(&Queue::workflow("w"), READING, old);
         assert!(readings.collect().is_empty());
+        assert!(!readings.shows(&Queue::workflow("w")));
     }
 
     #[test]

@@ -6,9 +6,9 @@
 use anyhow::Context as _;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
-use super::pool::Pool;
+use super::pool::{Holder, Pool};
 use crate::{
-    config::{ConcurrencyConfig, DatabaseConfig},
+    config::DatabaseConfig,
     metrics::{Metrics, PoolState},
     text::{Language, MediaType, Passage, Signature, Structure},
 };
@@ -61,12 +61,8 @@ impl Database {
     ///
     /// # Errors
     /// The URL cannot be read.
-    pub fn open(
-        config: &DatabaseConfig,
-        concurrency: &ConcurrencyConfig,
-        metrics: Metrics,
-    ) -> anyhow::Result<Self> {
-        Pool::open(config, concurrency, metrics).map(|pool| Self { pool })
+    pub fn open(config: &DatabaseConfig, holder: Holder, metrics: Metrics) -> anyhow::Result<Self> {
+        Pool::open(config, holder, metrics).map(|pool| Self { pool })
     }
 
     /// Brings the schema up to date, on a connection of its own: the pool would hide why it cannot connect, and ends a

@@ -9,4 +9,5 @@ mod readings;
 pub use cache::{ExtractCache, extract_key};
 pub use database::{Database, DocumentRecord};
 pub use object::{ObjectStore, StoreError};
+pub use pool::Holder;
 pub use readings::SharedReading;

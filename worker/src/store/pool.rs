@@ -24,12 +24,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    config::{ConcurrencyConfig, DatabaseConfig},
+    config::DatabaseConfig,
     metrics::{Metrics, PoolState},
 };
-
-/// As `pg_stat_activity` shows the connections of the fleet.
-const APPLICATION: &str = "temporal-worker";
 
 /// Time that the server's own "statement timeout" has to arrive before its connection is given up as dead.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -37,6 +34,15 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How often idle connections beyond those that are kept are looked for. SQLAlchemy closes one when it is given back to a
 /// pool that is full, but hands it on where a caller waits; sqlx cannot tell, and under load would open one for every use.
 const OVERFLOW_SEEN: Duration = Duration::from_secs(1);
+
+/// Who holds the connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder {
+    /// As `pg_stat_activity` shows it.
+    pub application: &'static str,
+    /// What it does at a time that needs a connection throughout; there is one more for what needs one for a moment.
+    pub slots: usize,
+}
 
 /// A pool of connections, each use of which is measured.
 #[derive(Debug, Clone)]
@@ -55,20 +61,16 @@ impl Pool {
     ///
     /// # Errors
     /// The URL cannot be read.
-    pub(super) fn open(
-        config: &DatabaseConfig,
-        concurrency: &ConcurrencyConfig,
-        metrics: Metrics,
-    ) -> anyhow::Result<Self> {
-        let server = server(config.url.expose())?;
+    pub(super) fn open(config: &DatabaseConfig, holder: Holder, metrics: Metrics) -> anyhow::Result<Self> {
+        let server = server(config.url.expose(), holder.application)?;
         let limit = config.statement_timeout();
         let inner = PgPoolOptions::new()
-            .max_connections(config.connections(concurrency))
+            .max_connections(config.connections(holder.slots))
             .acquire_timeout(config.acquire_timeout())
             // One that is kept is kept: it is closed when it is old, not when it is idle.
             .idle_timeout(None)
             .connect_lazy_with(limited(server.clone(), limit));
-        let overflow = close_overflow(inner.clone(), config.connections_kept(concurrency));
+        let overflow = close_overflow(inner.clone(), config.connections_kept(holder.slots));
         Ok(Self {
             inner,
             server,
@@ -202,11 +204,11 @@ impl Drop for Waiting<'_> {
 }
 
 /// Where to connect; what the URL says of the application's name stays.
-fn server(url: &str) -> anyhow::Result<PgConnectOptions> {
+fn server(url: &str, application: &str) -> anyhow::Result<PgConnectOptions> {
     let server: PgConnectOptions = url.parse().context("reading database.url")?;
     Ok(match server.get_application_name() {
         Some(_) => server,
-        None => server.application_name(APPLICATION),
+        None => server.application_name(application),
     })
 }
 

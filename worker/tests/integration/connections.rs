@@ -12,6 +12,9 @@ use crate::{
 
 tests![connections_stay_within_the_pool_and_its_overflow];
 
+/// The workers' name among the connections.
+const WORKER: &str = "temporal-worker";
+
 /// Kept connections, and those beyond them.
 const KEPT: i64 = 2;
 const OVERFLOW: i64 = 2;
@@ -62,7 +65,7 @@ async fn connections_stay_within_the_pool_and_its_overflow(world: &World) -> Res
     }
     world.postgres.mend().await?;
     eventually("the overflow is closed", CLOSED, async || {
-        match (world.connections().await, shown(&worker, "idle").await) {
+        match (world.connections(WORKER).await, shown(&worker, "idle").await) {
             (Ok(open), Ok(idle)) => when(open == KEPT && idle == Some(KEPT as f64), || {
                 format!("{open} are open, {idle:?} idle")
             }),
@@ -97,7 +100,7 @@ async fn look(world: &World, worker: &Worker) -> Result<Seen> {
         .await?;
     let in_use = metrics.value("document_database_connections", &[("state", "in_use")]);
     Ok(Seen {
-        open: world.connections().await?,
+        open: world.connections(WORKER).await?,
         in_use: in_use.unwrap_or(f64::NAN),
         stored,
         waiters: waiters.unwrap_or(f64::NAN),

@@ -33,6 +33,7 @@ mod runner;
 mod summaries;
 mod traces;
 mod versions;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         summaries::TESTS,
         outages::TESTS,
         readings::TESTS,
+        watching::TESTS,
         versions::TESTS,
         leaving::TESTS,
         renewal::TESTS,

@@ -13,6 +13,7 @@ tests![
     depths_have_the_guides_names_and_a_queue_each,
     tasks_that_wait_are_the_depth_of_their_queue,
     slots_steps_and_connections_are_shown,
+    slots_are_shown_from_the_start_and_only_tasks_use_them,
 ];
 
 /// Temporal caches what it says of a queue for 5 s, and the worker asks every second.
@@ -26,6 +27,13 @@ pub(crate) const DEPTHS: [(&str, &str); 3] = [
         "temporal_activity_task_queue_depth",
         "document-cpu-activity-queue",
     ),
+];
+
+/// The slots of each queue's worker, by the guide.
+pub(crate) const SLOTS: [(&str, f64); 3] = [
+    ("document-workflow-queue", 3.0),
+    ("document-io-activity-queue", 5.0),
+    ("document-cpu-activity-queue", 2.0),
 ];
 
 async fn depths_have_the_guides_names_and_a_queue_each(world: &World) -> Result<()> {
@@ -86,8 +94,37 @@ async fn slots_steps_and_connections_are_shown(world: &World) -> Result<()> {
     Ok(())
 }
 
+async fn slots_are_shown_from_the_start_and_only_tasks_use_them(world: &World) -> Result<()> {
+    let worker = world.worker().start().await?;
+    let metrics = worker.metrics().await?;
+    for (queue, slots) in SLOTS {
+        let labels = [("task_queue", queue)];
+        let used = metrics.value("temporal_worker_task_slots_used", &labels);
+        let free = metrics.value("temporal_worker_task_slots_available", &labels);
+        ensure!(
+            (used, free) == (Some(0.0), Some(slots)),
+            "{queue} with nothing to do: {used:?} used, {free:?} available"
+        );
+    }
+    let source = world.upload("a.txt", "one").await?;
+    world.s3.slow(Duration::from_secs(60)).await?;
+    for id in ["a", "b", "c"] {
+        world.start_document(id, &source).await?;
+    }
+    let labels = [("task_queue", "document-io-activity-queue")];
+    shown(&worker, "temporal_worker_task_slots_used", &labels, |used| {
+        used == 3.0
+    })
+    .await?;
+    shown(&worker, "temporal_worker_task_slots_available", &labels, |free| {
+        free == 2.0
+    })
+    .await?;
+    Ok(())
+}
+
 /// Waits until a metric is there and is as expected.
-async fn shown(
+pub(crate) async fn shown(
     worker: &Worker,
     name: &str,
     labels: &[(&str, &str)],

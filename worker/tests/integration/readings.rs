@@ -22,7 +22,7 @@ tests![
 const SHOWN: Duration = Duration::from_secs(20);
 
 /// A lease of three intervals of a second, and two more.
-const LEASE_AND_MORE: Duration = Duration::from_secs(5);
+pub(crate) const LEASE_AND_MORE: Duration = Duration::from_secs(5);
 
 /// Long enough that each queue is asked for several times.
 const WINDOW: Duration = Duration::from_secs(4);
@@ -82,12 +82,12 @@ async fn fleet(world: &World, interval: &str) -> Result<Vec<Worker>> {
     Ok(fleet)
 }
 
-async fn shown_by(fleet: &[Worker]) -> Result<()> {
+pub(crate) async fn shown_by(fleet: &[Worker]) -> Result<()> {
     eventually("all show the depths", SHOWN, async || all_shown(fleet).await).await
 }
 
 /// Whether all workers show the depth of each queue.
-async fn all_shown(fleet: &[Worker]) -> Probe<()> {
+pub(crate) async fn all_shown(fleet: &[Worker]) -> Probe<()> {
     for (number, worker) in fleet.iter().enumerate() {
         let metrics = match worker.metrics().await {
             Ok(metrics) => metrics,
@@ -103,7 +103,7 @@ async fn all_shown(fleet: &[Worker]) -> Probe<()> {
 }
 
 /// How often each worker has asked Temporal for a queue.
-async fn asked(fleet: &[Worker]) -> Result<Vec<f64>> {
+pub(crate) async fn asked(fleet: &[Worker]) -> Result<Vec<f64>> {
     let asked = fleet.iter().map(async |worker| {
         let labels = [("operation", "DescribeTaskQueue")];
         let count = worker.metrics().await?.value("temporal_request", &labels);
@@ -113,7 +113,7 @@ async fn asked(fleet: &[Worker]) -> Result<Vec<f64>> {
 }
 
 /// The one that has the leases of all queues.
-async fn asker(world: &World, fleet: &[Worker]) -> Result<usize> {
+pub(crate) async fn asker(world: &World, fleet: &[Worker]) -> Result<usize> {
     let leases = world.leases().await?;
     let has_all =
         |worker: &Worker| leases.len() == DEPTHS.len() && leases.iter().all(|lease| lease.is_of(worker));
@@ -122,7 +122,7 @@ async fn asker(world: &World, fleet: &[Worker]) -> Result<usize> {
 }
 
 /// Waits until workers of this fleet have the leases of all queues, and have asked.
-async fn follows(world: &World, fleet: &[Worker], before: &[f64], within: Duration) -> Result<()> {
+pub(crate) async fn follows(world: &World, fleet: &[Worker], before: &[f64], within: Duration) -> Result<()> {
     eventually("another worker asks", within, async || {
         match (world.leases().await, asked(fleet).await) {
             (Ok(leases), Ok(now)) => {

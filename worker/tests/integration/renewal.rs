@@ -9,6 +9,7 @@ use futures::future::try_join_all;
 
 use crate::{
     harness::{World, history::End},
+    metrics::{SLOTS, shown},
     runner::tests,
 };
 
@@ -41,5 +42,17 @@ async fn documents_are_processed_while_workers_are_made_anew(world: &World) -> R
         anew >= DOCUMENTS / 3,
         "only {anew} times anew: this showed nothing"
     );
+    // Who scales by the slots sees one series a queue, which goes on.
+    for (queue, slots) in SLOTS {
+        let labels = [("task_queue", queue)];
+        shown(&worker, "temporal_worker_task_slots_used", &labels, |used| {
+            used == 0.0
+        })
+        .await?;
+        shown(&worker, "temporal_worker_task_slots_available", &labels, |free| {
+            free == slots
+        })
+        .await?;
+    }
     Ok(())
 }

@@ -88,7 +88,11 @@ fn pool(url: &str, pool_size: u32, max_overflow: u32) -> Pool {
         ..DatabaseConfig::default()
     };
     let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-    Pool::open(&config, &ConcurrencyConfig::default(), metrics).unwrap()
+    let holder = Holder {
+        application: "a-name",
+        slots: 5,
+    };
+    Pool::open(&config, holder, metrics).unwrap()
 }
 
 /// Looks until it is so; a test that waits for more than a few seconds has failed.
@@ -185,15 +189,12 @@ async fn a_connection_whose_caller_is_cancelled_is_closed() {
 }
 
 #[tokio::test]
-async fn connections_name_the_fleet_and_carry_the_servers_limits() {
+async fn connections_name_their_holder_and_carry_the_servers_limits() {
     let (server, url) = Server::start().await;
     let pool = pool(&url, 1, 0);
     give_back(lend(&pool, 1).await);
     let startup = server.startup.lock().unwrap().clone();
-    assert!(
-        startup.contains("application_name\0temporal-worker\0"),
-        "{startup:?}"
-    );
+    assert!(startup.contains("application_name\0a-name\0"), "{startup:?}");
     assert!(
         startup.contains("-c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"),
         "{startup:?}"
@@ -202,7 +203,7 @@ async fn connections_name_the_fleet_and_carry_the_servers_limits() {
 
 #[test]
 fn a_name_in_the_url_stays_and_no_limit_sends_no_options() {
-    let named = server("postgres://u@db/documents?application_name=reports").unwrap();
+    let named = server("postgres://u@db/documents?application_name=reports", "a-name").unwrap();
     assert_eq!(named.get_application_name(), Some("reports"));
     assert_eq!(limited(named, None).get_options(), None);
 }

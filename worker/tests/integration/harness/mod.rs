@@ -14,6 +14,7 @@
 //! Waiting is [`eventually`] and [`consistently`]; nothing sleeps. What the workers print is shown when a test fails. The
 //! [`keeper`] ends every process and removes every file, however the tests end.
 
+pub(crate) mod by_hand;
 pub(crate) mod collector;
 pub(crate) mod history;
 pub(crate) mod keeper;

@@ -127,6 +127,16 @@ impl Worker {
             .is_none())
     }
 
+    /// Memory that is its own, in kB.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.id.as_raw_nonzero());
+        let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let own = own.and_then(|line| line.trim().strip_suffix(" kB"));
+        own.and_then(|kilobytes| kilobytes.parse().ok())
+            .with_context(|| format!("{path} tells no RssAnon"))
+    }
+
     /// Waits for its end; the answer is its exit code, or 128 and the signal that ended it.
     pub(crate) async fn exit_code(&mut self, deadline: Duration) -> Result<i32> {
         let ended = timeout(deadline, self.process.wait()).await;

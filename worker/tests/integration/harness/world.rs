@@ -36,8 +36,16 @@ use super::{
 };
 
 /// The queue and the type of the workflow, as the guide and the wire have them.
-const WORKFLOW_QUEUE: &str = "document-workflow-queue";
+pub(super) const WORKFLOW_QUEUE: &str = "document-workflow-queue";
 const WORKFLOW: &str = "DocumentWorkflow";
+
+/// All that a process needs which only watches the queues.
+const OF_A_WATCH: [&str; 4] = [
+    "TEMPORAL_ADDRESS",
+    "TEMPORAL_NAMESPACE",
+    "DATABASE_URL",
+    "DEPTH_INTERVAL_SECONDS",
+];
 
 /// Time for a workflow to end. The longest way is that of two workers killed in turn, each missed only after 15 s.
 const END: Duration = Duration::from_secs(60);
@@ -59,8 +67,8 @@ pub(crate) struct World {
     pub(crate) redis: Proxy,
     /// The database itself, past the way of the workers. It is empty until a worker was ready.
     pub(crate) database: PgPool,
-    name: String,
-    client: Client,
+    pub(super) name: String,
+    pub(super) client: Client,
     bucket: AmazonS3,
     folder: PathBuf,
     outputs: Mutex<Vec<PathBuf>>,
@@ -146,6 +154,15 @@ impl World {
             environment,
             output,
         }
+    }
+
+    /// The program as it only watches the queues, with nothing in its environment that this does not need.
+    pub(crate) fn watch(&self) -> WorkerBuilder<'_> {
+        let mut watch = self.worker().arguments(&["watch"]);
+        watch
+            .environment
+            .retain(|name, _| OF_A_WATCH.contains(&name.as_str()));
+        watch
     }
 
     /// Puts a document into the bucket; the answer is its source.
@@ -254,10 +271,11 @@ impl World {
         leases.context("reading who asks for the queues")
     }
 
-    /// The workers' connections to the database.
-    pub(crate) async fn connections(&self) -> Result<i64> {
-        let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'temporal-worker' AND usename = $1";
+    /// The connections to the database that go by this name.
+    pub(crate) async fn connections(&self, application: &str) -> Result<i64> {
+        let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND usename = $2";
         let count = sqlx::query_scalar(query)
+            .bind(application)
             .bind(&self.name)
             .fetch_one(&self.database)
             .await;
