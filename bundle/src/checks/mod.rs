@@ -1,6 +1,7 @@
 //! Checks of the manifests that need no cluster: they render, they fit Kubernetes' own schemas, every image is ours,
-//! and Prometheus can read its configuration.
+//! Prometheus can read its configuration, and the autoscaler and the alerts answer as they should.
 
+mod scaler;
 mod schemas;
 
 use std::fs;
@@ -18,7 +19,12 @@ use crate::workspace::Workspace;
 pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometheus"];
 
 /// What is rendered and checked, below `manifests/`.
-const KUSTOMIZATIONS: [&str; 2] = ["base", "overlays/kind/services"];
+const KUSTOMIZATIONS: [&str; 4] = [
+    "base",
+    "overlays/kind/services",
+    "overlays/scalers/guide",
+    "overlays/scalers/temporal",
+];
 /// Plain files that are applied as they are, or baked into the node image.
 const FILES: [&str; 4] = [
     "base/temporal-worker-deployment.yaml",
@@ -26,8 +32,9 @@ const FILES: [&str; 4] = [
     "base/keda-scaledobject.yaml",
     "services/storage/storage.yaml",
 ];
-/// Prometheus' own files.
+/// Prometheus' own files, and the cases that its alerts are tried by.
 const PROMETHEUS: &str = "services/prometheus";
+const ALERT_CASES: &str = "tests/alerts.yaml";
 /// Every image comes from the node image, so every image has our name.
 const IMAGES: &str = "slipway.local/";
 
@@ -61,7 +68,16 @@ pub fn manifests(workspace: &Workspace, parts: &Parts) -> Result<()> {
         objects.extend(parsed);
     }
     check_schemas(parts, &objects, &rendered, work.path())?;
-    check_prometheus(parts, &manifests.join(PROMETHEUS))
+    let promtool = parts.program("prometheus", "promtool")?;
+    check_prometheus(&promtool, &manifests)?;
+    scaler::check(&promtool, &manifests, work.path())
+}
+
+/// The objects of a file below `manifests/`.
+fn read(manifests: &Path, name: &str) -> Result<Vec<Value>> {
+    let path = manifests.join(name);
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    parse(&text).with_context(|| format!("parse manifests/{name}"))
 }
 
 fn parse(text: &str) -> Result<Vec<Value>> {
@@ -129,13 +145,18 @@ fn check_schemas(parts: &Parts, objects: &[Value], rendered: &[(String, String)]
     Ok(())
 }
 
-fn check_prometheus(parts: &Parts, folder: &Path) -> Result<()> {
-    let promtool = parts.program("prometheus", "promtool")?;
-    Cmd::new(&promtool)
-        .args(["check", "config", "--syntax-only"])
-        .arg(folder.join("prometheus.yml"))
-        .run()
-        .context("check Prometheus' configuration")?;
+/// Prometheus reads its configuration and its alerts, and each alert fires when it should.
+fn check_prometheus(promtool: &Path, manifests: &Path) -> Result<()> {
+    let folder = manifests.join(PROMETHEUS);
+    let run = |args: &[&str], file: &Path| Cmd::new(promtool).args(args).arg(file).run();
+    run(
+        &["check", "config", "--syntax-only"],
+        &folder.join("prometheus.yml"),
+    )
+    .context("check Prometheus' configuration")?;
+    run(&["check", "rules"], &folder.join("alerts.yml")).context("check Prometheus' alerts")?;
+    run(&["test", "rules"], &manifests.join(ALERT_CASES))
+        .with_context(|| format!("try Prometheus' alerts by manifests/{ALERT_CASES}"))?;
     Ok(())
 }
 
