@@ -52,8 +52,8 @@ pub struct Facts {
     pub entrants: Vec<(Scaler, Loaded)>,
 }
 
-/// The order: what ships comes last and stays.
-const ENTRANTS: [Scaler; 3] = [Scaler::Guide, Scaler::Temporal, Scaler::Slipway];
+/// The order: what ships comes first.
+const ENTRANTS: [Scaler; 3] = [Scaler::Slipway, Scaler::Temporal, Scaler::Guide];
 
 impl Facts {
     /// What each way to scale did with the same step in load.
