@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub const HPA_SYNC: f64 = 15.0;
 /// Temporal answers DescribeTaskQueue from a cache of this age (`matching.TaskQueueInfoByBuildIdTTL` in
 /// `manifests/services`; its default is 5 s).
-pub const BACKLOG_CACHE: f64 = 1.0;
+pub const BACKLOG_CACHE: f64 = 0.2;
 /// How old a depth on a worker's port is, at most: one worker of the fleet asks Temporal every second, and the others show
 /// its reading a second later.
 pub const DEPTH_READ: f64 = 2.0;
@@ -20,6 +20,8 @@ pub const DEPTH_READ: f64 = 2.0;
 pub const SCRAPE: f64 = 1.0;
 /// KEDA asks Prometheus for the last full second.
 pub const WHOLE_SECOND: f64 = 1.0;
+/// What is above a mean m by so many times √m is more than chance, to the demand triggers.
+pub const CHANCE: f64 = 3.5;
 /// The demand triggers look back so far for their mean.
 pub const MEAN: f64 = 30.0;
 /// The guide: the depth of the workflow queue above which workers are added.
@@ -111,24 +113,23 @@ impl Autoscaling {
         }
     }
 
-    /// The work in the system, in IO slots in use and tasks waiting, that makes the HPA add a worker to the fewest: less twice its
-    /// square root it is past the target of the fewest and the HPA's tolerance.
-    pub fn demand_that_scales(&self) -> f64 {
+    /// The work in the system, in IO slots in use and tasks waiting, that makes the HPA add a worker to the fewest, where it was
+    /// `calm` before: more than chance makes of that mean, and past the target of the fewest and the HPA's tolerance.
+    pub fn demand_that_scales(&self, calm: f64) -> f64 {
         let enough = self.target * f64::from(self.min) * (1.0 + HPA_TOLERANCE);
-        // w - 2√w = enough
-        (1.0 + (1.0 + enough).sqrt()).powi(2)
+        enough.max(calm + CHANCE * calm.sqrt())
     }
 
-    /// From the step in load to the decision to add workers, at most.
-    pub fn decision(&self, surplus_per_second: f64) -> Bound {
-        let demand = self.demand_that_scales();
+    /// From the step in load to the decision to add workers, at most; before the step `calm` IO slots were in use.
+    pub fn decision(&self, calm: f64, surplus_per_second: f64) -> Bound {
+        let demand = self.demand_that_scales(calm);
         let growth = demand / surplus_per_second;
         let lags = DEPTH_READ + BACKLOG_CACHE + SCRAPE + WHOLE_SECOND;
         let seconds = growth + lags + 2.0 * self.hpa_sync;
         let why = format!(
             "work in the system grows by {surplus_per_second:.1}/s beyond what {} workers carry and takes at most \
              {growth:.0} s to the {demand:.0} that add a worker ({:.1} slots in use × {} workers × {:.1} tolerance, and \
-             twice the square root for bursts); then {DEPTH_READ:.0} s to ask for the depth, {BACKLOG_CACHE:.0} s of \
+             beyond what chance makes of {calm:.0}); then {DEPTH_READ:.0} s to ask for the depth, {BACKLOG_CACHE:.1} s of \
              cache in Temporal, {SCRAPE:.0} s to the scrape, {WHOLE_SECOND:.0} s because KEDA asks for whole seconds, \
              and two periods of {:.0} s of the HPA",
             self.min,
@@ -260,11 +261,14 @@ mod tests {
 
     #[test]
     fn the_decision_takes_the_growth_of_demand_and_the_lags_of_the_signal() {
-        let demand = guide().demand_that_scales();
-        assert!((demand - 2.0 * demand.sqrt() - 11.55).abs() < 1e-9, "{demand}");
-        let bound = guide().decision(4.0);
         assert!(
-            (bound.seconds - (demand / 4.0 + 5.0 + 30.0)).abs() < 1e-9,
+            (guide().demand_that_scales(1.0) - 11.55).abs() < 1e-9,
+            "the tolerance decides"
+        );
+        assert_eq!(guide().demand_that_scales(9.0), 19.5, "chance decides");
+        let bound = guide().decision(9.0, 4.0);
+        assert!(
+            (bound.seconds - (19.5 / 4.0 + 4.2 + 30.0)).abs() < 1e-9,
             "{}",
             bound.seconds
         );
@@ -309,7 +313,7 @@ mod tests {
         }
         assert_eq!(
             guide().scale_in(9).seconds,
-            60.0 + 35.0 + 30.0 + LEAVING + POD_START
+            60.0 + 34.2 + 30.0 + LEAVING + POD_START
         );
     }
 

@@ -81,7 +81,7 @@ pub fn plan(cores: usize, slots: u32, autoscaling: Autoscaling, service: f64) ->
         autoscaling.min,
         CALM_SHARE * 100.0,
     );
-    let decision = autoscaling.decision(step_rate - capacity);
+    let decision = autoscaling.decision(calm_rate * service, step_rate - capacity);
     let ready = Autoscaling::ready();
     let out = (decision.seconds + ready.seconds).clamp(OUT.0, OUT.1);
     Plan {

@@ -186,7 +186,8 @@ pub fn measure(facts: &Facts, samples: &[Sample]) -> Vec<Measured> {
 
 fn measure_one(scaler: Scaler, loaded: &Loaded, sizing: &Sizing, samples: &[Sample]) -> Option<Measured> {
     let (step, whole) = (from_step(loaded)?, loaded.whole()?);
-    let reaction = scaling::reaction(samples, step, sizing.min);
+    let before = wanted_at(samples, step.from).unwrap_or(sizing.min);
+    let reaction = scaling::reaction(samples, step, before);
     let found = latency(&loaded.starts, |start| start.phase == "step");
     let inside = samples
         .iter()
@@ -208,6 +209,15 @@ fn measure_one(scaler: Scaler, loaded: &Loaded, sizing: &Sizing, samples: &[Samp
             .map(|seconds| seconds / 60.0),
         turns: calm::turns(samples, whole).ok(),
     })
+}
+
+/// Workers wanted as last seen at a second.
+fn wanted_at(samples: &[Sample], at: f64) -> Option<i32> {
+    let until = samples.iter().rev().filter(|sample| sample.at <= at);
+    until
+        .filter_map(|sample| sample.fleet.seen())
+        .map(|fleet| fleet.wanted)
+        .next()
 }
 
 /// From the step to the end of the tail.
@@ -270,16 +280,6 @@ fn goals(sizing: &Sizing, loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
         )
     };
     let mut checks = vec![
-        scaling::held(
-            &format!("{} workers before the step", sizing.min),
-            samples,
-            Window {
-                from: calm.from + 5.0,
-                to: calm.to,
-            },
-            sizing.min,
-            "a load that the fewest carry adds nobody",
-        ),
         reached("the first new worker Ready", first, measured.first_ready),
         reached(
             &format!("all {} workers that the load needs Ready", STEP.1),
