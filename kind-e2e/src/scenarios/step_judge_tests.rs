@@ -61,8 +61,8 @@ pub(crate) fn good() -> (Facts, Vec<Sample>) {
 }
 
 fn sample(at: f64) -> Sample {
-    let count = if (110.0..245.0).contains(&at) { 6 } else { 3 };
-    let ready = if (110.0..113.0).contains(&at) { 3 } else { count };
+    let count = if (100.0..245.0).contains(&at) { 6 } else { 3 };
+    let ready = if (100.0..103.0).contains(&at) { 3 } else { count };
     let io = if (75.0..160.0).contains(&at) { 60.0 } else { 0.0 };
     let pod = PodState {
         name: "w".to_owned(),
