@@ -248,8 +248,7 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
 }
 
 fn goals(sizing: &Sizing, loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
-    let (Some(calm), Some(step), Some(whole)) = (loaded.window("calm"), from_step(loaded), loaded.whole())
-    else {
+    let (Some(step), Some(whole)) = (from_step(loaded), loaded.whole()) else {
         return Vec::new();
     };
     let Some(measured) = measure_one(Scaler::Slipway, loaded, sizing, samples) else {
