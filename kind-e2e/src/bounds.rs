@@ -17,7 +17,7 @@ pub const BACKLOG_CACHE: f64 = 0.2;
 /// its reading a second later.
 pub const DEPTH_READ: f64 = 2.0;
 /// Prometheus' interval of scraping the workers in `manifests/services`.
-pub const SCRAPE: f64 = 1.0;
+pub const SCRAPE: f64 = 0.5;
 /// KEDA asks Prometheus for the last full second.
 pub const WHOLE_SECOND: f64 = 1.0;
 /// What is above a mean m by so many times √m is more than chance, to the demand triggers.
@@ -130,7 +130,7 @@ impl Autoscaling {
             "work in the system grows by {surplus_per_second:.1}/s beyond what {} workers carry and takes at most \
              {growth:.0} s to the {demand:.0} that add a worker ({:.1} slots in use × {} workers × {:.1} tolerance, and \
              beyond what chance makes of {calm:.0}); then {DEPTH_READ:.0} s to ask for the depth, {BACKLOG_CACHE:.1} s of \
-             cache in Temporal, {SCRAPE:.0} s to the scrape, {WHOLE_SECOND:.0} s because KEDA asks for whole seconds, \
+             cache in Temporal, {SCRAPE:.1} s to the scrape, {WHOLE_SECOND:.0} s because KEDA asks for whole seconds, \
              and two periods of {:.0} s of the HPA",
             self.min,
             self.target,
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(guide().demand_that_scales(9.0), 19.5, "chance decides");
         let bound = guide().decision(9.0, 4.0);
         assert!(
-            (bound.seconds - (19.5 / 4.0 + 4.2 + 30.0)).abs() < 1e-9,
+            (bound.seconds - (19.5 / 4.0 + 3.7 + 30.0)).abs() < 1e-9,
             "{}",
             bound.seconds
         );
@@ -313,7 +313,7 @@ mod tests {
         }
         assert_eq!(
             guide().scale_in(9).seconds,
-            60.0 + 34.2 + 30.0 + LEAVING + POD_START
+            60.0 + 33.7 + 30.0 + LEAVING + POD_START
         );
     }
 

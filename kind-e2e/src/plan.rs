@@ -58,7 +58,12 @@ pub struct Plan {
 
 /// Documents a second that a host of so many cores is loaded with.
 pub fn rate_of_cores(cores: usize) -> f64 {
-    (RATE_PER_CORE * cores as f64).min(RATE_LIMIT)
+    carried_by(cores).min(RATE_LIMIT)
+}
+
+/// Documents a second that a host of so many cores carries with the whole cluster beside the load.
+pub fn carried_by(cores: usize) -> f64 {
+    RATE_PER_CORE * cores as f64
 }
 
 /// Plans the step for a host and a cluster.

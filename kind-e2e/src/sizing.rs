@@ -44,12 +44,23 @@ impl Sizing {
         f64::from(workers) * f64::from(self.slots) / self.service
     }
 
+    /// The same fleet with a load that the host carries: where `workers` workers' worth is more documents a second than
+    /// `carried`, each takes so much longer that it is as many. Slots in use, which is what the fleet is scaled by, stay the same.
+    pub fn on_host(self, workers: f64, carried: f64) -> Self {
+        let scale = (self.rate_of(workers) / carried).max(1.0);
+        Self {
+            service: self.service * scale,
+            ..self
+        }
+    }
+
     /// What the load is sized by, for people.
     pub fn told(&self) -> String {
         format!(
-            "a document holds an IO slot for {:.1} s; at {:.1} of {} slots in use a worker carries {:.2} documents/s \
-             (rate = workers × slots in use / seconds)",
+            "a document holds an IO slot for {:.1} s, which is set so that {} cores carry the load; at {:.1} of {} slots in \
+             use a worker carries {:.2} documents/s (rate = workers × slots in use / seconds)",
             self.service,
+            self.cores,
             self.target,
             self.slots,
             self.rate_of(1.0),
@@ -85,6 +96,14 @@ mod tests {
         }
         assert_eq!(sizing.rate_of(9.0), 15.75);
         assert_eq!(sizing.capacity_of(3), 7.5);
+    }
+
+    #[test]
+    fn a_load_is_made_slower_only_where_the_host_is_too_small() {
+        assert_eq!(sizing().on_host(9.0, 20.0), sizing());
+        let slower = sizing().on_host(9.0, 10.0);
+        assert_eq!((slower.service, slower.rate_of(9.0)), (3.15, 10.0));
+        assert_eq!(slower.rate_of(9.0) * slower.service, sizing().rate_of(9.0) * 2.0);
     }
 
     #[test]

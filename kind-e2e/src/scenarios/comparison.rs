@@ -11,14 +11,13 @@ use super::{Context, prepare};
 use crate::calm;
 use crate::load::latency;
 use crate::observe::sample::Sample;
-use crate::progress::say;
 use crate::scalers::{self, Scaler};
 use crate::scaling::{self, Window, timed};
 use crate::sizing::Sizing;
 use crate::table::Table;
 use crate::verdict::{Check, Outcome};
 
-/// Seconds of a document's IO: latency on the way to S3.
+/// Seconds of a document's IO, where the host carries it: latency on the way to S3.
 const SERVICE: f64 = 2.0;
 /// Workers' worth of load before the step, below the fewest so that bursts do not decide.
 const BEFORE: f64 = 2.5;
@@ -40,8 +39,9 @@ const SETTLED: f64 = 120.0;
 const GOAL: (f64, f64) = (5.0, 8.0);
 /// Where it looks every 15 s, as by default, both within so many.
 const GOAL_BY_DEFAULT: f64 = 20.0;
-/// The guide: the 99th percentile is under 4 s; here through the step itself.
-const P99: f64 = 4.0;
+/// The guide: the 99th percentile is under 4 s; here through the step itself. With documents of 2 s that is 2 s of waiting, which
+/// is what is held where documents take longer.
+const WAITING: f64 = 2.0;
 
 /// What the scenario found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -101,9 +101,8 @@ impl Measured {
 
 /// Plays the step under each.
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
-    let sizing = prepare(context, "comparison/prepare", SERVICE).await?;
+    let sizing = prepare(context, "comparison/prepare", SERVICE, STEP.0).await?;
     facts.sizing = Some(sizing);
-    say(context.clock, &sizing.told());
     for scaler in ENTRANTS {
         let name = format!("comparison/{}", scaler.name());
         context.enter(&format!("{name}/apply"), scaler.about());
@@ -261,8 +260,8 @@ fn goals(sizing: &Sizing, loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
         (GOAL_BY_DEFAULT, GOAL_BY_DEFAULT)
     };
     let why = format!(
-        "the goal where the HPA looks every {:.0} s; documents of {SERVICE:.0} s, {BEFORE} to {} workers' worth of load",
-        sizing.hpa_sync, STEP.0
+        "the goal where the HPA looks every {:.0} s; documents of {:.1} s, {BEFORE} to {} workers' worth of load",
+        sizing.hpa_sync, sizing.service, STEP.0
     );
     let gap = scaling::seen(samples, step, |sample| sample.fleet.seen()).err();
     let reached = |name: &str, bound: f64, seconds: Option<f64>| {
@@ -289,21 +288,22 @@ fn goals(sizing: &Sizing, loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
         few_turns(samples, whole, 1, "out once, and in once"),
     ];
     if often {
-        checks.push(fast_enough(measured.p99));
+        checks.push(fast_enough(measured.p99, sizing));
     }
     checks
 }
 
-fn fast_enough(p99: Option<f64>) -> Check {
+fn fast_enough(p99: Option<f64>, sizing: &Sizing) -> Check {
+    let bound = sizing.service + WAITING;
     let outcome = match p99 {
-        Some(p99) => Outcome::require(p99 < P99, || format!("{p99:.2} s")),
+        Some(p99) => Outcome::require(p99 < bound, || format!("{p99:.2} s")),
         None => Outcome::inconclusive("no document of the step was stored"),
     };
     Check::new(
         "99th percentile of the documents of the step",
-        format!("< {P99:.0} s"),
+        format!("< {bound:.1} s"),
         p99.map_or_else(|| "not seen".to_owned(), |p99| format!("{p99:.2} s")),
-        "the guide's bound, held through the step itself and not only after it",
+        "the guide's 4 s are 2 s of waiting for documents of 2 s; held through the step itself, and not only after it",
         outcome,
     )
 }

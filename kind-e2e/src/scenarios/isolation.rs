@@ -9,15 +9,13 @@ use super::{Context, fleet, prepare};
 use crate::bounds::WORKFLOW_DEPTH;
 use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
 use crate::observe::sample::Sample;
-use crate::progress::say;
+use crate::plan::rate_of_cores;
 use crate::scaling::{depth_below, seen};
 use crate::sizing::Sizing;
 use crate::verdict::{Check, Outcome};
 
 /// Seconds of a document's IO: long, so that the IO queue is flooded at a rate that the host carries.
-const SERVICE: f64 = 5.0;
-/// Documents a second and core in the flood.
-const RATE_PER_CORE: f64 = 8.0;
+const SERVICE: f64 = 10.0;
 /// Seconds of the flood.
 const FLOOD: f64 = 15.0;
 /// The flood is one if so many IO tasks wait at a time: three times the guide's upper bound.
@@ -40,14 +38,13 @@ pub struct Facts {
 
 /// Floods the IO queue and lets it drain.
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
-    let sizing = prepare(context, "isolation/prepare", SERVICE).await?;
+    let sizing = prepare(context, "isolation/prepare", SERVICE, 0.0).await?;
     facts.sizing = Some(sizing);
-    say(context.clock, &sizing.told());
     fleet::let_go(context, sizing.min).await?;
     settle_at(context, sizing.min, SETTLED).await?;
     let (loaded, load) = Loaded::begin(context, "isolation");
     facts.loaded = loaded;
-    let flood = Stretch::new("flood", RATE_PER_CORE * context.cores as f64, FLOOD);
+    let flood = Stretch::new("flood", rate_of_cores(context.cores), FLOOD);
     facts.loaded.play(context, &load, "isolation", &[flood]).await;
     facts.loaded.end(context, PATIENCE).await
 }

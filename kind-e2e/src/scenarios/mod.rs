@@ -32,6 +32,7 @@ use crate::facts::ScenarioFacts;
 use crate::fixture::Fixture;
 use crate::load::Load;
 use crate::observe::sample::Sample;
+use crate::plan::carried_by;
 use crate::progress::say;
 use crate::settings;
 use crate::sizing::Sizing;
@@ -181,17 +182,20 @@ impl Context {
     }
 }
 
-/// Uploads the documents, puts `service` seconds of latency on the way to S3, and reads what a load is sized by.
-async fn prepare(context: &Context, phase: &str, service: f64) -> Result<Sizing> {
+/// Uploads the documents, reads what a load is sized by, and puts latency on the way to S3: `service` seconds, or more where the
+/// host does not carry `workers` workers' worth of such documents.
+async fn prepare(context: &Context, phase: &str, service: f64, workers: f64) -> Result<Sizing> {
     context.enter(phase, "reading how the cluster scales, uploading documents");
     settings::upload(&context.fixture, &context.documents).await?;
-    context.fixture.toxiproxy.clear().await?;
-    context
-        .fixture
-        .toxiproxy
-        .delay_answers(Duration::from_secs_f64(service))
+    let sizing = settings::sizing(&context.fixture, service, context.cores).await?;
+    let sizing = sizing.on_host(workers, carried_by(context.cores));
+    say(context.clock, &sizing.told());
+    let toxiproxy = &context.fixture.toxiproxy;
+    toxiproxy.clear().await?;
+    toxiproxy
+        .delay_answers(Duration::from_secs_f64(sizing.service))
         .await?;
-    settings::sizing(&context.fixture, service, context.cores).await
+    Ok(sizing)
 }
 
 /// Takes away what a scenario put on the cluster, whatever it left: the latency, the workers set by hand, another way to scale, an

@@ -9,7 +9,6 @@ use super::probes::settle_at;
 use super::{Context, fleet, prepare};
 use crate::calm;
 use crate::observe::sample::Sample;
-use crate::progress::say;
 use crate::sizing::Sizing;
 use crate::verdict::{Check, Outcome};
 
@@ -37,9 +36,8 @@ pub struct Facts {
 
 /// Plays the waves.
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
-    let sizing = prepare(context, "oscillation/prepare", SERVICE).await?;
+    let sizing = prepare(context, "oscillation/prepare", SERVICE, LEVELS.1).await?;
     facts.sizing = Some(sizing);
-    say(context.clock, &sizing.told());
     for (period, halves, turns) in WAVES {
         let name = format!("oscillation/{period:.0}s");
         fleet::let_go(context, sizing.min).await?;

@@ -19,7 +19,6 @@ use crate::fixture::NAMESPACE;
 use crate::load::{Load, Start};
 use crate::observe::kubernetes::hpa;
 use crate::observe::sample::Sample;
-use crate::progress::say;
 use crate::scalers;
 use crate::scaling::{Window, seen};
 use crate::schedule::{generator, poisson};
@@ -66,9 +65,8 @@ pub struct Facts {
 
 /// Loads all the time, and takes away what the signal needs.
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
-    let sizing = prepare(context, "outage/prepare", SERVICE).await?;
+    let sizing = prepare(context, "outage/prepare", SERVICE, WORKERS).await?;
     facts.sizing = Some(sizing);
-    say(context.clock, &sizing.told());
     fleet::let_go(context, sizing.min).await?;
     settle_at(context, sizing.min, SETTLED).await?;
     let (loaded, load) = Loaded::begin(context, "outage");

@@ -15,6 +15,7 @@ use super::{Context, fleet, prepare};
 use crate::bounds::MEAN;
 use crate::calm;
 use crate::observe::sample::Sample;
+use crate::plan::carried_by;
 use crate::progress::say;
 use crate::scaling::{Window, seen};
 use crate::sizing::Sizing;
@@ -24,8 +25,6 @@ use crate::verdict::{Check, Outcome};
 const ROWS: [(f64, i32, i32); 4] = [(7.0, 3, 5), (17.0, 5, 10), (32.0, 10, 15), (46.0, 15, 20)];
 /// Seconds of IO a document for which the table holds at the target.
 const SERVICE: f64 = 1.4;
-/// Documents a second that a core carries with the whole cluster beside the load.
-const RATE_PER_CORE: f64 = 8.0;
 /// The plan's number may be missed by so many times what chance does to the mean that the demand trigger takes.
 const CHANCE: f64 = 2.0;
 /// Seconds of each row.
@@ -53,7 +52,7 @@ pub struct Facts {
 /// Plays the rows, one after the other.
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     (facts.scale, facts.rule) = scale(context.cores);
-    let sizing = prepare(context, "table/prepare", SERVICE * facts.scale).await?;
+    let sizing = prepare(context, "table/prepare", SERVICE * facts.scale, 0.0).await?;
     facts.sizing = Some(sizing);
     say(context.clock, &facts.rule);
     fleet::let_go(context, sizing.min).await?;
@@ -71,13 +70,13 @@ fn row(rate: f64) -> String {
 
 /// By how much the rates have to be divided on a host of so many cores, and why.
 fn scale(cores: usize) -> (f64, String) {
-    let carried = RATE_PER_CORE * cores as f64;
+    let carried = carried_by(cores);
     let most = ROWS.iter().map(|(rate, ..)| *rate).fold(0.0, f64::max);
     let scale = (most / carried).max(1.0);
     let rule = match scale > 1.0 {
         false => format!("the guide's rates as they are: {cores} cores carry {carried:.0} documents/s"),
         true => format!(
-            "{cores} cores carry {carried:.0} documents/s ({RATE_PER_CORE:.0} a core): the guide's rates divided by {scale:.2}, \
+            "{cores} cores carry {carried:.0} documents/s: the guide's rates divided by {scale:.2}, \
              and the {SERVICE} s of IO a document multiplied by it, which leaves the slots in use as they are"
         ),
     };
@@ -157,9 +156,9 @@ mod tests {
 
     #[test]
     fn rates_are_divided_only_where_the_host_is_too_small() {
-        assert_eq!(scale(6).0, 1.0);
-        assert!((scale(2).0 - 46.0 / 16.0).abs() < 1e-9);
-        assert!(scale(2).1.contains("divided by 2.88"), "{}", scale(2).1);
+        assert!((scale(2).0 - 4.6).abs() < 1e-9);
+        assert!(scale(2).1.contains("divided by 4.60"), "{}", scale(2).1);
+        assert_eq!(scale(10).0, 1.0);
     }
 
     #[test]
