@@ -20,7 +20,7 @@ use crate::verdict::{Check, Outcome};
 /// Seconds of a document's IO, where the host carries it: latency on the way to S3.
 const SERVICE: f64 = 2.0;
 /// Workers' worth of load before the step, below the fewest so that bursts do not decide.
-const BEFORE: f64 = 2.5;
+const BEFORE: f64 = 2.0;
 /// Workers' worth of load in the step, and how many workers that is.
 const STEP: (f64, i32) = (8.7, 9);
 /// Seconds of load before the step: the mean of the demand trigger is of so many.
