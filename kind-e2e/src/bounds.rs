@@ -114,26 +114,24 @@ impl Autoscaling {
     }
 
     /// The work in the system, in IO slots in use and tasks waiting, that makes the HPA add a worker to the fewest, where it was
-    /// `calm` before: more than chance makes of that mean, and past the target of the fewest and the HPA's tolerance.
-    pub fn demand_that_scales(&self, calm: f64) -> f64 {
-        let enough = self.target * f64::from(self.min) * (1.0 + HPA_TOLERANCE);
-        enough.max(calm + CHANCE * calm.sqrt())
+    /// `calm` before: more than their `slots` hold, past the HPA's tolerance, and more than chance makes of that mean.
+    pub fn demand_that_scales(&self, calm: f64, slots: f64) -> f64 {
+        (slots * (1.0 + HPA_TOLERANCE)).max(calm + CHANCE * calm.sqrt())
     }
 
-    /// From the step in load to the decision to add workers, at most; before the step `calm` IO slots were in use.
-    pub fn decision(&self, calm: f64, surplus_per_second: f64) -> Bound {
-        let demand = self.demand_that_scales(calm);
+    /// From the step in load to the decision to add workers, at most; before the step `calm` of the fewest workers' IO `slots`
+    /// were in use.
+    pub fn decision(&self, calm: f64, slots: f64, surplus_per_second: f64) -> Bound {
+        let demand = self.demand_that_scales(calm, slots);
         let growth = demand / surplus_per_second;
         let lags = DEPTH_READ + BACKLOG_CACHE + SCRAPE + WHOLE_SECOND;
         let seconds = growth + lags + 2.0 * self.hpa_sync;
         let why = format!(
             "work in the system grows by {surplus_per_second:.1}/s beyond what {} workers carry and takes at most \
-             {growth:.0} s to the {demand:.0} that add a worker ({:.1} slots in use × {} workers × {:.1} tolerance, and \
+             {growth:.0} s to the {demand:.0} that add a worker ({:.1} times their {slots:.0} slots, the HPA's tolerance, and \
              beyond what chance makes of {calm:.0}); then {DEPTH_READ:.0} s to ask for the depth, {BACKLOG_CACHE:.1} s of \
              cache in Temporal, {SCRAPE:.1} s to the scrape, {WHOLE_SECOND:.0} s because KEDA asks for whole seconds, \
              and two periods of {:.0} s of the HPA",
-            self.min,
-            self.target,
             self.min,
             1.0 + HPA_TOLERANCE,
             self.hpa_sync,
@@ -262,11 +260,11 @@ mod tests {
     #[test]
     fn the_decision_takes_the_growth_of_demand_and_the_lags_of_the_signal() {
         assert!(
-            (guide().demand_that_scales(1.0) - 11.55).abs() < 1e-9,
-            "the tolerance decides"
+            (guide().demand_that_scales(1.0, 15.0) - 16.5).abs() < 1e-9,
+            "the slots decide"
         );
-        assert_eq!(guide().demand_that_scales(9.0), 19.5, "chance decides");
-        let bound = guide().decision(9.0, 4.0);
+        assert_eq!(guide().demand_that_scales(9.0, 15.0), 19.5, "chance decides");
+        let bound = guide().decision(9.0, 15.0, 4.0);
         assert!(
             (bound.seconds - (19.5 / 4.0 + 3.7 + 30.0)).abs() < 1e-9,
             "{}",

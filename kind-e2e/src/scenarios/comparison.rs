@@ -24,11 +24,11 @@ const BEFORE: f64 = 2.0;
 /// Workers' worth of load in the step, and how many workers that is.
 const STEP: (f64, i32) = (8.7, 9);
 /// Seconds of load before the step: the mean of the demand trigger is of so many.
-const CALM: f64 = 35.0;
+const CALM: f64 = 30.0;
 /// Seconds of the step.
-const STEP_SECONDS: f64 = 45.0;
+const STEP_SECONDS: f64 = 40.0;
 /// Seconds without load after it, in which workers still cost.
-const TAIL: f64 = 45.0;
+const TAIL: f64 = 30.0;
 /// For what still waits then: the slowest way has the backlog of the whole step for three workers.
 const PATIENCE: f64 = 120.0;
 /// For the fleet to be at its fewest before each.
@@ -318,5 +318,133 @@ pub(super) fn few_turns(samples: &[Sample], window: Window, most: usize, why: &s
             let outcome = Outcome::require(turns <= most, || format!("{turns} changes of direction"));
             Check::new(name, bound, turns.to_string(), why, outcome)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Start;
+    use crate::scaling::tests::sample;
+
+    fn sizing(hpa_sync: f64) -> Sizing {
+        Sizing {
+            min: 3,
+            max: 20,
+            slots: 5,
+            target: 3.5,
+            service: 2.0,
+            hpa_sync,
+            cores: 4,
+        }
+    }
+
+    /// Calm to 30, a step to 60, a tail to 90; every document of the step takes `seconds`.
+    fn loaded(seconds: f64) -> Loaded {
+        let window = |from: f64| Window {
+            from,
+            to: from + 30.0,
+        };
+        let [calm, step, tail] = stretches(&sizing(1.0));
+        let starts = (0..100).map(|number| Start {
+            id: format!("{number}"),
+            key: "k".to_owned(),
+            phase: "step".to_owned(),
+            due: 31.0,
+            sent: 31.0,
+            acknowledged: Some(31.0),
+            error: None,
+            stored: Some(31.0 + seconds),
+        });
+        Loaded {
+            stretches: vec![(calm, window(0.0)), (step, window(30.0)), (tail, window(60.0))],
+            starts: starts.collect(),
+            ..Loaded::default()
+        }
+    }
+
+    /// 3 workers, `first` Ready ones more from one second after the step on, nine from another on; wanted a second before.
+    fn reacted(first: f64, all: f64) -> Vec<Sample> {
+        let count = |at: f64| match at - 30.0 {
+            since if since >= all => 9,
+            since if since >= first => 6,
+            _ => 3,
+        };
+        (0..=90)
+            .map(|second| {
+                let at = f64::from(second);
+                let mut one = sample(at, Some((count(at + 1.0), count(at), count(at))));
+                let used = [(crate::fixture::IO_QUEUE.to_owned(), 9.0)];
+                one.slots_used = crate::observe::sample::Reading::Seen(used.into());
+                one
+            })
+            .collect()
+    }
+
+    fn failed(sync: f64, seconds: f64, samples: &[Sample]) -> Vec<String> {
+        let checks = goals(&sizing(sync), &loaded(seconds), samples).into_iter();
+        let failed = checks.filter(|check| check.outcome != Outcome::Pass);
+        failed.map(|check| check.name).collect()
+    }
+
+    #[test]
+    fn each_goal_is_held_at_its_bound_and_not_beyond() {
+        let (first, all) = (
+            "the first new worker Ready",
+            "all 9 workers that the load needs Ready",
+        );
+        let p99 = "99th percentile of the documents of the step";
+        let table: [(f64, f64, f64, f64, &[&str]); 7] = [
+            (1.0, 5.0, 8.0, 3.9, &[]),
+            (1.0, 6.0, 8.0, 3.9, &[first]),
+            (1.0, 5.0, 9.0, 3.9, &[all]),
+            (1.0, 5.0, 8.0, 4.0, &[p99]),
+            (15.0, 20.0, 20.0, 9.0, &[]),
+            (15.0, 21.0, 21.0, 9.0, &[first, all]),
+            (1.0, 99.0, 99.0, 3.9, &[first, all]),
+        ];
+        for (sync, one, nine, seconds, expected) in table {
+            assert_eq!(
+                failed(sync, seconds, &reacted(one, nine)),
+                expected,
+                "{sync} {one} {nine} {seconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_reaction_counts_from_the_fleet_that_the_step_met() {
+        let mut samples = reacted(5.0, 8.0);
+        for sample in samples.iter_mut().filter(|sample| sample.at < 34.0) {
+            sample.fleet = crate::scaling::tests::sample(0.0, Some((5, 5, 5))).fleet;
+        }
+        let measured = measure_one(Scaler::Slipway, &loaded(2.0), &sizing(1.0), &samples).unwrap();
+        assert_eq!((measured.decision, measured.first_ready), (Some(4.0), Some(5.0)));
+    }
+
+    #[test]
+    fn a_fleet_that_goes_back_and_forth_flaps() {
+        let samples: Vec<Sample> = [3, 6, 3, 6]
+            .iter()
+            .zip(0..)
+            .map(|(count, second)| sample(f64::from(second), Some((*count, *count, *count))))
+            .collect();
+        let window = Window { from: 0.0, to: 3.0 };
+        assert_eq!(few_turns(&samples, window, 2, "w").outcome, Outcome::Pass);
+        assert_eq!(few_turns(&samples, window, 1, "w").outcome.word(), "Fail");
+        let unseen = Window { from: 0.0, to: 30.0 };
+        assert_eq!(few_turns(&samples, unseen, 9, "w").outcome.word(), "Inconclusive");
+    }
+
+    #[test]
+    fn without_a_gap_in_sight_a_worker_that_never_came_is_a_failure_and_with_one_it_is_open() {
+        let mut samples = reacted(99.0, 99.0);
+        samples.retain(|sample| !(40.0..50.0).contains(&sample.at));
+        let checks = goals(&sizing(1.0), &loaded(2.0), &samples);
+        let first = checks
+            .iter()
+            .find(|check| check.name.starts_with("the first"))
+            .unwrap();
+        assert_eq!(first.outcome.word(), "Inconclusive");
     }
 }

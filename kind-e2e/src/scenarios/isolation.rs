@@ -111,3 +111,49 @@ fn flooded(facts: &Facts, samples: &[Sample]) -> Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::observe::sample::Reading;
+    use crate::scaling::{Window, tests::sample};
+
+    fn run(io: f64, workflow: f64, cpu: f64) -> (Facts, Vec<Sample>) {
+        let stretch = Stretch::new("flood", 10.0, 5.0);
+        let window = Window { from: 0.0, to: 5.0 };
+        let facts = Facts {
+            sizing: None,
+            loaded: Loaded {
+                stretches: vec![(stretch, window)],
+                ..Loaded::default()
+            },
+        };
+        let depths = [(IO_QUEUE, io), (WORKFLOW_QUEUE, workflow), (CPU_QUEUE, cpu)];
+        let depths: BTreeMap<String, f64> = depths.map(|(queue, depth)| (queue.to_owned(), depth)).into();
+        let samples = (0..=5).map(|second| {
+            let mut one = sample(f64::from(second), None);
+            one.depth = Reading::Seen(depths.clone());
+            one
+        });
+        (facts, samples.collect())
+    }
+
+    #[test]
+    fn a_flood_must_be_one_and_the_other_queues_must_not_follow() {
+        let table: [(f64, f64, f64, &[&str]); 4] = [
+            (45.0, 10.0, 6.0, &[]),
+            (44.0, 0.0, 0.0, &["Inconclusive"]),
+            (90.0, 11.0, 0.0, &["Fail"]),
+            (90.0, 0.0, 7.0, &["Fail"]),
+        ];
+        for (io, workflow, cpu, expected) in table {
+            let (facts, samples) = run(io, workflow, cpu);
+            let checks = judge(&facts, &samples);
+            let open = checks.iter().filter(|check| check.outcome != Outcome::Pass);
+            let words: Vec<&str> = open.map(|check| check.outcome.word()).collect();
+            assert_eq!(words, expected, "{io} {workflow} {cpu}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ const LEVELS: (f64, f64) = (2.0, 7.0);
 /// Periods in seconds, how many halves of each are played (high, low, high …), and the changes of direction that are allowed.
 ///
 /// A dip that is shorter than the cool-down (60 s) must not be followed: out once, and no more. One of 90 s may be: out, in, out.
-const WAVES: [(f64, usize, usize); 3] = [(20.0, 8, 0), (60.0, 5, 0), (180.0, 3, 2)];
+const WAVES: [(f64, usize, usize); 3] = [(20.0, 8, 0), (60.0, 4, 0), (180.0, 3, 2)];
 /// For the fleet to be at its fewest before each.
 const SETTLED: f64 = 120.0;
 /// For what still waits at the end.
@@ -30,8 +30,19 @@ const PATIENCE: f64 = 60.0;
 pub struct Facts {
     /// What the load was sized by.
     pub sizing: Option<Sizing>,
-    /// Each wave: its period in seconds, the changes of direction that are allowed, and its load.
-    pub waves: Vec<(f64, usize, Loaded)>,
+    /// The waves.
+    pub waves: Vec<Wave>,
+}
+
+/// A load that swings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Wave {
+    /// Seconds from one high to the next.
+    pub period: f64,
+    /// Changes of direction that the fleet may make.
+    pub turns: usize,
+    /// What was played, and what became of it.
+    pub loaded: Loaded,
 }
 
 /// Plays the waves.
@@ -45,8 +56,12 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
             .await
             .with_context(|| format!("before {name}"))?;
         let (loaded, load) = Loaded::begin(context, &name);
-        facts.waves.push((period, turns, loaded));
-        let Some((_, _, loaded)) = facts.waves.last_mut() else {
+        facts.waves.push(Wave {
+            period,
+            turns,
+            loaded,
+        });
+        let Some(Wave { loaded, .. }) = facts.waves.last_mut() else {
             continue;
         };
         let stretches: Vec<Stretch> = (0..halves)
@@ -67,7 +82,12 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
         return Vec::new();
     };
     let mut checks = Vec::new();
-    for (period, turns, loaded) in &facts.waves {
+    for Wave {
+        period,
+        turns,
+        loaded,
+    } in &facts.waves
+    {
         let mut of_wave = loaded.checks();
         if let Some(window) = loaded.whole() {
             let why = match turns {

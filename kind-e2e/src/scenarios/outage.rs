@@ -32,10 +32,10 @@ const SERVICE: f64 = 2.0;
 const WORKERS: f64 = 5.7;
 /// Seconds of load before the first outage: the fleet has found its size.
 const BEFORE: f64 = 45.0;
-/// Seconds of an outage: the cool-down of 60 s and half of it again.
-const OUTAGE: f64 = 90.0;
+/// Seconds of an outage: the cool-down of 60 s and a third of it again.
+const OUTAGE: f64 = 80.0;
 /// Seconds between and after outages, in which the signal comes back.
-const AFTER: f64 = 30.0;
+const AFTER: f64 = 20.0;
 /// For the fleet to be at its fewest before.
 const SETTLED: f64 = 120.0;
 /// For what was taken away to run again.
@@ -59,8 +59,19 @@ pub struct Facts {
     pub sizing: Option<Sizing>,
     /// The load.
     pub loaded: Loaded,
-    /// Each outage: what, when, and what Kubernetes said of the scaling at its end.
-    pub outages: Vec<(String, Window, Vec<String>)>,
+    /// What was taken away.
+    pub outages: Vec<Outage>,
+}
+
+/// Something that was away for a while.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outage {
+    /// What.
+    pub name: String,
+    /// When.
+    pub window: Window,
+    /// What Kubernetes said of the scaling at its end: `scaledobject Fallback=True (reason)` and the like.
+    pub conditions: Vec<String>,
 }
 
 /// Loads all the time, and takes away what the signal needs.
@@ -97,11 +108,7 @@ async fn load_for(context: &Context, load: &Load, steady: &Stretch, starts: &mut
     load.run(&steady.name, &schedule, starts).await;
 }
 
-async fn take_away(
-    context: &Context,
-    from: f64,
-    outages: &mut Vec<(String, Window, Vec<String>)>,
-) -> Result<()> {
+async fn take_away(context: &Context, from: f64, outages: &mut Vec<Outage>) -> Result<()> {
     let mut at = from + BEFORE;
     for (name, deployments) in OUTAGES {
         sleep_until(context.clock.instant(at)).await;
@@ -116,7 +123,11 @@ async fn take_away(
             from: began,
             to: context.clock.now(),
         };
-        outages.push((name.to_owned(), window, conditions(context).await));
+        outages.push(Outage {
+            name: name.to_owned(),
+            window,
+            conditions: conditions(context).await,
+        });
         context.enter(&format!("outage/after-{name}"), &format!("{name} comes back"));
         set(context, deployments, 1).await?;
         for (namespace, deployment) in deployments {
@@ -195,9 +206,9 @@ pub async fn clear(context: &Context) -> Result<()> {
 /// What the facts and the samples show.
 pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
     let mut checks = Vec::new();
-    for (name, window, conditions) in &facts.outages {
-        checks.push(never_fewer(name, samples, *window));
-        checks.push(visible(name, conditions));
+    for outage in &facts.outages {
+        checks.push(never_fewer(&outage.name, samples, outage.window));
+        checks.push(visible(&outage.name, &outage.conditions));
     }
     if checks.len() < 2 * OUTAGES.len() {
         checks.push(Check::new(

@@ -84,7 +84,7 @@ impl Detail {
                 loads.map(|loaded| Part::of(loaded, facts.sizing)).collect()
             }
             Self::Oscillation(facts) => {
-                let loads = facts.waves.iter().map(|(_, _, loaded)| loaded);
+                let loads = facts.waves.iter().map(|wave| &wave.loaded);
                 loads.map(|loaded| Part::of(loaded, facts.sizing)).collect()
             }
             Self::Table(facts) => vec![Part::of(&facts.loaded, facts.sizing)],

@@ -153,6 +153,7 @@ fn within(samples: &[Sample], window: Window, name: &str, (fewest, most): (i32, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scaling::tests::sample;
 
     #[test]
     fn rates_are_divided_only_where_the_host_is_too_small() {
@@ -161,20 +162,59 @@ mod tests {
         assert_eq!(scale(10).0, 1.0);
     }
 
-    #[test]
-    fn the_table_holds_at_the_target_for_the_time_that_it_names() {
-        let sizing = Sizing {
+    fn sizing(service: f64) -> Sizing {
+        Sizing {
             min: 3,
             max: 20,
             slots: 5,
             target: 3.5,
-            service: SERVICE,
+            service,
             hpa_sync: 1.0,
             cores: 2,
-        };
+        }
+    }
+
+    #[test]
+    fn the_table_holds_at_the_target_for_the_time_that_it_names() {
         for (rate, fewest, most) in ROWS {
-            let workers = sizing.workers_for(rate);
+            let workers = sizing(SERVICE).workers_for(rate);
             assert!((fewest..=most).contains(&workers), "{rate}: {workers}");
+        }
+    }
+
+    /// A minute in which so many workers are Ready in the last seconds, and another number before.
+    fn row(ready: i32) -> (Vec<Sample>, Window) {
+        let count = |at: f64| if at >= 40.0 { ready } else { 19 };
+        let samples = (0..=60)
+            .map(f64::from)
+            .map(|at| sample(at, Some((count(at), count(at), count(at)))));
+        (samples.collect(), Window { from: 0.0, to: 60.0 })
+    }
+
+    #[test]
+    fn a_row_is_held_to_the_guides_sizes_in_its_last_seconds() {
+        for (ready, word) in [(4, "Fail"), (5, "Pass"), (10, "Pass"), (11, "Fail")] {
+            let (samples, window) = row(ready);
+            assert_eq!(
+                within(&samples, window, "n", (5, 10), "w").outcome.word(),
+                word,
+                "{ready}"
+            );
+        }
+        let (samples, window) = row(5);
+        assert_eq!(
+            within(&samples[..50], window, "n", (5, 10), "w").outcome.word(),
+            "Inconclusive"
+        );
+    }
+
+    #[test]
+    fn a_row_is_held_to_the_plans_size_within_what_chance_does() {
+        // 17 documents/s of 1.4 s are 23.8 slots in use: the HPA rests at 7, and a mean of 30 s is wrong by less than one worker.
+        for (ready, word) in [(5, "Fail"), (6, "Pass"), (7, "Pass"), (8, "Pass"), (9, "Fail")] {
+            let (samples, window) = row(ready);
+            let check = as_planned(&sizing(SERVICE), &samples, window, 17.0);
+            assert_eq!(check.outcome.word(), word, "{ready}: {}", check.bound);
         }
     }
 }
