@@ -114,9 +114,10 @@ impl Autoscaling {
     }
 
     /// The work in the system, in IO slots in use and tasks waiting, that makes the HPA add a worker to the fewest, where it was
-    /// `calm` before: more than their `slots` hold, past the HPA's tolerance, and more than chance makes of that mean.
+    /// `calm` before: past the HPA's tolerance, more than their `slots` hold, and more than chance makes of that mean.
     pub fn demand_that_scales(&self, calm: f64, slots: f64) -> f64 {
-        (slots * (1.0 + HPA_TOLERANCE)).max(calm + CHANCE * calm.sqrt())
+        let enough = self.target * f64::from(self.min) * (1.0 + HPA_TOLERANCE);
+        enough.max(slots + 1.0).max(calm + CHANCE * calm.sqrt())
     }
 
     /// From the step in load to the decision to add workers, at most; before the step `calm` of the fewest workers' IO `slots`
@@ -128,13 +129,11 @@ impl Autoscaling {
         let seconds = growth + lags + 2.0 * self.hpa_sync;
         let why = format!(
             "work in the system grows by {surplus_per_second:.1}/s beyond what {} workers carry and takes at most \
-             {growth:.0} s to the {demand:.0} that add a worker ({:.1} times their {slots:.0} slots, the HPA's tolerance, and \
+             {growth:.0} s to the {demand:.0} that add a worker (more than their {slots:.0} slots hold, and \
              beyond what chance makes of {calm:.0}); then {DEPTH_READ:.0} s to ask for the depth, {BACKLOG_CACHE:.1} s of \
              cache in Temporal, {SCRAPE:.1} s to the scrape, {WHOLE_SECOND:.0} s because KEDA asks for whole seconds, \
              and two periods of {:.0} s of the HPA",
-            self.min,
-            1.0 + HPA_TOLERANCE,
-            self.hpa_sync,
+            self.min, self.hpa_sync,
         );
         Bound { seconds, why }
     }
@@ -260,9 +259,10 @@ mod tests {
     #[test]
     fn the_decision_takes_the_growth_of_demand_and_the_lags_of_the_signal() {
         assert!(
-            (guide().demand_that_scales(1.0, 15.0) - 16.5).abs() < 1e-9,
-            "the slots decide"
+            (guide().demand_that_scales(1.0, 9.0) - 11.55).abs() < 1e-9,
+            "the tolerance decides"
         );
+        assert_eq!(guide().demand_that_scales(1.0, 15.0), 16.0, "the slots decide");
         assert_eq!(guide().demand_that_scales(9.0, 15.0), 19.5, "chance decides");
         let bound = guide().decision(9.0, 15.0, 4.0);
         assert!(

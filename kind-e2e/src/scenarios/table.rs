@@ -28,7 +28,9 @@ const SERVICE: f64 = 1.4;
 /// The plan's number may be missed by so many times what chance does to the mean that the demand trigger takes.
 const CHANCE: f64 = 2.0;
 /// Seconds of each row.
-const ROW: f64 = 60.0;
+const ROW: f64 = 50.0;
+/// Seconds between two rows, at the rate halfway: the table is of loads, not of steps, whose overshoot would last a cool-down.
+const RAMP: f64 = 20.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
 const JUDGED: f64 = 20.0;
 /// For the fleet to be at its fewest before the first row.
@@ -59,9 +61,24 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     settle_at(context, sizing.min, SETTLED).await?;
     let (loaded, load) = Loaded::begin(context, "table");
     facts.loaded = loaded;
-    let stretches = ROWS.map(|(rate, ..)| Stretch::new(row(rate), rate / facts.scale, ROW));
+    let stretches = stretches(facts.scale);
     facts.loaded.play(context, &load, "table", &stretches).await;
     facts.loaded.end(context, PATIENCE).await
+}
+
+/// Each row, and before each but the first a ramp.
+fn stretches(scale: f64) -> Vec<Stretch> {
+    let mut stretches = Vec::new();
+    let mut before = None;
+    for (rate, ..) in ROWS {
+        if let Some(before) = before {
+            let halfway = f64::midpoint(before, rate);
+            stretches.push(Stretch::new(format!("to{}", row(rate)), halfway / scale, RAMP));
+        }
+        stretches.push(Stretch::new(row(rate), rate / scale, ROW));
+        before = Some(rate);
+    }
+    stretches
 }
 
 fn row(rate: f64) -> String {
