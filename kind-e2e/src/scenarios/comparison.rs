@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fleet::pause;
 use super::loads::{Loaded, Stretch};
-use super::probes::settle_at;
+use super::probes::{idle, settle_at};
 use super::{Context, prepare};
 use crate::calm;
 use crate::load::latency;
@@ -111,6 +111,7 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
         settle_at(context, sizing.min, SETTLED)
             .await
             .with_context(|| format!("before {name}"))?;
+        idle(context).await?;
         pause(context, None).await?;
         scalers::taken_over(&context.fixture).await?;
         let (loaded, load) = Loaded::begin(context, &name);

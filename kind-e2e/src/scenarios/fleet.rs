@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::monitoring::usage;
-use super::probes::{settle_at, stored};
+use super::probes::{idle, settle_at, stored};
 use super::{Context, ends};
 use crate::fixture::{NAMESPACE, SCALED_OBJECT};
 use crate::load::{Load, Start};
@@ -137,6 +137,7 @@ pub(super) async fn let_go(context: &Context, fewest: i32) -> Result<()> {
     );
     pause(context, Some(fewest)).await?;
     settle_at(context, fewest, ALL_READY).await?;
+    idle(context).await?;
     pause(context, None).await?;
     // KEDA took the HPA away with the switch and makes it again: what comes next reads it.
     settings::autoscaling(&context.fixture).await.map(drop)

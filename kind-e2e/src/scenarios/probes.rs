@@ -8,10 +8,15 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 use super::Context;
-use crate::observe::sample::Fleet;
+use crate::bounds::MEAN;
+use crate::fixture::IO_QUEUE;
+use crate::observe::sample::{Fleet, Reading, Sample};
 use crate::oracle::rows;
 use crate::progress::say;
 use crate::wait::{Probe, WaitError, eventually};
+
+/// For the mean to have forgotten: what is left of a load, and the mean itself.
+const FORGOTTEN: Duration = Duration::from_secs(120);
 
 /// Waits until exactly `count` workers are wanted, present and ready.
 pub(super) async fn settle_at(context: &Context, count: i32, seconds: f64) -> Result<(), WaitError> {
@@ -24,6 +29,36 @@ pub(super) async fn settle_at(context: &Context, count: i32, seconds: f64) -> Re
         }
     })
     .await
+}
+
+/// Waits until the IO queue has been without work for as long as the demand triggers look back: what a load left in their mean
+/// would be taken for a part of the next.
+pub(super) async fn idle(context: &Context) -> Result<(), WaitError> {
+    eventually("no work left in the mean", FORGOTTEN, async || {
+        let samples = context.board.samples();
+        let now = context.clock.now();
+        let recent = samples.iter().rev().take_while(|sample| now - sample.at <= MEAN);
+        let busy = recent.clone().find(|sample| !is_idle(sample));
+        match (busy, samples.first()) {
+            (Some(sample), _) => Probe::NotYet(format!(
+                "{:.0} s ago there was work, or nothing was seen",
+                now - sample.at
+            )),
+            (None, Some(first)) if now - first.at >= MEAN => Probe::Ready(()),
+            _ => Probe::NotYet("not watched for long enough".to_owned()),
+        }
+    })
+    .await
+}
+
+/// Nothing of the IO queue is in a slot or waits for one.
+fn is_idle(sample: &Sample) -> bool {
+    let none = |found: &Reading<std::collections::BTreeMap<String, f64>>| {
+        found
+            .seen()
+            .is_some_and(|found| found.get(IO_QUEUE).is_none_or(|count| *count == 0.0))
+    };
+    none(&sample.slots_used) && none(&sample.depth)
 }
 
 /// Whether exactly `count` workers are wanted, present and ready. Not seen is failed.
