@@ -81,6 +81,13 @@ impl Board {
         lock(&self.samples).clone()
     }
 
+    /// The samples since second `from`.
+    pub fn since(&self, from: f64) -> Vec<Sample> {
+        let samples = lock(&self.samples);
+        let older = samples.partition_point(|sample| sample.at < from);
+        samples[older..].to_vec()
+    }
+
     /// The workers' counts as last seen, if that was no longer than [`MAX_GAP`] before `now`.
     ///
     /// # Errors

@@ -112,10 +112,14 @@ pub async fn triggers(fixture: &Fixture) -> Result<Vec<Value>> {
 /// # Errors
 /// There is none.
 pub async fn scaled_object(fixture: &Fixture) -> Result<DynamicObject> {
-    let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
-    let resource = ApiResource::from_gvk(&kind);
-    let all: Api<DynamicObject> = Api::namespaced_with(fixture.kube.clone(), NAMESPACE, &resource);
-    all.get(SCALED_OBJECT)
+    scaled_objects(fixture)
+        .get(SCALED_OBJECT)
         .await
         .with_context(|| format!("scaledobject {SCALED_OBJECT}"))
+}
+
+/// The ScaledObjects of the workers' namespace.
+pub fn scaled_objects(fixture: &Fixture) -> Api<DynamicObject> {
+    let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
+    Api::namespaced_with(fixture.kube.clone(), NAMESPACE, &ApiResource::from_gvk(&kind))
 }

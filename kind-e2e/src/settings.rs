@@ -26,7 +26,7 @@ const HPA_MADE: Duration = Duration::from_secs(60);
 /// Uploads at the same time: enough to hide the trips, few enough for two cores.
 const UPLOADS: usize = 8;
 /// The trigger that asks for demand of the IO queue.
-const IO_DEMAND: &str = "io_demand";
+pub const IO_DEMAND: &str = "io_demand";
 /// The variable of the guide that sets a worker's IO slots, and its default there.
 const IO_SLOTS: (&str, u32) = ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 5);
 

@@ -69,10 +69,10 @@ impl Sizing {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn sizing() -> Sizing {
+    pub(crate) fn sizing() -> Sizing {
         Sizing {
             min: 3,
             max: 20,

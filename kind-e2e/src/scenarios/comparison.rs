@@ -4,15 +4,15 @@
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::fleet::pause;
+use super::fleet::{let_go, pause};
 use super::loads::{Loaded, Stretch};
-use super::probes::{idle, settle_at};
 use super::{Context, prepare};
 use crate::calm;
 use crate::load::latency;
 use crate::observe::sample::Sample;
 use crate::scalers::{self, Scaler};
 use crate::scaling::{self, Window, timed};
+use crate::settings::IO_DEMAND;
 use crate::sizing::Sizing;
 use crate::table::Table;
 use crate::verdict::{Check, Outcome};
@@ -31,8 +31,6 @@ const STEP_SECONDS: f64 = 40.0;
 const TAIL: f64 = 30.0;
 /// For what still waits then: the slowest way has the backlog of the whole step for three workers.
 const PATIENCE: f64 = 120.0;
-/// For the fleet to be at its fewest before each.
-const SETTLED: f64 = 120.0;
 
 /// Where the HPA looks at least every two seconds, the first new worker is Ready within so many seconds of the step, and all
 /// that are needed within so many.
@@ -108,12 +106,9 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
         context.enter(&format!("{name}/apply"), scaler.about());
         pause(context, Some(sizing.min)).await?;
         scalers::apply(&context.fixture, scaler).await?;
-        settle_at(context, sizing.min, SETTLED)
+        let_go(context, sizing.min)
             .await
             .with_context(|| format!("before {name}"))?;
-        idle(context).await?;
-        pause(context, None).await?;
-        scalers::taken_over(&context.fixture).await?;
         let (loaded, load) = Loaded::begin(context, &name);
         facts.entrants.push((scaler, loaded));
         let Some((_, loaded)) = facts.entrants.last_mut() else {
@@ -141,7 +136,7 @@ fn stretches(sizing: &Sizing) -> [Stretch; 3] {
 /// The ScaledObject cannot be read or applied.
 pub async fn clear(context: &Context) -> Result<()> {
     let triggers = scalers::triggers(&context.fixture).await?;
-    if triggers.iter().any(|trigger| trigger["name"] == "io_demand") {
+    if triggers.iter().any(|trigger| trigger["name"] == IO_DEMAND) {
         return Ok(());
     }
     scalers::apply(&context.fixture, Scaler::Slipway).await?;
@@ -330,13 +325,8 @@ mod tests {
 
     fn sizing(hpa_sync: f64) -> Sizing {
         Sizing {
-            min: 3,
-            max: 20,
-            slots: 5,
-            target: 3.5,
-            service: 2.0,
             hpa_sync,
-            cores: 4,
+            ..crate::sizing::tests::sizing()
         }
     }
 

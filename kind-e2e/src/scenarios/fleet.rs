@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
@@ -16,12 +16,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::monitoring::usage;
 use super::probes::{idle, settle_at, stored};
 use super::{Context, ends};
-use crate::fixture::{NAMESPACE, SCALED_OBJECT};
+use crate::fixture::SCALED_OBJECT;
 use crate::load::{Load, Start};
 use crate::observe::connections::{self, Connections};
 use crate::observe::prometheus::{query, total};
 use crate::plan::{LATENCY, rate_of_cores};
 use crate::progress::say;
+use crate::scalers;
 use crate::schedule::{generator, poisson};
 use crate::settings;
 use crate::table::Table;
@@ -140,7 +141,7 @@ pub(super) async fn let_go(context: &Context, fewest: i32) -> Result<()> {
     idle(context).await?;
     pause(context, None).await?;
     // KEDA took the HPA away with the switch and makes it again: what comes next reads it.
-    settings::autoscaling(&context.fixture).await.map(drop)
+    scalers::taken_over(&context.fixture).await
 }
 
 /// Loads for [`LOADED`] seconds while connections are read; questions are counted before and after.
@@ -223,15 +224,9 @@ async fn asked(context: &Context) -> Result<f64> {
 
 /// Sets or takes away KEDA's switch.
 pub(super) async fn pause(context: &Context, workers: Option<i32>) -> Result<()> {
-    let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
-    let scaled_objects: Api<DynamicObject> = Api::namespaced_with(
-        context.fixture.kube.clone(),
-        NAMESPACE,
-        &ApiResource::from_gvk(&kind),
-    );
     let value = workers.map_or(Value::Null, |workers| workers.to_string().into());
     let patch = json!({"metadata": {"annotations": {PAUSED: value}}});
-    scaled_objects
+    scalers::scaled_objects(&context.fixture)
         .patch(SCALED_OBJECT, &PatchParams::default(), &Patch::Merge(patch))
         .await
         .with_context(|| format!("setting {PAUSED} of scaledobject {SCALED_OBJECT}"))?;

@@ -4,7 +4,6 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::loads::{Loaded, Stretch};
-use super::probes::settle_at;
 use super::{Context, fleet, prepare};
 use crate::bounds::WORKFLOW_DEPTH;
 use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
@@ -22,8 +21,6 @@ const FLOOD: f64 = 15.0;
 const FLOODED: f64 = 45.0;
 /// The upper bound of the CPU queue's depth rule.
 const CPU_DEPTH: f64 = 6.0;
-/// For the fleet to be at its fewest before.
-const SETTLED: f64 = 120.0;
 /// For what still waits at the end.
 const PATIENCE: f64 = 120.0;
 
@@ -41,7 +38,6 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     let sizing = prepare(context, "isolation/prepare", SERVICE, 0.0).await?;
     facts.sizing = Some(sizing);
     fleet::let_go(context, sizing.min).await?;
-    settle_at(context, sizing.min, SETTLED).await?;
     let (loaded, load) = Loaded::begin(context, "isolation");
     facts.loaded = loaded;
     let flood = Stretch::new("flood", rate_of_cores(context.cores), FLOOD);

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::comparison::few_turns;
 use super::loads::{Loaded, Stretch};
-use super::probes::settle_at;
 use super::{Context, fleet, prepare};
 use crate::calm;
 use crate::observe::sample::Sample;
@@ -20,8 +19,6 @@ const LEVELS: (f64, f64) = (2.0, 7.0);
 ///
 /// A dip that is shorter than the cool-down (60 s) must not be followed: out once, and no more. One of 90 s may be: out, in, out.
 const WAVES: [(f64, usize, usize); 3] = [(20.0, 8, 0), (60.0, 4, 0), (180.0, 3, 2)];
-/// For the fleet to be at its fewest before each.
-const SETTLED: f64 = 120.0;
 /// For what still waits at the end.
 const PATIENCE: f64 = 60.0;
 
@@ -51,8 +48,7 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     facts.sizing = Some(sizing);
     for (period, halves, turns) in WAVES {
         let name = format!("oscillation/{period:.0}s");
-        fleet::let_go(context, sizing.min).await?;
-        settle_at(context, sizing.min, SETTLED)
+        fleet::let_go(context, sizing.min)
             .await
             .with_context(|| format!("before {name}"))?;
         let (loaded, load) = Loaded::begin(context, &name);

@@ -13,15 +13,12 @@ use serde_json::{Value, json};
 use tokio::time::sleep_until;
 
 use super::loads::{Loaded, Stretch};
-use super::probes::settle_at;
 use super::{Context, fleet, prepare};
 use crate::fixture::NAMESPACE;
-use crate::load::{Load, Start};
 use crate::observe::kubernetes::hpa;
 use crate::observe::sample::Sample;
 use crate::scalers;
 use crate::scaling::{Window, seen};
-use crate::schedule::{generator, poisson};
 use crate::sizing::Sizing;
 use crate::verdict::{Check, Outcome};
 use crate::wait::{Probe, eventually};
@@ -36,8 +33,6 @@ const BEFORE: f64 = 45.0;
 const OUTAGE: f64 = 80.0;
 /// Seconds between and after outages, in which the signal comes back.
 const AFTER: f64 = 20.0;
-/// For the fleet to be at its fewest before.
-const SETTLED: f64 = 120.0;
 /// For what was taken away to run again.
 const BACK: Duration = Duration::from_secs(90);
 /// For what still waits at the end.
@@ -79,33 +74,17 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     let sizing = prepare(context, "outage/prepare", SERVICE, WORKERS).await?;
     facts.sizing = Some(sizing);
     fleet::let_go(context, sizing.min).await?;
-    settle_at(context, sizing.min, SETTLED).await?;
     let (loaded, load) = Loaded::begin(context, "outage");
     facts.loaded = loaded;
     let seconds = BEFORE + OUTAGES.len() as f64 * (OUTAGE + AFTER);
     let steady = Stretch::new("steady", sizing.rate_of(WORKERS), seconds);
     let from = context.clock.now();
-    let window = Window {
-        from,
-        to: from + seconds,
-    };
-    facts.loaded.stretches.push((steady.clone(), window));
     let Facts { loaded, outages, .. } = facts;
-    let loading = load_for(context, &load, &steady, &mut loaded.starts);
+    let stretches = [steady];
+    let loading = loaded.play(context, &load, "outage", &stretches);
     let ((), ended) = futures::join!(loading, take_away(context, from, outages));
     ended?;
     facts.loaded.end(context, PATIENCE).await
-}
-
-async fn load_for(context: &Context, load: &Load, steady: &Stretch, starts: &mut Vec<Start>) {
-    context.enter(
-        "outage/steady",
-        &format!("{:.1} documents/s for {:.0} s", steady.rate, steady.seconds),
-    );
-    let mut rng = generator(context.seed, "outage/steady");
-    let length = Duration::from_secs_f64(steady.seconds);
-    let schedule = poisson(steady.rate, length, load.documents.len(), &mut rng);
-    load.run(&steady.name, &schedule, starts).await;
 }
 
 async fn take_away(context: &Context, from: f64, outages: &mut Vec<Outage>) -> Result<()> {

@@ -108,6 +108,7 @@ mod tests {
     use super::super::loads::Stretch;
     use super::*;
     use crate::reaction::tests::sample;
+    use crate::sizing::tests::sizing;
 
     fn loaded(workers: &[f64], sizing: &Sizing) -> Loaded {
         let stretches = workers.iter().zip(0..).map(|(workers, number)| {
@@ -129,15 +130,7 @@ mod tests {
 
     #[test]
     fn a_step_is_a_stretch_that_needs_more_workers() {
-        let sizing = Sizing {
-            min: 3,
-            max: 20,
-            slots: 5,
-            target: 3.5,
-            service: 2.0,
-            hpa_sync: 1.0,
-            cores: 2,
-        };
+        let sizing = sizing();
         let table: [(&[f64], &[f64]); 5] = [
             (&[2.0, 9.0, 2.0], &[10.0]),
             (&[9.0, 9.0], &[0.0]),

@@ -35,17 +35,15 @@ pub(super) async fn settle_at(context: &Context, count: i32, seconds: f64) -> Re
 /// would be taken for a part of the next.
 pub(super) async fn idle(context: &Context) -> Result<(), WaitError> {
     eventually("no work left in the mean", FORGOTTEN, async || {
-        let samples = context.board.samples();
         let now = context.clock.now();
-        let recent = samples.iter().rev().take_while(|sample| now - sample.at <= MEAN);
-        let busy = recent.clone().find(|sample| !is_idle(sample));
-        match (busy, samples.first()) {
-            (Some(sample), _) => Probe::NotYet(format!(
+        let recent = context.board.since(now - MEAN);
+        match recent.iter().rev().find(|sample| !is_idle(sample)) {
+            Some(sample) => Probe::NotYet(format!(
                 "{:.0} s ago there was work, or nothing was seen",
                 now - sample.at
             )),
-            (None, Some(first)) if now - first.at >= MEAN => Probe::Ready(()),
-            _ => Probe::NotYet("not watched for long enough".to_owned()),
+            None if now >= MEAN && !recent.is_empty() => Probe::Ready(()),
+            None => Probe::NotYet("not watched for long enough".to_owned()),
         }
     })
     .await

@@ -10,7 +10,6 @@ use capacity::demand::settles_within;
 use serde::{Deserialize, Serialize};
 
 use super::loads::{Loaded, Stretch};
-use super::probes::settle_at;
 use super::{Context, fleet, prepare};
 use crate::bounds::MEAN;
 use crate::calm;
@@ -33,8 +32,6 @@ const ROW: f64 = 50.0;
 const RAMP: f64 = 20.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
 const JUDGED: f64 = 20.0;
-/// For the fleet to be at its fewest before the first row.
-const SETTLED: f64 = 120.0;
 /// For what still waits at the end.
 const PATIENCE: f64 = 90.0;
 
@@ -58,7 +55,6 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     facts.sizing = Some(sizing);
     say(context.clock, &facts.rule);
     fleet::let_go(context, sizing.min).await?;
-    settle_at(context, sizing.min, SETTLED).await?;
     let (loaded, load) = Loaded::begin(context, "table");
     facts.loaded = loaded;
     let stretches = stretches(facts.scale);
@@ -181,13 +177,8 @@ mod tests {
 
     fn sizing(service: f64) -> Sizing {
         Sizing {
-            min: 3,
-            max: 20,
-            slots: 5,
-            target: 3.5,
             service,
-            hpa_sync: 1.0,
-            cores: 2,
+            ..crate::sizing::tests::sizing()
         }
     }
 
