@@ -178,6 +178,19 @@ impl Queues<'_> {
     }
 }
 
+/// Takes a worker of the SDK that has ended off its connection's list. The SDK (1.1) does not: it would go on telling Temporal that
+/// this worker is there, and keep a thread and what the worker measured, for each worker that was made anew.
+///
+/// # Errors
+/// The worker has not ended.
+pub fn forget(client: &Client, ended: &Worker) -> anyhow::Result<()> {
+    let workers = client.connection().workers();
+    workers
+        .finalize_unregister(ended.worker_instance_key())
+        .map(drop)
+        .with_context(|| format!("forgetting the worker of {}", ended.task_queue()))
+}
+
 /// What this worker is to Temporal: a version of a Worker Deployment where one is named, else only a build id (the SDK's
 /// default would be a hash of the whole program, read at every start).
 ///

@@ -122,14 +122,15 @@ async fn serve_all(
         ..tools.clone()
     };
     let (io, cpu) = (tools_of_one(), tools_of_one());
-    let workflow = serve(|| queues.workflow(), &tools.taken, leave);
-    let io = serve(|| queues.io(&io), &io.taken, leave);
-    let cpu = serve(|| queues.cpu(&cpu), &cpu.taken, leave);
+    let workflow = serve(queues.client, || queues.workflow(), &tools.taken, leave);
+    let io = serve(queues.client, || queues.io(&io), &io.taken, leave);
+    let cpu = serve(queues.client, || queues.cpu(&cpu), &cpu.taken, leave);
     futures::future::try_join3(workflow, io, cpu).await.map(drop)
 }
 
 /// Serves one queue. Its worker is made anew, with nothing in flight, when it has taken enough (see [`Taken`]).
 async fn serve(
+    client: &Client,
     make: impl Fn() -> anyhow::Result<Worker>,
     taken: &Taken,
     leave: &CancellationToken,
@@ -156,6 +157,7 @@ async fn serve(
             return Ok(());
         }
         anyhow::ensure!(taken.is_full(), "the worker of {queue} ended by itself");
+        temporal::forget(client, &worker)?;
         taken.begin_again();
         debug!(queue, "the SDK's worker is made anew");
     }

@@ -25,6 +25,7 @@ async fn documents_are_processed_while_workers_are_made_anew(world: &World) -> R
         .env("RUST_LOG", "info,worker=debug")
         .start()
         .await?;
+    let threads = worker.threads()?;
     let source = world.upload("a.html", "<title>T</title><p>one two").await?;
     let ids: Vec<String> = (0..DOCUMENTS).map(|n| format!("d{n}")).collect();
     let runs = try_join_all(ids.iter().map(|id| world.run_document(id, &source))).await?;
@@ -41,6 +42,12 @@ async fn documents_are_processed_while_workers_are_made_anew(world: &World) -> R
     ensure!(
         anew >= DOCUMENTS / 3,
         "only {anew} times anew: this showed nothing"
+    );
+    // The blocking IO's threads come and go; of the workers that were made anew none stays.
+    let left = worker.threads()?.saturating_sub(threads);
+    ensure!(
+        left < DOCUMENTS as u64 / 3,
+        "{left} threads more after {anew} workers made anew"
     );
     // Who scales by the slots sees one series a queue, which goes on.
     for (queue, slots) in SLOTS {

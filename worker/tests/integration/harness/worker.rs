@@ -129,12 +129,23 @@ impl Worker {
 
     /// Memory that is its own, in kB.
     pub(crate) fn memory(&self) -> Result<u64> {
+        self.status("RssAnon")
+    }
+
+    /// Threads that it has.
+    pub(crate) fn threads(&self) -> Result<u64> {
+        self.status("Threads")
+    }
+
+    /// A number that the kernel keeps of it.
+    fn status(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id.as_raw_nonzero());
         let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        let own = own.and_then(|line| line.trim().strip_suffix(" kB"));
-        own.and_then(|kilobytes| kilobytes.parse().ok())
-            .with_context(|| format!("{path} tells no RssAnon"))
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        number.with_context(|| format!("{path} tells no {name}"))
     }
 
     /// Waits for its end; the answer is its exit code, or 128 and the signal that ended it.
