@@ -118,6 +118,6 @@ impl Board {
 }
 
 /// A panic elsewhere has left a value behind that is still whole: it is only ever replaced or grown.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

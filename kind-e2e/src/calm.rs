@@ -2,8 +2,8 @@
 //! workers that the work in flight needed. Pure: samples in, figures and checks out.
 
 use crate::fixture::IO_QUEUE;
-use crate::observe::sample::{Fleet, Sample};
-use crate::scaling::{Window, seen};
+use crate::observe::sample::Sample;
+use crate::scaling::{Window, fleets, seen};
 use crate::verdict::{Check, Outcome};
 
 /// How many times the number of workers wanted turned from growing to shrinking or back.
@@ -105,10 +105,6 @@ fn used_at(samples: &[Sample], at: f64) -> Option<f64> {
         .filter_map(|sample| sample.slots_used.seen())
         .map(|used| used.get(IO_QUEUE).copied().unwrap_or(0.0))
         .next()
-}
-
-fn fleets(samples: &[Sample], window: Window) -> Result<Vec<(f64, &Fleet)>, String> {
-    seen(samples, window, |sample| sample.fleet.seen())
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub enum Command {
     List(List),
     /// Make verdict and report again from what lies in a run's folder.
     Report(Report),
+    /// Compare two runs with the same seed, figure by figure.
+    Agree(Agree),
 }
 
 /// Arguments of `run`.
@@ -71,6 +73,17 @@ pub struct Report {
     /// The run's folder.
     #[arg(long, value_name = "DIR")]
     pub run_dir: PathBuf,
+}
+
+/// Arguments of `agree`. Exit code 0 where every figure of the loads that both runs have agrees, else 1.
+#[derive(Debug, Args)]
+pub struct Agree {
+    /// The folder of one run.
+    #[arg(value_name = "DIR")]
+    pub one: PathBuf,
+    /// The folder of the other.
+    #[arg(value_name = "DIR")]
+    pub other: PathBuf,
 }
 
 /// A name that is not known, with those that are.

@@ -117,7 +117,8 @@ fn reactions(part: &Part<'_>, samples: &[Sample]) -> Vec<Reaction> {
     part.steps
         .iter()
         .zip(ends)
-        .map(|(step, until)| reaction(samples, part.starts, *step, until, part.target))
+        .map(|(from, to)| Window { from: *from, to })
+        .map(|window| reaction(samples, part.starts, window, part.target))
         .collect()
 }
 

@@ -53,6 +53,8 @@ pub struct Cluster {
     pub endpoints: Endpoints,
     /// The bucket of the documents.
     pub s3: Bucket,
+    /// Seconds between two looks of the HPA, as the cluster was made.
+    pub hpa_sync: u8,
 }
 
 /// Addresses on this machine.
@@ -241,7 +243,7 @@ mod tests {
             "endpoints":{"temporal":"127.0.0.1:1","temporal_http":"http://127.0.0.1:2",
                 "postgres":"postgres://slipway:slipway@127.0.0.1:3/documents","prometheus":"http://127.0.0.1:4",
                 "s3":"http://127.0.0.1:5","toxiproxy":"http://127.0.0.1:6"},
-            "s3":{"bucket":"documents","region":"us-east-1","access_key":"a","secret_key":"s"}}"#;
+            "s3":{"bucket":"documents","region":"us-east-1","access_key":"a","secret_key":"s"},"hpa_sync":1}"#;
         std::fs::write(&path, text).unwrap();
         let cluster = Cluster::read(&path).unwrap();
         assert_eq!(

@@ -7,12 +7,14 @@
 //! This crate shares `cluster.json` with the crate that makes clusters and the wire contract with the
 //! worker, and no code with either.
 
+pub mod agreement;
 pub mod board;
 pub mod bounds;
 pub mod calm;
 pub mod cli;
 pub mod clock;
 pub mod command;
+pub mod controller;
 pub mod corpus;
 pub mod count;
 pub mod evidence;

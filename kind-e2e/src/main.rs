@@ -16,6 +16,7 @@ fn main() -> ExitCode {
             Ok(0)
         }
         Command::Report(arguments) => run::report_again(&arguments.run_dir),
+        Command::Agree(arguments) => run::agree([&arguments.one, &arguments.other]),
         Command::Run(arguments) => runtime().and_then(|runtime| runtime.block_on(run::run(&arguments))),
     };
     match code {

@@ -95,6 +95,7 @@ mod tests {
                 present: 6,
                 ready: 5,
             }),
+            changes: Vec::new(),
             autoscaler: Reading::Seen(Autoscaler {
                 current: 3,
                 desired: 6,

@@ -1,13 +1,15 @@
 //! The reaction to a step up in load, taken apart: load → signal → decision → pod → first poll → latency back.
 //! Pure: samples and starts in, seconds out.
 //!
-//! Samples are a second apart, so that is the grain of every figure but the latency's, whose grain is [`WINDOW`].
+//! The workers' counts are of a watch, which tells a change within milliseconds; the signal has the grain of the samples, a second,
+//! and latency that of [`WINDOW`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::fixture::IO_QUEUE;
 use crate::load::{Latency, Start, latency};
-use crate::observe::sample::{Fleet, Sample};
+use crate::observe::sample::{Fleet, Sample, fleets};
+use crate::scaling::Window;
 
 /// The guide's success metric: p99 below 4 s.
 pub const P99_BOUND: f64 = 4.0;
@@ -47,77 +49,81 @@ pub struct Reaction {
     pub first_poll: Option<f64>,
     /// As many as were wanted at the most were ready.
     pub all_ready: Option<f64>,
+    /// The most workers that were wanted.
+    pub most_wanted: i32,
+    /// The most workers that were ready.
+    pub most_ready: i32,
     /// Latency was back.
     pub latency: Recovery,
     /// The worst p99 of a window, in seconds.
     pub worst_p99: Option<f64>,
 }
 
-/// Takes apart the reaction to the step at second `step`, until `until` (the next step, or the end).
+/// Takes apart the reaction to the step at the begin of `window`, until its end (the next step, or the end).
 ///
 /// `target` is the number of IO slots in use that a worker is to have, where it is known; otherwise more work than was ever there
 /// before counts as the signal.
-pub fn reaction(
-    samples: &[Sample],
-    starts: &[Start],
-    step: f64,
-    until: f64,
-    target: Option<f64>,
-) -> Reaction {
-    let (earlier, after): (Vec<&Sample>, Vec<&Sample>) = samples
-        .iter()
-        .filter(|sample| sample.at <= until)
-        .partition(|sample| sample.at <= step);
-    let fleets = |samples: &[&Sample]| -> Vec<Fleet> {
-        samples
-            .iter()
-            .filter_map(|sample| sample.fleet.seen().copied())
-            .collect()
-    };
-    let before = fleets(&earlier)
+pub fn reaction(samples: &[Sample], starts: &[Start], window: Window, target: Option<f64>) -> Reaction {
+    let Window {
+        from: step,
+        to: until,
+    } = window;
+    let (earlier, after): (Vec<_>, Vec<_>) = fleets(samples)
+        .into_iter()
+        .filter(|(at, _)| *at <= until)
+        .partition(|(at, _)| *at <= step);
+    let before = earlier
         .last()
-        .or(fleets(&after).first())
-        .map_or(0, |fleet| fleet.wanted);
+        .or(after.first())
+        .map_or(0, |(_, fleet)| fleet.wanted);
+    let worked = |after: bool| {
+        let inside = samples
+            .iter()
+            .filter(move |sample| sample.at <= until && (sample.at > step) == after);
+        inside.filter_map(|sample| Some((sample.at, work(sample)?)))
+    };
     let carried = target.map_or_else(
-        || {
-            earlier
-                .iter()
-                .filter_map(|sample| work(sample))
-                .fold(0.0, f64::max)
-        },
+        || worked(false).map(|(_, work)| work).fold(0.0, f64::max),
         |target| target * f64::from(before),
     );
-    let first = |holds: &dyn Fn(&Sample) -> bool| {
-        after
-            .iter()
-            .find(|sample| holds(sample))
-            .map(|sample| sample.at - step)
-    };
     let grew = |pick: fn(&Fleet) -> i32, above: i32| {
-        first(&|sample| sample.fleet.seen().is_some_and(|fleet| pick(fleet) > above))
+        let first = after.iter().find(|(_, fleet)| pick(fleet) > above);
+        first.map(|(at, _)| at - step)
     };
-    let most = fleets(&after)
-        .iter()
-        .map(|fleet| fleet.wanted)
-        .max()
-        .unwrap_or(before);
+    let most = |pick: fn(&Fleet) -> i32| after.iter().map(|(_, fleet)| pick(fleet)).max();
+    let most_wanted = most(|fleet| fleet.wanted).unwrap_or(before);
     let windows = windows(starts, step, until);
     Reaction {
         step,
         before,
-        signal: first(&|sample| work(sample).is_some_and(|work| work > carried)),
+        signal: worked(true)
+            .find(|(_, work)| *work > carried)
+            .map(|(at, _)| at - step),
         decision: grew(|fleet| fleet.wanted, before),
         pod: grew(|fleet| fleet.present, before),
         first_poll: grew(|fleet| fleet.ready, before),
-        all_ready: (most > before)
-            .then(|| grew(|fleet| fleet.ready, most - 1))
+        all_ready: (most_wanted > before)
+            .then(|| grew(|fleet| fleet.ready, most_wanted - 1))
             .flatten(),
+        most_wanted,
+        most_ready: most(|fleet| fleet.ready).unwrap_or(0),
         latency: recovery(&windows),
         worst_p99: windows
             .iter()
             .filter_map(|window| Some(window.latency?.p99))
             .reduce(f64::max),
     }
+}
+
+/// When `count` workers were ready for the first time, in seconds since the begin of `window`.
+pub fn ready_at(samples: &[Sample], window: Window, count: i32) -> Option<f64> {
+    let inside = fleets(samples)
+        .into_iter()
+        .filter(|(at, _)| (window.from..=window.to).contains(at));
+    inside
+        .filter(|(_, fleet)| fleet.ready >= count)
+        .map(|(at, _)| at - window.from)
+        .next()
 }
 
 /// Tasks of the IO queue that wait or are worked on, as far as they were seen: where one of the two readings is missing,

@@ -18,6 +18,7 @@ pub(crate) fn sample(at: f64, (wanted, present, ready, used, depth): Second) -> 
             present,
             ready,
         }),
+        changes: Vec::new(),
         autoscaler: Reading::Seen(Autoscaler {
             current: present,
             desired: wanted,
@@ -42,6 +43,11 @@ pub(crate) fn start(due: f64, took: Option<f64>) -> Start {
         error: None,
         stored: took.map(|took| due + took),
     }
+}
+
+/// From the step to `to`.
+fn window(to: f64) -> Window {
+    Window { from: 10.0, to }
 }
 
 /// The step is at second 10: 3 workers are to have 10.5 slots in use.
@@ -134,21 +140,45 @@ fn every_stage_is_the_first_sample_that_shows_it() {
     for (why, change, target, expected) in table {
         let mut samples = good();
         change(&mut samples);
-        let reaction = reaction(&samples, &[], 10.0, 60.0, target);
+        let reaction = reaction(&samples, &[], window(60.0), target);
         assert_eq!(found(&reaction), expected, "{why}");
         assert_eq!(reaction.before, 3, "{why}");
     }
 }
 
 #[test]
+fn a_change_between_two_samples_counts_from_when_it_was() {
+    let mut samples = good();
+    let fleet = |wanted, ready| Fleet {
+        wanted,
+        present: wanted,
+        ready,
+    };
+    samples[4].changes = vec![(13.2, fleet(7, 3)), (13.9, fleet(7, 4))];
+    samples[5].changes = vec![(14.5, fleet(9, 4))];
+    let reaction = reaction(&samples, &[], window(60.0), Some(3.5));
+    assert_eq!(
+        found(&reaction).map(|at| at.map(|at| (at * 10.0).round() / 10.0)),
+        [Some(2.0), Some(3.2), Some(3.2), Some(3.9), Some(8.0)]
+    );
+    assert_eq!((reaction.most_wanted, reaction.most_ready), (9, 9));
+    assert_eq!(
+        ready_at(&samples, window(60.0), 4).map(|at| at.round()),
+        Some(4.0)
+    );
+    assert_eq!(ready_at(&samples, window(60.0), 9), Some(8.0));
+    assert_eq!(ready_at(&samples, window(60.0), 10), None);
+}
+
+#[test]
 fn what_comes_after_the_next_step_is_not_of_this_one() {
-    let reaction = reaction(&good(), &[], 10.0, 14.0, Some(3.5));
+    let reaction = reaction(&good(), &[], window(14.0), Some(3.5));
     assert_eq!(found(&reaction), [Some(2.0), Some(4.0), None, None, None]);
 }
 
 #[test]
 fn no_samples_are_no_reaction() {
-    let nothing = reaction(&[], &[], 10.0, 60.0, Some(3.5));
+    let nothing = reaction(&[], &[], window(60.0), Some(3.5));
     assert_eq!(
         nothing,
         Reaction {
@@ -199,7 +229,7 @@ fn latency_is_back_when_every_later_window_is_under_the_bound() {
             })
             .collect();
         assert_eq!(
-            reaction(&[], &starts, 10.0, 100.0, None).latency,
+            reaction(&[], &starts, window(100.0), None).latency,
             expected,
             "{why}"
         );
@@ -213,7 +243,7 @@ fn documents_before_the_step_and_after_the_next_do_not_count() {
         start(12.0, Some(2.0)),
         start(31.0, Some(8.0)),
     ];
-    let found = reaction(&[], &starts, 10.0, 30.0, None);
+    let found = reaction(&[], &starts, window(30.0), None);
     assert_eq!(
         (found.latency, found.worst_p99),
         (Recovery::NeverAbove, Some(2.0))

@@ -23,7 +23,7 @@ use crate::progress::say;
 use crate::scenarios::{self, Context, Scenario};
 use crate::survey::survey;
 use crate::verdict::{Outcome, Verdict};
-use crate::{corpus, evidence, observe, progress, report};
+use crate::{agreement, corpus, evidence, observe, progress, report};
 
 /// The exit code of an interrupted run: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -181,6 +181,20 @@ pub fn report_again(folder: &Path) -> Result<u8> {
     let verdict = judge(&facts, &samples);
     eprint!("{}", report::write(folder, &facts, &samples, &verdict)?);
     Ok(exit_code(&facts, &verdict))
+}
+
+/// Compares the runs in two folders, figure by figure, and returns 0 where all agree, else 1.
+///
+/// # Errors
+/// They are not two runs of the same load.
+pub fn agree(folders: [&Path; 2]) -> Result<u8> {
+    let rows = agreement::of_runs(folders)?;
+    for row in &rows {
+        println!("{}", row.line());
+    }
+    let differ = rows.iter().filter(|row| !row.agrees()).count();
+    println!("{} of {} figures agree", rows.len() - differ, rows.len());
+    Ok(u8::from(differ > 0))
 }
 
 /// The cores of the host as a node sees them: each kind node reports all of them.

@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::Bound;
-use crate::observe::sample::{Fleet, PodState, Sample};
+use crate::observe::sample::{self, Fleet, PodState, Sample};
+use crate::reaction::reaction;
 use crate::verdict::{Check, Outcome};
 
 /// The longest time, in seconds, that may lie between two readings.
@@ -48,8 +49,16 @@ pub fn seen<'a, T>(
     Ok(inside)
 }
 
-fn fleets(samples: &[Sample], window: Window) -> Result<Vec<(f64, &Fleet)>, String> {
-    seen(samples, window, |sample| sample.fleet.seen())
+/// The workers' counts in a window, changes between two samples included, if no reading is missing for too long.
+///
+/// # Errors
+/// The first stretch without a reading.
+pub fn fleets(samples: &[Sample], window: Window) -> Result<Vec<(f64, Fleet)>, String> {
+    seen(samples, window, |sample| sample.fleet.seen())?;
+    let all = sample::fleets(samples).into_iter();
+    Ok(all
+        .filter(|(at, _)| (window.from..=window.to).contains(at))
+        .collect())
 }
 
 /// Exactly `count` workers wanted, present and ready in every reading of `window`.
@@ -81,68 +90,16 @@ pub fn held(name: &str, samples: &[Sample], window: Window, count: i32, why: &st
     Check::new(name, bound, measured, why, outcome)
 }
 
-/// When things happened after a step in load, in seconds since the step.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Reaction {
-    /// More workers than before were wanted.
-    pub decision: Option<f64>,
-    /// The first of them was ready.
-    pub first_ready: Option<f64>,
-    /// The most workers that were wanted were ready.
-    pub all_ready: Option<f64>,
-    /// The most workers that were wanted.
-    pub most_wanted: i32,
-    /// The most workers that were ready.
-    pub most_ready: i32,
-}
-
-/// Reads the reaction to a step at `window.from` off the samples of `window`.
-pub fn reaction(samples: &[Sample], window: Window, before: i32) -> Reaction {
-    let inside: Vec<(f64, &Fleet)> = samples
-        .iter()
-        .filter(|sample| sample.at >= window.from && sample.at <= window.to)
-        .filter_map(|sample| sample.fleet.seen().map(|fleet| (sample.at - window.from, fleet)))
-        .collect();
-    let first =
-        |holds: &dyn Fn(&Fleet) -> bool| inside.iter().find(|(_, fleet)| holds(fleet)).map(|(at, _)| *at);
-    let most_wanted = inside.iter().map(|(_, fleet)| fleet.wanted).max().unwrap_or(0);
-    Reaction {
-        decision: first(&|fleet| fleet.wanted > before),
-        first_ready: first(&|fleet| fleet.ready > before),
-        all_ready: (most_wanted > before)
-            .then(|| first(&|fleet| fleet.ready >= most_wanted))
-            .flatten(),
-        most_wanted,
-        most_ready: inside.iter().map(|(_, fleet)| fleet.ready).max().unwrap_or(0),
-    }
-}
-
-/// When `count` workers were ready for the first time, in seconds since the begin of `window`.
-pub fn ready_at(samples: &[Sample], window: Window, count: i32) -> Option<f64> {
-    let inside = samples
-        .iter()
-        .filter(|sample| sample.at >= window.from && sample.at <= window.to);
-    inside
-        .filter(|sample| sample.fleet.seen().is_some_and(|fleet| fleet.ready >= count))
-        .map(|sample| sample.at - window.from)
-        .next()
-}
-
-/// More than `before` workers were wanted within the first bound and ready within the second.
-pub fn scaled_out(
-    samples: &[Sample],
-    window: Window,
-    before: i32,
-    decision: &Bound,
-    ready: &Bound,
-) -> [Check; 2] {
-    let reaction = reaction(samples, window, before);
+/// More workers than before were wanted within the first bound and ready within the second.
+pub fn scaled_out(samples: &[Sample], window: Window, decision: &Bound, ready: &Bound) -> [Check; 2] {
+    let reaction = reaction(samples, &[], window, None);
+    let before = reaction.before;
     let gap = fleets(samples, window).err();
     let decided = timed(reaction.decision, decision.seconds, gap.as_deref(), || {
         format!("never more than {} wanted", reaction.most_wanted)
     });
     let lag = reaction
-        .first_ready
+        .first_poll
         .zip(reaction.decision)
         .map(|(ready, decision)| ready - decision);
     let became = timed(lag, ready.seconds, gap.as_deref(), || {

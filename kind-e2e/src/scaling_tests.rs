@@ -21,6 +21,7 @@ pub(crate) fn sample(at: f64, fleet: Option<(i32, i32, i32)>) -> Sample {
             }),
             None => Reading::Gap(gap()),
         },
+        changes: Vec::new(),
         autoscaler: Reading::Seen(Autoscaler {
             current: 3,
             desired: 3,
@@ -103,19 +104,13 @@ fn scaling_out_is_a_decision_and_then_a_ready_worker() {
         let ready = if at < 6 { 3 } else { 5 };
         *sampled = sample(at as f64, Some((5, 5, ready)));
     }
-    let seen = reaction(&samples, WHOLE, 3);
-    assert_eq!(
-        (seen.decision, seen.first_ready, seen.all_ready),
-        (Some(4.0), Some(6.0), Some(6.0))
-    );
-
     let table = [
         (4.0, 2.0, "Pass", "Pass"),
         (3.0, 2.0, "Fail", "Pass"),
         (4.0, 1.0, "Pass", "Fail"),
     ];
     for (decision, ready, decided, became) in table {
-        let checks = scaled_out(&samples, WHOLE, 3, &bound(decision), &bound(ready));
+        let checks = scaled_out(&samples, WHOLE, &bound(decision), &bound(ready));
         assert_eq!(
             checks.each_ref().map(|check| check.outcome.word()),
             [decided, became]
@@ -125,7 +120,7 @@ fn scaling_out_is_a_decision_and_then_a_ready_worker() {
 
 #[test]
 fn never_scaled_out_says_how_far_it_came() {
-    let checks = scaled_out(&all(&[3; 11]), WHOLE, 3, &bound(5.0), &bound(5.0));
+    let checks = scaled_out(&all(&[3; 11]), WHOLE, &bound(5.0), &bound(5.0));
     assert_eq!(checks[0].outcome, Outcome::fail("never more than 3 wanted"));
     assert_eq!(checks[1].outcome, Outcome::fail("never more than 3 ready"));
     assert_eq!(checks[0].measured, "never; most wanted 3");
@@ -137,7 +132,7 @@ fn late_is_inconclusive_where_a_gap_may_hide_that_it_was_in_time() {
     for (at, sampled) in samples.iter_mut().enumerate().skip(1) {
         *sampled = sample(at as f64, if at < 9 { None } else { Some((5, 5, 5)) });
     }
-    let checks = scaled_out(&samples, WHOLE, 3, &bound(5.0), &bound(5.0));
+    let checks = scaled_out(&samples, WHOLE, &bound(5.0), &bound(5.0));
     assert_eq!(checks[0].outcome.word(), "Inconclusive");
 }
 

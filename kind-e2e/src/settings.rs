@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde_json::Value;
 
 use crate::bounds::{Autoscaling, HPA_SYNC};
+use crate::controller::hpa_sync;
 use crate::corpus::Document;
 use crate::fixture::{DEPLOYMENT, Fixture, NAMESPACE};
 use crate::observe::kubernetes::hpa;
@@ -42,7 +42,8 @@ pub async fn autoscaling(fixture: &Fixture) -> Result<Autoscaling> {
     })
     .await?;
     let target = target(&scaled_object.data)?;
-    Ok(Autoscaling::of(&hpa, target, hpa_sync(&fixture.kube).await?))
+    let hpa_sync = hpa_sync(&fixture.kube).await?.unwrap_or(HPA_SYNC);
+    Ok(Autoscaling::of(&hpa, target, hpa_sync))
 }
 
 /// The threshold of the trigger that asks for demand of the IO queue.
@@ -56,26 +57,6 @@ fn target(scaled_object: &Value) -> Result<f64> {
     let text = trigger["metadata"]["threshold"].as_str().unwrap_or_default();
     text.parse()
         .with_context(|| format!("threshold {text:?} of the trigger {IO_DEMAND}"))
-}
-
-/// Seconds between two looks of the HPA: a flag of the controller manager, which a managed cluster does not show and does not
-/// let anybody set.
-async fn hpa_sync(client: &kube::Client) -> Result<f64> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
-    let managers = pods
-        .list(&ListParams::default().labels("component=kube-controller-manager"))
-        .await
-        .context("looking for the controller manager")?;
-    Ok(managers.items.iter().find_map(sync_of).unwrap_or(HPA_SYNC))
-}
-
-fn sync_of(manager: &Pod) -> Option<f64> {
-    let containers = &manager.spec.as_ref()?.containers;
-    let words = containers
-        .iter()
-        .flat_map(|container| container.command.iter().chain(&container.args).flatten());
-    let mut set = words.filter_map(|word| word.strip_prefix("--horizontal-pod-autoscaler-sync-period="));
-    set.find_map(|period| period.strip_suffix('s')?.parse().ok())
 }
 
 /// What the loads of a scenario are sized by.
@@ -156,20 +137,6 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("io_demand"), "{error}");
-    }
-
-    #[test]
-    fn the_hpas_period_is_the_controller_managers_flag() {
-        let manager = |command: &[&str]| -> Pod {
-            serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "command": command}]}}))
-                .unwrap()
-        };
-        let set = [
-            "kube-controller-manager",
-            "--horizontal-pod-autoscaler-sync-period=1s",
-        ];
-        assert_eq!(sync_of(&manager(&set)), Some(1.0));
-        assert_eq!(sync_of(&manager(&set[..1])), None);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! The extraction is pure and tested against literal objects; the reads are one request each.
 
 use anyhow::{Context, Result};
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 
 use super::sample::{Autoscaler, Fleet, PodState};
 use crate::fixture::{AUTOSCALER, DEPLOYMENT, NAMESPACE, WORKER_SELECTOR};
@@ -19,6 +20,30 @@ pub async fn read_fleet(client: &kube::Client) -> Result<Fleet> {
         .await
         .with_context(|| format!("deployment {DEPLOYMENT}"))?;
     fleet_of(&deployment)
+}
+
+/// Tells `told` the worker Deployment's counts whenever the Deployment changes, until the watch ends, as the API server ends each
+/// after some minutes.
+///
+/// # Errors
+/// The API server is not there, or refuses.
+pub async fn watch_fleet(client: &kube::Client, mut told: impl FnMut(Fleet)) -> Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    let only = WatchParams::default().fields(&format!("metadata.name={DEPLOYMENT}"));
+    // Version 0: first what there is, then what changes.
+    let mut events = deployments.watch(&only, "0").await?.boxed();
+    while let Some(event) = events.try_next().await? {
+        match event {
+            WatchEvent::Added(one) | WatchEvent::Modified(one) => {
+                if let Ok(fleet) = fleet_of(&one) {
+                    told(fleet);
+                }
+            }
+            WatchEvent::Error(error) => return Err(kube::Error::Api(error).into()),
+            WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Reads the HPA that KEDA made for the workers.

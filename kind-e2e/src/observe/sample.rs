@@ -115,6 +115,9 @@ pub struct Sample {
     pub phase: String,
     /// The Deployment's counts.
     pub fleet: Reading<Fleet>,
+    /// What they became between this sample and the one before, and when: a watch tells it within milliseconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<(f64, Fleet)>,
     /// The HPA's counts.
     pub autoscaler: Reading<Autoscaler>,
     /// The worker pods.
@@ -130,6 +133,19 @@ pub struct Sample {
     pub stored: Reading<u64>,
     /// What the load had done.
     pub load: LoadCounts,
+}
+
+/// The Deployment's counts over time: every reading, and every change between two of them.
+pub fn fleets(samples: &[Sample]) -> Vec<(f64, Fleet)> {
+    let mut fleets: Vec<(f64, Fleet)> = samples
+        .iter()
+        .flat_map(|sample| {
+            let read = sample.fleet.seen().map(|fleet| (sample.at, *fleet));
+            sample.changes.iter().copied().chain(read)
+        })
+        .collect();
+    fleets.sort_by(|one, other| one.0.total_cmp(&other.0));
+    fleets
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
 use crate::load::{Latency, latency};
 use crate::observe::sample::{Fleet, Sample};
 use crate::plan::Plan;
-use crate::scaling::{Reaction, Window, reaction};
+use crate::reaction::reaction;
+use crate::scaling::Window;
 use crate::scenarios::{Detail, step};
 use crate::table::Table;
 use crate::verdict::{Outcome, ScenarioVerdict, Verdict};
@@ -93,15 +94,11 @@ fn step_section(page: &mut String, step: &step::Facts, samples: &[Sample]) {
     load_section(page, plan, step);
     if let Some(window) = step.out {
         let end = step.drain.map_or(window.to, |drain| drain.to);
-        reaction_section(
-            page,
-            plan,
-            Window {
-                from: window.from,
-                to: end,
-            },
-            samples,
-        );
+        let whole = Window {
+            from: window.from,
+            to: end,
+        };
+        reaction_section(page, whole, samples);
     }
     timeline(page, step, samples);
 }
@@ -183,13 +180,13 @@ fn percentiles(latency: Option<Latency>) -> Vec<String> {
     }
 }
 
-fn reaction_section(page: &mut String, plan: &Plan, window: Window, samples: &[Sample]) {
-    let found: Reaction = reaction(samples, window, plan.autoscaling.min);
+fn reaction_section(page: &mut String, window: Window, samples: &[Sample]) {
+    let found = reaction(samples, &[], window, None);
     line(page, "## Reaction to the step\n");
-    let after = |seconds: Option<f64>| seconds.map_or_else(|| "never".to_owned(), |at| format!("{at:.0} s"));
+    let after = |seconds: Option<f64>| seconds.map_or_else(|| "never".to_owned(), |at| format!("{at:.1} s"));
     let rows = [
         ("more workers wanted", after(found.decision)),
-        ("first new worker ready", after(found.first_ready)),
+        ("first new worker ready", after(found.first_poll)),
         (
             &format!("all {} that were wanted ready", found.most_wanted),
             after(found.all_ready),
@@ -210,10 +207,6 @@ fn reaction_section(page: &mut String, plan: &Plan, window: Window, samples: &[S
     line(
         page,
         &format!("Deepest by the workers' metric: {metric}; by Temporal itself: {temporal}.\n"),
-    );
-    line(
-        page,
-        "Samples are a second apart: that is the grain of these figures.\n",
     );
 }
 

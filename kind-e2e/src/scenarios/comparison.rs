@@ -8,8 +8,10 @@ use super::fleet::{let_go, pause};
 use super::loads::{Loaded, Stretch};
 use super::{Context, prepare};
 use crate::calm;
+use crate::controller;
 use crate::load::latency;
 use crate::observe::sample::Sample;
+use crate::reaction::{reaction, ready_at};
 use crate::scalers::{self, Scaler};
 use crate::scaling::{self, Window, timed};
 use crate::settings::IO_DEMAND;
@@ -41,17 +43,40 @@ const GOAL_BY_DEFAULT: f64 = 20.0;
 /// is what is held where documents take longer.
 const WAITING: f64 = 2.0;
 
+/// Seconds between two looks of the HPA where nobody sets them.
+const BY_DEFAULT: u8 = 15;
+
 /// What the scenario found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// What the load was sized by.
     pub sizing: Option<Sizing>,
     /// Each way to scale, and its load.
-    pub entrants: Vec<(Scaler, Loaded)>,
+    pub entrants: Vec<Entrant>,
 }
 
-/// The order: what ships comes first.
-const ENTRANTS: [Scaler; 3] = [Scaler::Slipway, Scaler::Temporal, Scaler::Guide];
+/// A way to scale, and how it went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entrant {
+    /// Which.
+    pub scaler: Scaler,
+    /// Seconds between two looks of the HPA.
+    pub hpa_sync: f64,
+    /// The load.
+    pub loaded: Loaded,
+}
+
+/// The order: what ships comes first. Where the cluster's HPA looks more often than by default, what ships comes again, with the
+/// default.
+fn entrants(hpa_sync: u8) -> Vec<(Scaler, u8)> {
+    let mut all = [Scaler::Slipway, Scaler::Temporal, Scaler::Guide]
+        .map(|scaler| (scaler, hpa_sync))
+        .to_vec();
+    if hpa_sync != BY_DEFAULT {
+        all.push((Scaler::Slipway, BY_DEFAULT));
+    }
+    all
+}
 
 impl Facts {
     /// What each way to scale did with the same step in load.
@@ -61,6 +86,7 @@ impl Facts {
         };
         let heads = [
             "way",
+            "the HPA looks every",
             "decision",
             "first new Ready",
             "all needed Ready",
@@ -71,7 +97,7 @@ impl Facts {
             "worker-minutes",
             "turns",
         ];
-        let note = format!("{}; the HPA looks every {:.0} s.", sizing.told(), sizing.hpa_sync);
+        let note = format!("{}.", sizing.told());
         let mut table = Table::new("Ways to scale, side by side", &heads, note);
         table.rows = measure(self, samples).iter().map(Measured::row).collect();
         vec![table]
@@ -84,6 +110,7 @@ impl Measured {
         let seconds = |value: Option<f64>| or_none(value.map(|seconds| format!("{seconds:.1} s")), "never");
         vec![
             self.scaler.about().to_owned(),
+            format!("{:.0} s", self.hpa_sync),
             seconds(self.decision),
             seconds(self.first_ready),
             seconds(self.all_ready),
@@ -101,17 +128,26 @@ impl Measured {
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     let sizing = prepare(context, "comparison/prepare", SERVICE, STEP.0).await?;
     facts.sizing = Some(sizing);
-    for scaler in ENTRANTS {
-        let name = format!("comparison/{}", scaler.name());
-        context.enter(&format!("{name}/apply"), scaler.about());
+    for (scaler, hpa_sync) in entrants(context.fixture.cluster.hpa_sync) {
+        let mut name = format!("comparison/{}", scaler.name());
+        if hpa_sync != context.fixture.cluster.hpa_sync {
+            name = format!("{name}-{hpa_sync}s");
+        }
+        let what = format!("{}, the HPA looks every {hpa_sync} s", scaler.about());
+        context.enter(&format!("{name}/apply"), &what);
         pause(context, Some(sizing.min)).await?;
+        controller::set_hpa_sync(&context.fixture, hpa_sync).await?;
         scalers::apply(&context.fixture, scaler).await?;
         let_go(context, sizing.min)
             .await
             .with_context(|| format!("before {name}"))?;
         let (loaded, load) = Loaded::begin(context, &name);
-        facts.entrants.push((scaler, loaded));
-        let Some((_, loaded)) = facts.entrants.last_mut() else {
+        facts.entrants.push(Entrant {
+            scaler,
+            hpa_sync: f64::from(hpa_sync),
+            loaded,
+        });
+        let Some(Entrant { loaded, .. }) = facts.entrants.last_mut() else {
             continue;
         };
         loaded
@@ -133,8 +169,9 @@ fn stretches(sizing: &Sizing) -> [Stretch; 3] {
 /// Puts back what ships, whatever the scenario left.
 ///
 /// # Errors
-/// The ScaledObject cannot be read or applied.
+/// The ScaledObject cannot be read or applied, or the HPA's period not set.
 pub async fn clear(context: &Context) -> Result<()> {
+    controller::set_hpa_sync(&context.fixture, context.fixture.cluster.hpa_sync).await?;
     let triggers = scalers::triggers(&context.fixture).await?;
     if triggers.iter().any(|trigger| trigger["name"] == IO_DEMAND) {
         return Ok(());
@@ -148,6 +185,8 @@ pub async fn clear(context: &Context) -> Result<()> {
 pub struct Measured {
     /// Which.
     pub scaler: Scaler,
+    /// Seconds between two looks of the HPA.
+    pub hpa_sync: f64,
     /// More workers were wanted.
     pub decision: Option<f64>,
     /// The first new worker was Ready.
@@ -175,14 +214,14 @@ pub fn measure(facts: &Facts, samples: &[Sample]) -> Vec<Measured> {
     };
     let entrants = facts.entrants.iter();
     entrants
-        .filter_map(|(scaler, loaded)| measure_one(*scaler, loaded, &sizing, samples))
+        .filter_map(|entrant| measure_one(entrant, &sizing, samples))
         .collect()
 }
 
-fn measure_one(scaler: Scaler, loaded: &Loaded, sizing: &Sizing, samples: &[Sample]) -> Option<Measured> {
+fn measure_one(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option<Measured> {
+    let loaded = &entrant.loaded;
     let (step, whole) = (from_step(loaded)?, loaded.whole()?);
-    let before = wanted_at(samples, step.from).unwrap_or(sizing.min);
-    let reaction = scaling::reaction(samples, step, before);
+    let reaction = reaction(samples, &loaded.starts, step, Some(sizing.target));
     let found = latency(&loaded.starts, |start| start.phase == "step");
     let inside = samples
         .iter()
@@ -191,10 +230,11 @@ fn measure_one(scaler: Scaler, loaded: &Loaded, sizing: &Sizing, samples: &[Samp
         .filter_map(|sample| sample.depth.seen()?.get(crate::fixture::IO_QUEUE).copied())
         .reduce(f64::max);
     Some(Measured {
-        scaler,
+        scaler: entrant.scaler,
+        hpa_sync: entrant.hpa_sync,
         decision: reaction.decision,
-        first_ready: reaction.first_ready,
-        all_ready: scaling::ready_at(samples, step, STEP.1),
+        first_ready: reaction.first_poll,
+        all_ready: ready_at(samples, step, STEP.1),
         most_wanted: reaction.most_wanted,
         deepest,
         p50: found.map(|found| found.p50),
@@ -204,15 +244,6 @@ fn measure_one(scaler: Scaler, loaded: &Loaded, sizing: &Sizing, samples: &[Samp
             .map(|seconds| seconds / 60.0),
         turns: calm::turns(samples, whole).ok(),
     })
-}
-
-/// Workers wanted as last seen at a second.
-fn wanted_at(samples: &[Sample], at: f64) -> Option<i32> {
-    let until = samples.iter().rev().filter(|sample| sample.at <= at);
-    until
-        .filter_map(|sample| sample.fleet.seen())
-        .map(|fleet| fleet.wanted)
-        .next()
 }
 
 /// From the step to the end of the tail.
@@ -229,27 +260,29 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
         return Vec::new();
     };
     let mut checks = Vec::new();
-    for (scaler, loaded) in &facts.entrants {
-        if *scaler == Scaler::Slipway {
-            checks.extend(goals(&sizing, loaded, samples));
+    for entrant in &facts.entrants {
+        let mut of_one = entrant.loaded.checks();
+        if entrant.scaler == Scaler::Slipway {
+            of_one.extend(goals(&sizing, entrant, samples));
         }
-        let named = loaded.checks().into_iter().map(|mut check| {
-            check.name = format!("{}: {}", scaler.name(), check.name);
+        let name = entrant.loaded.name.trim_start_matches("comparison/");
+        checks.extend(of_one.into_iter().map(|mut check| {
+            check.name = format!("{name}: {}", check.name);
             check
-        });
-        checks.extend(named);
+        }));
     }
     checks
 }
 
-fn goals(sizing: &Sizing, loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
+fn goals(sizing: &Sizing, entrant: &Entrant, samples: &[Sample]) -> Vec<Check> {
+    let loaded = &entrant.loaded;
     let (Some(step), Some(whole)) = (from_step(loaded), loaded.whole()) else {
         return Vec::new();
     };
-    let Some(measured) = measure_one(Scaler::Slipway, loaded, sizing, samples) else {
+    let Some(measured) = measure_one(entrant, sizing, samples) else {
         return Vec::new();
     };
-    let often = sizing.hpa_sync <= 2.0;
+    let often = entrant.hpa_sync <= 2.0;
     let (first, all) = if often {
         GOAL
     } else {
@@ -257,9 +290,9 @@ fn goals(sizing: &Sizing, loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
     };
     let why = format!(
         "the goal where the HPA looks every {:.0} s; documents of {:.1} s, {BEFORE} to {} workers' worth of load",
-        sizing.hpa_sync, sizing.service, STEP.0
+        entrant.hpa_sync, sizing.service, STEP.0
     );
-    let gap = scaling::seen(samples, step, |sample| sample.fleet.seen()).err();
+    let gap = scaling::fleets(samples, step).err();
     let reached = |name: &str, bound: f64, seconds: Option<f64>| {
         let outcome = timed(seconds, bound, gap.as_deref(), || {
             format!("never; at most {} wanted", measured.most_wanted)
@@ -322,21 +355,15 @@ mod tests {
     use super::*;
     use crate::load::Start;
     use crate::scaling::tests::sample;
-
-    fn sizing(hpa_sync: f64) -> Sizing {
-        Sizing {
-            hpa_sync,
-            ..crate::sizing::tests::sizing()
-        }
-    }
+    use crate::sizing::tests::sizing;
 
     /// Calm to 30, a step to 60, a tail to 90; every document of the step takes `seconds`.
-    fn loaded(seconds: f64) -> Loaded {
+    fn entrant(hpa_sync: f64, seconds: f64) -> Entrant {
         let window = |from: f64| Window {
             from,
             to: from + 30.0,
         };
-        let [calm, step, tail] = stretches(&sizing(1.0));
+        let [calm, step, tail] = stretches(&sizing());
         let starts = (0..100).map(|number| Start {
             id: format!("{number}"),
             key: "k".to_owned(),
@@ -347,10 +374,14 @@ mod tests {
             error: None,
             stored: Some(31.0 + seconds),
         });
-        Loaded {
-            stretches: vec![(calm, window(0.0)), (step, window(30.0)), (tail, window(60.0))],
-            starts: starts.collect(),
-            ..Loaded::default()
+        Entrant {
+            scaler: Scaler::Slipway,
+            hpa_sync,
+            loaded: Loaded {
+                stretches: vec![(calm, window(0.0)), (step, window(30.0)), (tail, window(60.0))],
+                starts: starts.collect(),
+                ..Loaded::default()
+            },
         }
     }
 
@@ -373,7 +404,7 @@ mod tests {
     }
 
     fn failed(sync: f64, seconds: f64, samples: &[Sample]) -> Vec<String> {
-        let checks = goals(&sizing(sync), &loaded(seconds), samples).into_iter();
+        let checks = goals(&sizing(), &entrant(sync, seconds), samples).into_iter();
         let failed = checks.filter(|check| check.outcome != Outcome::Pass);
         failed.map(|check| check.name).collect()
     }
@@ -404,12 +435,23 @@ mod tests {
     }
 
     #[test]
+    fn what_ships_is_measured_again_as_an_hpa_by_default_looks() {
+        let names = |hpa_sync| {
+            entrants(hpa_sync)
+                .into_iter()
+                .filter(|(scaler, _)| *scaler == Scaler::Slipway)
+        };
+        assert_eq!(names(1).map(|(_, sync)| sync).collect::<Vec<_>>(), [1, 15]);
+        assert_eq!(names(15).map(|(_, sync)| sync).collect::<Vec<_>>(), [15]);
+    }
+
+    #[test]
     fn a_reaction_counts_from_the_fleet_that_the_step_met() {
         let mut samples = reacted(5.0, 8.0);
         for sample in samples.iter_mut().filter(|sample| sample.at < 34.0) {
             sample.fleet = crate::scaling::tests::sample(0.0, Some((5, 5, 5))).fleet;
         }
-        let measured = measure_one(Scaler::Slipway, &loaded(2.0), &sizing(1.0), &samples).unwrap();
+        let measured = measure_one(&entrant(1.0, 2.0), &sizing(), &samples).unwrap();
         assert_eq!((measured.decision, measured.first_ready), (Some(4.0), Some(5.0)));
     }
 
@@ -431,7 +473,7 @@ mod tests {
     fn without_a_gap_in_sight_a_worker_that_never_came_is_a_failure_and_with_one_it_is_open() {
         let mut samples = reacted(99.0, 99.0);
         samples.retain(|sample| !(40.0..50.0).contains(&sample.at));
-        let checks = goals(&sizing(1.0), &loaded(2.0), &samples);
+        let checks = goals(&sizing(), &entrant(1.0, 2.0), &samples);
         let first = checks
             .iter()
             .find(|check| check.name.starts_with("the first"))

@@ -18,7 +18,7 @@ use crate::fixture::NAMESPACE;
 use crate::observe::kubernetes::hpa;
 use crate::observe::sample::Sample;
 use crate::scalers;
-use crate::scaling::{Window, seen};
+use crate::scaling::{Window, fleets};
 use crate::sizing::Sizing;
 use crate::verdict::{Check, Outcome};
 use crate::wait::{Probe, eventually};
@@ -207,7 +207,7 @@ fn never_fewer(name: &str, samples: &[Sample], window: Window) -> Check {
     let told = format!("no worker is let go while {name} is away");
     let bound = "never fewer wanted than at the outage's begin";
     let why = "a signal that is missing says nothing of the load; the outage is longer than the cool-down";
-    match seen(samples, window, |sample| sample.fleet.seen()) {
+    match fleets(samples, window) {
         Err(gap) => Check::new(told, bound, "not seen", why, Outcome::inconclusive(gap)),
         Ok(readings) => {
             let wanted: Vec<i32> = readings.iter().map(|(_, fleet)| fleet.wanted).collect();

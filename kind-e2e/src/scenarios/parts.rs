@@ -80,7 +80,7 @@ impl Detail {
             }],
             Self::Monitoring(_) => Vec::new(),
             Self::Comparison(facts) => {
-                let loads = facts.entrants.iter().map(|(_, loaded)| loaded);
+                let loads = facts.entrants.iter().map(|entrant| &entrant.loaded);
                 loads.map(|loaded| Part::of(loaded, facts.sizing)).collect()
             }
             Self::Oscillation(facts) => {

@@ -28,13 +28,7 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
         checks.push(scaling::held(&name, samples, window, fewest, why));
     }
     if let Some(window) = facts.out {
-        checks.extend(scaling::scaled_out(
-            samples,
-            window,
-            fewest,
-            &plan.decision,
-            &plan.ready,
-        ));
+        checks.extend(scaling::scaled_out(samples, window, &plan.decision, &plan.ready));
     }
     if let (Some(window), Some(bound)) = (facts.drain, &facts.drain_bound) {
         checks.push(drained(facts.left, window, bound));

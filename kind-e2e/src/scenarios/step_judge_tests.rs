@@ -81,6 +81,7 @@ fn sample(at: f64) -> Sample {
             present: count,
             ready,
         }),
+        changes: Vec::new(),
         autoscaler: Reading::Seen(Autoscaler {
             current: count,
             desired: count,

@@ -16,7 +16,7 @@ use crate::calm;
 use crate::observe::sample::Sample;
 use crate::plan::carried_by;
 use crate::progress::say;
-use crate::scaling::{Window, seen};
+use crate::scaling::{Window, fleets};
 use crate::sizing::Sizing;
 use crate::verdict::{Check, Outcome};
 
@@ -32,6 +32,13 @@ const ROW: f64 = 50.0;
 const RAMP: f64 = 20.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
 const JUDGED: f64 = 20.0;
+/// The row after them: documents a second, to which the fleet scales in from the last row.
+const BACK: f64 = 24.0;
+const BACK_NAME: &str = "back";
+/// Seconds of it: the mean of 30 s forgets, the cool-down of 60 s is over, and what is judged.
+const BACK_SECONDS: f64 = 115.0;
+/// The guide: workers that are sized by load use between so much and so much of their slots.
+const UTILISATION: (f64, f64) = (0.6, 0.8);
 /// For what still waits at the end.
 const PATIENCE: f64 = 90.0;
 
@@ -62,7 +69,7 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     facts.loaded.end(context, PATIENCE).await
 }
 
-/// Each row, and before each but the first a ramp.
+/// Each row, and before each but the first a ramp; then back to a lower one.
 fn stretches(scale: f64) -> Vec<Stretch> {
     let mut stretches = Vec::new();
     let mut before = None;
@@ -74,6 +81,7 @@ fn stretches(scale: f64) -> Vec<Stretch> {
         stretches.push(Stretch::new(row(rate), rate / scale, ROW));
         before = Some(rate);
     }
+    stretches.push(Stretch::new(BACK_NAME, BACK / scale, BACK_SECONDS));
     stretches
 }
 
@@ -113,6 +121,16 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
         Some([guide, as_planned(&sizing, samples, window, rate / facts.scale)])
     });
     let mut checks: Vec<Check> = rows.flatten().collect();
+    // The first row needs fewer than the fewest.
+    let sized = ROWS.iter().skip(1).map(|(rate, ..)| (row(*rate), *rate));
+    checks.extend(
+        sized
+            .chain([(BACK_NAME.to_owned(), BACK)])
+            .filter_map(|(name, rate)| {
+                let window = facts.loaded.window(&name)?;
+                Some(utilised(&sizing, samples, window, &name, rate / facts.scale))
+            }),
+    );
     if let Some(window) = facts.loaded.whole() {
         checks.push(calm::never_below_in_use(samples, window, sizing.slots));
         checks.extend(facts.loaded.checks());
@@ -144,14 +162,49 @@ fn as_planned(sizing: &Sizing, samples: &[Sample], window: Window, rate: f64) ->
     within(samples, window, &name, (fewest, most), &why)
 }
 
+/// The workers of a row use as much of their slots as the guide says, within what chance does to a mean of the seconds that are
+/// judged.
+fn utilised(sizing: &Sizing, samples: &[Sample], window: Window, name: &str, rate: f64) -> Check {
+    let window = last(window);
+    let in_use = rate * sizing.service;
+    let chance = CHANCE * (in_use * sizing.service / JUDGED).sqrt() / in_use;
+    let (least, most) = (UTILISATION.0 * (1.0 - chance), UTILISATION.1 * (1.0 + chance));
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    let name = match name == BACK_NAME {
+        true => format!("{name}: slots in use after the scale-in"),
+        false => format!("{name}: slots in use"),
+    };
+    let bound = format!(
+        "{} to {} in the row's last {JUDGED:.0} s",
+        percent(least),
+        percent(most)
+    );
+    let why = format!(
+        "the guide's 60 to 80 %, and {} of it for what chance does to a mean of {JUDGED:.0} s",
+        percent(chance)
+    );
+    match calm::utilisation(samples, window, sizing.slots) {
+        Err(gap) => Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap)),
+        Ok(found) => {
+            let outcome = Outcome::require((least..=most).contains(&found), || percent(found));
+            Check::new(name, bound, percent(found), why, outcome)
+        }
+    }
+}
+
+/// The end of a row, which is judged.
+fn last(window: Window) -> Window {
+    Window {
+        from: window.to - JUDGED,
+        to: window.to,
+    }
+}
+
 /// The last readings of a row have between `fewest` and `most` workers Ready.
 fn within(samples: &[Sample], window: Window, name: &str, (fewest, most): (i32, i32), why: &str) -> Check {
     let bound = format!("{fewest} to {most} Ready in the row's last {JUDGED:.0} s");
-    let window = Window {
-        from: window.to - JUDGED,
-        to: window.to,
-    };
-    match seen(samples, window, |sample| sample.fleet.seen()) {
+    let window = last(window);
+    match fleets(samples, window) {
         Err(gap) => Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap)),
         Ok(readings) => {
             let ready = || readings.iter().map(|(_, fleet)| fleet.ready);
@@ -166,6 +219,8 @@ fn within(samples: &[Sample], window: Window, name: &str, (fewest, most): (i32, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::IO_QUEUE;
+    use crate::observe::sample::Reading;
     use crate::scaling::tests::sample;
 
     #[test]
@@ -214,6 +269,26 @@ mod tests {
             within(&samples[..50], window, "n", (5, 10), "w").outcome.word(),
             "Inconclusive"
         );
+    }
+
+    #[test]
+    fn slots_in_use_are_held_to_the_guides_share_within_what_chance_does() {
+        // 17 documents/s of 1.4 s are 23.8 slots in use, of which chance makes 2.6 more or fewer in 20 s: 53 to 89 % of 35.
+        let used = |used: f64| {
+            let (mut samples, window) = row(7);
+            for sample in &mut samples {
+                sample.slots_used = Reading::Seen([(IO_QUEUE.to_owned(), used)].into());
+            }
+            utilised(&sizing(SERVICE), &samples, window, "rps17", 17.0)
+                .outcome
+                .word()
+        };
+        for (in_use, word) in [(18.0, "Fail"), (19.0, "Pass"), (31.0, "Pass"), (32.0, "Fail")] {
+            assert_eq!(used(in_use), word, "{in_use}");
+        }
+        let (samples, window) = row(7);
+        let unseen = utilised(&sizing(SERVICE), &samples, window, "rps17", 17.0);
+        assert_eq!(unseen.outcome.word(), "Inconclusive");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::chart::{Chart, Mark, Panel, Span};
 use super::series::{Form, Point, Series};
 use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
-use crate::observe::sample::{Reading, Sample};
+use crate::observe::sample::{Fleet, Reading, Sample, fleets};
 use crate::reaction::{P99_BOUND, Reaction, Recovery, WINDOW, windows};
 use crate::scenarios::Part;
 
@@ -63,8 +63,15 @@ fn panels(part: &Part<'_>, samples: &[Sample]) -> Vec<Panel> {
 }
 
 fn workers(samples: &[Sample]) -> Panel {
-    let count = |pick: fn(&Sample) -> Option<i32>| points(samples, |sample| pick(sample).map(f64::from));
-    let wanted = count(|sample| Some(sample.fleet.seen()?.wanted));
+    let count = |pick: fn(&Fleet) -> i32| {
+        let read = points(samples, |sample| sample.fleet.seen().map(pick).map(f64::from));
+        let changes = samples.iter().flat_map(|sample| &sample.changes);
+        let changed = changes.map(|(at, fleet)| (*at, Some(f64::from(pick(fleet)))));
+        let mut all: Vec<Point> = read.into_iter().chain(changed).collect();
+        all.sort_by(|one, other| one.0.total_cmp(&other.0));
+        all
+    };
+    let wanted = count(|fleet| fleet.wanted);
     Panel {
         title: "Workers against load",
         unit: "workers",
@@ -73,12 +80,7 @@ fn workers(samples: &[Sample]) -> Panel {
         series: vec![
             series("load due, documents/s", "load", Form::Area, rate(samples)).on_the_right(),
             series("wanted", "c2", Form::Dashed, wanted),
-            series(
-                "Ready",
-                "c1",
-                Form::Steps,
-                count(|sample| Some(sample.fleet.seen()?.ready)),
-            ),
+            series("Ready", "c1", Form::Steps, count(|fleet| fleet.ready)),
         ],
         bound: None,
         may_be_log: false,
@@ -327,9 +329,9 @@ fn of_reaction(reaction: &Reaction, stages: bool) -> Vec<Mark> {
 }
 
 fn scale_ins(samples: &[Sample]) -> Vec<Mark> {
-    let wanted: Vec<(f64, i32)> = samples
-        .iter()
-        .filter_map(|sample| Some((sample.at, sample.fleet.seen()?.wanted)))
+    let wanted: Vec<(f64, i32)> = fleets(samples)
+        .into_iter()
+        .map(|(at, fleet)| (at, fleet.wanted))
         .collect();
     let fewer = wanted.windows(2).filter(|pair| pair[1].1 < pair[0].1);
     let all: Vec<Mark> = fewer
