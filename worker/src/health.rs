@@ -2,10 +2,7 @@
 //!
 //! Live is tied to nothing outside the process: an outage of Temporal or Postgres must not restart a fleet.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use axum::{
@@ -15,9 +12,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use crate::{cpu::CpuPool, metrics::Metrics, store::Database};
+
+/// A question whether a process that starts is ready waits so long for a better answer than no: a kubelet asks again a whole
+/// second later, and a start takes a fraction of one. Shorter than the second that a kubelet waits by default.
+const PATIENCE: Duration = Duration::from_millis(800);
 
 /// How far the process has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,26 +33,38 @@ pub enum Phase {
 
 /// The phase, shared between the lifecycle that sets it and the port that shows it.
 #[derive(Debug, Clone)]
-pub struct Health(Arc<Mutex<Phase>>);
+pub struct Health(watch::Sender<Phase>);
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Phase::Waiting("starting".into()))))
+        Self(watch::Sender::new(Phase::Waiting("starting".into())))
     }
 }
 
 impl Health {
     /// Enters a phase. Nothing follows [`Phase::Leaving`].
     pub fn enter(&self, phase: Phase) {
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if *current != Phase::Leaving {
-            *current = phase;
-        }
+        self.0.send_if_modified(|current| {
+            let enters = *current != Phase::Leaving;
+            if enters {
+                *current = phase;
+            }
+            enters
+        });
     }
 
     /// The phase now.
     pub fn phase(&self) -> Phase {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
+    }
+
+    /// The phase as soon as the process no longer waits, and after `patience` in any case.
+    async fn settled(&self, patience: Duration) -> Phase {
+        let mut phases = self.0.subscribe();
+        let settled = phases.wait_for(|phase| !matches!(phase, Phase::Waiting(_)));
+        // Either way the phase is told, and the sender is this.
+        let _in_time = timeout(patience, settled).await.is_ok();
+        self.phase()
     }
 }
 
@@ -97,7 +110,7 @@ pub async fn serve(listener: TcpListener, shown: Shown) -> anyhow::Result<()> {
 }
 
 async fn ready(State(shown): State<Shown>) -> (StatusCode, String) {
-    match shown.health.phase() {
+    match shown.health.settled(PATIENCE).await {
         Phase::Ready => (StatusCode::OK, "ready\n".into()),
         Phase::Waiting(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {what}\n")),
         Phase::Leaving => (StatusCode::SERVICE_UNAVAILABLE, "not ready: leaving\n".into()),
@@ -128,5 +141,23 @@ mod tests {
         health.enter(Phase::Leaving);
         health.enter(Phase::Ready);
         assert_eq!(health.phase(), Phase::Leaving);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_at_the_start_waits_for_the_answer_but_not_for_long() {
+        let health = Health::default();
+        let waiting = Phase::Waiting("starting".into());
+        assert_eq!(health.settled(PATIENCE).await, waiting);
+        let asked = tokio::spawn({
+            let health = health.clone();
+            async move { health.settled(PATIENCE).await }
+        });
+        for phase in [Phase::Waiting("Temporal".into()), Phase::Ready] {
+            tokio::task::yield_now().await;
+            health.enter(phase);
+        }
+        assert_eq!(asked.await.unwrap(), Phase::Ready);
+        health.enter(Phase::Leaving);
+        assert_eq!(health.settled(PATIENCE).await, Phase::Leaving);
     }
 }

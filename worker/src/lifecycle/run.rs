@@ -37,8 +37,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         slots: config.concurrency.io_slots,
     };
     let mut member = Member::new(config, holder)?;
-    let tools = tools(&member)?;
-    member.open_port(Some(tools.cpu.clone())).await?;
+    let cpu = CpuPool::start(member.config.pools.cpu_threads)?;
+    // The port before the rest: who asks whether the worker is ready shall find it.
+    member.open_port(Some(cpu.clone())).await?;
+    let tools = tools(&member, cpu)?;
     let code = match member.reach().await {
         None => ExitCode::SUCCESS,
         Some(client) => work(&mut member, &tools, &client).await?,
@@ -47,7 +49,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-fn tools(member: &Member) -> anyhow::Result<Tools> {
+fn tools(member: &Member, cpu: CpuPool) -> anyhow::Result<Tools> {
     let (config, metrics) = (&member.config, &member.metrics);
     let guards = Guards::new(&config.external, metrics.external());
     Ok(Tools {
@@ -55,7 +57,7 @@ fn tools(member: &Member) -> anyhow::Result<Tools> {
         cache: ExtractCache::open(&config.cache, &guards, metrics)?,
         summarizer: Summarizer::open(&config.summary, &guards)?,
         database: member.database.clone(),
-        cpu: CpuPool::start(config.pools.cpu_threads)?,
+        cpu,
         metrics: metrics.clone(),
         documents: config.documents.clone(),
         identity: member.identity.clone(),
