@@ -118,7 +118,7 @@ fn reactions(part: &Part<'_>, samples: &[Sample]) -> Vec<Reaction> {
         .iter()
         .zip(ends)
         .map(|(from, to)| Window { from: *from, to })
-        .map(|window| reaction(samples, part.starts, window, part.target))
+        .map(|window| reaction(samples, part.starts, window, part.target, part.p99_bound))
         .collect()
 }
 
@@ -249,6 +249,7 @@ mod tests {
             window: Some(Window { from: 0.0, to: 12.0 }),
             io_slots: Some(5),
             target: Some(3.5),
+            p99_bound: 4.0,
         }
     }
 

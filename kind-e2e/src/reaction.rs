@@ -13,11 +13,18 @@ use crate::scaling::Window;
 
 /// The guide's success metric: p99 below 4 s.
 pub const P99_BOUND: f64 = 4.0;
+/// Seconds of waiting in it, with documents of 2 s of IO: where documents take longer, what is left of the guide's bound.
+pub const WAITING: f64 = 2.0;
+/// What p99 is to be under, in seconds, with documents of so many seconds of IO.
+pub fn p99_bound(service: f64) -> f64 {
+    P99_BOUND.max(service + WAITING)
+}
+
 /// Latency is told for documents that were due within so many seconds of each other: at 10 a second that is fifty
 /// documents, fewer than a percentile wants and more than an eye can follow.
 pub const WINDOW: f64 = 5.0;
 
-/// When p99 was under [`P99_BOUND`] again.
+/// When p99 was under its bound again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recovery {
@@ -57,13 +64,21 @@ pub struct Reaction {
     pub latency: Recovery,
     /// The worst p99 of a window, in seconds.
     pub worst_p99: Option<f64>,
+    /// What p99 is to be under, in seconds.
+    pub p99_bound: f64,
 }
 
 /// Takes apart the reaction to the step at the begin of `window`, until its end (the next step, or the end).
 ///
 /// `target` is the number of IO slots in use that a worker is to have, where it is known; otherwise more work than was ever there
-/// before counts as the signal.
-pub fn reaction(samples: &[Sample], starts: &[Start], window: Window, target: Option<f64>) -> Reaction {
+/// before counts as the signal. `p99_bound` is what latency is back under.
+pub fn reaction(
+    samples: &[Sample],
+    starts: &[Start],
+    window: Window,
+    target: Option<f64>,
+    p99_bound: f64,
+) -> Reaction {
     let Window {
         from: step,
         to: until,
@@ -107,11 +122,12 @@ pub fn reaction(samples: &[Sample], starts: &[Start], window: Window, target: Op
             .flatten(),
         most_wanted,
         most_ready: most(|fleet| fleet.ready).unwrap_or(0),
-        latency: recovery(&windows),
+        latency: recovery(&windows, p99_bound),
         worst_p99: windows
             .iter()
             .filter_map(|window| Some(window.latency?.p99))
             .reduce(f64::max),
+        p99_bound,
     }
 }
 
@@ -178,8 +194,8 @@ pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
 }
 
 /// A document that was never stored is later than any bound.
-fn recovery(windows: &[Due]) -> Recovery {
-    let above = |due: &Due| due.lost > 0 || due.latency.is_some_and(|latency| latency.p99 >= P99_BOUND);
+fn recovery(windows: &[Due], bound: f64) -> Recovery {
+    let above = |due: &Due| due.lost > 0 || due.latency.is_some_and(|latency| latency.p99 >= bound);
     let has_documents = |due: &Due| due.lost > 0 || due.latency.is_some();
     let (Some(begin), Some(last)) = (windows.first(), windows.iter().rposition(has_documents)) else {
         return Recovery::NotSeen;

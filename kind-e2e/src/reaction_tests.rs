@@ -140,7 +140,7 @@ fn every_stage_is_the_first_sample_that_shows_it() {
     for (why, change, target, expected) in table {
         let mut samples = good();
         change(&mut samples);
-        let reaction = reaction(&samples, &[], window(60.0), target);
+        let reaction = reaction(&samples, &[], window(60.0), target, P99_BOUND);
         assert_eq!(found(&reaction), expected, "{why}");
         assert_eq!(reaction.before, 3, "{why}");
     }
@@ -156,7 +156,7 @@ fn a_change_between_two_samples_counts_from_when_it_was() {
     };
     samples[4].changes = vec![(13.2, fleet(7, 3)), (13.9, fleet(7, 4))];
     samples[5].changes = vec![(14.5, fleet(9, 4))];
-    let reaction = reaction(&samples, &[], window(60.0), Some(3.5));
+    let reaction = reaction(&samples, &[], window(60.0), Some(3.5), P99_BOUND);
     assert_eq!(
         found(&reaction).map(|at| at.map(|at| (at * 10.0).round() / 10.0)),
         [Some(2.0), Some(3.2), Some(3.2), Some(3.9), Some(8.0)]
@@ -172,17 +172,18 @@ fn a_change_between_two_samples_counts_from_when_it_was() {
 
 #[test]
 fn what_comes_after_the_next_step_is_not_of_this_one() {
-    let reaction = reaction(&good(), &[], window(14.0), Some(3.5));
+    let reaction = reaction(&good(), &[], window(14.0), Some(3.5), P99_BOUND);
     assert_eq!(found(&reaction), [Some(2.0), Some(4.0), None, None, None]);
 }
 
 #[test]
 fn no_samples_are_no_reaction() {
-    let nothing = reaction(&[], &[], window(60.0), Some(3.5));
+    let nothing = reaction(&[], &[], window(60.0), Some(3.5), P99_BOUND);
     assert_eq!(
         nothing,
         Reaction {
             step: 10.0,
+            p99_bound: P99_BOUND,
             ..Reaction::default()
         }
     );
@@ -229,7 +230,7 @@ fn latency_is_back_when_every_later_window_is_under_the_bound() {
             })
             .collect();
         assert_eq!(
-            reaction(&[], &starts, window(100.0), None).latency,
+            reaction(&[], &starts, window(100.0), None, P99_BOUND).latency,
             expected,
             "{why}"
         );
@@ -243,7 +244,7 @@ fn documents_before_the_step_and_after_the_next_do_not_count() {
         start(12.0, Some(2.0)),
         start(31.0, Some(8.0)),
     ];
-    let found = reaction(&[], &starts, window(30.0), None);
+    let found = reaction(&[], &starts, window(30.0), None, P99_BOUND);
     assert_eq!(
         (found.latency, found.worst_p99),
         (Recovery::NeverAbove, Some(2.0))

@@ -8,7 +8,7 @@ use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
 use crate::load::{Latency, latency};
 use crate::observe::sample::{Fleet, Sample};
 use crate::plan::Plan;
-use crate::reaction::reaction;
+use crate::reaction::{P99_BOUND, reaction};
 use crate::scaling::Window;
 use crate::scenarios::{Detail, step};
 use crate::table::Table;
@@ -181,7 +181,7 @@ fn percentiles(latency: Option<Latency>) -> Vec<String> {
 }
 
 fn reaction_section(page: &mut String, window: Window, samples: &[Sample]) {
-    let found = reaction(samples, &[], window, None);
+    let found = reaction(samples, &[], window, None, P99_BOUND);
     line(page, "## Reaction to the step\n");
     let after = |seconds: Option<f64>| seconds.map_or_else(|| "never".to_owned(), |at| format!("{at:.1} s"));
     let rows = [

@@ -11,7 +11,7 @@ use crate::calm;
 use crate::controller;
 use crate::load::latency;
 use crate::observe::sample::Sample;
-use crate::reaction::{reaction, ready_at};
+use crate::reaction::{p99_bound, reaction, ready_at};
 use crate::scalers::{self, Scaler};
 use crate::scaling::{self, Window, timed};
 use crate::settings::IO_DEMAND;
@@ -25,6 +25,9 @@ const SERVICE: f64 = 2.0;
 const BEFORE: f64 = 2.0;
 /// Workers' worth of load in the step, and how many workers that is.
 const STEP: (f64, i32) = (8.7, 9);
+/// The step takes so much of what the host carries: to start workers takes the rest. Where the documents take it all, new workers
+/// wait for the cores, and what is measured is the host.
+const SHARE: f64 = 0.75;
 /// Seconds of load before the step: the mean of the demand trigger is of so many.
 const CALM: f64 = 30.0;
 /// Seconds of the step.
@@ -39,10 +42,6 @@ const PATIENCE: f64 = 120.0;
 const GOAL: (f64, f64) = (5.0, 8.0);
 /// Where it looks every 15 s, as by default, both within so many.
 const GOAL_BY_DEFAULT: f64 = 20.0;
-/// The guide: the 99th percentile is under 4 s; here through the step itself. With documents of 2 s that is 2 s of waiting, which
-/// is what is held where documents take longer.
-const WAITING: f64 = 2.0;
-
 /// Seconds between two looks of the HPA where nobody sets them.
 const BY_DEFAULT: u8 = 15;
 
@@ -126,7 +125,7 @@ impl Measured {
 
 /// Plays the step under each.
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
-    let sizing = prepare(context, "comparison/prepare", SERVICE, STEP.0).await?;
+    let sizing = prepare(context, "comparison/prepare", SERVICE, STEP.0 / SHARE).await?;
     facts.sizing = Some(sizing);
     for (scaler, hpa_sync) in entrants(context.fixture.cluster.hpa_sync) {
         let mut name = format!("comparison/{}", scaler.name());
@@ -221,7 +220,13 @@ pub fn measure(facts: &Facts, samples: &[Sample]) -> Vec<Measured> {
 fn measure_one(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option<Measured> {
     let loaded = &entrant.loaded;
     let (step, whole) = (from_step(loaded)?, loaded.whole()?);
-    let reaction = reaction(samples, &loaded.starts, step, Some(sizing.target));
+    let reaction = reaction(
+        samples,
+        &loaded.starts,
+        step,
+        Some(sizing.target),
+        p99_bound(sizing.service),
+    );
     let found = latency(&loaded.starts, |start| start.phase == "step");
     let inside = samples
         .iter()
@@ -323,7 +328,7 @@ fn goals(sizing: &Sizing, entrant: &Entrant, samples: &[Sample]) -> Vec<Check> {
 }
 
 fn fast_enough(p99: Option<f64>, sizing: &Sizing) -> Check {
-    let bound = sizing.service + WAITING;
+    let bound = p99_bound(sizing.service);
     let outcome = match p99 {
         Some(p99) => Outcome::require(p99 < bound, || format!("{p99:.2} s")),
         None => Outcome::inconclusive("no document of the step was stored"),

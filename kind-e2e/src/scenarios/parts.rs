@@ -4,6 +4,7 @@ use super::loads::Loaded;
 use super::{Detail, step_judge};
 use crate::load::Start;
 use crate::observe::sample::Sample;
+use crate::reaction::{P99_BOUND, p99_bound};
 use crate::scaling::Window;
 use crate::sizing::Sizing;
 use crate::table::Table;
@@ -23,6 +24,8 @@ pub struct Part<'a> {
     pub io_slots: Option<u32>,
     /// IO slots in use that the autoscaler wants a worker to have, where it asked for that.
     pub target: Option<f64>,
+    /// What p99 is to be under, in seconds.
+    pub p99_bound: f64,
 }
 
 impl<'a> Part<'a> {
@@ -34,6 +37,7 @@ impl<'a> Part<'a> {
             window: loaded.whole(),
             io_slots: sizing.map(|sizing| sizing.slots),
             target: sizing.map(|sizing| sizing.target),
+            p99_bound: sizing.map_or(P99_BOUND, |sizing| p99_bound(sizing.service)),
         }
     }
 
@@ -69,6 +73,7 @@ impl Detail {
                 window: step_judge::watched(step),
                 io_slots: step.plan.as_ref().map(|plan| plan.slots),
                 target: step.plan.as_ref().map(|plan| plan.autoscaling.target),
+                p99_bound: P99_BOUND,
             }],
             Self::Fleet(fleet) => vec![Part {
                 name: "fleet",
@@ -77,6 +82,7 @@ impl Detail {
                 window: None,
                 io_slots: None,
                 target: None,
+                p99_bound: P99_BOUND,
             }],
             Self::Monitoring(_) => Vec::new(),
             Self::Comparison(facts) => {

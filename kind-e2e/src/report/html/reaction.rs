@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::chart::percent;
 use crate::figures::recovery;
-use crate::reaction::{P99_BOUND, Reaction, Recovery};
+use crate::reaction::{Reaction, Recovery};
 
 /// A part of the bar narrower than this has no room for its seconds, at the width of a phone.
 const LABEL_WIDTH: f64 = 0.1;
@@ -140,15 +140,16 @@ fn latency(reaction: &Reaction) -> (String, Option<f64>) {
     let worst = reaction
         .worst_p99
         .map_or_else(String::new, |worst| format!("; the worst 5 s had {worst:.1} s"));
+    let bound = reaction.p99_bound;
     match reaction.latency {
         Recovery::NotSeen => ("no document was due after the step".to_owned(), None),
-        Recovery::NeverAbove => (format!("p99 never was above {P99_BOUND:.0} s{worst}"), None),
+        Recovery::NeverAbove => (format!("p99 never was above {bound:.1} s{worst}"), None),
         Recovery::Back(after) => (
-            format!("p99 by due time is under {P99_BOUND:.0} s from here on{worst}"),
+            format!("p99 by due time is under {bound:.1} s from here on{worst}"),
             Some(after),
         ),
         Recovery::NotBack => (
-            format!("p99 was not under {P99_BOUND:.0} s again when the load ended{worst}"),
+            format!("p99 was not under {bound:.1} s again when the load ended{worst}"),
             None,
         ),
     }
