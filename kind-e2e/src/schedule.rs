@@ -34,13 +34,32 @@ pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
 /// A Poisson process is what many independent clients make; its bursts are part of the load. That the whole is as much as was
 /// planned is not left to the seed, because the number of workers is judged by the plan.
 pub fn poisson(rate: f64, length: Duration, documents: usize, rng: &mut ChaCha8Rng) -> Vec<Arrival> {
-    let length = length.as_secs_f64();
-    let count = match documents {
-        0 => 0,
-        _ => (rate * length).round().max(0.0) as usize,
-    };
-    let mut times: Vec<f64> = (0..count).map(|_| rng.random::<f64>() * length).collect();
+    let mut times: Vec<f64> = (0..count(rate, length))
+        .map(|_| rng.random::<f64>() * length.as_secs_f64())
+        .collect();
     times.sort_by(f64::total_cmp);
+    arrivals(times, documents, rng)
+}
+
+/// Even arrivals: each at a random time of its own share of `length`. For a step that is the same step whatever the seed: no
+/// second has more or fewer documents than were planned.
+pub fn even(rate: f64, length: Duration, documents: usize, rng: &mut ChaCha8Rng) -> Vec<Arrival> {
+    let count = count(rate, length);
+    let share = length.as_secs_f64() / count.max(1) as f64;
+    let times = (0..count)
+        .map(|number| (number as f64 + rng.random::<f64>()) * share)
+        .collect();
+    arrivals(times, documents, rng)
+}
+
+fn count(rate: f64, length: Duration) -> usize {
+    (rate * length.as_secs_f64()).round().max(0.0) as usize
+}
+
+fn arrivals(times: Vec<f64>, documents: usize, rng: &mut ChaCha8Rng) -> Vec<Arrival> {
+    if documents == 0 {
+        return Vec::new();
+    }
     let mut round = Vec::new();
     let arrival = |at| {
         if round.is_empty() {
@@ -91,6 +110,17 @@ mod tests {
                     .all(|arrival| arrival.at < Duration::from_secs(40))
             );
         }
+    }
+
+    #[test]
+    fn even_arrivals_have_no_bursts() {
+        let arrivals = even(7.5, Duration::from_secs(40), 3, &mut generator(42, "step"));
+        assert_eq!(arrivals.len(), 300);
+        for second in 0..40 {
+            let in_second = arrivals.iter().filter(|arrival| arrival.at.as_secs() == second);
+            assert!((6..=9).contains(&in_second.count()), "second {second}");
+        }
+        assert!(even(0.0, Duration::from_secs(40), 3, &mut generator(42, "tail")).is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{Context, ends};
 use crate::load::{Load, Start};
 use crate::oracle::{self, rows};
 use crate::scaling::Window;
-use crate::schedule::{generator, poisson};
+use crate::schedule::{even, generator, poisson};
 use crate::verdict::Check;
 use crate::wait::eventually;
 
@@ -21,10 +21,13 @@ use crate::wait::eventually;
 pub struct Stretch {
     /// Its name, of letters and digits; the documents' ids and the samples' phases have it.
     pub name: String,
-    /// Documents a second, drawn as a Poisson process.
+    /// Documents a second.
     pub rate: f64,
     /// Seconds.
     pub seconds: f64,
+    /// Whether every second has as many documents as the next; else they come as a Poisson process.
+    #[serde(default)]
+    pub even: bool,
 }
 
 impl Stretch {
@@ -34,7 +37,13 @@ impl Stretch {
             name: name.into(),
             rate,
             seconds,
+            even: false,
         }
+    }
+
+    /// The same with as many documents in every second.
+    pub fn even(self) -> Self {
+        Self { even: true, ..self }
     }
 }
 
@@ -77,7 +86,8 @@ impl Loaded {
             context.enter(&format!("{}/{}", self.name, stretch.name), &what);
             let mut rng = generator(context.seed, &format!("{purpose}/{}", stretch.name));
             let length = Duration::from_secs_f64(stretch.seconds);
-            let schedule = poisson(stretch.rate, length, load.documents.len(), &mut rng);
+            let draw = if stretch.even { even } else { poisson };
+            let schedule = draw(stretch.rate, length, load.documents.len(), &mut rng);
             let from = context.clock.now();
             let window = Window {
                 from,

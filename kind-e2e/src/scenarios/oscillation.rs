@@ -15,10 +15,12 @@ use crate::verdict::{Check, Outcome};
 const SERVICE: f64 = 2.0;
 /// Workers' worth of load, low and high.
 const LEVELS: (f64, f64) = (2.0, 7.0);
-/// Periods in seconds, how many halves of each are played (high, low, high …), and the changes of direction that are allowed.
+/// Periods in seconds, how long each is played (half a period high, half low, and again), and the changes of direction that are
+/// allowed.
 ///
-/// A dip that is shorter than the cool-down (60 s) must not be followed: out once, and no more. One of 90 s may be: out, in, out.
-const WAVES: [(f64, usize, usize); 3] = [(20.0, 8, 0), (60.0, 4, 0), (180.0, 3, 2)];
+/// A dip that is shorter than the cool-down (60 s) must not be followed: out, and in once, to what the mean of the load needs; out
+/// again would be a flap. One of 90 s may be followed: out, in, out.
+const WAVES: [(f64, f64, usize); 3] = [(20.0, 80.0, 1), (60.0, 120.0, 1), (180.0, 210.0, 2)];
 /// For what still waits at the end.
 const PATIENCE: f64 = 60.0;
 
@@ -46,7 +48,7 @@ pub struct Wave {
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     let sizing = prepare(context, "oscillation/prepare", SERVICE, LEVELS.1).await?;
     facts.sizing = Some(sizing);
-    for (period, halves, turns) in WAVES {
+    for (period, seconds, turns) in WAVES {
         let name = format!("oscillation/{period:.0}s");
         fleet::let_go(context, sizing.min)
             .await
@@ -60,16 +62,26 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
         let Some(Wave { loaded, .. }) = facts.waves.last_mut() else {
             continue;
         };
-        let stretches: Vec<Stretch> = (0..halves)
-            .map(|half| match half % 2 {
-                0 => Stretch::new(format!("high{half}"), sizing.rate_of(LEVELS.1), period / 2.0),
-                _ => Stretch::new(format!("low{half}"), sizing.rate_of(LEVELS.0), period / 2.0),
-            })
-            .collect();
+        let stretches = stretches(&sizing, period, seconds);
         loaded.play(context, &load, "oscillation", &stretches).await;
         loaded.end(context, PATIENCE).await?;
     }
     Ok(())
+}
+
+/// High and low in turns, half a period each, the last of them as long as there is time.
+fn stretches(sizing: &Sizing, period: f64, seconds: f64) -> Vec<Stretch> {
+    let half = period / 2.0;
+    let halves = (seconds / half).ceil() as usize;
+    let stretch = |number: usize| {
+        let (name, workers) = match number % 2 {
+            0 => ("high", LEVELS.1),
+            _ => ("low", LEVELS.0),
+        };
+        let rest = seconds - number as f64 * half;
+        Stretch::new(format!("{name}{number}"), sizing.rate_of(workers), half.min(rest))
+    };
+    (0..halves).map(stretch).collect()
 }
 
 /// What the facts and the samples show.
@@ -87,7 +99,7 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
         let mut of_wave = loaded.checks();
         if let Some(window) = loaded.whole() {
             let why = match turns {
-                0 => "a dip shorter than the cool-down of 60 s is sat out",
+                0 | 1 => "a dip shorter than the cool-down of 60 s is sat out: never out again",
                 _ => "a dip of 90 s may be followed, once",
             };
             of_wave.push(few_turns(samples, window, *turns, why));
@@ -109,4 +121,24 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
         ));
     }
     checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sizing::tests::sizing;
+
+    #[test]
+    fn a_wave_is_high_and_low_in_turns_for_as_long_as_it_is_played() {
+        let played = |period, seconds| -> Vec<(String, f64)> {
+            let stretches = stretches(&sizing(), period, seconds).into_iter();
+            stretches.map(|stretch| (stretch.name, stretch.seconds)).collect()
+        };
+        let of = |name: &str, seconds| (name.to_owned(), seconds);
+        assert_eq!(
+            played(180.0, 210.0),
+            [of("high0", 90.0), of("low1", 90.0), of("high2", 30.0)]
+        );
+        assert_eq!(played(20.0, 40.0).len(), 4);
+    }
 }

@@ -27,16 +27,16 @@ const SERVICE: f64 = 1.4;
 /// The plan's number may be missed by so many times what chance does to the mean that the demand trigger takes.
 const CHANCE: f64 = 2.0;
 /// Seconds of each row.
-const ROW: f64 = 50.0;
+const ROW: f64 = 45.0;
 /// Seconds between two rows, at the rate halfway: the table is of loads, not of steps, whose overshoot would last a cool-down.
-const RAMP: f64 = 20.0;
+const RAMP: f64 = 15.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
-const JUDGED: f64 = 20.0;
+const JUDGED: f64 = 15.0;
 /// The row after them: documents a second, to which the fleet scales in from the last row.
 const BACK: f64 = 24.0;
 const BACK_NAME: &str = "back";
 /// Seconds of it: the mean of 30 s forgets, the cool-down of 60 s is over, and what is judged.
-const BACK_SECONDS: f64 = 115.0;
+const BACK_SECONDS: f64 = 110.0;
 /// The guide: workers that are sized by load use between so much and so much of their slots.
 const UTILISATION: (f64, f64) = (0.6, 0.8);
 /// For what still waits at the end.
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn slots_in_use_are_held_to_the_guides_share_within_what_chance_does() {
-        // 17 documents/s of 1.4 s are 23.8 slots in use, of which chance makes 2.6 more or fewer in 20 s: 53 to 89 % of 35.
+        // 17 documents/s of 1.4 s are 23.8 slots in use, of which chance makes 3.0 more or fewer in 15 s: 52 to 90 % of 35.
         let used = |used: f64| {
             let (mut samples, window) = row(7);
             for sample in &mut samples {
