@@ -39,6 +39,15 @@ impl Sizing {
             .clamp(self.min, self.max)
     }
 
+    /// Workers of whose slots so many documents a second use at most `share`, within the fewest and the most.
+    pub fn workers_within(&self, rate: f64, share: f64) -> i32 {
+        Self {
+            target: share * f64::from(self.slots),
+            ..*self
+        }
+        .workers_for(rate)
+    }
+
     /// Documents a second that so many workers carry with every slot in use.
     pub fn capacity_of(&self, workers: i32) -> f64 {
         f64::from(workers) * f64::from(self.slots) / self.service
@@ -94,6 +103,8 @@ pub(crate) mod tests {
                 (workers + 1).min(20)
             );
         }
+        // 31.5 slots in use: 9 workers at 70 % of 45, 8 within 80 % of 40.
+        assert_eq!(sizing.workers_within(sizing.rate_of(9.0), 0.8), 8);
         assert_eq!(sizing.rate_of(9.0), 15.75);
         assert_eq!(sizing.capacity_of(3), 7.5);
     }

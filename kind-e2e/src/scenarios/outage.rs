@@ -28,11 +28,11 @@ const SERVICE: f64 = 2.0;
 /// Workers' worth of load, all the time.
 const WORKERS: f64 = 5.7;
 /// Seconds of load before the first outage: the fleet has found its size.
-const BEFORE: f64 = 35.0;
-/// Seconds of an outage: the cool-down of 60 s, and a sixth of it again.
-const OUTAGE: f64 = 70.0;
+const BEFORE: f64 = 30.0;
+/// Seconds of an outage: the cool-down of 60 s, and a bit.
+const OUTAGE: f64 = 65.0;
 /// Seconds between and after outages, in which the signal comes back.
-const AFTER: f64 = 20.0;
+const AFTER: f64 = 15.0;
 /// For what was taken away to run again.
 const BACK: Duration = Duration::from_secs(90);
 /// For what still waits at the end.

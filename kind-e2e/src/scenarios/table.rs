@@ -29,14 +29,14 @@ const CHANCE: f64 = 2.0;
 /// Seconds of each row.
 const ROW: f64 = 45.0;
 /// Seconds between two rows, at the rate halfway: the table is of loads, not of steps, whose overshoot would last a cool-down.
-const RAMP: f64 = 15.0;
+const RAMP: f64 = 10.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
 const JUDGED: f64 = 15.0;
 /// The row after them: documents a second, to which the fleet scales in from the last row.
 const BACK: f64 = 24.0;
 const BACK_NAME: &str = "back";
 /// Seconds of it: the mean of 30 s forgets, the cool-down of 60 s is over, and what is judged.
-const BACK_SECONDS: f64 = 110.0;
+const BACK_SECONDS: f64 = 105.0;
 /// The guide: workers that are sized by load use between so much and so much of their slots.
 const UTILISATION: (f64, f64) = (0.6, 0.8);
 /// For what still waits at the end.
@@ -69,19 +69,20 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     facts.loaded.end(context, PATIENCE).await
 }
 
-/// Each row, and before each but the first a ramp; then back to a lower one.
+/// Each row, and before each but the first a ramp; then back to a lower one. Even arrivals: the table is of loads, and bursts are
+/// what the other scenarios have.
 fn stretches(scale: f64) -> Vec<Stretch> {
     let mut stretches = Vec::new();
     let mut before = None;
     for (rate, ..) in ROWS {
         if let Some(before) = before {
             let halfway = f64::midpoint(before, rate);
-            stretches.push(Stretch::new(format!("to{}", row(rate)), halfway / scale, RAMP));
+            stretches.push(Stretch::new(format!("to{}", row(rate)), halfway / scale, RAMP).even());
         }
-        stretches.push(Stretch::new(row(rate), rate / scale, ROW));
+        stretches.push(Stretch::new(row(rate), rate / scale, ROW).even());
         before = Some(rate);
     }
-    stretches.push(Stretch::new(BACK_NAME, BACK / scale, BACK_SECONDS));
+    stretches.push(Stretch::new(BACK_NAME, BACK / scale, BACK_SECONDS).even());
     stretches
 }
 
