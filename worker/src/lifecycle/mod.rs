@@ -39,7 +39,7 @@ const MIGRATION: Duration = Duration::from_secs(600);
 /// Time for Temporal's answer on a connection that is made.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Time for giving up the leases on readings: work is done by then, and they run out anyway.
+/// Time for giving up the leases on readings, and as much for closing connections: work is done by then, and both end anyway.
 const LEASES: Duration = Duration::from_secs(1);
 
 /// How often the queues are looked at until all have been seen.
@@ -170,7 +170,10 @@ impl Member {
         if !matches!(leases, Ok(Ok(()))) {
             info!("the leases on the queues' readings were not given up; they run out by themselves");
         }
-        self.database.close().await;
+        // A server that does not answer is not waited for: it sees the end of the process.
+        if timeout(LEASES, self.database.close()).await.is_err() {
+            info!("the database's connections were not closed; the end of the process does that");
+        }
         info!("left");
     }
 }
