@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// The HPA controller's period where the cluster does not show another: the default of kube-controller-manager's
 /// `--horizontal-pod-autoscaler-sync-period`, which cannot be set on managed clusters.
-pub const HPA_SYNC: f64 = 15.0;
+pub const HPA_SYNC: u8 = 15;
 /// Temporal answers DescribeTaskQueue from a cache of this age (`matching.TaskQueueInfoByBuildIdTTL` in
 /// `manifests/services`; its default is 5 s).
 pub const BACKLOG_CACHE: f64 = 0.2;

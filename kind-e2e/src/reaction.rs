@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::fixture::IO_QUEUE;
 use crate::load::{Latency, Start, latency};
 use crate::observe::sample::{Fleet, Sample, fleets};
-use crate::scaling::Window;
+use crate::scaling::{Window, inside};
 
 /// The guide's success metric: p99 below 4 s.
 pub const P99_BOUND: f64 = 4.0;
@@ -133,10 +133,7 @@ pub fn reaction(
 
 /// When `count` workers were ready for the first time, in seconds since the begin of `window`.
 pub fn ready_at(samples: &[Sample], window: Window, count: i32) -> Option<f64> {
-    let inside = fleets(samples)
-        .into_iter()
-        .filter(|(at, _)| (window.from..=window.to).contains(at));
-    inside
+    inside(samples, window)
         .filter(|(_, fleet)| fleet.ready >= count)
         .map(|(at, _)| at - window.from)
         .next()

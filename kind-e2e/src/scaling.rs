@@ -55,10 +55,13 @@ pub fn seen<'a, T>(
 /// The first stretch without a reading.
 pub fn fleets(samples: &[Sample], window: Window) -> Result<Vec<(f64, Fleet)>, String> {
     seen(samples, window, |sample| sample.fleet.seen())?;
+    Ok(inside(samples, window).collect())
+}
+
+/// The workers' counts in a window, changes between two samples included, whatever is missing.
+pub fn inside(samples: &[Sample], window: Window) -> impl Iterator<Item = (f64, Fleet)> {
     let all = sample::fleets(samples).into_iter();
-    Ok(all
-        .filter(|(at, _)| (window.from..=window.to).contains(at))
-        .collect())
+    all.filter(move |(at, _)| (window.from..=window.to).contains(at))
 }
 
 /// Exactly `count` workers wanted, present and ready in every reading of `window`.

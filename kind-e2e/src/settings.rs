@@ -42,7 +42,7 @@ pub async fn autoscaling(fixture: &Fixture) -> Result<Autoscaling> {
     })
     .await?;
     let target = target(&scaled_object.data)?;
-    let hpa_sync = hpa_sync(&fixture.kube).await?.unwrap_or(HPA_SYNC);
+    let hpa_sync = hpa_sync(&fixture.kube).await?.unwrap_or(f64::from(HPA_SYNC));
     Ok(Autoscaling::of(&hpa, target, hpa_sync))
 }
 
@@ -68,7 +68,6 @@ pub async fn sizing(fixture: &Fixture, service: f64, cores: usize) -> Result<Siz
         slots: io_slots(&fixture.kube).await?,
         target: autoscaling.target,
         service,
-        hpa_sync: autoscaling.hpa_sync,
         cores,
     })
 }

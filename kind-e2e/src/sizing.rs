@@ -19,8 +19,6 @@ pub struct Sizing {
     pub target: f64,
     /// Seconds that a document holds an IO slot: the latency on the way to S3.
     pub service: f64,
-    /// Seconds between two looks of the HPA.
-    pub hpa_sync: f64,
     /// Cores of the host.
     pub cores: usize,
 }
@@ -88,7 +86,6 @@ pub(crate) mod tests {
             slots: 5,
             target: 3.5,
             service: 2.0,
-            hpa_sync: 1.0,
             cores: 2,
         }
     }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::fleet::{let_go, pause};
 use super::loads::{Loaded, Stretch};
 use super::{Context, prepare};
-use crate::calm;
+use crate::bounds::HPA_SYNC;
+use crate::calm::{self, UTILISATION};
 use crate::controller;
 use crate::load::latency;
 use crate::observe::sample::Sample;
@@ -25,9 +26,6 @@ const SERVICE: f64 = 2.0;
 const BEFORE: f64 = 2.0;
 /// Workers' worth of load in the step.
 const STEP: f64 = 9.0;
-/// The guide's upper bound of the slots in use. As many workers as carry the step within it are needed at once; the autoscaler's target
-/// is below, and what it asks for beyond them comes with the mean.
-const UTILISATION: f64 = 0.8;
 /// The step takes so much of what the host carries: to start workers takes the rest. Where the documents take it all, new workers
 /// wait for the cores, and what is measured is the host.
 const SHARE: f64 = 0.75;
@@ -46,8 +44,6 @@ const PATIENCE: f64 = 120.0;
 const GOAL: (f64, f64) = (5.0, 8.0);
 /// Where it looks every 15 s, as by default, both within so many.
 const GOAL_BY_DEFAULT: f64 = 20.0;
-/// Seconds between two looks of the HPA where nobody sets them.
-const BY_DEFAULT: u8 = 15;
 
 /// What the scenario found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -75,8 +71,8 @@ fn entrants(hpa_sync: u8) -> Vec<(Scaler, u8)> {
     let mut all = [Scaler::Slipway, Scaler::Temporal, Scaler::Guide]
         .map(|scaler| (scaler, hpa_sync))
         .to_vec();
-    if hpa_sync != BY_DEFAULT {
-        all.push((Scaler::Slipway, BY_DEFAULT));
+    if hpa_sync != HPA_SYNC {
+        all.push((Scaler::Slipway, HPA_SYNC));
     }
     all
 }
@@ -178,9 +174,8 @@ fn stretches(sizing: &Sizing, scaler: Scaler) -> [Stretch; 3] {
 /// Puts back what ships, whatever the scenario left.
 ///
 /// # Errors
-/// The ScaledObject cannot be read or applied, or the HPA's period not set.
+/// The ScaledObject cannot be read or applied.
 pub async fn clear(context: &Context) -> Result<()> {
-    controller::set_hpa_sync(&context.fixture, context.fixture.cluster.hpa_sync).await?;
     let triggers = scalers::triggers(&context.fixture).await?;
     if triggers.iter().any(|trigger| trigger["name"] == IO_DEMAND) {
         return Ok(());
@@ -261,9 +256,10 @@ fn measure_one(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option
     })
 }
 
-/// Workers that carry the step within the guide's utilisation.
+/// Workers that carry the step within the guide's upper bound of the slots in use: as many are needed at once. The autoscaler's target is
+/// below, and what it asks for beyond them comes with the mean.
 fn needed(sizing: &Sizing) -> i32 {
-    sizing.workers_within(sizing.rate_of(STEP), UTILISATION)
+    sizing.workers_within(sizing.rate_of(STEP), UTILISATION.1)
 }
 
 /// From the step to the end of the tail.

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
 use crate::clock::Clock;
+use crate::controller;
 use crate::corpus::Document;
 use crate::facts::ScenarioFacts;
 use crate::fixture::Fixture;
@@ -214,6 +215,11 @@ pub async fn clear(context: &Context) {
     told(
         "the fleet may still be scaled another way",
         comparison::clear(context).await,
+    );
+    let hpa_sync = context.fixture.cluster.hpa_sync;
+    told(
+        "the HPA may still look at another period",
+        controller::set_hpa_sync(&context.fixture, hpa_sync).await,
     );
     let cleared = context.fixture.toxiproxy.clear().await;
     told("the latency on the way to S3 may still be there", cleared);

@@ -99,7 +99,7 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
         let mut of_wave = loaded.checks();
         if let Some(window) = loaded.whole() {
             let why = match turns {
-                0 | 1 => "a dip shorter than the cool-down of 60 s is sat out: never out again",
+                1 => "a dip shorter than the cool-down of 60 s is sat out: never out again",
                 _ => "a dip of 90 s may be followed, once",
             };
             of_wave.push(few_turns(samples, window, *turns, why));

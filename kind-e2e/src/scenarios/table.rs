@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::loads::{Loaded, Stretch};
 use super::{Context, fleet, prepare};
 use crate::bounds::MEAN;
-use crate::calm;
+use crate::calm::{self, UTILISATION};
 use crate::observe::sample::Sample;
 use crate::plan::carried_by;
 use crate::progress::say;
@@ -37,8 +37,6 @@ const BACK: f64 = 24.0;
 const BACK_NAME: &str = "back";
 /// Seconds of it: the mean of 30 s forgets, the cool-down of 60 s is over, and what is judged.
 const BACK_SECONDS: f64 = 105.0;
-/// The guide: workers that are sized by load use between so much and so much of their slots.
-const UTILISATION: (f64, f64) = (0.6, 0.8);
 /// For what still waits at the end.
 const PATIENCE: f64 = 90.0;
 
