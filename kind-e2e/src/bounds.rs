@@ -18,10 +18,8 @@ pub const BACKLOG_CACHE: f64 = 0.2;
 pub const DEPTH_READ: f64 = 2.0;
 /// Prometheus' interval of scraping the workers in `manifests/services`.
 pub const SCRAPE: f64 = 0.5;
-/// KEDA asks Prometheus for the last full second.
-pub const WHOLE_SECOND: f64 = 1.0;
-/// What is above a mean m by so many times √m is more than chance, to the demand triggers.
-pub const CHANCE: f64 = 3.5;
+/// To the demand triggers, what is above a mean m by so many times √m is more than chance.
+pub const CHANCE: f64 = 2.75;
 /// The demand triggers look back so far for their mean.
 pub const MEAN: f64 = 30.0;
 /// The guide: the depth of the workflow queue above which workers are added.
@@ -114,10 +112,10 @@ impl Autoscaling {
     }
 
     /// The work in the system, in IO slots in use and tasks waiting, that makes the HPA add a worker to the fewest, where it was
-    /// `calm` before: past the HPA's tolerance, more than their `slots` hold, and more than chance makes of that mean.
+    /// `calm` before: past the HPA's tolerance, as much as their `slots` hold, and more than chance makes of that mean.
     pub fn demand_that_scales(&self, calm: f64, slots: f64) -> f64 {
         let enough = self.target * f64::from(self.min) * (1.0 + HPA_TOLERANCE);
-        enough.max(slots + 1.0).max(calm + CHANCE * calm.sqrt())
+        enough.max(slots).max(calm + CHANCE * calm.sqrt())
     }
 
     /// From the step in load to the decision to add workers, at most; before the step `calm` of the fewest workers' IO `slots`
@@ -125,14 +123,13 @@ impl Autoscaling {
     pub fn decision(&self, calm: f64, slots: f64, surplus_per_second: f64) -> Bound {
         let demand = self.demand_that_scales(calm, slots);
         let growth = demand / surplus_per_second;
-        let lags = DEPTH_READ + BACKLOG_CACHE + SCRAPE + WHOLE_SECOND;
+        let lags = DEPTH_READ + BACKLOG_CACHE + SCRAPE;
         let seconds = growth + lags + 2.0 * self.hpa_sync;
         let why = format!(
             "work in the system grows by {surplus_per_second:.1}/s beyond what {} workers carry and takes at most \
-             {growth:.0} s to the {demand:.0} that add a worker (more than their {slots:.0} slots hold, and \
+             {growth:.0} s to the {demand:.0} that add a worker (every one of their {slots:.0} slots, and \
              beyond what chance makes of {calm:.0}); then {DEPTH_READ:.0} s to ask for the depth, {BACKLOG_CACHE:.1} s of \
-             cache in Temporal, {SCRAPE:.1} s to the scrape, {WHOLE_SECOND:.0} s because KEDA asks for whole seconds, \
-             and two periods of {:.0} s of the HPA",
+             cache in Temporal, {SCRAPE:.1} s to the scrape, and two periods of {:.0} s of the HPA",
             self.min, self.hpa_sync,
         );
         Bound { seconds, why }
@@ -162,7 +159,7 @@ impl Autoscaling {
     /// From an empty queue to the fewest workers, at most.
     pub fn scale_in(&self, from: i32) -> Bound {
         let steps = self.scale_in_steps(from);
-        let signal = MEAN + DEPTH_READ + BACKLOG_CACHE + SCRAPE + WHOLE_SECOND;
+        let signal = MEAN + DEPTH_READ + BACKLOG_CACHE + SCRAPE;
         let sync = self.hpa_sync;
         let seconds = (self.stabilization + signal + 2.0 * sync + steps + LEAVING + POD_START).min(LONGEST);
         let why = format!(
@@ -257,16 +254,29 @@ mod tests {
     }
 
     #[test]
+    fn the_triggers_that_ship_look_back_and_tell_chance_as_the_bounds_say() {
+        let shipped = include_str!("../../manifests/base/keda-scaledobject.yaml");
+        let said = |part: &str| shipped.matches(part).count();
+        assert_eq!(said(&format!("+ {CHANCE} * sqrt(")), said(" * sqrt("));
+        assert_eq!(said(&format!("[{MEAN}s:1s]")), 3 * 3);
+    }
+
+    #[test]
     fn the_decision_takes_the_growth_of_demand_and_the_lags_of_the_signal() {
         assert!(
             (guide().demand_that_scales(1.0, 9.0) - 11.55).abs() < 1e-9,
             "the tolerance decides"
         );
-        assert_eq!(guide().demand_that_scales(1.0, 15.0), 16.0, "the slots decide");
-        assert_eq!(guide().demand_that_scales(9.0, 15.0), 19.5, "chance decides");
+        assert_eq!(guide().demand_that_scales(1.0, 15.0), 15.0, "the slots decide");
+        assert_eq!(
+            guide().demand_that_scales(9.0, 15.0),
+            9.0 + 3.0 * CHANCE,
+            "chance decides"
+        );
         let bound = guide().decision(9.0, 15.0, 4.0);
         assert!(
-            (bound.seconds - (19.5 / 4.0 + 3.7 + 30.0)).abs() < 1e-9,
+            (bound.seconds - ((9.0 + 3.0 * CHANCE) / 4.0 + DEPTH_READ + BACKLOG_CACHE + SCRAPE + 30.0)).abs()
+                < 1e-9,
             "{}",
             bound.seconds
         );
@@ -311,7 +321,7 @@ mod tests {
         }
         assert_eq!(
             guide().scale_in(9).seconds,
-            60.0 + 33.7 + 30.0 + LEAVING + POD_START
+            60.0 + MEAN + DEPTH_READ + BACKLOG_CACHE + SCRAPE + 30.0 + LEAVING + POD_START
         );
     }
 

@@ -43,17 +43,18 @@ pub const UTILISATION: (f64, f64) = (0.6, 0.8);
 /// # Errors
 /// Slots or workers were not seen for too long.
 pub fn utilisation(samples: &[Sample], window: Window, slots: u32) -> Result<f64, String> {
-    let readings = seen(samples, window, |sample| {
+    seen(samples, window, |sample| {
         sample.slots_used.seen().filter(|_| sample.fleet.seen().is_some())
     })?;
-    let used: f64 = readings
+    // One reading of each a second. The workers' changes between two samples are left out: they would weigh as much as a second.
+    let both = samples
         .iter()
-        .map(|(_, used)| used.get(IO_QUEUE).unwrap_or(&0.0))
-        .sum();
-    let ready: i32 = fleets(samples, window)?
-        .iter()
-        .map(|(_, fleet)| fleet.ready)
-        .sum();
+        .filter(|sample| (window.from..=window.to).contains(&sample.at))
+        .filter_map(|sample| Some((sample.slots_used.seen()?, sample.fleet.seen()?)));
+    let (used, ready) = both.fold((0.0, 0), |(used, ready), (slots_used, fleet)| {
+        let in_use = slots_used.get(IO_QUEUE).copied().unwrap_or(0.0);
+        (used + in_use, ready + fleet.ready)
+    });
     Ok(used / f64::from(ready.max(1)) / f64::from(slots))
 }
 
@@ -113,7 +114,7 @@ fn used_at(samples: &[Sample], at: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::sample::Reading;
+    use crate::observe::sample::{Fleet, Reading};
     use crate::scaling::tests::sample;
     use std::collections::BTreeMap;
 
@@ -157,6 +158,21 @@ mod tests {
     fn utilisation_is_slots_in_use_over_slots_there_are() {
         let (samples, window) = run(&[(3, 12.0), (5, 16.0)]);
         assert_eq!(utilisation(&samples, window, 5), Ok(28.0 / 40.0));
+
+        let (mut samples, window) = run(&[(3, 12.0), (5, 16.0)]);
+        samples[1].changes = vec![(
+            0.5,
+            Fleet {
+                wanted: 4,
+                present: 4,
+                ready: 4,
+            },
+        )];
+        assert_eq!(
+            utilisation(&samples, window, 5),
+            Ok(28.0 / 40.0),
+            "a change is no second"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::facts::Facts;
 use crate::load::{Latency, Start, latency};
 use crate::observe::sample::{Fleet, Reading, Sample};
 use crate::reaction::{Reaction, Recovery, reaction};
-use crate::scaling::{MAX_GAP, Window};
+use crate::scaling::{MAX_GAP, Window, inside};
 use crate::scenarios::Part;
 
 /// The figures of one load.
@@ -113,12 +113,11 @@ fn of(part: &Part<'_>, samples: &[Sample]) -> Figures {
 /// Each step's reaction lasts until the next step, the last one's until the end of what is judged.
 fn reactions(part: &Part<'_>, samples: &[Sample]) -> Vec<Reaction> {
     let end = part.window.map_or(f64::INFINITY, |window| window.to);
-    let ends = part.steps.iter().skip(1).copied().chain([end]);
+    let ends = part.steps.iter().skip(1).map(|step| step.at).chain([end]);
     part.steps
         .iter()
         .zip(ends)
-        .map(|(from, to)| Window { from: *from, to })
-        .map(|window| reaction(samples, part.starts, window, part.target, part.p99_bound))
+        .map(|(step, to)| reaction(samples, part.starts, Window { from: step.at, to }, &step.expected))
         .collect()
 }
 
@@ -145,10 +144,7 @@ fn workers(part: &Part<'_>, samples: &[Sample]) -> Option<Workers> {
         })
     };
     let window = part.window.or_else(all)?;
-    let inside = samples
-        .iter()
-        .filter(|sample| (window.from..=window.to).contains(&sample.at));
-    let fleets: Vec<&Fleet> = inside.filter_map(|sample| sample.fleet.seen()).collect();
+    let fleets: Vec<Fleet> = inside(samples, window).map(|(_, fleet)| fleet).collect();
     let wanted = || fleets.iter().map(|fleet| fleet.wanted);
     Some(Workers {
         least_wanted: wanted().min()?,
@@ -238,17 +234,24 @@ pub fn recovery(recovery: Recovery) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reaction::Expected;
     use crate::reaction::tests::{sample, start};
+    use crate::scenarios::Step;
 
     /// A load of `s` in seconds 0 to 12, with its step at second 2.
     fn part<'a>(starts: &'a [Start]) -> Part<'a> {
         Part {
             name: "s",
             starts,
-            steps: vec![2.0],
+            steps: vec![Step {
+                at: 2.0,
+                expected: Expected {
+                    target: Some(3.5),
+                    ..Expected::NOTHING
+                },
+            }],
             window: Some(Window { from: 0.0, to: 12.0 }),
             io_slots: Some(5),
-            target: Some(3.5),
             p99_bound: 4.0,
         }
     }

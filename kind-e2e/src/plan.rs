@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{Autoscaling, Bound};
+use crate::sizing::Sizing;
 
 /// The latency on the way to S3: the guide's 75 IO slots at 30 documents a second leave 2.5 s of IO a
 /// document.
@@ -54,6 +55,20 @@ pub struct Plan {
     pub decision: Bound,
     /// From the decision to the first new worker.
     pub ready: Bound,
+}
+
+impl Plan {
+    /// The load and the fleet by which a reaction is told.
+    pub fn sizing(&self) -> Sizing {
+        Sizing {
+            min: self.autoscaling.min,
+            max: self.autoscaling.max,
+            slots: self.slots,
+            target: self.autoscaling.target,
+            service: LATENCY,
+            cores: self.cores,
+        }
+    }
 }
 
 /// Documents a second that a host of so many cores is loaded with.

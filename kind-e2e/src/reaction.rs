@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::fixture::IO_QUEUE;
 use crate::load::{Latency, Start, latency};
 use crate::observe::sample::{Fleet, Sample, fleets};
-use crate::scaling::{Window, inside};
+use crate::scaling::Window;
 
 /// The guide's success metric: p99 below 4 s.
 pub const P99_BOUND: f64 = 4.0;
@@ -23,6 +23,27 @@ pub fn p99_bound(service: f64) -> f64 {
 /// Latency is told for documents that were due within so many seconds of each other: at 10 a second that is fifty
 /// documents, fewer than a percentile wants and more than an eye can follow.
 pub const WINDOW: f64 = 5.0;
+
+/// What a reaction is held against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// The number of IO slots in use that a worker is to have. Where it is not known, more work than was ever there before counts as
+    /// the signal.
+    pub target: Option<f64>,
+    /// Workers that the load needs. Where they are not known, as many as were wanted at the most.
+    pub needed: Option<i32>,
+    /// What p99 is to be under, in seconds.
+    pub p99_bound: f64,
+}
+
+impl Expected {
+    /// Nothing but the guide's bound is known.
+    pub const NOTHING: Self = Self {
+        target: None,
+        needed: None,
+        p99_bound: P99_BOUND,
+    };
+}
 
 /// When p99 was under its bound again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -54,7 +75,9 @@ pub struct Reaction {
     pub pod: Option<f64>,
     /// A new worker was ready, which it is when its polls are registered.
     pub first_poll: Option<f64>,
-    /// As many as were wanted at the most were ready.
+    /// As many as the load needs.
+    pub needed: i32,
+    /// So many were ready.
     pub all_ready: Option<f64>,
     /// The most workers that were wanted.
     pub most_wanted: i32,
@@ -69,16 +92,7 @@ pub struct Reaction {
 }
 
 /// Takes apart the reaction to the step at the begin of `window`, until its end (the next step, or the end).
-///
-/// `target` is the number of IO slots in use that a worker is to have, where it is known; otherwise more work than was ever there
-/// before counts as the signal. `p99_bound` is what latency is back under.
-pub fn reaction(
-    samples: &[Sample],
-    starts: &[Start],
-    window: Window,
-    target: Option<f64>,
-    p99_bound: f64,
-) -> Reaction {
+pub fn reaction(samples: &[Sample], starts: &[Start], window: Window, expected: &Expected) -> Reaction {
     let Window {
         from: step,
         to: until,
@@ -97,7 +111,7 @@ pub fn reaction(
             .filter(move |sample| sample.at <= until && (sample.at > step) == after);
         inside.filter_map(|sample| Some((sample.at, work(sample)?)))
     };
-    let carried = target.map_or_else(
+    let carried = expected.target.map_or_else(
         || worked(false).map(|(_, work)| work).fold(0.0, f64::max),
         |target| target * f64::from(before),
     );
@@ -107,6 +121,7 @@ pub fn reaction(
     };
     let most = |pick: fn(&Fleet) -> i32| after.iter().map(|(_, fleet)| pick(fleet)).max();
     let most_wanted = most(|fleet| fleet.wanted).unwrap_or(before);
+    let needed = expected.needed.unwrap_or(most_wanted);
     let windows = windows(starts, step, until);
     Reaction {
         step,
@@ -117,26 +132,19 @@ pub fn reaction(
         decision: grew(|fleet| fleet.wanted, before),
         pod: grew(|fleet| fleet.present, before),
         first_poll: grew(|fleet| fleet.ready, before),
-        all_ready: (most_wanted > before)
-            .then(|| grew(|fleet| fleet.ready, most_wanted - 1))
+        needed,
+        all_ready: (needed > before)
+            .then(|| grew(|fleet| fleet.ready, needed - 1))
             .flatten(),
         most_wanted,
         most_ready: most(|fleet| fleet.ready).unwrap_or(0),
-        latency: recovery(&windows, p99_bound),
+        latency: recovery(&windows, expected.p99_bound),
         worst_p99: windows
             .iter()
             .filter_map(|window| Some(window.latency?.p99))
             .reduce(f64::max),
-        p99_bound,
+        p99_bound: expected.p99_bound,
     }
-}
-
-/// When `count` workers were ready for the first time, in seconds since the begin of `window`.
-pub fn ready_at(samples: &[Sample], window: Window, count: i32) -> Option<f64> {
-    inside(samples, window)
-        .filter(|(_, fleet)| fleet.ready >= count)
-        .map(|(at, _)| at - window.from)
-        .next()
 }
 
 /// Tasks of the IO queue that wait or are worked on, as far as they were seen: where one of the two readings is missing,

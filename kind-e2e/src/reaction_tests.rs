@@ -84,6 +84,14 @@ fn found(reaction: &Reaction) -> Found {
     ]
 }
 
+fn held(target: Option<f64>, needed: Option<i32>) -> Expected {
+    Expected {
+        target,
+        needed,
+        ..Expected::NOTHING
+    }
+}
+
 #[test]
 fn every_stage_is_the_first_sample_that_shows_it() {
     type Change = fn(&mut Vec<Sample>);
@@ -140,7 +148,7 @@ fn every_stage_is_the_first_sample_that_shows_it() {
     for (why, change, target, expected) in table {
         let mut samples = good();
         change(&mut samples);
-        let reaction = reaction(&samples, &[], window(60.0), target, P99_BOUND);
+        let reaction = reaction(&samples, &[], window(60.0), &held(target, None));
         assert_eq!(found(&reaction), expected, "{why}");
         assert_eq!(reaction.before, 3, "{why}");
     }
@@ -156,29 +164,41 @@ fn a_change_between_two_samples_counts_from_when_it_was() {
     };
     samples[4].changes = vec![(13.2, fleet(7, 3)), (13.9, fleet(7, 4))];
     samples[5].changes = vec![(14.5, fleet(9, 4))];
-    let reaction = reaction(&samples, &[], window(60.0), Some(3.5), P99_BOUND);
+    let reaction = reaction(&samples, &[], window(60.0), &held(Some(3.5), None));
     assert_eq!(
         found(&reaction).map(|at| at.map(|at| (at * 10.0).round() / 10.0)),
         [Some(2.0), Some(3.2), Some(3.2), Some(3.9), Some(8.0)]
     );
     assert_eq!((reaction.most_wanted, reaction.most_ready), (9, 9));
-    assert_eq!(
-        ready_at(&samples, window(60.0), 4).map(|at| at.round()),
-        Some(4.0)
-    );
-    assert_eq!(ready_at(&samples, window(60.0), 9), Some(8.0));
-    assert_eq!(ready_at(&samples, window(60.0), 10), None);
+}
+
+#[test]
+fn all_are_ready_when_as_many_are_as_the_load_needs() {
+    for (needed, at) in [
+        (Some(5), Some(6.0)),
+        (Some(9), Some(8.0)),
+        (None, Some(8.0)),
+        (Some(10), None),
+        (Some(3), None),
+    ] {
+        let reaction = reaction(&good(), &[], window(60.0), &held(Some(3.5), needed));
+        assert_eq!(
+            (reaction.all_ready, reaction.needed),
+            (at, needed.unwrap_or(9)),
+            "{needed:?}"
+        );
+    }
 }
 
 #[test]
 fn what_comes_after_the_next_step_is_not_of_this_one() {
-    let reaction = reaction(&good(), &[], window(14.0), Some(3.5), P99_BOUND);
+    let reaction = reaction(&good(), &[], window(14.0), &held(Some(3.5), None));
     assert_eq!(found(&reaction), [Some(2.0), Some(4.0), None, None, None]);
 }
 
 #[test]
 fn no_samples_are_no_reaction() {
-    let nothing = reaction(&[], &[], window(60.0), Some(3.5), P99_BOUND);
+    let nothing = reaction(&[], &[], window(60.0), &held(Some(3.5), None));
     assert_eq!(
         nothing,
         Reaction {
@@ -230,7 +250,7 @@ fn latency_is_back_when_every_later_window_is_under_the_bound() {
             })
             .collect();
         assert_eq!(
-            reaction(&[], &starts, window(100.0), None, P99_BOUND).latency,
+            reaction(&[], &starts, window(100.0), &Expected::NOTHING).latency,
             expected,
             "{why}"
         );
@@ -244,7 +264,7 @@ fn documents_before_the_step_and_after_the_next_do_not_count() {
         start(12.0, Some(2.0)),
         start(31.0, Some(8.0)),
     ];
-    let found = reaction(&[], &starts, window(30.0), None, P99_BOUND);
+    let found = reaction(&[], &starts, window(30.0), &Expected::NOTHING);
     assert_eq!(
         (found.latency, found.worst_p99),
         (Recovery::NeverAbove, Some(2.0))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounds::Bound;
 use crate::observe::sample::{self, Fleet, PodState, Sample};
-use crate::reaction::{P99_BOUND, reaction};
+use crate::reaction::{Expected, reaction};
 use crate::verdict::{Check, Outcome};
 
 /// The longest time, in seconds, that may lie between two readings.
@@ -95,7 +95,7 @@ pub fn held(name: &str, samples: &[Sample], window: Window, count: i32, why: &st
 
 /// More workers than before were wanted within the first bound and ready within the second.
 pub fn scaled_out(samples: &[Sample], window: Window, decision: &Bound, ready: &Bound) -> [Check; 2] {
-    let reaction = reaction(samples, &[], window, None, P99_BOUND);
+    let reaction = reaction(samples, &[], window, &Expected::NOTHING);
     let before = reaction.before;
     let gap = fleets(samples, window).err();
     let decided = timed(reaction.decision, decision.seconds, gap.as_deref(), || {

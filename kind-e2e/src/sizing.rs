@@ -6,6 +6,8 @@
 use capacity::demand::workers_needed;
 use serde::{Deserialize, Serialize};
 
+use crate::calm::UTILISATION;
+
 /// What a load is sized by.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sizing {
@@ -38,12 +40,18 @@ impl Sizing {
     }
 
     /// Workers of whose slots so many documents a second use at most `share`, within the fewest and the most.
-    pub fn workers_within(&self, rate: f64, share: f64) -> i32 {
+    fn workers_within(&self, rate: f64, share: f64) -> i32 {
         Self {
             target: share * f64::from(self.slots),
             ..*self
         }
         .workers_for(rate)
+    }
+
+    /// Workers that a load needs at once: they carry it within the guide's upper bound of the slots in use. The target is below, and
+    /// what it asks for beyond them may come with the mean.
+    pub fn needed_for(&self, rate: f64) -> i32 {
+        self.workers_within(rate, UTILISATION.1)
     }
 
     /// Documents a second that so many workers carry with every slot in use.
@@ -101,7 +109,7 @@ pub(crate) mod tests {
             );
         }
         // 31.5 slots in use: 9 workers at 70 % of 45, 8 within 80 % of 40.
-        assert_eq!(sizing.workers_within(sizing.rate_of(9.0), 0.8), 8);
+        assert_eq!(sizing.needed_for(sizing.rate_of(9.0)), 8);
         assert_eq!(sizing.rate_of(9.0), 15.75);
         assert_eq!(sizing.capacity_of(3), 7.5);
     }

@@ -8,7 +8,7 @@ use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
 use crate::load::{Latency, latency};
 use crate::observe::sample::{Fleet, Sample};
 use crate::plan::Plan;
-use crate::reaction::{P99_BOUND, reaction};
+use crate::reaction::{Reaction, reaction};
 use crate::scaling::Window;
 use crate::scenarios::{Detail, step};
 use crate::table::Table;
@@ -92,13 +92,14 @@ fn checks(page: &mut String, scenario: &ScenarioVerdict) {
 fn step_section(page: &mut String, step: &step::Facts, samples: &[Sample]) {
     let Some(plan) = &step.plan else { return };
     load_section(page, plan, step);
-    if let Some(window) = step.out {
+    if let (Some(window), Some(stepped)) = (step.out, step.step()) {
         let end = step.drain.map_or(window.to, |drain| drain.to);
         let whole = Window {
             from: window.from,
             to: end,
         };
-        reaction_section(page, whole, samples);
+        let found = reaction(samples, &[], whole, &stepped.expected);
+        reaction_section(page, &found, whole, samples);
     }
     timeline(page, step, samples);
 }
@@ -180,15 +181,14 @@ fn percentiles(latency: Option<Latency>) -> Vec<String> {
     }
 }
 
-fn reaction_section(page: &mut String, window: Window, samples: &[Sample]) {
-    let found = reaction(samples, &[], window, None, P99_BOUND);
+fn reaction_section(page: &mut String, found: &Reaction, window: Window, samples: &[Sample]) {
     line(page, "## Reaction to the step\n");
     let after = |seconds: Option<f64>| seconds.map_or_else(|| "never".to_owned(), |at| format!("{at:.1} s"));
     let rows = [
         ("more workers wanted", after(found.decision)),
         ("first new worker ready", after(found.first_poll)),
         (
-            &format!("all {} that were wanted ready", found.most_wanted),
+            &format!("all {} that the load needs ready", found.needed),
             after(found.all_ready),
         ),
     ];

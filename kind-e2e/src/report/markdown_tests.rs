@@ -66,7 +66,7 @@ fn the_page_of_a_pass() {
         "# Pass: run e2e-1\n\nCluster slipway, seed 42, 290 s.\n\n| scenario | verdict | checks passed | seconds |",
         "\n| step | Pass | 15 of 15 | 280 |\n| cluster | Pass | 2 of 2 | 290 |\n",
         "\n| out | 10.0/s | 2 | 2 | 2 | 3.00 s | 3.00 s | 3.00 s | 3.00 s |\n",
-        "\n| more workers wanted | 30.0 s |\n| first new worker ready | 33.0 s |\n| all 6 that were wanted ready | 33.0 s |\n",
+        "\n| more workers wanted | 30.0 s |\n| first new worker ready | 33.0 s |\n| all 7 that the load needs ready | never |\n",
         "Deepest by the workers' metric: document-io-activity-queue 60, document-workflow-queue 0",
         "\n| +30 s | out | 6 | 6 | 3 | 0 / 60 / – | 0 / 0 |\n| +33 s | out | 6 | 6 | 6 | 0 / 60 / – | 0 / 0 |\n",
         "\n| parts | 100.0 | 25 % |\n| cluster | 20.0 | 5 % |\n| scenario step | 280.0 | 70 % |\n",

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::fleet::{let_go, pause};
 use super::loads::{Loaded, Stretch};
+use super::parts::expected;
 use super::{Context, prepare};
 use crate::bounds::HPA_SYNC;
-use crate::calm::{self, UTILISATION};
+use crate::calm;
 use crate::controller;
 use crate::load::latency;
 use crate::observe::sample::Sample;
-use crate::reaction::{p99_bound, reaction, ready_at};
+use crate::reaction::{p99_bound, reaction};
 use crate::scalers::{self, Scaler};
 use crate::scaling::{self, Window, timed};
 use crate::settings::IO_DEMAND;
@@ -229,8 +230,7 @@ fn measure_one(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option
         samples,
         &loaded.starts,
         step,
-        Some(sizing.target),
-        p99_bound(sizing.service),
+        &expected(sizing, sizing.rate_of(STEP)),
     );
     let found = latency(&loaded.starts, |start| start.phase == "step");
     let inside = samples
@@ -244,7 +244,7 @@ fn measure_one(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option
         hpa_sync: entrant.hpa_sync,
         decision: reaction.decision,
         first_ready: reaction.first_poll,
-        all_ready: ready_at(samples, step, needed(sizing)),
+        all_ready: reaction.all_ready,
         most_wanted: reaction.most_wanted,
         deepest,
         p50: found.map(|found| found.p50),
@@ -254,12 +254,6 @@ fn measure_one(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option
             .map(|seconds| seconds / 60.0),
         turns: calm::turns(samples, step).ok(),
     })
-}
-
-/// Workers that carry the step within the guide's upper bound of the slots in use: as many are needed at once. The autoscaler's target is
-/// below, and what it asks for beyond them comes with the mean.
-fn needed(sizing: &Sizing) -> i32 {
-    sizing.workers_within(sizing.rate_of(STEP), UTILISATION.1)
 }
 
 /// From the step to the end of the tail.
@@ -325,7 +319,10 @@ fn goals(sizing: &Sizing, entrant: &Entrant, samples: &[Sample]) -> Vec<Check> {
     let mut checks = vec![
         reached("the first new worker Ready", first, measured.first_ready),
         reached(
-            &format!("all {} workers that the load needs Ready", needed(sizing)),
+            &format!(
+                "all {} workers that the load needs Ready",
+                sizing.needed_for(sizing.rate_of(STEP))
+            ),
             all,
             measured.all_ready,
         ),

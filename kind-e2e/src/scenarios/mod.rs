@@ -15,7 +15,7 @@ pub mod step;
 pub(crate) mod step_judge;
 pub mod table;
 
-pub use parts::Part;
+pub use parts::{Part, Step};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -4,10 +4,19 @@ use super::loads::Loaded;
 use super::{Detail, step_judge};
 use crate::load::Start;
 use crate::observe::sample::Sample;
-use crate::reaction::{P99_BOUND, p99_bound};
+use crate::reaction::{Expected, P99_BOUND, p99_bound};
 use crate::scaling::Window;
 use crate::sizing::Sizing;
 use crate::table::Table;
+
+/// A step up in load.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// When, in seconds since the run began.
+    pub at: f64,
+    /// What the reaction to it is held against.
+    pub expected: Expected,
+}
 
 /// One load of a scenario.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,14 +25,12 @@ pub struct Part<'a> {
     pub name: &'a str,
     /// Every start.
     pub starts: &'a [Start],
-    /// When the load stepped up to what needs more workers, in seconds since the run began.
-    pub steps: Vec<f64>,
+    /// When the load stepped up to what needs more workers.
+    pub steps: Vec<Step>,
     /// From the begin of what is judged to its end.
     pub window: Option<Window>,
     /// IO slots of a worker, where it asked for them.
     pub io_slots: Option<u32>,
-    /// IO slots in use that the autoscaler wants a worker to have, where it asked for that.
-    pub target: Option<f64>,
     /// What p99 is to be under, in seconds.
     pub p99_bound: f64,
 }
@@ -36,7 +43,6 @@ impl<'a> Part<'a> {
             steps: sizing.map_or_else(Vec::new, |sizing| steps(loaded, &sizing)),
             window: loaded.whole(),
             io_slots: sizing.map(|sizing| sizing.slots),
-            target: sizing.map(|sizing| sizing.target),
             p99_bound: sizing.map_or(P99_BOUND, |sizing| p99_bound(sizing.service)),
         }
     }
@@ -48,18 +54,30 @@ impl<'a> Part<'a> {
     }
 }
 
-/// When stretches began that need more workers than the one before; before the first there are the fewest.
-fn steps(loaded: &Loaded, sizing: &Sizing) -> Vec<f64> {
+/// Stretches that need more workers than the one before; before the first there are the fewest.
+fn steps(loaded: &Loaded, sizing: &Sizing) -> Vec<Step> {
     let mut before = sizing.min;
     let mut steps = Vec::new();
     for (stretch, window) in &loaded.stretches {
         let needed = sizing.workers_for(stretch.rate);
         if needed > before {
-            steps.push(window.from);
+            steps.push(Step {
+                at: window.from,
+                expected: expected(sizing, stretch.rate),
+            });
         }
         before = needed;
     }
     steps
+}
+
+/// What the reaction to a load of so many documents a second is held against.
+pub(super) fn expected(sizing: &Sizing, rate: f64) -> Expected {
+    Expected {
+        target: Some(sizing.target),
+        needed: Some(sizing.needed_for(rate)),
+        p99_bound: p99_bound(sizing.service),
+    }
 }
 
 impl Detail {
@@ -69,10 +87,9 @@ impl Detail {
             Self::Step(step) => vec![Part {
                 name: "step",
                 starts: &step.starts,
-                steps: step.out.iter().map(|window| window.from).collect(),
+                steps: step.step().into_iter().collect(),
                 window: step_judge::watched(step),
                 io_slots: step.plan.as_ref().map(|plan| plan.slots),
-                target: step.plan.as_ref().map(|plan| plan.autoscaling.target),
                 p99_bound: P99_BOUND,
             }],
             Self::Fleet(fleet) => vec![Part {
@@ -81,7 +98,6 @@ impl Detail {
                 steps: Vec::new(),
                 window: None,
                 io_slots: None,
-                target: None,
                 p99_bound: P99_BOUND,
             }],
             Self::Monitoring(_) => Vec::new(),
@@ -145,7 +161,11 @@ mod tests {
             (&[9.0, 3.0, 9.0], &[0.0, 20.0]),
         ];
         for (workers, expected) in table {
-            assert_eq!(steps(&loaded(workers, &sizing), &sizing), expected, "{workers:?}");
+            let found: Vec<f64> = steps(&loaded(workers, &sizing), &sizing)
+                .iter()
+                .map(|step| step.at)
+                .collect();
+            assert_eq!(found, expected, "{workers:?}");
         }
     }
 

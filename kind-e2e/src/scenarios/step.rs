@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::parts::{Step, expected};
 use super::probes::{more_than, settle_at, settled, stored, tell};
 use super::{Context, ends};
 use crate::bounds::Bound;
@@ -19,6 +20,7 @@ use crate::load::{Load, Start};
 use crate::oracle::rows;
 use crate::plan::{HOLD, LATENCY, Plan, STAYS, WARM_UP, plan};
 use crate::progress::say;
+use crate::reaction::{Expected, P99_BOUND};
 use crate::scaling::Window;
 use crate::schedule::{Arrival, generator, poisson};
 use crate::settings;
@@ -61,6 +63,21 @@ pub struct Facts {
     pub statuses: BTreeMap<String, u64>,
     /// What the oracle found.
     pub oracle: Vec<Check>,
+}
+
+impl Facts {
+    /// The step, once it was there.
+    pub fn step(&self) -> Option<Step> {
+        let (window, plan) = (self.out?, self.plan.as_ref()?);
+        let expected = Expected {
+            p99_bound: P99_BOUND,
+            ..expected(&plan.sizing(), plan.step_rate)
+        };
+        Some(Step {
+            at: window.from,
+            expected,
+        })
+    }
 }
 
 /// Runs the three phases and then the oracle.

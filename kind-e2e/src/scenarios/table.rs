@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::loads::{Loaded, Stretch};
 use super::{Context, fleet, prepare};
-use crate::bounds::MEAN;
 use crate::calm::{self, UTILISATION};
 use crate::observe::sample::Sample;
 use crate::plan::carried_by;
@@ -24,8 +23,6 @@ use crate::verdict::{Check, Outcome};
 const ROWS: [(f64, i32, i32); 4] = [(7.0, 3, 5), (17.0, 5, 10), (32.0, 10, 15), (46.0, 15, 20)];
 /// Seconds of IO a document for which the table holds at the target.
 const SERVICE: f64 = 1.4;
-/// The plan's number may be missed by so many times what chance does to the mean that the demand trigger takes.
-const CHANCE: f64 = 2.0;
 /// Seconds of each row.
 const ROW: f64 = 45.0;
 /// Seconds between two rows, at the rate halfway: the table is of loads, not of steps, whose overshoot would last a cool-down.
@@ -121,15 +118,11 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
     });
     let mut checks: Vec<Check> = rows.flatten().collect();
     // The first row needs fewer than the fewest.
-    let sized = ROWS.iter().skip(1).map(|(rate, ..)| (row(*rate), *rate));
-    checks.extend(
-        sized
-            .chain([(BACK_NAME.to_owned(), BACK)])
-            .filter_map(|(name, rate)| {
-                let window = facts.loaded.window(&name)?;
-                Some(utilised(&sizing, samples, window, &name, rate / facts.scale))
-            }),
-    );
+    let sized = ROWS.iter().skip(1).map(|(rate, ..)| row(*rate));
+    checks.extend(sized.chain([BACK_NAME.to_owned()]).filter_map(|name| {
+        let window = facts.loaded.window(&name)?;
+        Some(utilised(&sizing, samples, window, &name))
+    }));
     if let Some(window) = facts.loaded.whole() {
         checks.push(calm::never_below_in_use(samples, window, sizing.slots));
         checks.extend(facts.loaded.checks());
@@ -139,50 +132,43 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
 
 /// The fleet has the size that `cargo xtask plan` tells for the load.
 fn as_planned(sizing: &Sizing, samples: &[Sample], window: Window, rate: f64) -> Check {
-    let in_use = rate * sizing.service;
-    let planned = settles_within(in_use, sizing.target);
-    // The mean of T seconds of a count whose changes last S seconds has the variance mean × S / T.
-    let chance = (CHANCE * (in_use * sizing.service / MEAN).sqrt() / sizing.target).ceil() as i32;
-    let size = |planned: &u32| i32::try_from(*planned).unwrap_or(i32::MAX);
-    let fewest = (size(planned.start()) - chance).clamp(sizing.min, sizing.max);
-    let most = (size(planned.end()) + chance).clamp(sizing.min, sizing.max);
+    let planned = settles_within(rate * sizing.service, sizing.target);
+    let size = |planned: &u32| {
+        let planned = i32::try_from(*planned).unwrap_or(i32::MAX);
+        planned.clamp(sizing.min, sizing.max)
+    };
     let why = format!(
-        "cargo xtask plan: {rate:.1}/s × {:.1} s over {:.1} slots a worker, within the HPA's tolerance {} to {}; {chance} for \
-         what chance does to a mean of {MEAN:.0} s",
-        sizing.service,
-        sizing.target,
-        planned.start(),
-        planned.end(),
+        "cargo xtask plan: {rate:.1}/s × {:.1} s over {:.1} slots a worker, within the HPA's tolerance",
+        sizing.service, sizing.target,
     );
     let name = format!(
         "the plan's workers for {rate:.1} documents/s of {:.1} s",
         sizing.service
     );
-    within(samples, window, &name, (fewest, most), &why)
+    within(
+        samples,
+        window,
+        &name,
+        (size(planned.start()), size(planned.end())),
+        &why,
+    )
 }
 
-/// The workers of a row use as much of their slots as the guide says, within what chance does to a mean of the seconds that are
-/// judged.
-fn utilised(sizing: &Sizing, samples: &[Sample], window: Window, name: &str, rate: f64) -> Check {
-    let window = last(window);
-    let in_use = rate * sizing.service;
-    let chance = CHANCE * (in_use * sizing.service / JUDGED).sqrt() / in_use;
-    let (least, most) = (UTILISATION.0 * (1.0 - chance), UTILISATION.1 * (1.0 + chance));
+/// The workers of a row use as much of their slots as the guide says. Even arrivals: no room for chance.
+fn utilised(sizing: &Sizing, samples: &[Sample], window: Window, name: &str) -> Check {
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     let name = match name == BACK_NAME {
         true => format!("{name}: slots in use after the scale-in"),
         false => format!("{name}: slots in use"),
     };
+    let (least, most) = UTILISATION;
     let bound = format!(
         "{} to {} in the row's last {JUDGED:.0} s",
         percent(least),
         percent(most)
     );
-    let why = format!(
-        "the guide's 60 to 80 %, and {} of it for what chance does to a mean of {JUDGED:.0} s",
-        percent(chance)
-    );
-    match calm::utilisation(samples, window, sizing.slots) {
+    let why = "the guide's: workers that are sized by load";
+    match calm::utilisation(samples, last(window), sizing.slots) {
         Err(gap) => Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap)),
         Ok(found) => {
             let outcome = Outcome::require((least..=most).contains(&found), || percent(found));
@@ -271,31 +257,30 @@ mod tests {
     }
 
     #[test]
-    fn slots_in_use_are_held_to_the_guides_share_within_what_chance_does() {
-        // 17 documents/s of 1.4 s are 23.8 slots in use, of which chance makes 3.0 more or fewer in 15 s: 52 to 90 % of 35.
+    fn slots_in_use_are_held_to_the_guides_share() {
         let used = |used: f64| {
             let (mut samples, window) = row(7);
             for sample in &mut samples {
                 sample.slots_used = Reading::Seen([(IO_QUEUE.to_owned(), used)].into());
             }
-            utilised(&sizing(SERVICE), &samples, window, "rps17", 17.0)
+            utilised(&sizing(SERVICE), &samples, window, "rps17")
                 .outcome
                 .word()
         };
-        for (in_use, word) in [(18.0, "Fail"), (19.0, "Pass"), (31.0, "Pass"), (32.0, "Fail")] {
+        for (in_use, word) in [(20.0, "Fail"), (21.0, "Pass"), (28.0, "Pass"), (29.0, "Fail")] {
             assert_eq!(used(in_use), word, "{in_use}");
         }
         let (samples, window) = row(7);
-        let unseen = utilised(&sizing(SERVICE), &samples, window, "rps17", 17.0);
+        let unseen = utilised(&sizing(SERVICE), &samples, window, "rps17");
         assert_eq!(unseen.outcome.word(), "Inconclusive");
     }
 
     #[test]
-    fn a_row_is_held_to_the_plans_size_within_what_chance_does() {
-        // 17 documents/s of 1.4 s are 23.8 slots in use: the HPA rests at 7, and a mean of 30 s is wrong by less than one worker.
-        for (ready, word) in [(5, "Fail"), (6, "Pass"), (7, "Pass"), (8, "Pass"), (9, "Fail")] {
+    fn a_row_is_held_to_the_plans_size() {
+        // 32 documents/s of 1.4 s are 44.8 slots in use: 12.8 workers, and the HPA rests at 12 to 14.
+        for (ready, word) in [(11, "Fail"), (12, "Pass"), (14, "Pass"), (15, "Fail")] {
             let (samples, window) = row(ready);
-            let check = as_planned(&sizing(SERVICE), &samples, window, 17.0);
+            let check = as_planned(&sizing(SERVICE), &samples, window, 32.0);
             assert_eq!(check.outcome.word(), word, "{ready}: {}", check.bound);
         }
     }

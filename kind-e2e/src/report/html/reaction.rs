@@ -113,7 +113,7 @@ fn stages(reaction: &Reaction) -> Vec<Stage> {
             "all ready",
             "s5",
             reaction.all_ready,
-            "as many as were wanted at the most were Ready".to_owned(),
+            format!("the {} workers that the load needs were Ready", reaction.needed),
         ),
         ("latency back", "s6", back, latency),
     ];

@@ -144,7 +144,7 @@ fn latency(part: &Part<'_>, samples: &[Sample]) -> Panel {
         .fold(f64::INFINITY, f64::min);
     // A step begins a window, so that no window has documents of both.
     let from = part.steps.first().map_or(first, |step| {
-        step - ((step - first) / WINDOW).ceil().max(0.0) * WINDOW
+        step.at - ((step.at - first) / WINDOW).ceil().max(0.0) * WINDOW
     });
     let until = samples.last().map_or(from, |sample| sample.at + WINDOW);
     let windows = windows(part.starts, from, until);
@@ -322,7 +322,7 @@ fn of_reaction(reaction: &Reaction, stages: bool) -> Vec<Mark> {
         (reaction.signal, "signal: more work than the workers are to have"),
         (reaction.decision, "decision: more workers wanted"),
         (reaction.first_poll, "first new worker Ready"),
-        (reaction.all_ready, "all wanted workers Ready"),
+        (reaction.all_ready, "all needed workers Ready"),
         (back, "latency back"),
     ];
     let mark = |(after, what): (Option<f64>, &str)| {
