@@ -106,6 +106,7 @@ mod tests {
                 ("document-workflow-queue".to_owned(), 0.0),
             ])),
             slots_used: Reading::Gap(String::new()),
+            slots_by_worker: Reading::Gap(String::new()),
             backlog: None,
             stored: Reading::Seen(312),
             load: LoadCounts {

@@ -26,6 +26,7 @@ pub(crate) fn sample(at: f64, (wanted, present, ready, used, depth): Second) -> 
         pods: Reading::Gap(String::new()),
         depth: of_io(depth),
         slots_used: of_io(used),
+        slots_by_worker: Reading::Gap("no".to_owned()),
         backlog: None,
         stored: Reading::Seen(0),
         load: LoadCounts::default(),

@@ -29,6 +29,7 @@ pub(crate) fn sample(at: f64, fleet: Option<(i32, i32, i32)>) -> Sample {
         pods: Reading::Seen(Vec::new()),
         depth: Reading::Seen(BTreeMap::from([("io".to_owned(), at)])),
         slots_used: Reading::Gap(gap()),
+        slots_by_worker: Reading::Gap(gap()),
         backlog: None,
         stored: Reading::Seen(0),
         load: LoadCounts::default(),

@@ -104,12 +104,13 @@ async fn take(fixture: &Fixture, board: &Board, clock: Clock, with_backlog: bool
             false => None,
         }
     };
-    let (fleet, autoscaler, pods, depth, slots_used, backlog, stored) = futures::join!(
+    let (fleet, autoscaler, pods, depth, slots_used, slots_by_worker, backlog, stored) = futures::join!(
         reading(kubernetes::read_fleet(&fixture.kube)),
         reading(kubernetes::read_autoscaler(&fixture.kube)),
         reading(kubernetes::read_pods(&fixture.kube)),
         reading(ask(fixture, prometheus::DEPTH_QUERY, "queue")),
         reading(ask(fixture, prometheus::SLOTS_QUERY, "task_queue")),
+        reading(ask(fixture, prometheus::WORKERS_QUERY, "pod")),
         backlog,
         reading(stored(fixture, board)),
     );
@@ -122,6 +123,7 @@ async fn take(fixture: &Fixture, board: &Board, clock: Clock, with_backlog: bool
         pods,
         depth,
         slots_used,
+        slots_by_worker,
         backlog,
         stored,
         load,

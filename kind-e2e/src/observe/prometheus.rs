@@ -13,6 +13,10 @@ pub const DEPTH_QUERY: &str = r#"{__name__=~"temporal_(workflow|activity)_task_q
 pub const SLOTS_QUERY: &str =
     r#"sum by (task_queue) (temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
 
+/// The same by worker.
+pub const WORKERS_QUERY: &str =
+    r#"sum by (pod) (temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
+
 /// One series of an instant query's answer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Series {

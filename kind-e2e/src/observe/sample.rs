@@ -126,6 +126,9 @@ pub struct Sample {
     pub depth: Reading<BTreeMap<String, f64>>,
     /// Slots in use by queue, all workers together, as Prometheus has them.
     pub slots_used: Reading<BTreeMap<String, f64>>,
+    /// The same by worker, all queues together.
+    #[serde(default = "not_asked_for")]
+    pub slots_by_worker: Reading<BTreeMap<String, f64>>,
     /// Backlog by queue as Temporal itself reports it; asked for in some samples only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog: Option<Reading<BTreeMap<String, f64>>>,
@@ -133,6 +136,11 @@ pub struct Sample {
     pub stored: Reading<u64>,
     /// What the load had done.
     pub load: LoadCounts,
+}
+
+/// Of samples that were taken before there was such a reading.
+fn not_asked_for<T>() -> Reading<T> {
+    Reading::Gap("not asked for".to_owned())
 }
 
 /// The Deployment's counts over time: every reading, and every change between two of them.

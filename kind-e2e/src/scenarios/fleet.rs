@@ -1,4 +1,5 @@
-//! The guide's most workers, all at once: what they hold of the database, what they ask of Temporal, what they weigh.
+//! The guide's most workers, all at once: what they hold of the database, what they ask of Temporal, what they weigh, and who of
+//! them leaves first.
 //!
 //! The fleet is set to its most through KEDA's own switch (the annotation `paused-replicas`), loaded for a while, and let
 //! go. It is not a scaling scenario: how the fleet gets there by load is [`super::step`]'s to show. Judged in
@@ -13,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::loads::Loaded;
 use super::monitoring::usage;
 use super::probes::{idle, settle_at, stored};
-use super::{Context, ends};
+use super::{Context, ends, leaving};
 use crate::fixture::SCALED_OBJECT;
 use crate::load::{Load, Start};
 use crate::observe::connections::{self, Connections};
@@ -72,6 +74,9 @@ pub struct Facts {
     pub statuses: BTreeMap<String, u64>,
     /// What the oracle found.
     pub oracle: Vec<Check>,
+    /// The little load under which half of the workers leave.
+    #[serde(default)]
+    pub leaving: Loaded,
 }
 
 impl Facts {
@@ -103,7 +108,7 @@ impl Facts {
     }
 }
 
-/// Sets the fleet to its most, loads it, looks, and lets it go.
+/// Sets the fleet to its most, loads it, looks, has half of it leave, and lets it go.
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     let load = context.begin_load("fleet");
     facts.prefix.clone_from(&load.prefix);
@@ -125,6 +130,7 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     context.enter("fleet/oracle", "comparing what is stored with what was loaded");
     let end = ends::reckon(context, &facts.prefix, &mut facts.starts).await?;
     (facts.statuses, facts.oracle) = (end.statuses, end.checks);
+    leaving::run(context, facts.workers, &mut facts.leaving).await?;
     let_go(context, autoscaling.min).await
 }
 

@@ -1,10 +1,12 @@
 //! What the facts of [`super::fleet`] show. Pure; each bound is the guide's, or derived beside it.
 
 use super::fleet::{Facts, LOADED};
+use super::leaving;
 use super::loads::ended;
 use super::step_judge::kept_schedule;
 use crate::bounds::SCRAPE;
 use crate::observe::connections::Connections;
+use crate::observe::sample::Sample;
 use crate::verdict::{Check, Outcome};
 
 /// The guide: 15 to 20 connections a worker.
@@ -19,7 +21,7 @@ const QUESTIONS: f64 = 3.0;
 const LOOKS: f64 = LOADED;
 
 /// What the facts show.
-pub(super) fn judge(facts: &Facts) -> Vec<Check> {
+pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
     if facts.starts.is_empty() {
         return Vec::new();
     }
@@ -28,6 +30,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Check> {
     checks.push(questions(facts));
     checks.push(memory(facts));
     checks.extend(ended(&facts.starts, &facts.statuses, &facts.oracle));
+    checks.extend(leaving::judge(&facts.leaving, samples));
     checks
 }
 
@@ -169,7 +172,7 @@ mod tests {
     }
 
     fn outcome(facts: &Facts) -> Outcome {
-        let checks = judge(facts);
+        let checks = judge(facts, &[]);
         Outcome::of_all(checks.iter().map(|check| &check.outcome))
     }
 

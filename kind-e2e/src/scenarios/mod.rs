@@ -5,6 +5,7 @@ pub mod ends;
 pub mod fleet;
 mod fleet_judge;
 pub mod isolation;
+mod leaving;
 pub mod loads;
 pub mod monitoring;
 pub mod oscillation;
@@ -267,7 +268,7 @@ pub async fn run(context: &Context, detail: &mut Detail) -> Result<()> {
 pub fn judge(facts: &ScenarioFacts, samples: &[Sample]) -> Vec<Check> {
     match &facts.detail {
         Detail::Step(step) => step_judge::judge(step, samples),
-        Detail::Fleet(fleet) => fleet_judge::judge(fleet),
+        Detail::Fleet(fleet) => fleet_judge::judge(fleet, samples),
         Detail::Monitoring(monitoring) => monitoring::judge(monitoring),
         Detail::Comparison(comparison) => comparison::judge(comparison, samples),
         Detail::Oscillation(oscillation) => oscillation::judge(oscillation, samples),

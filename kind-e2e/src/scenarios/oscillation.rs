@@ -20,7 +20,7 @@ const LEVELS: (f64, f64) = (2.0, 7.0);
 ///
 /// A dip that is shorter than the cool-down (60 s) must not be followed: out, and in once, to what the mean of the load needs; out
 /// again would be a flap. One of 90 s may be followed: out, in, out.
-const WAVES: [(f64, f64, usize); 3] = [(20.0, 60.0, 1), (60.0, 90.0, 1), (180.0, 200.0, 2)];
+const WAVES: [(f64, f64, usize); 3] = [(20.0, 40.0, 1), (60.0, 90.0, 1), (180.0, 200.0, 2)];
 /// For what still waits at the end.
 const PATIENCE: f64 = 60.0;
 

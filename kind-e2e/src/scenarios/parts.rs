@@ -92,14 +92,20 @@ impl Detail {
                 io_slots: step.plan.as_ref().map(|plan| plan.slots),
                 p99_bound: P99_BOUND,
             }],
-            Self::Fleet(fleet) => vec![Part {
-                name: "fleet",
-                starts: &fleet.starts,
-                steps: Vec::new(),
-                window: None,
-                io_slots: None,
-                p99_bound: P99_BOUND,
-            }],
+            Self::Fleet(fleet) => {
+                let most = Part {
+                    name: "fleet",
+                    starts: &fleet.starts,
+                    steps: Vec::new(),
+                    window: None,
+                    io_slots: None,
+                    p99_bound: P99_BOUND,
+                };
+                let left = Some(&fleet.leaving).filter(|loaded| !loaded.starts.is_empty());
+                std::iter::once(most)
+                    .chain(left.map(|loaded| Part::of(loaded, None)))
+                    .collect()
+            }
             Self::Monitoring(_) => Vec::new(),
             Self::Comparison(facts) => {
                 let loads = facts.entrants.iter().map(|entrant| &entrant.loaded);

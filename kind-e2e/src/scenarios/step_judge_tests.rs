@@ -92,6 +92,7 @@ fn sample(at: f64) -> Sample {
             (WORKFLOW_QUEUE.to_owned(), 0.0),
         ])),
         slots_used: Reading::Gap(String::new()),
+        slots_by_worker: Reading::Gap(String::new()),
         backlog: None,
         stored: Reading::Seen(0),
         load: LoadCounts::default(),

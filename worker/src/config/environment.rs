@@ -139,6 +139,7 @@ pub const VARIABLES: &[Variable] = &[
     text("METRICS_ADDRESS", "service.metrics_address"),
     number("START_RETRY_SECONDS", "service.start_retry_seconds"),
     number("DEPTH_INTERVAL_SECONDS", "service.depth_interval_seconds"),
+    text("DELETION_COST_SELECTOR", "service.deletion_cost_selector"),
     Variable {
         name: "LOG_FORMAT",
         key: "service.log_format",

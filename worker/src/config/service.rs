@@ -28,6 +28,9 @@ pub struct ServiceConfig {
     pub start_retry_seconds: u64,
     /// Seconds between two questions to Temporal about a queue, for the whole fleet (`DEPTH_INTERVAL_SECONDS`).
     pub depth_interval_seconds: u64,
+    /// Labels of the workers' pods, such as `app=temporal-worker`: `temporal-worker watch` tells Kubernetes which of them have work
+    /// (`DELETION_COST_SELECTOR`). Empty: it does not. Of no effect on a worker.
+    pub deletion_cost_selector: String,
     /// `text` or `json` (`LOG_FORMAT`).
     pub log_format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG` (`RUST_LOG`).
@@ -42,6 +45,7 @@ impl Default for ServiceConfig {
             metrics_address: "0.0.0.0:9464".into(),
             start_retry_seconds: 2,
             depth_interval_seconds: 1,
+            deletion_cost_selector: String::new(),
             log_format: LogFormat::Text,
             log_filter: "info,temporalio_sdk_core=warn,temporalio_client=warn".into(),
             shutdown_grace_seconds: 60,
@@ -71,6 +75,14 @@ impl ServiceConfig {
                 "service.metrics_address is {:?} ({error}): set METRICS_ADDRESS to an address and a port, such as \
                  0.0.0.0:9464",
                 self.metrics_address
+            ));
+        }
+        let is_pair = |part: &str| matches!(part.split_once('='), Some((key, value)) if !key.is_empty() && !value.is_empty());
+        let selector = &self.deletion_cost_selector;
+        if !selector.is_empty() && !selector.split(',').all(is_pair) {
+            faults.add(format!(
+                "service.deletion_cost_selector is {selector:?}: set DELETION_COST_SELECTOR to labels of the workers' pods, \
+                 such as app=temporal-worker"
             ));
         }
         faults.require_at_least("service.start_retry_seconds", self.start_retry_seconds, 1);

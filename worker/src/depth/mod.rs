@@ -6,17 +6,14 @@
 
 mod ask;
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use temporalio_client::{Client, NamespacedClient as _};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracing::{info, warn};
 
 use crate::{
+    faults::Faults,
     metrics::{DepthReadings, Queue, Reading},
     store::{Database, SharedReading},
 };
@@ -57,12 +54,12 @@ impl Watch {
             let turn = turn.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer of the database in time")));
             match turn {
                 Ok(queues) => {
-                    faults.note("what the fleet read", None);
+                    faults.note("sharing what the fleet reads", None);
                     for (queue, error) in queues {
-                        faults.note(&queue.name, error);
+                        faults.note(&format!("reading queue {}", queue.name), error);
                     }
                 }
-                Err(error) => faults.note("what the fleet read", Some(error)),
+                Err(error) => faults.note("sharing what the fleet reads", Some(error)),
             }
         }
     }
@@ -138,36 +135,5 @@ impl Watch {
             Some((reading, at)) => self.shown.record(&row.queue, reading, at),
             None => self.shown.forget(&row.queue),
         }
-    }
-}
-
-/// What cannot be read now: each fault and each recovery is told once.
-#[derive(Debug, Default)]
-struct Faults(BTreeSet<String>);
-
-impl Faults {
-    fn note(&mut self, what: &str, error: Option<anyhow::Error>) {
-        match error {
-            Some(error) if self.0.insert(what.to_owned()) => {
-                warn!(error = format!("{error:#}"), "{what} cannot be read");
-            }
-            None if self.0.remove(what) => info!("{what} can be read again"),
-            _ => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fault_is_told_once_and_so_is_its_end() {
-        let mut faults = Faults::default();
-        faults.note("q", Some(anyhow::anyhow!("away")));
-        assert!(faults.0.contains("q"));
-        faults.note("q", Some(anyhow::anyhow!("away")));
-        faults.note("q", None);
-        assert!(faults.0.is_empty());
     }
 }

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::{
     config::Config,
     cpu::CpuPool,
+    deletion_cost::DeletionCosts,
     depth,
     health::{self, Health, Phase, Shown},
     metrics::{Metrics, Queue},
@@ -139,6 +140,25 @@ impl Member {
             every: self.config.service.depth_interval(),
         };
         self.background.spawn(watch.run());
+    }
+
+    /// Tells Kubernetes which workers have work, where it is asked to.
+    fn set_deletion_costs(&mut self) {
+        let selector = &self.config.service.deletion_cost_selector;
+        if selector.is_empty() {
+            return;
+        }
+        match DeletionCosts::in_cluster(selector) {
+            Ok(costs) => {
+                self.background.spawn(costs.run());
+            }
+            Err(error) => warn!(
+                error = format!("{error:#}"),
+                selector,
+                "the pods' deletion costs are not set: this is no pod with a service account's token \
+                 (unset DELETION_COST_SELECTOR outside of Kubernetes)"
+            ),
+        }
     }
 
     /// Ready once every queue was `seen`, and from then on: what is seen of it later does not matter.

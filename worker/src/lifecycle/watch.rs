@@ -1,5 +1,5 @@
 //! A process that only watches: the depths of the queues, without work, S3, Redis or threads that compute. It shows them where
-//! no worker is alive, and stands in line for the lease with the workers that are.
+//! no worker is alive, and stands in line for the lease with the workers that are. In Kubernetes it also tells which workers are idle.
 
 use std::process::ExitCode;
 
@@ -21,6 +21,7 @@ pub async fn watch(config: Config) -> anyhow::Result<ExitCode> {
     member.open_port(None).await?;
     if let Some(client) = member.reach().await {
         member.watch_depths(&client);
+        member.set_deletion_costs();
         member.ready_once("reading the queues", |metrics, queue| {
             metrics.depths().shows(queue)
         });
