@@ -47,7 +47,7 @@ pub(super) async fn run(context: &Context, workers: i32, loaded: &mut Loaded) ->
 
 /// What became of it.
 pub(super) fn judge(loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
-    let Some(window) = loaded.window(LEAVING) else {
+    let (Some(window), Some(_)) = (loaded.whole(), loaded.window(LEAVING)) else {
         return Vec::new();
     };
     let mut checks = vec![idle_first(samples, window)];
