@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use capacity::manifests::{Manifests, Text};
+use capacity::settings::Settings;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::Api;
@@ -27,13 +29,10 @@ const HPA_MADE: Duration = Duration::from_secs(60);
 const UPLOADS: usize = 8;
 /// The trigger that asks for demand of the IO queue.
 pub const IO_DEMAND: &str = "io_demand";
-/// The variable of the guide that sets a worker's IO slots, and its default there.
-const IO_SLOTS: (&str, u32) = ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 5);
 
 /// How the cluster scales the workers: from the HPA that is in force, the ScaledObject that it was made from, and the flags of
 /// the controller manager where the cluster shows them.
 pub async fn autoscaling(fixture: &Fixture) -> Result<Autoscaling> {
-    let scaled_object = scalers::scaled_object(fixture).await?;
     let hpa = eventually("the workers' HPA", HPA_MADE, async || {
         match hpa(&fixture.kube).await {
             Ok(hpa) => Probe::Ready(hpa),
@@ -41,22 +40,43 @@ pub async fn autoscaling(fixture: &Fixture) -> Result<Autoscaling> {
         }
     })
     .await?;
-    let target = target(&scaled_object.data)?;
+    let target = target(&as_planned(fixture).await?)?;
     let hpa_sync = hpa_sync(&fixture.kube).await?.unwrap_or(f64::from(HPA_SYNC));
     Ok(Autoscaling::of(&hpa, target, hpa_sync))
 }
 
-/// The threshold of the trigger that asks for demand of the IO queue.
-fn target(scaled_object: &Value) -> Result<f64> {
-    let triggers = scaled_object["spec"]["triggers"].as_array();
-    let trigger = triggers
-        .into_iter()
-        .flatten()
-        .find(|trigger| trigger["name"] == IO_DEMAND);
-    let trigger = trigger.with_context(|| format!("no trigger of the scaledobject is called {IO_DEMAND}"))?;
-    let text = trigger["metadata"]["threshold"].as_str().unwrap_or_default();
-    text.parse()
-        .with_context(|| format!("threshold {text:?} of the trigger {IO_DEMAND}"))
+/// The settings of the Deployment and the ScaledObject that are in the cluster, read as `cargo xtask plan` reads them in files.
+///
+/// # Errors
+/// One of them is not there, or has a value that is none.
+pub async fn as_planned(fixture: &Fixture) -> Result<Settings> {
+    let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
+    let deployment = deployments
+        .get(DEPLOYMENT)
+        .await
+        .with_context(|| format!("deployment {DEPLOYMENT}"))?;
+    let scaled_object = scalers::scaled_object(fixture).await?;
+    planned_of([
+        serde_json::to_value(deployment)?,
+        serde_json::to_value(scaled_object)?,
+    ])
+}
+
+fn planned_of(objects: [Value; 2]) -> Result<Settings> {
+    let texts = objects.map(|object| Text {
+        name: "the cluster".to_owned(),
+        text: object.to_string(),
+    });
+    Settings::read(&Manifests::parse(&texts)?, &|_| None)
+}
+
+/// IO slots in use for each of which groups one more worker is asked for.
+fn target(settings: &Settings) -> Result<f64> {
+    ensure!(
+        !settings.io.assumed,
+        "no trigger of the scaledobject is called {IO_DEMAND}"
+    );
+    Ok(settings.io.target)
 }
 
 /// What the loads of a scenario are sized by.
@@ -65,7 +85,7 @@ pub async fn sizing(fixture: &Fixture, service: f64, cores: usize) -> Result<Siz
     Ok(Sizing {
         min: autoscaling.min,
         max: autoscaling.max,
-        slots: io_slots(&fixture.kube).await?,
+        slots: io_slots(fixture).await?,
         target: autoscaling.target,
         service,
         cores,
@@ -73,29 +93,8 @@ pub async fn sizing(fixture: &Fixture, service: f64, cores: usize) -> Result<Siz
 }
 
 /// A worker's IO slots, as its Deployment sets them or the guide's default.
-pub async fn io_slots(client: &kube::Client) -> Result<u32> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
-    let deployment = deployments
-        .get(DEPLOYMENT)
-        .await
-        .with_context(|| format!("deployment {DEPLOYMENT}"))?;
-    slots_of(&serde_json::to_value(&deployment)?)
-}
-
-fn slots_of(deployment: &Value) -> Result<u32> {
-    let containers = deployment["spec"]["template"]["spec"]["containers"].as_array();
-    let set = containers
-        .into_iter()
-        .flatten()
-        .flat_map(|container| container["env"].as_array().into_iter().flatten())
-        .find(|variable| variable["name"] == IO_SLOTS.0)
-        .and_then(|variable| variable["value"].as_str());
-    match set {
-        None => Ok(IO_SLOTS.1),
-        Some(text) => text
-            .parse()
-            .with_context(|| format!("{} is {text:?}", IO_SLOTS.0)),
-    }
+pub async fn io_slots(fixture: &Fixture) -> Result<u32> {
+    Ok(as_planned(fixture).await?.io.count.value)
 }
 
 /// Puts every document into the bucket. Keys are of the content, so that a second run changes nothing.
@@ -117,39 +116,56 @@ pub async fn upload(fixture: &Fixture, documents: &[Document]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize as _;
     use serde_json::json;
 
     use super::*;
 
-    #[test]
-    fn the_target_is_that_of_the_io_queues_demand() {
-        let scaled_object = |threshold: &str| {
-            json!({"spec": {"triggers": [
-                {"type": "cpu", "metadata": {}},
-                {"name": "io_demand", "metadata": {"threshold": threshold}},
-            ]}})
+    /// What ships, with one value changed.
+    fn shipped(change: impl FnOnce(&mut Value, &mut Value)) -> Result<Settings> {
+        let object = |text: &str, kind: &str| -> Value {
+            let objects = serde_norway::Deserializer::from_str(text);
+            let mut objects = objects.map(|object| Value::deserialize(object).unwrap());
+            objects.find(|object| object["kind"] == kind).unwrap()
         };
-        assert_eq!(target(&scaled_object("3.5")).unwrap(), 3.5);
-        let error = target(&scaled_object("x")).unwrap_err().to_string();
-        assert!(error.contains("\"x\""), "{error}");
-        let error = target(&json!({"spec": {"triggers": []}}))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("io_demand"), "{error}");
+        let mut deployment = object(
+            include_str!("../../manifests/base/temporal-worker-deployment.yaml"),
+            "Deployment",
+        );
+        let mut scaled_object = object(
+            include_str!("../../manifests/base/keda-scaledobject.yaml"),
+            "ScaledObject",
+        );
+        change(&mut deployment, &mut scaled_object);
+        planned_of([deployment, scaled_object])
     }
 
     #[test]
-    fn slots_are_what_the_deployment_sets_or_the_guides() {
-        let with = |env: Value| json!({"spec": {"template": {"spec": {"containers": [{"env": env}]}}}});
-        assert_eq!(
-            slots_of(&with(json!([{"name": IO_SLOTS.0, "value": "8"}]))).unwrap(),
-            8
-        );
-        assert_eq!(
-            slots_of(&with(json!([{"name": "OTHER", "value": "8"}]))).unwrap(),
-            5
-        );
-        assert_eq!(slots_of(&json!({})).unwrap(), 5);
-        assert!(slots_of(&with(json!([{"name": IO_SLOTS.0, "value": "many"}]))).is_err());
+    fn slots_and_target_are_those_of_the_cluster() {
+        let settings = shipped(|_, _| {}).unwrap();
+        assert_eq!((settings.io.count.value, target(&settings).unwrap()), (5, 3.5));
+        let settings = shipped(|deployment, scaled_object| {
+            let env = &mut deployment["spec"]["template"]["spec"]["containers"][0]["env"];
+            *env = json!([{"name": "TEMPORAL_IO_ACTIVITY_CONCURRENCY", "value": "8"}]);
+            let triggers = scaled_object["spec"]["triggers"].as_array_mut().unwrap();
+            let io = triggers
+                .iter_mut()
+                .find(|trigger| trigger["name"] == IO_DEMAND)
+                .unwrap();
+            io["metadata"]["threshold"] = json!("5.6");
+        })
+        .unwrap();
+        assert_eq!((settings.io.count.value, target(&settings).unwrap()), (8, 5.6));
+    }
+
+    #[test]
+    fn a_scaler_without_demand_has_no_target() {
+        let settings = shipped(|_, scaled_object| {
+            let triggers = scaled_object["spec"]["triggers"].as_array_mut().unwrap();
+            triggers.retain(|trigger| trigger["name"] != IO_DEMAND);
+        })
+        .unwrap();
+        let error = target(&settings).unwrap_err().to_string();
+        assert!(error.contains("io_demand"), "{error}");
     }
 }

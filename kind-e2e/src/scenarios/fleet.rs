@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use capacity::table::Fleet;
 use kube::api::{Patch, PatchParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -56,6 +57,9 @@ pub struct Facts {
     pub prefix: String,
     /// Workers that there were.
     pub workers: i32,
+    /// Connections that so many open at the most, as `cargo xtask plan` has it.
+    #[serde(default)]
+    pub planned: u64,
     /// Documents a second.
     pub rate: f64,
     /// The reading with most connections of workers.
@@ -114,6 +118,8 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     facts.prefix.clone_from(&load.prefix);
     let autoscaling = settings::autoscaling(&context.fixture).await?;
     facts.workers = autoscaling.max;
+    let settings = settings::as_planned(&context.fixture).await?;
+    facts.planned = Fleet::of(&settings, settings.max).connections;
     context.enter(
         "fleet/out",
         &format!("{} workers at once, by KEDA's switch", autoscaling.max),

@@ -60,11 +60,11 @@ fn connections(facts: &Facts) -> Vec<Check> {
         why,
         seen,
     )];
-    checks.extend(bounded(found));
+    checks.extend(bounded(found, u32::try_from(facts.planned).unwrap_or(u32::MAX)));
     checks
 }
 
-fn bounded(found: &Connections) -> [Check; 3] {
+fn bounded(found: &Connections, planned: u32) -> [Check; 4] {
     let most = |name: &str, bound: u32, measured: u32, why: &str| {
         let outcome = Outcome::require(measured <= bound, || format!("{measured} connections"));
         Check::new(name, format!("≤ {bound}"), measured.to_string(), why, outcome)
@@ -81,6 +81,12 @@ fn bounded(found: &Connections) -> [Check; 3] {
             OF_ALL,
             found.of_workers(),
             "the guide: 225 to 300 in all",
+        ),
+        most(
+            "connections of all workers, by the plan",
+            planned,
+            found.of_workers(),
+            "what cargo xtask plan says that so many open at the most",
         ),
         most(
             "connections of everybody",
@@ -148,6 +154,7 @@ mod tests {
             (0..20).map(|n| (format!("10.244.0.{n}"), of_a_worker)).collect();
         Facts {
             workers: 20,
+            planned: 120,
             window: 30.0,
             looks: 60,
             asked: Some(asked),
@@ -184,6 +191,7 @@ mod tests {
                 "Pass",
                 "6 a worker, one question a second and queue",
             ),
+            (facts(7, 90.0), "Fail", "more than the plan's 120 in all"),
             (facts(9, 90.0), "Fail", "more than Postgres allows in all"),
             (facts(21, 90.0), "Fail", "more than the guide's 20 a worker"),
             (facts(6, 106.0), "Fail", "asked more often than once a second"),

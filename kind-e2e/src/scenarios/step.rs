@@ -104,7 +104,7 @@ async fn prepare(context: &Context, load: &Load, facts: &mut Facts) -> Result<()
         "reading how the cluster scales, uploading documents",
     );
     let autoscaling = settings::autoscaling(&context.fixture).await?;
-    let slots = settings::io_slots(&context.fixture.kube).await?;
+    let slots = settings::io_slots(&context.fixture).await?;
     let settle = autoscaling.scale_in(autoscaling.max);
     settle_at(context, autoscaling.min, settle.seconds)
         .await
