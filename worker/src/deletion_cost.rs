@@ -9,13 +9,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
-    api::{ListParams, Patch, PatchParams},
+    api::{ApiResource, GroupVersionKind, ListParams, Object, Patch, PatchParams},
 };
+use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -33,6 +33,43 @@ const ANSWER: Duration = Duration::from_secs(2);
 const PORT: &str = "metrics";
 /// Slots with a task in them, of every queue.
 const SLOTS_USED: &str = "temporal_worker_task_slots_used";
+
+/// A pod, as far as it matters here: the whole type would be a megabyte of this program.
+type Pod = Object<Spec, Status>;
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Spec {
+    containers: Vec<Container>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Container {
+    #[serde(default)]
+    ports: Vec<Port>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Port {
+    name: Option<String>,
+    container_port: u16,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(rename = "podIP")]
+    pod_ip: Option<std::net::IpAddr>,
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
 
 /// The pods of a fleet, and what is known of them.
 #[derive(Debug)]
@@ -58,9 +95,11 @@ impl DeletionCosts {
     fn new(client: Client, selector: &str) -> anyhow::Result<Self> {
         // Pods are asked by their addresses, which no proxy knows.
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build()?;
+        let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
         Ok(Self {
-            pods: Api::default_namespaced(client),
-            of_fleet: ListParams::default().labels(selector),
+            pods: Api::default_namespaced_with(client, &pods),
+            // From the API server's cache, which is a moment old: a mark that is not in it yet is written again.
+            of_fleet: ListParams::default().labels(selector).match_any(),
             http,
             idle: BTreeSet::new(),
         })
@@ -84,6 +123,12 @@ impl DeletionCosts {
         let pods = self.pods.list(&self.of_fleet).await.context("listing the pods")?;
         let workers = pods.items.iter().filter_map(Worker::of);
         let seen = join_all(workers.map(async |worker| (self.in_use(&worker).await, worker))).await;
+        ensure!(
+            seen.is_empty() || seen.iter().any(|(in_use, _)| in_use.is_some()),
+            "none of {} workers tells its slots in use ({SLOTS_USED} at {})",
+            seen.len(),
+            seen[0].1.page
+        );
         let idle = seen
             .iter()
             .filter(|(in_use, _)| *in_use == Some(0.0))
@@ -133,20 +178,21 @@ struct Worker {
 }
 
 impl Worker {
-    /// Of a pod that runs, and does not leave already.
+    /// Of a pod that is Ready, and does not leave already: others go before these, whatever they cost.
     fn of(pod: &Pod) -> Option<Self> {
         let status = pod.status.as_ref()?;
-        let stays = pod.metadata.deletion_timestamp.is_none() && status.phase.as_deref() == Some("Running");
-        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let port = containers
-            .flat_map(|container| container.ports.iter().flatten())
-            .find(|port| port.name.as_deref() == Some(PORT))?;
-        let address: std::net::IpAddr = status.pod_ip.as_ref().filter(|_| stays)?.parse().ok()?;
-        let port = u16::try_from(port.container_port).ok()?;
+        let is_ready = |condition: &Condition| condition.kind == "Ready" && condition.status == "True";
+        let stays = status.conditions.iter().any(is_ready) && pod.metadata.deletion_timestamp.is_none();
+        let address = status.pod_ip.filter(|_| stays)?;
+        let mut ports = pod.spec.containers.iter().flat_map(|container| &container.ports);
+        let port = ports.find(|port| port.name.as_deref() == Some(PORT))?;
         let annotations = pod.metadata.annotations.as_ref();
         Some(Self {
             name: pod.metadata.name.clone()?,
-            page: format!("http://{}/metrics", std::net::SocketAddr::new(address, port)),
+            page: format!(
+                "http://{}/metrics",
+                std::net::SocketAddr::new(address, port.container_port)
+            ),
             busy: annotations.is_some_and(|all| all.contains_key(ANNOTATION)),
         })
     }
@@ -207,7 +253,8 @@ mod tests {
             "metadata": {"name": name, "annotations": annotations},
             "spec": {"containers": [{"name": "w", "ports": [
                 {"name": "other", "containerPort": 1}, {"name": "metrics", "containerPort": port}]}]},
-            "status": {"phase": "Running", "podIP": "127.0.0.1"},
+            "status": {"podIP": "127.0.0.1", "conditions": [
+                {"type": "Initialized", "status": "True"}, {"type": "Ready", "status": "True"}]},
         })
     }
 
@@ -216,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_is_a_pod_that_runs_with_an_address_and_a_port_for_metrics() {
+    fn a_worker_is_a_pod_that_is_ready_with_an_address_and_a_port_for_metrics() {
         let expected = Worker {
             name: "a".to_owned(),
             page: "http://127.0.0.1:9464/metrics".to_owned(),
@@ -225,8 +272,11 @@ mod tests {
         assert_eq!(worker(pod("a", 9464, None)), Some(expected));
         assert!(worker(pod("a", 9464, Some("1"))).unwrap().busy);
         type Change = fn(&mut Value);
-        let table: [(&str, Change); 4] = [
-            ("pending", |pod| pod["status"]["phase"] = json!("Pending")),
+        let table: [(&str, Change); 5] = [
+            ("not ready", |pod| {
+                pod["status"]["conditions"][1]["status"] = json!("False");
+            }),
+            ("never ready", |pod| pod["status"]["conditions"] = json!([])),
             ("no address yet", |pod| pod["status"]["podIP"] = Value::Null),
             ("no such port", |pod| {
                 pod["spec"]["containers"][0]["ports"] = json!([]);
@@ -345,5 +395,25 @@ mod tests {
                 .any(|line| line.contains("silent") || line.contains("known")),
             "{second:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn workers_that_all_keep_silent_are_a_fault_and_no_workers_are_none() {
+        crate::tls::install_provider();
+        let look = async |pods| {
+            let (client, asked) = api(pods, "nobody");
+            let mut costs = DeletionCosts::new(client, "app=temporal-worker").unwrap();
+            let found = costs.look().await.map_err(|error| error.to_string());
+            assert!(asked.lock().unwrap().is_empty());
+            found
+        };
+        let silent = look(vec![pod("a", 1, Some(BUSY)), pod("b", 1, None)])
+            .await
+            .unwrap_err();
+        assert!(
+            silent.contains("none of 2 workers") && silent.contains("127.0.0.1:1"),
+            "{silent}"
+        );
+        assert_eq!(look(vec![]).await, Ok(()));
     }
 }

@@ -36,7 +36,7 @@ const CALM_OF_OTHERS: f64 = 15.0;
 /// Seconds of the step.
 const STEP_SECONDS: f64 = 25.0;
 /// Seconds without load after it, in which workers still cost.
-const TAIL: f64 = 20.0;
+const TAIL: f64 = 10.0;
 /// For what still waits then: the slowest way has the backlog of the whole step for three workers.
 const PATIENCE: f64 = 120.0;
 

@@ -115,7 +115,11 @@ impl Detail {
                 let loads = facts.waves.iter().map(|wave| &wave.loaded);
                 loads.map(|loaded| Part::of(loaded, facts.sizing)).collect()
             }
-            Self::Table(facts) => vec![Part::of(&facts.loaded, facts.sizing)],
+            // Of loads and not of steps: what comes between two rows is a ramp.
+            Self::Table(facts) => vec![Part {
+                steps: Vec::new(),
+                ..Part::of(&facts.loaded, facts.sizing)
+            }],
             Self::Isolation(facts) => vec![Part::of(&facts.loaded, facts.sizing)],
             Self::Outage(facts) => vec![Part::of(&facts.loaded, facts.sizing)],
         }
@@ -126,6 +130,7 @@ impl Detail {
         match self {
             Self::Fleet(fleet) => fleet.tables(),
             Self::Comparison(comparison) => comparison.tables(samples),
+            Self::Table(table) => table.tables(samples),
             _ => Vec::new(),
         }
     }

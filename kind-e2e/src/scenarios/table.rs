@@ -17,6 +17,7 @@ use crate::plan::carried_by;
 use crate::progress::say;
 use crate::scaling::{Window, fleets};
 use crate::sizing::Sizing;
+use crate::table::Table;
 use crate::verdict::{Check, Outcome};
 
 /// Rows of the guide: documents a second that are played, fewest workers, most workers.
@@ -29,6 +30,8 @@ const ROW: f64 = 45.0;
 const RAMP: f64 = 10.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
 const JUDGED: f64 = 15.0;
+/// Workers that what waits in a ramp may ask for beyond what the load needs.
+const OVERSHOOT: i32 = 1;
 /// The row after them: documents a second, to which the fleet scales in from the last row.
 const BACK: f64 = 24.0;
 const BACK_NAME: &str = "back";
@@ -48,6 +51,45 @@ pub struct Facts {
     pub rule: String,
     /// The load.
     pub loaded: Loaded,
+}
+
+impl Facts {
+    /// Each row: what the guide and the plan say, and what there was.
+    pub(super) fn tables(&self, samples: &[Sample]) -> Vec<Table> {
+        let Some(sizing) = &self.sizing else {
+            return Vec::new();
+        };
+        let heads = [
+            "documents/s of the guide",
+            "played",
+            "the guide's workers",
+            "the plan's",
+            "Ready",
+            "IO slots in use",
+        ];
+        let mut table = Table::new("The guide's load table", &heads, format!("{}.", self.rule));
+        let guides = ROWS.map(|(rate, fewest, most)| (row(rate), rate, format!("{fewest} to {most}")));
+        let back = (BACK_NAME.to_owned(), BACK, "– (after the scale-in)".to_owned());
+        for (name, rate, guide) in guides.into_iter().chain([back]) {
+            let Some(window) = self.loaded.window(&name).map(last) else {
+                continue;
+            };
+            let played = rate / self.scale;
+            let (fewest, most) = planned(sizing, played);
+            let unseen = || "not seen".to_owned();
+            let ready = ready(samples, window).map(|(low, high)| format!("{low} to {high}"));
+            let used = calm::utilisation(samples, window, sizing.slots).map(percent);
+            table.rows.push(vec![
+                format!("{rate:.0}"),
+                format!("{played:.1}/s"),
+                guide,
+                format!("{fewest} to {most}"),
+                ready.unwrap_or_else(|_| unseen()),
+                used.unwrap_or_else(|_| unseen()),
+            ]);
+        }
+        vec![table]
+    }
 }
 
 /// Plays the rows, one after the other.
@@ -117,12 +159,9 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
         Some([guide, as_planned(&sizing, samples, window, rate / facts.scale)])
     });
     let mut checks: Vec<Check> = rows.flatten().collect();
-    // The first row needs fewer than the fewest.
-    let sized = ROWS.iter().skip(1).map(|(rate, ..)| row(*rate));
-    checks.extend(sized.chain([BACK_NAME.to_owned()]).filter_map(|name| {
-        let window = facts.loaded.window(&name)?;
-        Some(utilised(&sizing, samples, window, &name))
-    }));
+    if let Some(window) = facts.loaded.window(BACK_NAME) {
+        checks.push(utilised(&sizing, samples, window));
+    }
     if let Some(window) = facts.loaded.whole() {
         checks.push(calm::never_below_in_use(samples, window, sizing.slots));
         checks.extend(facts.loaded.checks());
@@ -132,15 +171,12 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
 
 /// The fleet has the size that `cargo xtask plan` tells for the load.
 fn as_planned(sizing: &Sizing, samples: &[Sample], window: Window, rate: f64) -> Check {
-    let planned = settles_within(rate * sizing.service, sizing.target);
-    let size = |planned: &u32| {
-        let planned = i32::try_from(*planned).unwrap_or(i32::MAX);
-        planned.clamp(sizing.min, sizing.max)
-    };
     let why = format!(
-        "cargo xtask plan: {rate:.1}/s × {:.1} s over {:.1} slots a worker, within the HPA's tolerance",
+        "cargo xtask plan: {rate:.1}/s × {:.1} s over {:.1} slots a worker, within the HPA's tolerance; {OVERSHOOT} more for what waited in \
+         the ramp before, since the cool-down outlasts the row",
         sizing.service, sizing.target,
     );
+    let (fewest, most) = planned(sizing, rate);
     let name = format!(
         "the plan's workers for {rate:.1} documents/s of {:.1} s",
         sizing.service
@@ -149,18 +185,24 @@ fn as_planned(sizing: &Sizing, samples: &[Sample], window: Window, rate: f64) ->
         samples,
         window,
         &name,
-        (size(planned.start()), size(planned.end())),
+        (fewest, (most + OVERSHOOT).min(sizing.max)),
         &why,
     )
 }
 
-/// The workers of a row use as much of their slots as the guide says. Even arrivals: no room for chance.
-fn utilised(sizing: &Sizing, samples: &[Sample], window: Window, name: &str) -> Check {
-    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
-    let name = match name == BACK_NAME {
-        true => format!("{name}: slots in use after the scale-in"),
-        false => format!("{name}: slots in use"),
+/// The fewest and the most workers at which the HPA rests under so many documents a second, as `cargo xtask plan` has it.
+fn planned(sizing: &Sizing, rate: f64) -> (i32, i32) {
+    let sizes = settles_within(rate * sizing.service, sizing.target);
+    let size = |size: &u32| {
+        let size = i32::try_from(*size).unwrap_or(i32::MAX);
+        size.clamp(sizing.min, sizing.max)
     };
+    (size(sizes.start()), size(sizes.end()))
+}
+
+/// After the scale-in the workers use as much of their slots as the guide says. Even arrivals: no room for chance.
+fn utilised(sizing: &Sizing, samples: &[Sample], window: Window) -> Check {
+    let name = "slots in use after the scale-in";
     let (least, most) = UTILISATION;
     let bound = format!(
         "{} to {} in the row's last {JUDGED:.0} s",
@@ -177,6 +219,10 @@ fn utilised(sizing: &Sizing, samples: &[Sample], window: Window, name: &str) -> 
     }
 }
 
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
 /// The end of a row, which is judged.
 fn last(window: Window) -> Window {
     Window {
@@ -189,16 +235,21 @@ fn last(window: Window) -> Window {
 fn within(samples: &[Sample], window: Window, name: &str, (fewest, most): (i32, i32), why: &str) -> Check {
     let bound = format!("{fewest} to {most} Ready in the row's last {JUDGED:.0} s");
     let window = last(window);
-    match fleets(samples, window) {
+    match ready(samples, window) {
         Err(gap) => Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap)),
-        Ok(readings) => {
-            let ready = || readings.iter().map(|(_, fleet)| fleet.ready);
-            let (low, high) = (ready().min().unwrap_or(0), ready().max().unwrap_or(0));
+        Ok((low, high)) => {
             let told = format!("{low} to {high} Ready");
             let outcome = Outcome::require(low >= fewest && high <= most, || told.clone());
             Check::new(name, bound, told, why, outcome)
         }
     }
+}
+
+/// The fewest and the most workers that were Ready.
+fn ready(samples: &[Sample], window: Window) -> Result<(i32, i32), String> {
+    let readings = fleets(samples, window)?;
+    let ready = || readings.iter().map(|(_, fleet)| fleet.ready);
+    Ok((ready().min().unwrap_or(0), ready().max().unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -257,31 +308,53 @@ mod tests {
     }
 
     #[test]
-    fn slots_in_use_are_held_to_the_guides_share() {
+    fn slots_in_use_after_the_scale_in_are_held_to_the_guides_share() {
         let used = |used: f64| {
             let (mut samples, window) = row(7);
             for sample in &mut samples {
                 sample.slots_used = Reading::Seen([(IO_QUEUE.to_owned(), used)].into());
             }
-            utilised(&sizing(SERVICE), &samples, window, "rps17")
-                .outcome
-                .word()
+            utilised(&sizing(SERVICE), &samples, window).outcome.word()
         };
         for (in_use, word) in [(20.0, "Fail"), (21.0, "Pass"), (28.0, "Pass"), (29.0, "Fail")] {
             assert_eq!(used(in_use), word, "{in_use}");
         }
         let (samples, window) = row(7);
-        let unseen = utilised(&sizing(SERVICE), &samples, window, "rps17");
+        let unseen = utilised(&sizing(SERVICE), &samples, window);
         assert_eq!(unseen.outcome.word(), "Inconclusive");
     }
 
     #[test]
     fn a_row_is_held_to_the_plans_size() {
-        // 32 documents/s of 1.4 s are 44.8 slots in use: 12.8 workers, and the HPA rests at 12 to 14.
-        for (ready, word) in [(11, "Fail"), (12, "Pass"), (14, "Pass"), (15, "Fail")] {
+        // 32 documents/s of 1.4 s are 44.8 slots in use: 12.8 workers, and the HPA rests at 12 to 14; one more.
+        for (ready, word) in [(11, "Fail"), (12, "Pass"), (15, "Pass"), (16, "Fail")] {
             let (samples, window) = row(ready);
             let check = as_planned(&sizing(SERVICE), &samples, window, 32.0);
             assert_eq!(check.outcome.word(), word, "{ready}: {}", check.bound);
         }
+    }
+
+    #[test]
+    fn the_table_tells_each_row_beside_the_guides_and_the_plans() {
+        let (mut samples, window) = row(12);
+        for sample in &mut samples {
+            sample.slots_used = Reading::Seen([(IO_QUEUE.to_owned(), 45.0)].into());
+        }
+        let facts = Facts {
+            sizing: Some(sizing(SERVICE)),
+            scale: 1.0,
+            rule: "as they are".to_owned(),
+            loaded: Loaded {
+                stretches: vec![(Stretch::new("rps32", 32.0, 60.0), window)],
+                ..Loaded::default()
+            },
+        };
+        let table = facts.tables(&samples).remove(0);
+        assert_eq!(
+            table.rows,
+            [["32", "32.0/s", "10 to 15", "12 to 14", "12 to 12", "75 %"]]
+        );
+        let unseen = facts.tables(&[]).remove(0);
+        assert_eq!(unseen.rows[0][4..], ["not seen", "not seen"]);
     }
 }
