@@ -68,9 +68,17 @@ pub const FACTS: &str = "facts.json";
 pub const SAMPLES: &str = "samples.jsonl";
 
 /// Reads the facts and the samples of the run in `folder`.
+///
+/// # Errors
+/// There is no such run, or it is not of this version.
 pub fn read(folder: &Path) -> Result<(Facts, Vec<Sample>)> {
     let path = folder.join(FACTS);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{} is not the folder of a run that came to its end (no {FACTS}): give one of target/e2e",
+            folder.display()
+        )
+    })?;
     let facts = serde_json::from_str(&text).with_context(|| format!("understanding {}", path.display()))?;
     let path = folder.join(SAMPLES);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
