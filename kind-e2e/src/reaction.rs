@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::fixture::IO_QUEUE;
 use crate::load::{Latency, Start, latency};
 use crate::observe::sample::{Fleet, Sample, fleets};
-use crate::scaling::Window;
+use crate::scaling::{MAX_GAP, Window};
 
 /// The guide's success metric: p99 below 4 s.
 pub const P99_BOUND: f64 = 4.0;
@@ -101,8 +101,10 @@ pub fn reaction(samples: &[Sample], starts: &[Start], window: Window, expected: 
         .into_iter()
         .filter(|(at, _)| *at <= until)
         .partition(|(at, _)| *at <= step);
+    // What was seen long before the step is of another load.
     let before = earlier
         .last()
+        .filter(|(at, _)| step - at <= MAX_GAP)
         .or(after.first())
         .map_or(0, |(_, fleet)| fleet.wanted);
     let worked = |after: bool| {

@@ -174,6 +174,15 @@ fn a_change_between_two_samples_counts_from_when_it_was() {
 }
 
 #[test]
+fn workers_long_before_the_step_are_of_another_load() {
+    let mut samples = good();
+    samples.remove(0);
+    samples.insert(0, sample(3.0, (20, 20, 20, 0.0, 0.0)));
+    let reaction = reaction(&samples, &[], window(60.0), &held(Some(3.5), None));
+    assert_eq!((reaction.before, reaction.decision), (3, Some(4.0)));
+}
+
+#[test]
 fn all_are_ready_when_as_many_are_as_the_load_needs() {
     for (needed, at) in [
         (Some(5), Some(6.0)),
