@@ -18,6 +18,8 @@ pub const BACKLOG_CACHE: f64 = 0.2;
 pub const DEPTH_READ: f64 = 2.0;
 /// Prometheus' interval of scraping the workers in `manifests/services`.
 pub const SCRAPE: f64 = 0.5;
+/// How old what KEDA hears of a depth is, at most.
+const LAGS: f64 = DEPTH_READ + BACKLOG_CACHE + SCRAPE;
 /// To the demand triggers, what is above a mean m by so many times √m is more than chance.
 pub const CHANCE: f64 = 2.75;
 /// The demand triggers look back so far for their mean.
@@ -123,8 +125,7 @@ impl Autoscaling {
     pub fn decision(&self, calm: f64, slots: f64, surplus_per_second: f64) -> Bound {
         let demand = self.demand_that_scales(calm, slots);
         let growth = demand / surplus_per_second;
-        let lags = DEPTH_READ + BACKLOG_CACHE + SCRAPE;
-        let seconds = growth + lags + 2.0 * self.hpa_sync;
+        let seconds = growth + LAGS + 2.0 * self.hpa_sync;
         let why = format!(
             "work in the system grows by {surplus_per_second:.1}/s beyond what {} workers carry and takes at most \
              {growth:.0} s to the {demand:.0} that add a worker (every one of their {slots:.0} slots, and \
@@ -159,7 +160,7 @@ impl Autoscaling {
     /// From an empty queue to the fewest workers, at most.
     pub fn scale_in(&self, from: i32) -> Bound {
         let steps = self.scale_in_steps(from);
-        let signal = MEAN + DEPTH_READ + BACKLOG_CACHE + SCRAPE;
+        let signal = MEAN + LAGS;
         let sync = self.hpa_sync;
         let seconds = (self.stabilization + signal + 2.0 * sync + steps + LEAVING + POD_START).min(LONGEST);
         let why = format!(
@@ -268,15 +269,10 @@ mod tests {
             "the tolerance decides"
         );
         assert_eq!(guide().demand_that_scales(1.0, 15.0), 15.0, "the slots decide");
-        assert_eq!(
-            guide().demand_that_scales(9.0, 15.0),
-            9.0 + 3.0 * CHANCE,
-            "chance decides"
-        );
+        assert_eq!(guide().demand_that_scales(9.0, 15.0), 17.25, "chance decides");
         let bound = guide().decision(9.0, 15.0, 4.0);
         assert!(
-            (bound.seconds - ((9.0 + 3.0 * CHANCE) / 4.0 + DEPTH_READ + BACKLOG_CACHE + SCRAPE + 30.0)).abs()
-                < 1e-9,
+            (bound.seconds - (17.25 / 4.0 + 2.7 + 30.0)).abs() < 1e-9,
             "{}",
             bound.seconds
         );
@@ -321,7 +317,7 @@ mod tests {
         }
         assert_eq!(
             guide().scale_in(9).seconds,
-            60.0 + MEAN + DEPTH_READ + BACKLOG_CACHE + SCRAPE + 30.0 + LEAVING + POD_START
+            60.0 + 32.7 + 30.0 + LEAVING + POD_START
         );
     }
 

@@ -35,9 +35,6 @@ pub fn worker_seconds(samples: &[Sample], window: Window) -> Result<f64, String>
     Ok(between.sum())
 }
 
-/// The guide: workers that are sized by load use between so much and so much of their slots.
-pub const UTILISATION: (f64, f64) = (0.6, 0.8);
-
 /// The mean share of the IO slots of Ready workers that was in use.
 ///
 /// # Errors

@@ -31,8 +31,8 @@ const UPLOADS: usize = 8;
 pub const IO_DEMAND: &str = "io_demand";
 
 /// How the cluster scales the workers: from the HPA that is in force, the ScaledObject that it was made from, and the flags of
-/// the controller manager where the cluster shows them.
-pub async fn autoscaling(fixture: &Fixture) -> Result<Autoscaling> {
+/// the controller manager where the cluster shows them. And the settings of the workers.
+pub async fn autoscaling(fixture: &Fixture) -> Result<(Autoscaling, Settings)> {
     let hpa = eventually("the workers' HPA", HPA_MADE, async || {
         match hpa(&fixture.kube).await {
             Ok(hpa) => Probe::Ready(hpa),
@@ -40,16 +40,17 @@ pub async fn autoscaling(fixture: &Fixture) -> Result<Autoscaling> {
         }
     })
     .await?;
-    let target = target(&as_planned(fixture).await?)?;
+    let settings = as_planned(fixture).await?;
+    let target = target(&settings)?;
     let hpa_sync = hpa_sync(&fixture.kube).await?.unwrap_or(f64::from(HPA_SYNC));
-    Ok(Autoscaling::of(&hpa, target, hpa_sync))
+    Ok((Autoscaling::of(&hpa, target, hpa_sync), settings))
 }
 
 /// The settings of the Deployment and the ScaledObject that are in the cluster, read as `cargo xtask plan` reads them in files.
 ///
 /// # Errors
 /// One of them is not there, or has a value that is none.
-pub async fn as_planned(fixture: &Fixture) -> Result<Settings> {
+async fn as_planned(fixture: &Fixture) -> Result<Settings> {
     let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
     let deployment = deployments
         .get(DEPLOYMENT)
@@ -81,20 +82,15 @@ fn target(settings: &Settings) -> Result<f64> {
 
 /// What the loads of a scenario are sized by.
 pub async fn sizing(fixture: &Fixture, service: f64, cores: usize) -> Result<Sizing> {
-    let autoscaling = autoscaling(fixture).await?;
+    let (autoscaling, settings) = autoscaling(fixture).await?;
     Ok(Sizing {
         min: autoscaling.min,
         max: autoscaling.max,
-        slots: io_slots(fixture).await?,
+        slots: settings.io.count.value,
         target: autoscaling.target,
         service,
         cores,
     })
-}
-
-/// A worker's IO slots, as its Deployment sets them or the guide's default.
-pub async fn io_slots(fixture: &Fixture) -> Result<u32> {
-    Ok(as_planned(fixture).await?.io.count.value)
 }
 
 /// Puts every document into the bucket. Keys are of the content, so that a second run changes nothing.

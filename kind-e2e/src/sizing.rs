@@ -3,10 +3,8 @@
 //! Pure. A load is sized by the fleet that it needs, so that a scenario means the same whatever the slots, the target and the
 //! time of a document; where the host is too small for it, it is made smaller, and says so.
 
-use capacity::demand::workers_needed;
+use capacity::demand::{CEILING, workers_needed};
 use serde::{Deserialize, Serialize};
-
-use crate::calm::UTILISATION;
 
 /// What a load is sized by.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -39,19 +37,14 @@ impl Sizing {
             .clamp(self.min, self.max)
     }
 
-    /// Workers of whose slots so many documents a second use at most `share`, within the fewest and the most.
-    fn workers_within(&self, rate: f64, share: f64) -> i32 {
-        Self {
-            target: share * f64::from(self.slots),
-            ..*self
-        }
-        .workers_for(rate)
-    }
-
     /// Workers that a load needs at once: they carry it within the guide's upper bound of the slots in use. The target is below, and
     /// what it asks for beyond them may come with the mean.
     pub fn needed_for(&self, rate: f64) -> i32 {
-        self.workers_within(rate, UTILISATION.1)
+        Self {
+            target: CEILING * f64::from(self.slots),
+            ..*self
+        }
+        .workers_for(rate)
     }
 
     /// Documents a second that so many workers carry with every slot in use.

@@ -116,9 +116,8 @@ impl Facts {
 pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     let load = context.begin_load("fleet");
     facts.prefix.clone_from(&load.prefix);
-    let autoscaling = settings::autoscaling(&context.fixture).await?;
+    let (autoscaling, settings) = settings::autoscaling(&context.fixture).await?;
     facts.workers = autoscaling.max;
-    let settings = settings::as_planned(&context.fixture).await?;
     facts.planned = Fleet::of(&settings, settings.max).connections;
     context.enter(
         "fleet/out",

@@ -103,8 +103,7 @@ async fn prepare(context: &Context, load: &Load, facts: &mut Facts) -> Result<()
         "step/prepare",
         "reading how the cluster scales, uploading documents",
     );
-    let autoscaling = settings::autoscaling(&context.fixture).await?;
-    let slots = settings::io_slots(&context.fixture).await?;
+    let (autoscaling, settings) = settings::autoscaling(&context.fixture).await?;
     let settle = autoscaling.scale_in(autoscaling.max);
     settle_at(context, autoscaling.min, settle.seconds)
         .await
@@ -118,7 +117,7 @@ async fn prepare(context: &Context, load: &Load, facts: &mut Facts) -> Result<()
         .await?;
     facts.measured = measure(context, load, &mut facts.starts).await?;
     let service = median(&facts.measured).context("no document was timed")?;
-    let plan = plan(context.cores, slots, autoscaling, service);
+    let plan = plan(context.cores, settings.io.count.value, autoscaling, service);
     say(
         context.clock,
         &format!("a document takes {service:.2} s; {}", plan.rule),

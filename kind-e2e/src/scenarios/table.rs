@@ -6,12 +6,12 @@
 //! time of a document multiplied by the same number: the slots in use, which is what the fleet is scaled by, stay the same.
 
 use anyhow::Result;
-use capacity::demand::settles_within;
+use capacity::demand::{CEILING, FLOOR, settles_within};
 use serde::{Deserialize, Serialize};
 
 use super::loads::{Loaded, Stretch};
 use super::{Context, fleet, prepare};
-use crate::calm::{self, UTILISATION};
+use crate::calm;
 use crate::observe::sample::Sample;
 use crate::plan::carried_by;
 use crate::progress::say;
@@ -203,17 +203,16 @@ fn planned(sizing: &Sizing, rate: f64) -> (i32, i32) {
 /// After the scale-in the workers use as much of their slots as the guide says. Even arrivals: no room for chance.
 fn utilised(sizing: &Sizing, samples: &[Sample], window: Window) -> Check {
     let name = "slots in use after the scale-in";
-    let (least, most) = UTILISATION;
     let bound = format!(
         "{} to {} in the row's last {JUDGED:.0} s",
-        percent(least),
-        percent(most)
+        percent(FLOOR),
+        percent(CEILING)
     );
     let why = "the guide's: workers that are sized by load";
     match calm::utilisation(samples, last(window), sizing.slots) {
         Err(gap) => Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap)),
         Ok(found) => {
-            let outcome = Outcome::require((least..=most).contains(&found), || percent(found));
+            let outcome = Outcome::require((FLOOR..=CEILING).contains(&found), || percent(found));
             Check::new(name, bound, percent(found), why, outcome)
         }
     }
