@@ -213,11 +213,15 @@ fn connect_s3(cluster: &Cluster) -> Result<Arc<dyn ObjectStore>> {
 
 /// An HTTP client; every endpoint of ours is plain HTTP on the loopback address, but the TLS code that
 /// comes with the client wants to know its cryptography before it is made.
+///
+/// Each request has a connection of its own: one that is kept goes on to the pod that was behind the Service when it was made,
+/// and after that pod is gone to whoever answers for its address.
 pub fn http_client() -> Result<reqwest::Client> {
     // An error says that one is installed already, which is what is wanted.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .timeout(REACH)
+        .pool_max_idle_per_host(0)
         .no_proxy()
         .build()
         .context("making an HTTP client")

@@ -57,14 +57,10 @@ pub async fn query(http: &reqwest::Client, base: &str, promql: &str) -> Result<V
     let mut url = url::Url::parse(base).with_context(|| format!("prometheus address {base}"))?;
     url.set_path("/api/v1/query");
     url.query_pairs_mut().append_pair("query", promql);
-    let body = http
-        .get(url)
-        .send()
-        .await
-        .context("asking prometheus")?
-        .bytes()
-        .await?;
-    series_of(&body)
+    let response = http.get(url).send().await.context("asking prometheus")?;
+    let status = response.status();
+    let body = response.bytes().await.context("reading prometheus' answer")?;
+    series_of(&body).with_context(|| format!("prometheus at {base} answered {status}"))
 }
 
 fn series_of(body: &[u8]) -> Result<Vec<Series>> {

@@ -67,6 +67,9 @@ pub struct Outage {
     pub window: Window,
     /// What Kubernetes said of the scaling at its end: `scaledobject Fallback=True (reason)` and the like.
     pub conditions: Vec<String>,
+    /// What it said [`AFTER`] seconds later.
+    #[serde(default)]
+    pub conditions_after: Vec<String>,
 }
 
 /// Loads all the time, and takes away what the signal needs.
@@ -89,8 +92,8 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
 
 async fn take_away(context: &Context, from: f64, outages: &mut Vec<Outage>) -> Result<()> {
     let mut at = from + BEFORE;
+    sleep_until(context.clock.instant(at)).await;
     for (name, deployments) in OUTAGES {
-        sleep_until(context.clock.instant(at)).await;
         context.enter(
             &format!("outage/{name}"),
             &format!("{name} is away for {OUTAGE:.0} s"),
@@ -106,6 +109,7 @@ async fn take_away(context: &Context, from: f64, outages: &mut Vec<Outage>) -> R
             name: name.to_owned(),
             window,
             conditions: conditions(context).await,
+            conditions_after: Vec::new(),
         });
         context.enter(&format!("outage/after-{name}"), &format!("{name} comes back"));
         set(context, deployments, 1).await?;
@@ -113,8 +117,11 @@ async fn take_away(context: &Context, from: f64, outages: &mut Vec<Outage>) -> R
             runs(context, namespace, deployment).await?;
         }
         at += OUTAGE + AFTER;
+        sleep_until(context.clock.instant(at)).await;
+        if let Some(outage) = outages.last_mut() {
+            outage.conditions_after = conditions(context).await;
+        }
     }
-    sleep_until(context.clock.instant(at)).await;
     Ok(())
 }
 
@@ -188,8 +195,10 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
     for outage in &facts.outages {
         checks.push(never_fewer(&outage.name, samples, outage.window));
         checks.push(visible(&outage.name, &outage.conditions));
+        checks.push(works_again(&outage.name, &outage.conditions_after));
+        checks.push(read_again(&outage.name, samples, outage.window.to));
     }
-    if checks.len() < 2 * OUTAGES.len() {
+    if facts.outages.len() < OUTAGES.len() {
         checks.push(Check::new(
             "every outage was carried out",
             OUTAGES.len().to_string(),
@@ -225,17 +234,21 @@ fn never_fewer(name: &str, samples: &[Sample], window: Window) -> Check {
     }
 }
 
+/// Conditions by which Kubernetes says that the scaling does not work as it should.
+const SIGNS: [&str; 3] = [
+    "scaledobject Fallback=True",
+    "scaledobject Ready=False",
+    "hpa ScalingActive=False",
+];
+
+fn signs(conditions: &[String]) -> Vec<String> {
+    let is_sign = |told: &&String| SIGNS.iter().any(|sign| told.starts_with(sign));
+    conditions.iter().filter(is_sign).cloned().collect()
+}
+
 /// Kubernetes says that the scaling does not work as it should.
 fn visible(name: &str, conditions: &[String]) -> Check {
-    let signs = [
-        "scaledobject Fallback=True",
-        "scaledobject Ready=False",
-        "hpa ScalingActive=False",
-    ];
-    let seen = conditions
-        .iter()
-        .filter(|told| signs.iter().any(|sign| told.starts_with(sign)));
-    let seen: Vec<String> = seen.cloned().collect();
+    let seen = signs(conditions);
     let outcome = Outcome::require(!seen.is_empty(), || format!("only {}", conditions.join(", ")));
     Check::new(
         format!("it can be seen that {name} is away"),
@@ -246,9 +259,43 @@ fn visible(name: &str, conditions: &[String]) -> Check {
     )
 }
 
+/// Kubernetes says that the scaling works, [`AFTER`] seconds after what was away was asked to come back.
+fn works_again(name: &str, conditions: &[String]) -> Check {
+    let seen = signs(conditions);
+    let outcome = match conditions {
+        [] => Outcome::inconclusive("no condition was read"),
+        _ => Outcome::require(seen.is_empty(), || seen.join(", ")),
+    };
+    Check::new(
+        format!("the scaling works again after {name} was away"),
+        format!("no such condition {AFTER:.0} s after it was asked to come back"),
+        conditions.join(", "),
+        "an outage must not leave a fleet without scaling",
+        outcome,
+    )
+}
+
+/// The queues' depth is read from Prometheus within [`AFTER`] seconds of an outage's end, at second `ended`.
+fn read_again(name: &str, samples: &[Sample], ended: f64) -> Check {
+    let mut after = samples.iter().filter(|sample| sample.at >= ended);
+    let first = after.find(|sample| sample.depth.seen().is_some());
+    let seconds = first.map(|sample| sample.at - ended);
+    let outcome = Outcome::require(seconds.is_some_and(|seconds| seconds <= AFTER), || {
+        "the queues' depth could not be read in time".to_owned()
+    });
+    Check::new(
+        format!("the queues' depth is read again after {name} was away"),
+        format!("≤ {AFTER:.0} s after it was asked to come back"),
+        seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.1} s")),
+        "what is not read again is not scaled by, and the rest of the run could not be judged",
+        outcome,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::sample::Reading;
     use crate::scaling::tests::sample;
 
     const OUTAGE_SEEN: Window = Window { from: 0.0, to: 3.0 };
@@ -273,6 +320,19 @@ mod tests {
     }
 
     #[test]
+    fn depth_that_is_not_read_again_in_time_fails() {
+        let steady = Some((6, 6, 6));
+        let mut samples: Vec<Sample> = (0..40).map(|at| sample(f64::from(at), steady)).collect();
+        for (first, word) in [(12, "Pass"), (25, "Pass"), (26, "Fail"), (40, "Fail")] {
+            for sample in samples.iter_mut().take(first) {
+                sample.depth = Reading::Gap("away".to_owned());
+            }
+            let check = read_again("x", &samples, 10.0);
+            assert_eq!(check.outcome.word(), word, "read again at {first} s");
+        }
+    }
+
+    #[test]
     fn an_outage_that_nobody_can_see_fails() {
         let told = |text: &str| vec![text.to_owned()];
         assert_eq!(
@@ -286,6 +346,22 @@ mod tests {
             "Fail"
         );
         assert_eq!(visible("x", &[]).outcome.word(), "Fail");
+    }
+
+    #[test]
+    fn scaling_that_does_not_come_back_fails() {
+        let word = |told: &[&str]| {
+            let told: Vec<String> = told.iter().map(|text| (*text).to_owned()).collect();
+            works_again("x", &told).outcome.word()
+        };
+        let works = "hpa ScalingActive=True (ValidMetricFound)";
+        assert_eq!(word(&[works, "scaledobject Fallback=False (x)"]), "Pass");
+        assert_eq!(word(&[works, "scaledobject Fallback=True (x)"]), "Fail");
+        assert_eq!(
+            word(&["hpa ScalingActive=False (FailedGetExternalMetric)"]),
+            "Fail"
+        );
+        assert_eq!(word(&[]), "Inconclusive");
     }
 
     #[test]

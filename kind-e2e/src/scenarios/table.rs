@@ -26,6 +26,8 @@ const ROWS: [(f64, i32, i32); 4] = [(7.0, 3, 5), (17.0, 5, 10), (32.0, 10, 15), 
 const SERVICE: f64 = 1.4;
 /// Seconds of each row.
 const ROW: f64 = 45.0;
+/// Seconds of the first row, which no ramp and no scale-out comes before: the mean of 30 s is of it alone.
+const FIRST_ROW: f64 = 30.0;
 /// Seconds between two rows, at the rate halfway: the table is of loads, not of steps, whose overshoot would last a cool-down.
 const RAMP: f64 = 10.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
@@ -112,11 +114,13 @@ fn stretches(scale: f64) -> Vec<Stretch> {
     let mut stretches = Vec::new();
     let mut before = None;
     for (rate, ..) in ROWS {
+        let mut seconds = FIRST_ROW;
         if let Some(before) = before {
             let halfway = f64::midpoint(before, rate);
             stretches.push(Stretch::new(format!("to{}", row(rate)), halfway / scale, RAMP).even());
+            seconds = ROW;
         }
-        stretches.push(Stretch::new(row(rate), rate / scale, ROW).even());
+        stretches.push(Stretch::new(row(rate), rate / scale, seconds).even());
         before = Some(rate);
     }
     stretches.push(Stretch::new(BACK_NAME, BACK / scale, BACK_SECONDS).even());
