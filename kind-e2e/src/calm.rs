@@ -44,9 +44,8 @@ pub fn utilisation(samples: &[Sample], window: Window, slots: u32) -> Result<f64
         sample.slots_used.seen().filter(|_| sample.fleet.seen().is_some())
     })?;
     // One reading of each a second. The workers' changes between two samples are left out: they would weigh as much as a second.
-    let both = samples
-        .iter()
-        .filter(|sample| (window.from..=window.to).contains(&sample.at))
+    let both = window
+        .of(samples)
         .filter_map(|sample| Some((sample.slots_used.seen()?, sample.fleet.seen()?)));
     let (used, ready) = both.fold((0.0, 0), |(used, ready), (slots_used, fleet)| {
         let in_use = slots_used.get(IO_QUEUE).copied().unwrap_or(0.0);

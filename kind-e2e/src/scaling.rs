@@ -25,6 +25,23 @@ pub struct Window {
     pub to: f64,
 }
 
+impl Window {
+    /// Its length in seconds.
+    pub fn seconds(self) -> f64 {
+        self.to - self.from
+    }
+
+    /// Whether second `at` of the run is within it, both ends included.
+    pub fn has(self, at: f64) -> bool {
+        (self.from..=self.to).contains(&at)
+    }
+
+    /// The samples taken within it.
+    pub fn of(self, samples: &[Sample]) -> impl Iterator<Item = &Sample> {
+        samples.iter().filter(move |sample| self.has(sample.at))
+    }
+}
+
 /// The readings of one source in a window, if none is missing for too long.
 ///
 /// # Errors
@@ -34,9 +51,8 @@ pub fn seen<'a, T>(
     window: Window,
     pick: impl Fn(&'a Sample) -> Option<&'a T>,
 ) -> Result<Vec<(f64, &'a T)>, String> {
-    let inside: Vec<(f64, &T)> = samples
-        .iter()
-        .filter(|sample| sample.at >= window.from && sample.at <= window.to)
+    let inside: Vec<(f64, &T)> = window
+        .of(samples)
         .filter_map(|sample| pick(sample).map(|value| (sample.at, value)))
         .collect();
     let mut last = window.from;
@@ -61,12 +77,12 @@ pub fn fleets(samples: &[Sample], window: Window) -> Result<Vec<(f64, Fleet)>, S
 /// The workers' counts in a window, changes between two samples included, whatever is missing.
 pub fn inside(samples: &[Sample], window: Window) -> impl Iterator<Item = (f64, Fleet)> {
     let all = sample::fleets(samples).into_iter();
-    all.filter(move |(at, _)| (window.from..=window.to).contains(at))
+    all.filter(move |(at, _)| window.has(*at))
 }
 
 /// Exactly `count` workers wanted, present and ready in every reading of `window`.
 pub fn held(name: &str, samples: &[Sample], window: Window, count: i32, why: &str) -> Check {
-    let length = window.to - window.from;
+    let length = window.seconds();
     let bound = format!("{count} wanted and ready in every reading of {length:.0} s");
     let readings = match fleets(samples, window) {
         Ok(readings) => readings,
@@ -133,12 +149,9 @@ pub fn scaled_out(samples: &[Sample], window: Window, decision: &Bound, ready: &
 /// the load goes on lets the fleet go, and then the window is as good as empty.
 pub fn scaled_in(samples: &[Sample], window: Window, count: i32, bound: &Bound) -> Check {
     let before = samples.iter().rev().find(|sample| sample.at < window.from);
-    let inside = samples
-        .iter()
-        .filter(|sample| sample.at >= window.from && sample.at <= window.to);
     let settled = before
         .into_iter()
-        .chain(inside)
+        .chain(window.of(samples))
         .find(|sample| {
             sample
                 .fleet

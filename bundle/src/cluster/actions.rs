@@ -43,19 +43,25 @@ impl Maker<'_> {
         self.write(&record)?;
         step("connect the pod network", || self.connect_pods(&record))?;
         step("import the images in the nodes", || self.wait_for_images(&record))?;
-        step("apply the services", || self.apply_services(&record))?;
-        step("start the services", || wait_for_workloads(&record))?;
-        step("register Temporal's namespace", || register_namespace(&record))?;
-        step("apply the worker and its autoscaling", || {
-            self.apply_worker(&record)
-        })?;
-        step("scale the worker to its minimum", || wait_for_scaler(&record))?;
-        step("start the worker", || wait_for_workloads(&record))?;
+        self.apply(&record)?;
         step("answer `kubectl top`", || wait_for_metrics(&record))?;
         step("check that nothing was pulled", || refuse_pulls(&record))?;
         record.kept = wanted.keep;
         self.write(&record)?;
         Ok(record)
+    }
+
+    /// Brings what runs in the cluster to what the manifests say, and waits until it does. What was taken out of the manifests
+    /// stays in a cluster that has it.
+    pub(super) fn apply(&self, record: &Record) -> Result<()> {
+        step("apply the services", || self.apply_services(record))?;
+        step("start the services", || wait_for_workloads(record))?;
+        step("register Temporal's namespace", || register_namespace(record))?;
+        step("apply the worker and its autoscaling", || {
+            self.apply_worker(record)
+        })?;
+        step("scale the worker to its minimum", || wait_for_scaler(record))?;
+        step("start the worker", || wait_for_workloads(record))
     }
 
     fn folder(&self) -> PathBuf {
@@ -367,7 +373,7 @@ fn unready_nodes(nodes: &Value) -> Vec<String> {
 }
 
 /// Waits until every workload of the cluster has its replicas and every API is served; a missing image ends the wait at once.
-pub(super) fn wait_for_workloads(record: &Record) -> Result<()> {
+fn wait_for_workloads(record: &Record) -> Result<()> {
     eventually("every workload is ready", SERVICES_DEADLINE, || {
         let pods = get(record, &["pods", "--all-namespaces"])?;
         let missing = missing_images(&pods);

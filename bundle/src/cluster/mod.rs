@@ -122,9 +122,6 @@ impl Maker<'_> {
     pub fn up(&self, wanted: Wanted) -> Result<Record> {
         refuse_foreign(self.engine)?;
         if let Some(record) = self.kept(wanted)? {
-            progress::note(&format!(
-                "the cluster {NAME} is up already, from the same images: used as it is"
-            ));
             return Ok(record);
         }
         remove(
@@ -139,6 +136,7 @@ impl Maker<'_> {
         })
     }
 
+    /// The kept cluster, if it is what is wanted, the checkout's manifests applied to it.
     fn kept(&self, wanted: Wanted) -> Result<Option<Record>> {
         let Ok(record) = read_record(self.workspace) else {
             return Ok(None);
@@ -151,20 +149,19 @@ impl Maker<'_> {
             let ready = kubectl(&record).args(["get", "--raw", "/readyz"]).quiet().run();
             Ok(ready.map_or_else(|error| Probe::NotYet(error.to_string()), |_| Probe::Ready(())))
         };
-        // After a crash of the engine it comes back by itself, its services a while after its API.
-        let whole = || {
-            eventually("the kept cluster answers", ANSWER_DEADLINE, answers)?;
-            actions::wait_for_workloads(&record)
-        };
         if !same {
             return Ok(None);
         }
-        let found = progress::step("find the kept cluster whole", whole);
+        // After a crash of the engine it comes back by itself, its services a while after its API.
+        let found = progress::step("find the kept cluster, of the same images", || {
+            eventually("the kept cluster answers", ANSWER_DEADLINE, answers)
+        });
+        let current = found.and_then(|()| self.apply(&record));
         crate::interrupt::check()?;
-        if let Err(error) = &found {
+        if let Err(error) = &current {
             progress::note(&format!("the kept cluster is made anew: {error:#}"));
         }
-        Ok(found.is_ok().then_some(record))
+        Ok(current.is_ok().then_some(record))
     }
 
     fn save_evidence(&self) {

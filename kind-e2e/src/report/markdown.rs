@@ -197,13 +197,12 @@ fn reaction_section(page: &mut String, found: &Reaction, window: Window, samples
         &["after the step", "seconds"],
         rows.map(|(what, when)| vec![what.to_owned(), when]),
     );
-    let inside = || {
-        samples
-            .iter()
-            .filter(|sample| sample.at >= window.from && sample.at <= window.to)
-    };
-    let metric = most(inside().filter_map(|sample| sample.depth.seen()));
-    let temporal = most(inside().filter_map(|sample| sample.backlog.as_ref()?.seen()));
+    let metric = most(window.of(samples).filter_map(|sample| sample.depth.seen()));
+    let temporal = most(
+        window
+            .of(samples)
+            .filter_map(|sample| sample.backlog.as_ref()?.seen()),
+    );
     line(
         page,
         &format!("Deepest by the workers' metric: {metric}; by Temporal itself: {temporal}.\n"),

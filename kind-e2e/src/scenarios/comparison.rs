@@ -233,10 +233,8 @@ fn measure_one(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option
         &expected(sizing, sizing.rate_of(STEP)),
     );
     let found = latency(&loaded.starts, |start| start.phase == "step");
-    let inside = samples
-        .iter()
-        .filter(|sample| sample.at >= step.from && sample.at <= step.to);
-    let deepest = inside
+    let deepest = step
+        .of(samples)
         .filter_map(|sample| sample.depth.seen()?.get(crate::fixture::IO_QUEUE).copied())
         .reduce(f64::max);
     Some(Measured {

@@ -78,9 +78,9 @@ fn idle_first(samples: &[Sample], window: Window) -> Check {
     }) {
         return Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap));
     }
-    let inside: Vec<&Sample> = samples
-        .iter()
-        .filter(|sample| (window.from..=window.to).contains(&sample.at) && sample.pods.seen().is_some())
+    let inside: Vec<&Sample> = window
+        .of(samples)
+        .filter(|sample| sample.pods.seen().is_some())
         .collect();
     let (mut left, mut choices, mut wrong) = (0, 0, Vec::new());
     for pair in inside.windows(2) {

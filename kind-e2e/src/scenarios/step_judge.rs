@@ -124,7 +124,7 @@ fn below_thresholds(samples: &[Sample], window: Window) -> [Check; 2] {
 }
 
 fn drained(left: u64, window: Window, bound: &Bound) -> Check {
-    let seconds = window.to - window.from;
+    let seconds = window.seconds();
     let took = (left == 0).then_some(seconds);
     // The wait's own period is the grain of the measurement.
     let outcome = timed(took, bound.seconds + 1.0, None, || {
