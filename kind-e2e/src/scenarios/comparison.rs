@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::fleet::{let_go, pause};
+use super::fleet::{let_go, let_go_at_once, pause};
 use super::loads::{Loaded, Stretch};
 use super::parts::expected;
 use super::{Context, prepare};
@@ -138,9 +138,11 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
         pause(context, Some(sizing.min)).await?;
         controller::set_hpa_sync(&context.fixture, hpa_sync).await?;
         scalers::apply(&context.fixture, scaler).await?;
-        let_go(context, sizing.min)
-            .await
-            .with_context(|| format!("before {name}"))?;
+        let handed_over = match scaler {
+            Scaler::Slipway => let_go(context, sizing.min).await,
+            Scaler::Temporal | Scaler::Guide => let_go_at_once(context, sizing.min).await,
+        };
+        handed_over.with_context(|| format!("before {name}"))?;
         let (loaded, load) = Loaded::begin(context, &name);
         facts.entrants.push(Entrant {
             scaler,

@@ -139,17 +139,32 @@ pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
     let_go(context, autoscaling.min).await
 }
 
-/// Gives the fleet back to the autoscaler with its fewest workers, and an HPA that remembers nothing.
-///
-/// Sets the fleet to its fewest before the switch is taken away: the autoscaler alone would take minutes to get there.
+/// Gives the fleet back to the autoscaler with its fewest workers, an HPA that remembers nothing, and nothing left of the load
+/// before in the mean that the demand triggers take.
 pub(super) async fn let_go(context: &Context, fewest: i32) -> Result<()> {
+    at_fewest(context, fewest).await?;
+    idle(context).await?;
+    hand_over(context).await
+}
+
+/// The same, for a way to scale that looks at the moment only.
+pub(super) async fn let_go_at_once(context: &Context, fewest: i32) -> Result<()> {
+    at_fewest(context, fewest).await?;
+    hand_over(context).await
+}
+
+/// Sets the fleet to its fewest: the autoscaler alone would take minutes to get there.
+async fn at_fewest(context: &Context, fewest: i32) -> Result<()> {
     context.enter(
         "let-go",
         &format!("{fewest} workers again, and the fleet back to the autoscaler"),
     );
     pause(context, Some(fewest)).await?;
     settle_at(context, fewest, ALL_READY).await?;
-    idle(context).await?;
+    Ok(())
+}
+
+async fn hand_over(context: &Context) -> Result<()> {
     pause(context, None).await?;
     // KEDA took the HPA away with the switch and makes it again: what comes next reads it.
     scalers::taken_over(&context.fixture).await
