@@ -21,7 +21,7 @@ pub const SCRAPE: f64 = 0.5;
 /// How old what KEDA hears of a depth is, at most.
 const LAGS: f64 = DEPTH_READ + BACKLOG_CACHE + SCRAPE;
 /// To the demand triggers, what is above a mean m by so many times √m is more than chance.
-pub const CHANCE: f64 = 3.5;
+pub const CHANCE: f64 = 3.0;
 /// The demand triggers look back so far for their mean.
 pub const MEAN: f64 = 30.0;
 /// The guide: the depth of the workflow queue above which workers are added.
@@ -269,10 +269,10 @@ mod tests {
             "the tolerance decides"
         );
         assert_eq!(guide().demand_that_scales(1.0, 15.0), 15.0, "the slots decide");
-        assert_eq!(guide().demand_that_scales(9.0, 15.0), 19.5, "chance decides");
+        assert_eq!(guide().demand_that_scales(9.0, 15.0), 18.0, "chance decides");
         let bound = guide().decision(9.0, 15.0, 4.0);
         assert!(
-            (bound.seconds - (19.5 / 4.0 + 2.7 + 30.0)).abs() < 1e-9,
+            (bound.seconds - (18.0 / 4.0 + 2.7 + 30.0)).abs() < 1e-9,
             "{}",
             bound.seconds
         );
