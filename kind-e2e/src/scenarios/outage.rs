@@ -18,7 +18,7 @@ use crate::fixture::NAMESPACE;
 use crate::observe::kubernetes::hpa;
 use crate::observe::sample::Sample;
 use crate::scalers;
-use crate::scaling::{Window, fleets};
+use crate::scaling::{Window, fleets, timed};
 use crate::sizing::Sizing;
 use crate::verdict::{Check, Outcome};
 use crate::wait::{Probe, eventually};
@@ -280,8 +280,8 @@ fn read_again(name: &str, samples: &[Sample], ended: f64) -> Check {
     let mut after = samples.iter().filter(|sample| sample.at >= ended);
     let first = after.find(|sample| sample.depth.seen().is_some());
     let seconds = first.map(|sample| sample.at - ended);
-    let outcome = Outcome::require(seconds.is_some_and(|seconds| seconds <= AFTER), || {
-        "the queues' depth could not be read in time".to_owned()
+    let outcome = timed(seconds, AFTER, None, || {
+        "the queues' depth was not read again".to_owned()
     });
     Check::new(
         format!("the queues' depth is read again after {name} was away"),
