@@ -9,6 +9,7 @@ pub mod checks;
 pub mod cluster;
 pub mod command;
 pub mod corpus;
+pub mod crates;
 pub mod debian;
 pub mod docker;
 pub mod host;

@@ -4,7 +4,7 @@
 //! flags. The worker and the load driver are built by cargo in a target folder inside the cache, so that a second
 //! clone compiles only the workspace's own crates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cache::{Cache, Key};
 use crate::command::{Cmd, CommandError};
+use crate::crates::{member_names, path_closure};
 use crate::pins::{Component, Pins};
 use crate::progress;
 use crate::workspace::Workspace;
@@ -323,16 +324,21 @@ impl Builder<'_> {
         Ok(names.iter().map(|name| place.join(name)).collect())
     }
 
+    /// Hashes the programs' packages and the crates of the workspace that they are compiled from. A file that is
+    /// included from outside a package folder is not part of the key (see [`path_closure`]).
     fn cargo_key(&self, programs: &[CargoProgram]) -> Result<String> {
         let root = &self.workspace.root;
-        let mut key = Key::new("cargo-program-2")
+        let mut key = Key::new("cargo-program-3")
             .file("Cargo.toml", &root.join("Cargo.toml"))?
             .file("Cargo.lock", &root.join("Cargo.lock"))?
             .field("rustc", Cmd::new("rustc").arg("-vV").quiet().read()?);
+        let mut folders = BTreeSet::new();
         for program in programs {
-            key = key
-                .field("binary", program.binary)
-                .tree(program.package, &root.join(program.package))?;
+            key = key.field("binary", program.binary);
+            folders.extend(path_closure(root, program.package)?);
+        }
+        for folder in folders {
+            key = key.tree(&folder.to_string_lossy(), &root.join(&folder))?;
         }
         Ok(key.finish())
     }
@@ -380,7 +386,7 @@ pub fn cargo(workspace: &Workspace, cache: &Cache) -> Result<Cmd> {
     let checkout = target.join(CHECKOUT);
     let ours = workspace.root.as_os_str().as_encoded_bytes();
     if std::fs::read(&checkout).ok().as_deref() != Some(ours) {
-        forget_workspace(&cargo)?;
+        forget_workspace(&workspace.root, &cargo)?;
         std::fs::create_dir_all(&target).with_context(|| format!("make {}", target.display()))?;
         std::fs::write(&checkout, ours).with_context(|| format!("write {}", checkout.display()))?;
     }
@@ -389,10 +395,12 @@ pub fn cargo(workspace: &Workspace, cache: &Cache) -> Result<Cmd> {
 
 /// Removes the workspace's own crates from the target folder. Cargo gives them the same place there whatever the checkout, and
 /// tells by the time of a file whether it changed: those of another checkout would be taken for this one's.
-fn forget_workspace(cargo: &impl Fn() -> Cmd) -> Result<()> {
+fn forget_workspace(root: &Path, cargo: &impl Fn() -> Cmd) -> Result<()> {
     let triple = host_triple()?;
-    let packages =
-        ["bundle", "capacity", "kind-e2e", "worker", "xtask"].map(|name| format!("--package={name}"));
+    let packages: Vec<String> = member_names(root)?
+        .iter()
+        .map(|name| format!("--package={name}"))
+        .collect();
     for profile in [vec![], vec!["--release", "--target", &triple]] {
         cargo()
             .args(["clean", "--locked"])
