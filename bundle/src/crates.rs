@@ -115,12 +115,15 @@ mod tests {
     use super::*;
     use crate::workspace::Workspace;
 
-    /// A workspace of these packages: folder, and what its Cargo.toml has after `[package]`.
-    fn workspace(packages: &[(&str, &str)]) -> tempfile::TempDir {
+    /// Packages: the folder, and what its Cargo.toml has after the name.
+    type Packages<'a> = &'a [(&'a str, &'a str)];
+
+    fn workspace(packages: Packages<'_>) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         let members: Vec<&str> = packages.iter().map(|(folder, _)| *folder).collect();
         let manifest = format!(
-            "[workspace]\nmembers = {members:?}\n[workspace.dependencies]\nserde = \"1\"\nshared = {{ path = \"lib/shared\" }}\n"
+            "[workspace]\nmembers = {members:?}\n[workspace.dependencies]\nserde = \"1\"\n\
+             shared = {{ path = \"lib/shared\" }}\n"
         );
         std::fs::write(root.path().join("Cargo.toml"), manifest).unwrap();
         for (folder, rest) in packages {
@@ -132,7 +135,7 @@ mod tests {
         root
     }
 
-    fn closure(packages: &[(&str, &str)]) -> Vec<String> {
+    fn closure(packages: Packages<'_>) -> Vec<String> {
         let root = workspace(packages);
         let found = path_closure(root.path(), "app").unwrap();
         found.into_iter().map(|path| path.display().to_string()).collect()
@@ -141,7 +144,7 @@ mod tests {
     #[test]
     fn path_dependencies_are_followed() {
         let leaf = ("leaf", "");
-        let cases: [(&str, &[(&str, &str)], &[&str]); 7] = [
+        let cases: [(&str, Packages<'_>, &[&str]); 7] = [
             (
                 "none",
                 &[("app", "[dependencies]\nserde.workspace = true\nx = \"1\"")],
