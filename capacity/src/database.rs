@@ -1,7 +1,7 @@
-//! The connections that the database has, and how many of them are left for workers.
+//! The connections that the database allows, and how many of them are left for workers.
 //!
-//! Read from Postgres' own configuration and from that of Temporal beside it on the same server; for a database of one's own
-//! each figure can be given instead.
+//! The figures come from the configuration of Postgres, and from that of Temporal if it uses the same server.
+//! For another database, the caller can give each figure instead.
 
 use std::collections::BTreeMap;
 
@@ -11,41 +11,46 @@ use serde_norway::Value;
 
 use crate::manifests::Manifests;
 
-/// What Postgres takes where its configuration does not say.
+/// The defaults of Postgres.
 const MAX_CONNECTIONS: u32 = 100;
 const SUPERUSER_RESERVED: u32 = 3;
+/// The Deployment that exports the depths of the queues.
+const QUEUE_METRICS: &str = "temporal-queue-metrics";
+/// Its maximum number of connections: two, and two more during a rollout.
+const QUEUE_METRICS_CONNECTIONS: u32 = 4;
 
 /// The connections of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Database {
-    /// All that it allows.
+    /// Maximum number of connections (`max_connections`).
     pub max_connections: u32,
-    /// Kept for superusers and for roles with such a privilege.
+    /// Connections reserved for superusers and for roles with the privilege to use reserved connections.
     pub reserved: u32,
-    /// Of everybody but the workers, at the most: Temporal, where it is on the same server, and who shows the queues' depths.
+    /// Maximum number of connections of other clients: Temporal, if it uses the same server, and the Deployment
+    /// `temporal-queue-metrics`.
     pub others: u32,
 }
 
-/// Figures that are given, not read.
+/// Figures that the caller gives. They replace what the manifests say.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Given {
-    /// For [`Database::max_connections`].
+    /// Replaces [`Database::max_connections`].
     pub max_connections: Option<u32>,
-    /// For [`Database::others`].
+    /// Replaces [`Database::others`].
     pub others: Option<u32>,
 }
 
 impl Database {
-    /// Reads the figures that are not given.
+    /// Reads the figures that the caller does not give.
     ///
     /// # Errors
-    /// Nothing says how many connections there are, or what says so cannot be read.
+    /// The maximum number of connections is neither given nor in the manifests, or a configuration cannot be read.
     pub fn read(manifests: &Manifests, given: Given) -> Result<Self> {
         let postgres = manifests.postgres()?;
         if postgres.is_none() && given.max_connections.is_none() {
             bail!(
-                "no postgresql.conf among the manifests: say with --max-connections how many connections the database \
-                 allows, and with --other-connections how many of them others than the workers take"
+                "no postgresql.conf among the manifests: give the database's max_connections with --max-connections, \
+                 and the connections of all clients but the workers with --other-connections"
             );
         }
         let conf = postgres.unwrap_or_default();
@@ -57,23 +62,23 @@ impl Database {
         let others = match (given.others, manifests.temporal()?) {
             (Some(given), _) => given,
             (None, Some(config)) => temporal(config).context(
-                "read Temporal's share of the connections from its config.yaml (--other-connections gives it instead)",
+                "read the connections of Temporal from its config.yaml (or give them with --other-connections)",
             )?,
             (None, None) => 0,
         };
-        let watch = match (given.others, manifests.deployment(WATCH.0)) {
-            (None, Ok(_)) => WATCH.1,
+        let queue_metrics = match (given.others, manifests.deployment(QUEUE_METRICS)) {
+            (None, Ok(_)) => QUEUE_METRICS_CONNECTIONS,
             _ => 0,
         };
         Ok(Self {
             max_connections,
             reserved: read("superuser_reserved_connections", SUPERUSER_RESERVED)?
                 .saturating_add(read("reserved_connections", 0)?),
-            others: others.saturating_add(watch),
+            others: others.saturating_add(queue_metrics),
         })
     }
 
-    /// Connections that workers may have together.
+    /// Connections that all workers together may open.
     pub fn for_workers(&self) -> u32 {
         self.max_connections
             .saturating_sub(self.reserved)
@@ -81,10 +86,7 @@ impl Database {
     }
 }
 
-/// The Deployment that shows the queues' depths, and what it may hold: two connections, and two of its next one in a rollout.
-const WATCH: (&str, u32) = ("temporal-queue-metrics", 4);
-
-/// A number of Postgres' configuration. As there, the last one counts, and the equals sign may be left out.
+/// The value of a parameter in postgresql.conf. As in Postgres, the last line wins, and the equals sign is optional.
 fn parameter(conf: &str, name: &str) -> Result<Option<u32>> {
     let value = conf.lines().rev().find_map(|line| {
         let line = line.split('#').next().unwrap_or_default().trim();
@@ -100,7 +102,7 @@ fn parameter(conf: &str, name: &str) -> Result<Option<u32>> {
     value.map(number).transpose()
 }
 
-/// Of Temporal's configuration, the parts that say how many connections it opens.
+/// The parts of Temporal's configuration that determine how many connections it opens.
 #[derive(Debug, Deserialize)]
 struct Temporal {
     persistence: Persistence,
@@ -123,23 +125,24 @@ struct Sql {
     max_conns: Option<u32>,
 }
 
-/// Connections of Temporal, at the most: each of its services has pools of its own, one a datastore.
+/// Maximum number of connections of Temporal. Each of its services has its own pool for each datastore.
 fn temporal(config: &str) -> Result<u32> {
     let config: Temporal = serde_norway::from_str(&without_templates(config))?;
-    let mut each = 0_u32;
+    let mut per_service = 0_u32;
     for (name, datastore) in &config.persistence.datastores {
         if let Some(sql) = &datastore.sql {
-            let most = sql
+            let max_conns = sql
                 .max_conns
                 .with_context(|| format!("datastore {name} has no maxConns"))?;
-            each = each.saturating_add(most);
+            per_service = per_service.saturating_add(max_conns);
         }
     }
     let services = u32::try_from(config.services.len()).unwrap_or(u32::MAX);
-    Ok(services.saturating_mul(each))
+    Ok(services.saturating_mul(per_service))
 }
 
-/// The text with a word in place of what the server fills in when it starts (`{{ … }}`), which is no YAML.
+/// Replaces each template expression (`{{ … }}`) with a word, so that the text is YAML.
+/// The Temporal server evaluates these expressions when it starts.
 fn without_templates(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -157,7 +160,19 @@ mod tests {
     use super::*;
     use crate::manifests::Text;
 
-    const TEMPORAL: &str = "log:\n  level: {{ default \"info\" (env \"L\") }}\npersistence:\n  datastores:\n    default:\n      sql: {connectAddr: {{ env \"A\" | quote }}, maxConns: 25}\n    visibility:\n      sql: {maxConns: 5}\n    search:\n      elasticsearch: {}\nservices: {frontend: {}, history: {}, matching: {}, worker: {}}\n";
+    const TEMPORAL: &str = r#"
+log:
+  level: {{ default "info" (env "L") }}
+persistence:
+  datastores:
+    default:
+      sql: {connectAddr: {{ env "A" | quote }}, maxConns: 25}
+    visibility:
+      sql: {maxConns: 5}
+    search:
+      elasticsearch: {}
+services: {frontend: {}, history: {}, matching: {}, worker: {}}
+"#;
 
     fn read(conf: Option<&str>, temporal: Option<&str>, given: Given) -> Result<Database> {
         let text = |(name, text): (&str, &str)| Text {
@@ -173,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_have_what_superusers_and_temporal_leave() {
+    fn workers_get_the_connections_that_superusers_and_temporal_leave() {
         let database = read(Some("max_connections = 300"), Some(TEMPORAL), Given::default()).unwrap();
         assert_eq!((database.reserved, database.others), (3, 120));
         assert_eq!(database.for_workers(), 177);
@@ -210,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_is_not_read() {
+    fn a_given_figure_replaces_the_manifests() {
         let given = Given {
             max_connections: Some(500),
             others: Some(40),
@@ -222,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_nothing_is_said_of_is_refused_with_the_way_out() {
+    fn a_database_without_figures_is_refused_with_the_way_out() {
         let error = read(None, Some(TEMPORAL), Given::default())
             .unwrap_err()
             .to_string();

@@ -1,41 +1,78 @@
-//! How many workers a load needs: Little's law, queue by queue.
+//! How many workers a load needs: Little's law, for each queue.
 //!
-//! Documents a second times the seconds that one holds a slot are the slots in use; over the slots in use that are meant for one
-//! worker they are the workers. That is what the ScaledObject's demand triggers ask for, too: they count the slots in use and
-//! what waits for one, and their threshold is the target of one worker.
+//! Little's law: the mean number of slots in use is the arrival rate times the mean time that a task holds a slot.
+//! [`slots_in_use`], [`rate_of`] and [`seconds_of`] are the law, each solved for another quantity.
+//! Dividing the slots in use by the slots that one worker is meant to have in use gives the number of workers.
+//! The demand triggers of the ScaledObject do the same: they count tasks in slots and tasks that wait for a slot, and
+//! their `threshold` is the target of one worker.
 
 use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use crate::ROUNDING;
+use crate::rounding::{ceil, floor};
 use crate::settings::{Queue, Settings};
 
-/// The part of a fleet's slots above which it does not carry its load: the upper end of the guide's 60 to 80 %. The rest is
-/// for bursts; a fleet that has all of its slots in use on average has a queue that grows without end.
+/// The highest share of its slots that a fleet should have in use on average: the upper end of the guide's 60 to 80 %.
+/// The rest is for bursts. A fleet with every slot in use on average has a backlog that grows without end.
 pub const CEILING: f64 = 0.8;
-/// The lower end: a target below it pays for workers that stand idle.
+/// The lowest such share: the lower end of the guide's range. A fleet below it pays for idle workers.
 pub const FLOOR: f64 = 0.6;
-/// The HPA leaves a fleet as it is while what it wants is within 10 % of what there is
-/// (`--horizontal-pod-autoscaler-tolerance`, default 0.1).
+/// The tolerance of the HPA: it changes nothing while the wanted size is within 10 % of the present size.
+/// This is the default of `--horizontal-pod-autoscaler-tolerance`.
 pub const HPA_TOLERANCE: f64 = 0.1;
 
-/// Documents, and how long one takes of each queue's slots. Every figure is finite and not negative.
+/// Little's law: the mean number of slots in use, when `rate` tasks a second each hold a slot for `seconds`.
+pub fn slots_in_use(rate: f64, seconds: f64) -> f64 {
+    rate * seconds
+}
+
+/// Little's law, solved for the rate: the tasks a second at which each of `workers` has `target` slots in use, when a
+/// task holds a slot for `seconds` (above 0).
+///
+/// With `target` set to all slots of a worker, this is the most that the workers can carry.
+pub fn rate_of(workers: f64, target: f64, seconds: f64) -> f64 {
+    workers * target / seconds
+}
+
+/// Little's law, solved for the time: the seconds that a task may hold a slot, when `rate` tasks a second (above 0)
+/// keep `target` slots of each of `workers` in use.
+pub fn seconds_of(workers: f64, target: f64, rate: f64) -> f64 {
+    workers * target / rate
+}
+
+/// The smallest number of workers that has at most `target` (above 0) slots in use per worker, when `slots_in_use` are
+/// in use together.
+pub fn workers_needed(slots_in_use: f64, target: f64) -> u32 {
+    ceil(slots_in_use / target)
+}
+
+/// The numbers of workers at which the HPA leaves the fleet as it is, when `slots_in_use` are in use together and each
+/// worker is meant to have `target` (above 0): every size within [`HPA_TOLERANCE`], and the size that the HPA asks for.
+pub fn settles_within(slots_in_use: f64, target: f64) -> RangeInclusive<u32> {
+    let exact = slots_in_use / target;
+    let smallest = ceil(exact / (1.0 + HPA_TOLERANCE));
+    let largest = floor(exact / (1.0 - HPA_TOLERANCE));
+    smallest..=largest.max(ceil(exact))
+}
+
+/// A load of documents. Every figure is finite and at least 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Load {
     /// Documents a second.
     pub rate: f64,
-    /// Seconds in IO slots, of all activities of a document together.
+    /// Seconds that a document holds IO slots, all its IO activities together.
     pub io_seconds: f64,
-    /// Seconds in CPU slots.
+    /// Seconds that a document holds CPU slots, all its CPU activities together.
     pub cpu_seconds: f64,
-    /// Seconds in workflow slots.
+    /// Seconds that a document holds workflow slots, all its workflow tasks together.
     pub workflow_seconds: f64,
 }
 
 impl Load {
-    /// The guide's: 75 IO slots at 30 documents a second leave 2.5 s of IO a document. The guide says nothing of the other two:
-    /// 50 ms of extraction, and four workflow tasks of 25 ms, Temporal's answer included.
+    /// The guide's load. 75 IO slots at 30 documents a second leave 2.5 s of IO for each document.
+    /// The guide gives no times for the other two queues. The plan assumes 50 ms of extraction, and four workflow tasks
+    /// of 25 ms, which includes the answer of Temporal.
     pub const GUIDE: Self = Self {
         rate: 30.0,
         io_seconds: 2.5,
@@ -43,7 +80,7 @@ impl Load {
         workflow_seconds: 0.1,
     };
 
-    /// Seconds that a document holds a slot of this queue.
+    /// Seconds that a document holds slots of this queue.
     pub fn seconds(&self, queue: Queue) -> f64 {
         match queue {
             Queue::Workflow => self.workflow_seconds,
@@ -52,38 +89,38 @@ impl Load {
         }
     }
 
-    /// Slots of this queue that are in use on average.
+    /// The mean number of slots of this queue that are in use.
     pub fn slots_in_use(&self, queue: Queue) -> f64 {
-        self.rate * self.seconds(queue)
+        slots_in_use(self.rate, self.seconds(queue))
     }
 }
 
-/// What a queue asks for.
+/// The demand of one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct QueueDemand {
-    /// Which.
+    /// The queue.
     pub queue: Queue,
-    /// Slots in use on average.
+    /// The mean number of its slots in use.
     pub slots_in_use: f64,
-    /// Workers that its slots in use ask for.
+    /// Workers that this queue alone needs.
     pub workers: u32,
 }
 
-/// What a load asks for.
+/// The workers that a load needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Demand {
-    /// By queue.
+    /// The demand of each queue.
     pub queues: [QueueDemand; 3],
-    /// Workers that the largest demand asks for, whatever the ScaledObject allows.
+    /// The largest demand of the three queues, in workers, without the limits of the ScaledObject.
     pub wanted: u32,
-    /// Workers that there will be: what is wanted, within the ScaledObject's bounds.
+    /// `wanted`, within `minReplicaCount` and `maxReplicaCount`.
     pub workers: u32,
-    /// Sizes at which the HPA leaves the fleet alone under this load.
+    /// The numbers of workers at which the HPA leaves the fleet as it is under this load.
     pub settles: RangeInclusive<u32>,
 }
 
 impl Demand {
-    /// Of this load on workers with these settings.
+    /// The demand of this load on workers with these settings.
     pub fn of(settings: &Settings, load: &Load) -> Self {
         let queues = Queue::ALL.map(|queue| QueueDemand {
             queue,
@@ -93,31 +130,19 @@ impl Demand {
         let wanted = queues.iter().map(|it| it.workers).max().unwrap_or(0);
         let within = |workers: u32| workers.clamp(settings.min, settings.max);
         let ranges = queues.map(|it| settles_within(it.slots_in_use, settings.slots(it.queue).target));
-        let most = |end: fn(&RangeInclusive<u32>) -> &u32| ranges.iter().map(end).copied().max().unwrap_or(0);
+        let largest =
+            |end: fn(&RangeInclusive<u32>) -> &u32| ranges.iter().map(end).copied().max().unwrap_or(0);
         Self {
             queues,
             wanted,
             workers: within(wanted),
-            settles: within(most(RangeInclusive::start))..=within(most(RangeInclusive::end)),
+            settles: within(largest(RangeInclusive::start))..=within(largest(RangeInclusive::end)),
         }
     }
 }
 
-/// Workers for so many slots in use where each is meant to have `target` (above 0) of them in use.
-pub fn workers_needed(slots_in_use: f64, target: f64) -> u32 {
-    ceil(slots_in_use / target)
-}
-
-/// Sizes at which the HPA leaves a fleet alone: those within its tolerance, and the one that it asks for.
-pub fn settles_within(slots_in_use: f64, target: f64) -> RangeInclusive<u32> {
-    let exact = slots_in_use / target;
-    let fewest = ceil(exact / (1.0 + HPA_TOLERANCE));
-    let most = (exact / (1.0 - HPA_TOLERANCE) * (1.0 + ROUNDING)).floor() as u32;
-    fewest..=most.max(ceil(exact))
-}
-
-/// The documents a second that so many workers carry with this part of a queue's slots in use; none where the documents take
-/// nothing of that queue.
+/// The documents a second that `workers` carry with this share of the slots of `queue` in use.
+/// `None` if the documents do not use the queue.
 pub fn carried(
     settings: &Settings,
     load: &Load,
@@ -125,12 +150,13 @@ pub fn carried(
     workers: u32,
     utilisation: f64,
 ) -> Option<f64> {
-    let slots = f64::from(workers) * f64::from(settings.slots(queue).count.value);
+    let target = f64::from(settings.slots(queue).count.value) * utilisation;
     let seconds = load.seconds(queue);
-    (seconds > 0.0).then(|| slots * utilisation / seconds)
+    (seconds > 0.0).then(|| rate_of(f64::from(workers), target, seconds))
 }
 
-/// The documents a second that so many workers carry with this part of their slots in use, and the queue that holds them there.
+/// The documents a second that `workers` carry with this share of their slots in use, and the queue that limits them.
+/// `None` if the documents use no queue.
 pub fn carried_by_all(
     settings: &Settings,
     load: &Load,
@@ -143,15 +169,23 @@ pub fn carried_by_all(
         .min_by(|(_, one), (_, other)| one.total_cmp(other))
 }
 
-/// The whole number above, but for what is only rounding.
-fn ceil(value: f64) -> u32 {
-    (value * (1.0 - ROUNDING)).ceil() as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::inputs;
+    use crate::fixture::settings;
+
+    #[test]
+    fn the_law_holds_in_every_direction() {
+        for (workers, target, seconds, rate) in [
+            (20.0, 4.0, 2.5, 32.0),
+            (1.0, 3.5, 2.0, 1.75),
+            (3.0, 5.0, 2.0, 7.5),
+        ] {
+            assert_eq!(rate_of(workers, target, seconds), rate);
+            assert_eq!(seconds_of(workers, target, rate), seconds);
+            assert_eq!(slots_in_use(rate, seconds), workers * target);
+        }
+    }
 
     #[test]
     fn workers_are_slots_in_use_over_the_target_rounded_up() {
@@ -163,7 +197,7 @@ mod tests {
             (70.0, 3.5, 20),
             (70.1, 3.5, 21),
             (75.0, 3.5, 22),
-            // Not 21: 0.7 × 3 is a little less than 2.1 in binary.
+            // Not 21, although 0.7 × 3 is a little less than 2.1 in binary.
             (42.0, 0.7 * 3.0, 20),
             (0.1 * 3.0, 0.3, 1),
         ] {
@@ -172,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn the_hpa_leaves_alone_what_is_within_its_tolerance() {
+    fn the_hpa_changes_nothing_within_its_tolerance() {
         for (in_use, target, expected) in [
-            // 77 slots in use are 110 % of what 20 workers are meant to have, 63 are 90 %.
+            // The target of 20 workers is 70 slots: 77 are 110 % of it, 63 are 90 %.
             (77.0, 3.5, 20..=24),
             (77.1, 3.5, 21..=24),
             (63.0, 3.5, 17..=20),
             (62.9, 3.5, 17..=19),
-            // At 4 workers the ratio is 0.83, so it asks again, and asks for 4.
+            // With 4 workers the ratio is 0.83. The HPA calculates again, and asks for 4.
             (11.6, 3.5, 4..=4),
             (0.0, 3.5, 0..=0),
         ] {
@@ -188,11 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_that_asks_for_most_decides_within_the_bounds() {
-        let settings = inputs().settings;
+    fn the_queue_with_the_largest_demand_decides_within_the_replica_limits() {
+        let settings = settings();
         for (rate, cpu_seconds, wanted, workers, settles) in [
             (1.0, 0.05, 1, 3, 3..=3),
-            // 10.5 slots in use are what 3 workers are meant to have.
+            // The target of 3 workers is 10.5 slots.
             (4.2, 0.05, 3, 3, 3..=3),
             (4.3, 0.05, 4, 4, 3..=4),
             (10.0, 0.05, 8, 8, 7..=8),
@@ -211,8 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn a_fleet_carries_what_its_busiest_queue_does() {
-        let settings = inputs().settings;
+    fn the_busiest_queue_limits_the_fleet() {
+        let settings = settings();
         assert_eq!(
             carried_by_all(&settings, &Load::GUIDE, 15, 1.0),
             Some((Queue::Io, 30.0))

@@ -1,99 +1,100 @@
-//! Why a plan does not hold: each rule, and its reason in words with the way out.
+//! The rules that a plan has to satisfy. Each broken rule is a fault, whose message names the cause and the way out.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::at_most;
 use crate::demand::{self, CEILING, Load};
-use crate::limits::{self, memory_of_one};
-use crate::plan::Inputs;
+use crate::inputs::Inputs;
+use crate::limits::{self, memory_per_worker};
 use crate::quantity::readable;
+use crate::rounding::at_most;
 use crate::settings::{ASSUMED_UTILISATION, Queue, Settings};
 use crate::table::Fleet;
 
-/// A reason why a plan does not hold.
+/// A rule that the plan breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "fault")]
 pub enum Fault {
-    /// Fewer threads than slots. The worker refuses to start: `PoolsConfig::validate` (`worker/src/config/pools.rs`).
+    /// A worker has fewer threads than slots, and refuses to start: `PoolsConfig::validate`
+    /// (`worker/src/config/pools.rs`).
     Threads {
-        /// The queue with more slots.
+        /// The queue that the threads serve.
         queue: Queue,
-        /// The variable of its threads.
+        /// The variable that sets the number of threads.
         variable: &'static str,
-        /// Threads.
+        /// The number of threads.
         threads: u32,
-        /// Slots.
+        /// The number of slots.
         slots: u32,
     },
-    /// Fewer connections than slots. The worker refuses to start: `DatabaseConfig::validate`
+    /// A worker is allowed fewer connections than it has IO slots, and refuses to start: `DatabaseConfig::validate`
     /// (`worker/src/config/database.rs`).
     Pool {
-        /// Connections that a worker is allowed.
+        /// The connections that a worker is allowed.
         allowed: u32,
-        /// IO slots.
+        /// The IO slots of a worker.
         slots: u32,
     },
-    /// A trigger's target leaves no room for bursts, or is more than a worker has.
+    /// The target of a trigger leaves no room for bursts, or exceeds the slots of a worker.
     Target {
-        /// The trigger's queue.
+        /// The queue of the trigger.
         queue: Queue,
-        /// Slots in use that are meant for a worker.
+        /// The slots that each worker is meant to have in use.
         target: f64,
-        /// A worker's slots.
+        /// The slots of a worker.
         slots: u32,
     },
-    /// The load is more than the largest fleet carries.
-    Carried {
-        /// The queue whose slots do not suffice.
+    /// The maximum number of workers does not carry the load.
+    Load {
+        /// The queue that has too few slots.
         queue: Queue,
-        /// The most workers.
+        /// The maximum number of workers.
         workers: u32,
-        /// Documents a second that they carry.
+        /// The documents a second that they carry.
         carried: f64,
-        /// Documents a second that are asked of them.
+        /// The documents a second of the load.
         rate: f64,
-        /// Seconds in a slot that each of them takes.
+        /// The seconds that a document holds a slot.
         seconds: f64,
-        /// Workers that would carry them.
-        workers_for_it: u32,
-        /// Slots of a worker with which they would.
-        slots_for_it: u32,
-        /// Seconds in a slot with which they would.
-        seconds_for_it: f64,
+        /// The number of workers that carries the load.
+        workers_needed: u32,
+        /// The slots per worker with which the maximum number of workers carries the load.
+        slots_needed: u32,
+        /// The seconds that a document may hold a slot, so that the maximum number of workers carries the load.
+        seconds_allowed: f64,
     },
-    /// The workers' connections are more than the database has for them.
+    /// The workers open more connections than the database has for them.
     Connections {
-        /// The most workers.
+        /// The maximum number of workers.
         workers: u32,
-        /// Beside them in a rollout.
+        /// The workers that a rollout adds.
         surge: u32,
-        /// Connections of one, at the most.
+        /// The maximum number of connections of one worker.
         each: u32,
-        /// Connections of all, a rollout's included.
+        /// The connections of all workers during a rollout.
         wanted: u64,
-        /// What there is for them.
+        /// The connections that the database has for workers.
         budget: u32,
-        /// The most workers for which that suffices.
-        fitting: u32,
-        /// `max_connections` that would suffice.
+        /// The number of workers for which the budget suffices.
+        workers_that_fit: u32,
+        /// The `max_connections` that suffices.
         max_connections: u64,
     },
-    /// The workers may take more memory than the nodes have for them.
+    /// The workers may use more memory than the nodes have for them.
     Memory {
-        /// The most workers.
+        /// The maximum number of workers.
         workers: u32,
-        /// Beside them in a rollout.
+        /// The workers that a rollout adds.
         surge: u32,
-        /// Bytes of one.
+        /// The bytes that one worker may use.
         each: u64,
-        /// Bytes of all, a rollout's included.
+        /// The bytes that all workers may use during a rollout.
         wanted: u64,
-        /// What there is for them.
+        /// The bytes that the nodes have for workers.
         budget: u64,
-        /// The most workers for which that suffices.
-        fitting: u32,
+        /// The number of workers for which the budget suffices.
+        workers_that_fit: u32,
     },
 }
 
@@ -108,43 +109,43 @@ impl fmt::Display for Fault {
                 slots,
             } => write!(
                 f,
-                "a worker refuses to start: {variable} is {threads}, fewer than its {slots} {} slots; set it to {slots} or \
-                 more, or lower the slots",
+                "a worker refuses to start: {variable} is {threads}, fewer than its {slots} {} slots; set it to at \
+                 least {slots}, or lower the slots",
                 queue.name()
             ),
             Self::Pool { allowed, slots } => write!(
                 f,
-                "a worker refuses to start: DB_POOL_SIZE and DB_MAX_OVERFLOW are {allowed} together, fewer than its {slots} \
-                 IO slots; raise one of them, or lower the slots"
+                "a worker refuses to start: DB_POOL_SIZE and DB_MAX_OVERFLOW are {allowed} together, fewer than its \
+                 {slots} IO slots; raise one of them, or lower the slots"
             ),
             Self::Target { queue, target, slots } => write!(
                 f,
-                "the trigger {} asks for a worker for every {target} slots in use: that is {} of a worker's {slots}, and {} \
-                 is the most; set its threshold to {:.2}, which is {}",
+                "the trigger {} has the threshold {target}, which is {} of a worker's {slots} slots; the maximum is \
+                 {}; set the threshold to {:.2}, which is {}",
                 queue.trigger(),
                 percent(target / f64::from(slots)),
                 percent(CEILING),
                 ASSUMED_UTILISATION * f64::from(slots),
                 percent(ASSUMED_UTILISATION)
             ),
-            Self::Carried {
+            Self::Load {
                 queue,
                 workers,
                 carried,
                 rate,
                 seconds,
-                workers_for_it,
-                slots_for_it,
-                seconds_for_it,
+                workers_needed,
+                slots_needed,
+                seconds_allowed,
             } => write!(
                 f,
-                "{workers} workers carry {carried:.1} documents/s with {} of their {} slots in use, not {rate}; raise \
-                 maxReplicaCount to {workers_for_it} or {} to {slots_for_it}, or bring a document's {seconds} s in them down to \
-                 {}",
+                "{workers} workers carry at most {carried:.1} documents/s with {} of their {} slots in use, and the \
+                 load is {rate} documents/s; raise maxReplicaCount to {workers_needed} or {} to {slots_needed}, or \
+                 reduce the {seconds} s that a document holds a slot to {} s",
                 percent(CEILING),
                 queue.name(),
                 queue.variable(),
-                (seconds_for_it * 1e3).floor() / 1e3
+                (seconds_allowed * 1e3).floor() / 1e3
             ),
             Self::Connections {
                 workers,
@@ -152,13 +153,13 @@ impl fmt::Display for Fault {
                 each,
                 wanted,
                 budget,
-                fitting,
+                workers_that_fit,
                 max_connections,
             } => write!(
                 f,
-                "{workers} workers and {surge} more in a rollout open {wanted} connections, {each} each, and the database \
-                 has {budget} for them; lower maxReplicaCount to {fitting}, or what a worker opens, or raise max_connections \
-                 to {max_connections}"
+                "{workers} workers, and {surge} more during a rollout, open {wanted} connections, {each} each, and \
+                 the database has {budget} for workers; lower maxReplicaCount to {workers_that_fit}, lower the \
+                 connections of a worker, or raise max_connections to {max_connections}"
             ),
             Self::Memory {
                 workers,
@@ -166,11 +167,12 @@ impl fmt::Display for Fault {
                 each,
                 wanted,
                 budget,
-                fitting,
+                workers_that_fit,
             } => write!(
                 f,
-                "{workers} workers and {surge} more in a rollout may take {}, {} each, and the nodes have {} for them; lower \
-                 maxReplicaCount to {fitting}, or a worker's limit",
+                "{workers} workers, and {surge} more during a rollout, may use {} of memory, {} each, and the nodes \
+                 have {} for workers; lower maxReplicaCount to {workers_that_fit}, or lower the memory limit of a \
+                 worker",
                 readable(wanted),
                 readable(each),
                 readable(budget)
@@ -179,22 +181,26 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of a plan.
+/// All faults of a plan with these inputs.
 pub fn faults(inputs: &Inputs) -> Vec<Fault> {
     let Inputs { settings, load, .. } = inputs;
-    let mut faults = refused_by_worker(settings);
-    faults.extend(Queue::ALL.into_iter().filter_map(|queue| target(settings, queue)));
+    let mut faults = refused_by_the_worker(settings);
     faults.extend(
         Queue::ALL
             .into_iter()
-            .filter_map(|queue| not_carried(settings, load, queue)),
+            .filter_map(|queue| target_too_high(settings, queue)),
     );
-    faults.extend(connections(inputs));
-    faults.extend(inputs.memory.and_then(|memory| nodes(settings, memory)));
+    faults.extend(
+        Queue::ALL
+            .into_iter()
+            .filter_map(|queue| load_too_high(settings, load, queue)),
+    );
+    faults.extend(too_many_connections(inputs));
+    faults.extend(inputs.memory.and_then(|budget| too_much_memory(settings, budget)));
     faults
 }
 
-fn refused_by_worker(settings: &Settings) -> Vec<Fault> {
+fn refused_by_the_worker(settings: &Settings) -> Vec<Fault> {
     let pools = [
         (Queue::Io, settings.io_threads),
         (Queue::Cpu, settings.cpu_threads),
@@ -217,7 +223,7 @@ fn refused_by_worker(settings: &Settings) -> Vec<Fault> {
     faults
 }
 
-fn target(settings: &Settings, queue: Queue) -> Option<Fault> {
+fn target_too_high(settings: &Settings, queue: Queue) -> Option<Fault> {
     let slots = settings.slots(queue);
     (!at_most(slots.utilisation(), CEILING)).then_some(Fault::Target {
         queue,
@@ -226,24 +232,25 @@ fn target(settings: &Settings, queue: Queue) -> Option<Fault> {
     })
 }
 
-fn not_carried(settings: &Settings, load: &Load, queue: Queue) -> Option<Fault> {
+fn load_too_high(settings: &Settings, load: &Load, queue: Queue) -> Option<Fault> {
     let workers = settings.max;
     let carried = demand::carried(settings, load, queue, workers, CEILING)?;
     let in_use = load.slots_in_use(queue);
     let slots = f64::from(settings.slots(queue).count.value);
-    (!at_most(load.rate, carried)).then(|| Fault::Carried {
+    (!at_most(load.rate, carried)).then(|| Fault::Load {
         queue,
         workers,
         carried,
         rate: load.rate,
         seconds: load.seconds(queue),
-        workers_for_it: demand::workers_needed(in_use, slots * CEILING),
-        slots_for_it: demand::workers_needed(in_use, f64::from(workers) * CEILING),
-        seconds_for_it: f64::from(workers) * slots * CEILING / load.rate,
+        workers_needed: demand::workers_needed(in_use, slots * CEILING),
+        // Workers and slots are interchangeable here: only their product counts.
+        slots_needed: demand::workers_needed(in_use, f64::from(workers) * CEILING),
+        seconds_allowed: demand::seconds_of(f64::from(workers), slots * CEILING, load.rate),
     })
 }
 
-fn connections(inputs: &Inputs) -> Option<Fault> {
+fn too_many_connections(inputs: &Inputs) -> Option<Fault> {
     let Inputs {
         settings, database, ..
     } = inputs;
@@ -256,13 +263,13 @@ fn connections(inputs: &Inputs) -> Option<Fault> {
         each,
         wanted,
         budget,
-        fitting: limits::largest_fleet(settings, u64::from(budget / each.max(1))),
+        workers_that_fit: limits::largest_fleet(settings, u64::from(budget / each.max(1))),
         max_connections: wanted + u64::from(database.reserved) + u64::from(database.others),
     })
 }
 
-fn nodes(settings: &Settings, budget: u64) -> Option<Fault> {
-    let each = memory_of_one(settings)?;
+fn too_much_memory(settings: &Settings, budget: u64) -> Option<Fault> {
+    let each = memory_per_worker(settings)?;
     let wanted = each.saturating_mul(u64::from(settings.peak()));
     (wanted > budget).then(|| Fault::Memory {
         workers: settings.max,
@@ -270,7 +277,7 @@ fn nodes(settings: &Settings, budget: u64) -> Option<Fault> {
         each,
         wanted,
         budget,
-        fitting: limits::largest_fleet(settings, budget / each.max(1)),
+        workers_that_fit: limits::largest_fleet(settings, budget / each.max(1)),
     })
 }
 

@@ -1,9 +1,6 @@
-//! A fleet to plan with in tests: the guide's, with demand triggers, on a database of 300 connections.
+//! A fleet for tests: the guide's settings, with a demand trigger for each queue.
 
-use crate::database::Database;
-use crate::demand::Load;
 use crate::manifests::{Manifests, Text};
-use crate::plan::Inputs;
 use crate::settings::Settings;
 
 pub(crate) const MANIFESTS: &str = "
@@ -29,8 +26,8 @@ spec:
   - {name: cpu_demand, metadata: {threshold: '1.4'}}
 ";
 
-/// These manifests under these variables, at the guide's load.
-pub(crate) fn inputs_of(manifests: &str, environment: &[(&str, u32)]) -> Inputs {
+/// The settings of these manifests, with these environment variables.
+pub(crate) fn settings_of(manifests: &str, environment: &[(&str, u32)]) -> Settings {
     let text = Text {
         name: "-".into(),
         text: manifests.into(),
@@ -39,19 +36,10 @@ pub(crate) fn inputs_of(manifests: &str, environment: &[(&str, u32)]) -> Inputs 
         let (_, value) = environment.iter().find(|(known, _)| *known == name)?;
         Some(value.to_string())
     };
-    Inputs {
-        settings: Settings::read(&Manifests::parse(&[text]).unwrap(), &value).unwrap(),
-        database: Database {
-            max_connections: 300,
-            reserved: 3,
-            others: 120,
-        },
-        memory: None,
-        load: Load::GUIDE,
-    }
+    Settings::read(&Manifests::parse(&[text]).unwrap(), &value).unwrap()
 }
 
-/// The fleet as it is.
-pub(crate) fn inputs() -> Inputs {
-    inputs_of(MANIFESTS, &[])
+/// The settings of [`MANIFESTS`].
+pub(crate) fn settings() -> Settings {
+    settings_of(MANIFESTS, &[])
 }

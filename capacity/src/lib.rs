@@ -1,32 +1,35 @@
-//! What a fleet of workers carries, told from its manifests before there is a cluster.
+//! Capacity planning: how much load a fleet of workers carries, calculated from its manifests alone.
 //!
-//! [`manifests`] finds what matters in YAML, [`settings`] and [`database`] make values of it, [`table`] multiplies them by the
-//! size of a fleet, [`demand`] says how many workers a load needs, [`limits`] what gives out first, [`faults`] what does not hold,
-//! and [`plan`] puts these together. All of it is pure but for [`manifests::read`].
+//! Everything here is pure, except [`manifests::read`], which reads files. Nothing here asks a cluster or a network.
+//! Nothing here uses the worker's code; a rule that mirrors one of the worker names its source file.
+//! The end-to-end tests measure the same values in a cluster and compare.
 //!
-//! It uses no code of the worker: where it mirrors a rule of the worker's, it says which. And it knows no cluster: that the plan
-//! is true is for the end-to-end tests to show, which measure the same values.
+//! A module uses only modules on the lines above its own:
+//!
+//! 1. `rounding`, `quantity`, `objects`: numbers, amounts of memory, the parts of Kubernetes objects that matter
+//! 2. [`manifests`]: finds those objects in YAML
+//! 3. [`settings`], [`database`]: read the values of the fleet and of its database
+//! 4. [`table`], [`demand`]: multiply the values by the size of a fleet; calculate how many workers a load needs
+//! 5. [`inputs`]: the inputs of a plan
+//! 6. [`limits`]: the rate at which each resource is exhausted
+//! 7. [`faults`]: the reasons to reject a plan
+//! 8. [`plan`]: puts these together
+//! 9. [`terminal`]: prints a plan
 
 pub mod database;
 pub mod demand;
 pub mod faults;
 #[cfg(test)]
 mod fixture;
+pub mod inputs;
 pub mod limits;
 pub mod manifests;
 mod objects;
 pub mod plan;
 mod quantity;
+mod rounding;
 pub mod settings;
 pub mod table;
 pub mod terminal;
 
 pub use quantity::bytes;
-
-/// Figures that agree to this share are the same: 0.1 × 3 slots must not ask for one worker more than 0.3 does.
-const ROUNDING: f64 = 1e-9;
-
-/// Whether a value is within its bound, but for what is only rounding.
-fn at_most(value: f64, bound: f64) -> bool {
-    value <= bound * (1.0 + ROUNDING)
-}

@@ -1,36 +1,42 @@
-//! What gives out as the rate grows, first to last.
+//! The rate at which each resource is exhausted.
 
 use serde::Serialize;
 
-use crate::database::Database;
-use crate::demand::{self, CEILING, Load};
+use crate::demand::{self, CEILING};
+use crate::inputs::Inputs;
 use crate::settings::{Queue, Settings};
 
-/// What gives out.
+/// A resource that can be exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
-    /// The slots of a queue, [`CEILING`] of them in use with as many workers as there may be.
+    /// The slots of a queue: the maximum number of workers has [`CEILING`] of its slots in use.
     Slots(Queue),
-    /// The database's connections, in a rollout.
+    /// The connections of the database, during a rollout.
     Connections,
-    /// The nodes' memory, in a rollout.
+    /// The memory of the nodes, during a rollout.
     Memory,
 }
 
-/// Where something gives out.
+/// The limit that a resource sets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Limit {
-    /// What.
+    /// The resource.
     pub resource: Resource,
-    /// Documents a second up to which it lasts.
+    /// The most documents a second for which the resource suffices.
     pub rate: f64,
-    /// Workers up to which it lasts.
+    /// The most workers for which the resource suffices.
     pub workers: u32,
 }
 
-/// All limits, the first to be met first. `memory`: bytes that the nodes have for workers, where that is known.
-pub fn limits(settings: &Settings, load: &Load, database: &Database, memory: Option<u64>) -> Vec<Limit> {
+/// All limits, the lowest rate first.
+pub fn limits(inputs: &Inputs) -> Vec<Limit> {
+    let Inputs {
+        settings,
+        database,
+        memory,
+        load,
+    } = inputs;
     let slots = Queue::ALL.into_iter().filter_map(|queue| {
         let rate = demand::carried(settings, load, queue, settings.max, CEILING)?;
         Some(Limit {
@@ -44,7 +50,7 @@ pub fn limits(settings: &Settings, load: &Load, database: &Database, memory: Opt
         u64::from(database.for_workers()),
         Some(u64::from(settings.connections())),
     );
-    let memory = memory.map(|memory| (Resource::Memory, memory, memory_of_one(settings)));
+    let memory = memory.map(|memory| (Resource::Memory, memory, memory_per_worker(settings)));
     let of_fleet =
         [Some(connections), memory]
             .into_iter()
@@ -64,12 +70,12 @@ pub fn limits(settings: &Settings, load: &Load, database: &Database, memory: Opt
     all
 }
 
-/// Bytes that a worker may take: its limit, else what is set aside for it.
-pub(crate) fn memory_of_one(settings: &Settings) -> Option<u64> {
+/// Bytes of memory that one worker may use: its limit, else its request.
+pub(crate) fn memory_per_worker(settings: &Settings) -> Option<u64> {
     settings.memory_limit.or(settings.memory_request)
 }
 
-/// The most workers whose rollout is of no more than so many at a time.
+/// The largest fleet whose rollout runs at most `at_a_time` workers at the same time.
 pub(crate) fn largest_fleet(settings: &Settings, at_a_time: u64) -> u32 {
     let fits = |workers: u32| u64::from(workers) + u64::from(settings.surge.of(workers)) <= at_a_time;
     let (mut fitting, mut above) = (
@@ -93,15 +99,15 @@ pub(crate) fn largest_fleet(settings: &Settings, at_a_time: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::inputs;
+    use crate::inputs::fixture::inputs;
     use crate::settings::Surge;
 
     #[test]
-    fn limits_stand_in_the_order_in_which_they_are_met() {
+    fn the_lowest_limit_comes_first() {
         let mut inputs = inputs();
-        let order = |inputs: &crate::plan::Inputs| {
-            let all = limits(&inputs.settings, &inputs.load, &inputs.database, inputs.memory);
-            all.into_iter()
+        let order = |inputs: &Inputs| {
+            limits(inputs)
+                .into_iter()
                 .map(|limit| (limit.resource, (limit.rate * 10.0).round() / 10.0, limit.workers))
                 .collect::<Vec<_>>()
         };
@@ -109,7 +115,7 @@ mod tests {
             order(&inputs),
             [
                 (Resource::Slots(Queue::Io), 32.0, 20),
-                // 23 workers and 6 more are 29 × 6 = 174 of 177.
+                // 23 workers and a surge of 6 open 29 × 6 = 174 of 177 connections.
                 (Resource::Connections, 36.8, 23),
                 (Resource::Slots(Queue::Workflow), 480.0, 20),
                 (Resource::Slots(Queue::Cpu), 640.0, 20),
@@ -123,18 +129,18 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_is_not_used_is_no_limit() {
+    fn a_queue_that_the_load_does_not_use_sets_no_limit() {
         let mut inputs = inputs();
         inputs.load.cpu_seconds = 0.0;
-        let all = limits(&inputs.settings, &inputs.load, &inputs.database, None);
         assert!(
-            all.iter()
+            limits(&inputs)
+                .iter()
                 .all(|limit| limit.resource != Resource::Slots(Queue::Cpu))
         );
     }
 
     #[test]
-    fn the_largest_fleet_is_the_last_whose_rollout_fits() {
+    fn the_rollout_of_the_largest_fleet_just_fits() {
         let mut settings = inputs().settings;
         for surge in [
             Surge::Percent(25),

@@ -1,7 +1,7 @@
-//! The manifests of a fleet: which of their texts a plan reads, and the objects in them.
+//! Finds the objects and configurations that a plan needs in manifests.
 //!
-//! Kustomizations are not rendered here; one that changes what it names is refused with the way out, because a plan of
-//! the unchanged files would be a plan of another fleet.
+//! Kustomizations are not rendered here. A kustomization that changes its resources is refused with the way out.
+//! A plan of the unchanged files would be a plan of another fleet.
 
 use std::fs;
 use std::io::Read as _;
@@ -14,11 +14,11 @@ use serde_norway::Value;
 
 use crate::objects::{Deployment, ScaledObject};
 
-/// Postgres' configuration, as a file or as an entry of a ConfigMap.
+/// The configuration of Postgres: the name of a file, or of an entry in a ConfigMap.
 const POSTGRES: &str = "postgresql.conf";
-/// Temporal's.
+/// The configuration of Temporal: the name of a file, or of an entry in a ConfigMap.
 const TEMPORAL: &str = "config.yaml";
-/// What a kustomization may have and still leave its files as they are.
+/// The fields of a kustomization that leave its resources as they are.
 const HARMLESS: [&str; 7] = [
     "apiVersion",
     "kind",
@@ -29,16 +29,16 @@ const HARMLESS: [&str; 7] = [
     "configMapGenerator",
 ];
 
-/// A text and where it is from.
+/// The text of a file.
 #[derive(Debug, Clone)]
 pub struct Text {
-    /// Its path; the last part of it says what it is.
+    /// The path of the file. The file name decides how the text is read.
     pub name: String,
-    /// What is in it.
+    /// The content of the file.
     pub text: String,
 }
 
-/// What a plan reads.
+/// The objects and configurations that a plan needs.
 #[derive(Debug, Clone, Default)]
 pub struct Manifests {
     deployments: Vec<Deployment>,
@@ -47,10 +47,10 @@ pub struct Manifests {
     temporal: Vec<String>,
 }
 
-/// Reads files, the YAML and `postgresql.conf` of folders (not of folders within), and standard input for `-`.
+/// Reads each path: a file, the YAML files and `postgresql.conf` directly in a folder, or standard input for `-`.
 ///
 /// # Errors
-/// One is not there, or is not what it seems to be.
+/// A path does not exist, or its content is invalid.
 pub fn read(paths: &[PathBuf]) -> Result<Manifests> {
     let mut texts = Vec::new();
     for path in paths {
@@ -72,7 +72,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Manifests> {
     Manifests::parse(&texts)
 }
 
-/// A file itself; of a folder, the files that may matter.
+/// The path itself if it is a file; the files of a folder that may matter to a plan.
 fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -96,10 +96,10 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Manifests {
-    /// Takes texts apart.
+    /// Parses the texts of manifests.
     ///
     /// # Errors
-    /// One is no YAML, an object lacks what every object of its kind has, or a kustomization would have to be rendered.
+    /// A text is not YAML, an object lacks a required field, or a kustomization has to be rendered.
     pub fn parse(texts: &[Text]) -> Result<Self> {
         let mut manifests = Self::default();
         for Text { name, text } in texts {
@@ -131,7 +131,7 @@ impl Manifests {
             Some("ConfigMap") => {
                 let entry = |name| Some(object.get("data")?.get(name)?.as_str()?.to_owned());
                 self.postgres.extend(entry(POSTGRES));
-                // Others have a config.yaml, too.
+                // A config.yaml may belong to another program. Only Temporal's has `persistence`.
                 let temporal = entry(TEMPORAL).filter(|text| text.contains("\npersistence:"));
                 self.temporal.extend(temporal);
             }
@@ -154,10 +154,10 @@ impl Manifests {
         match self.scaled_objects.as_slice() {
             [one] => Ok(one),
             [] => {
-                bail!("no ScaledObject among the manifests: the fewest and the most workers are read from it")
+                bail!("no ScaledObject among the manifests: a plan reads the limits of the fleet from it")
             }
             several => bail!(
-                "{} ScaledObjects among the manifests ({}): a plan is of one",
+                "{} ScaledObjects among the manifests ({}): a plan reads exactly one",
                 several.len(),
                 several
                     .iter()
@@ -175,18 +175,18 @@ impl Manifests {
         })?;
         ensure!(
             named.next().is_none(),
-            "several Deployments {name} among the manifests: give what is applied, \
+            "several Deployments {name} among the manifests: render them, \
              `kubectl kustomize FOLDER | cargo xtask plan --manifests -`"
         );
         Ok(found)
     }
 
-    /// Postgres' configuration, where there is one.
+    /// The configuration of Postgres, if the manifests have one.
     pub(crate) fn postgres(&self) -> Result<Option<&str>> {
         only(&self.postgres, POSTGRES)
     }
 
-    /// Temporal's configuration, where there is one.
+    /// The configuration of Temporal, if the manifests have one.
     pub(crate) fn temporal(&self) -> Result<Option<&str>> {
         only(&self.temporal, TEMPORAL)
     }
@@ -195,7 +195,7 @@ impl Manifests {
 fn only<'a>(found: &'a [String], what: &str) -> Result<Option<&'a str>> {
     ensure!(
         found.len() < 2,
-        "several {what} among the manifests: a plan is of one"
+        "several {what} among the manifests: a plan reads at most one"
     );
     Ok(found.first().map(String::as_str))
 }
@@ -209,7 +209,7 @@ fn typed<T: DeserializeOwned>(object: Value) -> Result<T> {
     serde_norway::from_value(object).with_context(|| format!("read the {kind}"))
 }
 
-/// Refuses a kustomization whose result differs from the files beside it.
+/// Refuses a kustomization whose output differs from its resources.
 fn refuse_changes(kustomization: &Value) -> Result<()> {
     let changes = kustomization
         .as_mapping()
@@ -251,7 +251,13 @@ mod tests {
 
     #[test]
     fn objects_are_found_in_files_streams_and_lists() {
-        let list = "kind: List\nitems:\n- kind: ScaledObject\n  metadata: {name: s}\n  spec: {scaleTargetRef: {name: w}}\n";
+        let list = "
+kind: List
+items:
+- kind: ScaledObject
+  metadata: {name: s}
+  spec: {scaleTargetRef: {name: w}}
+";
         let stream = format!("{DEPLOYMENT}---\nkind: Service\n---\n{SCALED}");
         for texts in [
             vec![("a.yaml", DEPLOYMENT), ("b.yaml", SCALED)],
@@ -266,7 +272,15 @@ mod tests {
 
     #[test]
     fn configurations_are_found_as_files_and_in_config_maps() {
-        let map = "kind: ConfigMap\ndata:\n  postgresql.conf: |\n    max_connections = 7\n  config.yaml: |\n    log: {}\n    persistence: {}\n";
+        let map = "
+kind: ConfigMap
+data:
+  postgresql.conf: |
+    max_connections = 7
+  config.yaml: |
+    log: {}
+    persistence: {}
+";
         let in_map = parse(&[("-", map)]).unwrap();
         assert_eq!(in_map.postgres().unwrap(), Some("max_connections = 7\n"));
         assert!(in_map.temporal().unwrap().is_some());
@@ -278,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_there_twice_is_named() {
+    fn a_missing_or_duplicate_object_is_named() {
         let none = parse(&[("a.yaml", DEPLOYMENT)]).unwrap();
         let error = none.scaled_object().unwrap_err().to_string();
         assert!(error.starts_with("no ScaledObject"), "{error}");

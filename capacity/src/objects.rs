@@ -1,4 +1,4 @@
-//! The parts of Kubernetes' and KEDA's objects that a plan reads; whatever else they have is passed over.
+//! The parts of Kubernetes and KEDA objects that a plan reads. Other fields are ignored.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ pub(crate) struct PodTemplate {
     pub(crate) spec: PodSpec,
 }
 
-/// A pod template's metadata has no name.
+/// The metadata of a pod template, which has no name.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct TemplateMetadata {
     #[serde(default)]
@@ -115,7 +115,7 @@ pub(crate) struct Trigger {
     pub(crate) metadata: BTreeMap<String, Value>,
 }
 
-/// A scalar as text, whether it was quoted or not.
+/// The text of a scalar, quoted or not. `None` for anything else.
 pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,62 +1,51 @@
-//! The plan: settings and a load in; a table, the workers, the limits and what does not hold out.
+//! The plan: calculates the capacity table, the workers needed, the limits, the faults and the notes of its inputs.
 
 use anyhow::{Result, ensure};
 use serde::{Serialize, Serializer};
 
-use crate::at_most;
-use crate::database::Database;
-use crate::demand::{Demand, FLOOR, Load};
+use crate::demand::{Demand, FLOOR};
 use crate::faults::{self, Fault};
-use crate::limits::{self, Limit, memory_of_one};
+pub use crate::inputs::Inputs;
+use crate::limits::{self, Limit, memory_per_worker};
+use crate::rounding::at_most;
 use crate::settings::{ASSUMED_UTILISATION, Origin, Queue, Settings};
 use crate::table::Fleet;
-
-/// What a plan is made of.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Inputs {
-    /// The fleet's settings.
-    pub settings: Settings,
-    /// The connections of its database.
-    pub database: Database,
-    /// Bytes of memory that the nodes have for workers, where that is known.
-    pub memory: Option<u64>,
-    /// What is asked of the fleet.
-    pub load: Load,
-}
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// What it was made of.
+    /// The inputs that the plan was calculated from.
     pub inputs: Inputs,
-    /// The capacity table: one worker, the fleet that was asked for, the largest, and that in a rollout.
+    /// The capacity table: one worker, a fleet of the size that the caller chose, the largest fleet, and that fleet
+    /// during a rollout.
     pub table: [Fleet; 4],
-    /// What the load asks for.
+    /// The workers that the load needs.
     pub demand: Demand,
-    /// What gives out, first to last.
+    /// The limit of each resource, the lowest rate first.
     pub limits: Vec<Limit>,
-    /// What does not hold.
-    #[serde(serialize_with = "with_words")]
+    /// The rules that the plan breaks. A plan with a fault does not hold.
+    #[serde(serialize_with = "with_messages")]
     pub faults: Vec<Fault>,
-    /// What is worth knowing and no reason to refuse.
+    /// Facts worth knowing that are no reason to reject the plan.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// Plans; `workers` is the size of the table's second fleet.
+    /// Calculates a plan. `workers` is the size of the second fleet in the table.
     ///
     /// # Errors
-    /// The nodes' memory is given, and nothing says how much a worker takes.
+    /// The memory of the nodes is given, and the container has neither a memory limit nor a request.
     pub fn new(inputs: Inputs, workers: u32) -> Result<Self> {
         let Inputs { settings, load, .. } = &inputs;
         ensure!(
-            inputs.memory.is_none() || memory_of_one(settings).is_some(),
-            "the worker's container has no memory limit and no request: how many fit into the nodes' memory cannot be told"
+            inputs.memory.is_none() || memory_per_worker(settings).is_some(),
+            "the worker's container has neither a memory limit nor a request, so a plan cannot calculate how many \
+             workers fit on the nodes: set one, or leave out --memory"
         );
         let demand = Demand::of(settings, load);
         Ok(Self {
             table: [1, workers, settings.max, settings.peak()].map(|size| Fleet::of(settings, size)),
-            limits: limits::limits(settings, load, &inputs.database, inputs.memory),
+            limits: limits::limits(&inputs),
             faults: faults::faults(&inputs),
             notes: notes(&inputs, &demand),
             demand,
@@ -64,21 +53,21 @@ impl Plan {
         })
     }
 
-    /// Whether nothing speaks against it.
+    /// Whether the plan has no fault.
     pub fn holds(&self) -> bool {
         self.faults.is_empty()
     }
 }
 
-/// Each fault with its values and in words.
-fn with_words<S: Serializer>(faults: &[Fault], serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes each fault with its values and its message.
+fn with_messages<S: Serializer>(faults: &[Fault], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct InWords {
+    struct WithMessage {
         #[serde(flatten)]
         fault: Fault,
         message: String,
     }
-    serializer.collect_seq(faults.iter().map(|fault| InWords {
+    serializer.collect_seq(faults.iter().map(|fault| WithMessage {
         fault: *fault,
         message: fault.to_string(),
     }))
@@ -89,7 +78,8 @@ fn notes(inputs: &Inputs, demand: &Demand) -> Vec<String> {
     let mut notes = Vec::new();
     if demand.wanted > settings.max {
         notes.push(format!(
-            "the load asks for {} workers and {} is the most: more of their slots are in use than their target",
+            "the load needs {} workers at their target, and maxReplicaCount is {}: the share of slots in use stays \
+             above the target",
             demand.wanted, settings.max
         ));
     }
@@ -97,7 +87,7 @@ fn notes(inputs: &Inputs, demand: &Demand) -> Vec<String> {
     notes.extend(Queue::ALL.into_iter().filter_map(|queue| idle(settings, queue)));
     if settings.env_from && settings.variables().iter().any(|it| it.from == Origin::Default) {
         notes.push(
-            "the container has envFrom, which a plan cannot see: what is a default here may be set there"
+            "the container has envFrom, which a plan cannot read: a variable shown as a default may be set there"
                 .to_owned(),
         );
     }
@@ -105,7 +95,7 @@ fn notes(inputs: &Inputs, demand: &Demand) -> Vec<String> {
     notes
 }
 
-/// The queues whose target the ScaledObject does not tell.
+/// A note on the queues for which the ScaledObject has no trigger.
 fn assumed(settings: &Settings) -> Option<String> {
     let missing: Vec<&str> = Queue::ALL
         .into_iter()
@@ -114,20 +104,20 @@ fn assumed(settings: &Settings) -> Option<String> {
         .collect();
     (!missing.is_empty()).then(|| {
         format!(
-            "the ScaledObject has no trigger {}: its target is taken to be {:.0} % of a worker's slots",
+            "the ScaledObject has no trigger {}: the plan assumes a target of {:.0} % of a worker's slots",
             missing.join(", "),
             ASSUMED_UTILISATION * 100.0
         )
     })
 }
 
-/// A target so low that workers stand idle.
+/// A note on a target so low that the fleet has idle workers.
 fn idle(settings: &Settings, queue: Queue) -> Option<String> {
     let slots = settings.slots(queue);
     (!at_most(FLOOR, slots.utilisation())).then(|| {
         format!(
-            "the trigger {} asks for a worker for every {} slots in use, {:.0} % of a worker's: below {:.0} % it pays for \
-             idle ones",
+            "the trigger {} has the threshold {}, which is {:.0} % of a worker's slots: below {:.0} % the fleet has \
+             idle workers",
             queue.trigger(),
             slots.target,
             slots.utilisation() * 100.0,
@@ -136,7 +126,8 @@ fn idle(settings: &Settings, queue: Queue) -> Option<String> {
     })
 }
 
-/// A Deployment does not count the pods that leave, so that in a rollout all old workers may drain beside all new ones.
+/// A note on a rollout in which all old workers still drain when all new ones run. A Deployment does not count pods
+/// that terminate, so `maxSurge` does not prevent this.
 fn draining(inputs: &Inputs) -> Option<String> {
     let Inputs {
         settings, database, ..
@@ -145,8 +136,8 @@ fn draining(inputs: &Inputs) -> Option<String> {
     let connections = Fleet::of(settings, settings.max.saturating_mul(2)).connections;
     (settings.surge.of(settings.max) > 0 && connections > u64::from(budget)).then(|| {
         format!(
-            "a Deployment does not wait for workers that drain: were all {} old ones of a rollout still draining when the \
-             last new one is Ready, {connections} connections would be wanted, of {budget}",
+            "a Deployment does not wait for workers that drain: if all {} old workers of a rollout still drain when \
+             the last new worker is Ready, old and new need {connections} connections, and the database has {budget}",
             settings.max
         )
     })

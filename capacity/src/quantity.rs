@@ -1,4 +1,4 @@
-//! Amounts of memory, as Kubernetes writes them.
+//! Amounts of memory in the notation of Kubernetes.
 
 use anyhow::{Context, Result};
 
@@ -10,10 +10,10 @@ const BINARY: [(&str, f64); 4] = [
 ];
 const DECIMAL: [(&str, f64); 4] = [("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)];
 
-/// The bytes of an amount of memory: `300Mi`, `1.5Gi`, `500M`, `1048576`.
+/// Parses an amount of memory, such as `300Mi`, `1.5Gi`, `500M` or `1048576`, into bytes.
 ///
 /// # Errors
-/// It is not such an amount, or not above 0.
+/// The text is not an amount of memory, or the amount is below one byte.
 pub fn bytes(text: &str) -> Result<u64> {
     let unit = BINARY
         .iter()
@@ -31,7 +31,7 @@ pub fn bytes(text: &str) -> Result<u64> {
         .with_context(|| format!("{text:?} is no amount of memory: write 300Mi, 1.5Gi or a number of bytes"))
 }
 
-/// As people read it, in Mi below 10 Gi and in Gi above.
+/// Formats bytes for people: in Mi below 10 Gi, in Gi from there on.
 pub(crate) fn readable(bytes: u64) -> String {
     let mi = bytes as f64 / BINARY[1].1;
     if mi < 10.0 * 1024.0 {

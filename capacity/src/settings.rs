@@ -1,8 +1,8 @@
-//! The settings of a fleet: the worker's variables, what Kubernetes gives a worker, and how many workers there may be.
+//! The settings of a fleet: the worker's variables, the resources of a worker, and the limits on the number of workers.
 //!
-//! A variable has its value from the environment of whoever asks, else from the Deployment, else it is the worker's own
-//! default, which is the guide's. Names, defaults and least values are those of `worker/src/config/` (`environment.rs`,
-//! `concurrency.rs`, `pools.rs`, `database.rs`).
+//! The value of a variable comes from the caller's environment, else from the Deployment, else it is the worker's
+//! default, which is the guide's. The names, defaults and minimums are those of `worker/src/config/`
+//! (`environment.rs`, `concurrency.rs`, `pools.rs`, `database.rs`).
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,18 @@ use crate::manifests::Manifests;
 use crate::objects::{Container, Deployment, ScaledObject, Strategy, Trigger, text};
 use crate::quantity;
 
-/// Slots in use, of all, that a fleet is held at where its ScaledObject does not say: the middle of the guide's 60 to 80 %.
+/// The target share of slots in use of a queue for which the ScaledObject has no trigger: the middle of the guide's 60
+/// to 80 %.
 pub const ASSUMED_UTILISATION: f64 = 0.7;
-/// `maxSurge` of a Deployment that has none (Kubernetes' default).
+/// The default `maxSurge` of a Deployment.
 const SURGE: Surge = Surge::Percent(25);
-/// Which container is meant, for kubectl and so for us; without it the first.
+/// The annotation that names the worker's container. kubectl reads it too. Without it, the first container is the
+/// worker's.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
-/// What KEDA takes where a ScaledObject has no `minReplicaCount` and no `maxReplicaCount`.
+/// KEDA's defaults for `minReplicaCount` and `maxReplicaCount`.
 const KEDA_REPLICAS: (u32, u32) = (0, 100);
 
-/// A queue of the worker's.
+/// A task queue of the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Queue {
@@ -36,10 +38,10 @@ pub enum Queue {
 }
 
 impl Queue {
-    /// All of them.
+    /// All queues.
     pub const ALL: [Self; 3] = [Self::Workflow, Self::Io, Self::Cpu];
 
-    /// Its name for people.
+    /// The name of the queue, for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Workflow => "workflow",
@@ -48,7 +50,7 @@ impl Queue {
         }
     }
 
-    /// The variable that sets how many slots a worker has for it.
+    /// The variable that sets the number of slots of a worker for this queue.
     pub fn variable(self) -> &'static str {
         match self {
             Self::Workflow => "TEMPORAL_WORKFLOW_CONCURRENCY",
@@ -57,7 +59,7 @@ impl Queue {
         }
     }
 
-    /// The trigger of the ScaledObject that asks for workers by the slots in use.
+    /// The name of the demand trigger of this queue in the ScaledObject.
     pub fn trigger(self) -> &'static str {
         match self {
             Self::Workflow => "workflow_demand",
@@ -67,59 +69,59 @@ impl Queue {
     }
 }
 
-/// Where a value is from.
+/// The source of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// The worker's own default, which is the guide's.
+    /// The worker's default, which is the guide's.
     Default,
-    /// `env` of the Deployment's container.
+    /// The `env` of the container in the Deployment.
     Deployment,
-    /// The environment of this command.
+    /// The environment of the caller.
     Environment,
 }
 
 /// The value of a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Setting {
-    /// The variable's name.
+    /// The name of the variable.
     pub name: &'static str,
-    /// Its value.
+    /// The value.
     pub value: u32,
-    /// Where it is from.
+    /// The source of the value.
     pub from: Origin,
 }
 
-/// The slots of one worker for a queue, and how many of them are meant to be in use.
+/// The slots of one worker for a queue, and the target number of them in use.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Slots {
-    /// How many.
+    /// The number of slots.
     pub count: Setting,
-    /// Slots in use, on average, for each of which groups one more worker is asked for.
+    /// The mean number of slots that a worker is meant to have in use: the `threshold` of the demand trigger.
     pub target: f64,
-    /// Whether the target is assumed, [`ASSUMED_UTILISATION`], because the ScaledObject has no such trigger.
+    /// Whether the target is [`ASSUMED_UTILISATION`] of the slots, because the ScaledObject has no such trigger.
     pub assumed: bool,
 }
 
 impl Slots {
-    /// The share of the slots that is meant to be in use.
+    /// The target as a share of the slots.
     pub fn utilisation(&self) -> f64 {
         self.target / f64::from(self.count.value)
     }
 }
 
-/// How many workers a rollout may have beyond the others.
+/// The number of workers that a rollout adds (`maxSurge`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Surge {
-    /// So many.
+    /// This number of workers.
     Workers(u32),
-    /// So many percent of the fleet, rounded up.
+    /// This percentage of the fleet, rounded up.
     Percent(u32),
 }
 
 impl Surge {
-    /// For a fleet of so many.
+    /// The number of workers that a rollout adds to a fleet of `workers`.
     pub fn of(self, workers: u32) -> u32 {
         match self {
             Self::Workers(more) => more,
@@ -131,7 +133,7 @@ impl Surge {
     }
 }
 
-/// All of it.
+/// The settings of a fleet.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Settings {
     /// Slots for workflow tasks.
@@ -140,51 +142,52 @@ pub struct Settings {
     pub io: Slots,
     /// Slots for CPU activities.
     pub cpu: Slots,
-    /// Threads that may block.
+    /// Threads of a worker for blocking IO.
     pub io_threads: Setting,
-    /// Threads that compute.
+    /// Threads of a worker for text extraction.
     pub cpu_threads: Setting,
-    /// Connections that are kept.
+    /// Database connections that a worker keeps open (`DB_POOL_SIZE`).
     pub pool_size: Setting,
-    /// Connections on top of these.
+    /// Database connections that a worker may open beyond these (`DB_MAX_OVERFLOW`).
     pub max_overflow: Setting,
-    /// Bytes of memory that the scheduler sets aside for a worker.
+    /// Bytes of memory that a worker requests; `None` if the manifest sets no request.
     pub memory_request: Option<u64>,
-    /// Bytes of memory at which a worker is killed.
+    /// Bytes of memory at which a worker is killed; `None` if the manifest sets no limit.
     pub memory_limit: Option<u64>,
-    /// Fewest workers.
+    /// Minimum number of workers.
     pub min: u32,
-    /// Most workers.
+    /// Maximum number of workers.
     pub max: u32,
-    /// Workers of a rollout beyond the others.
+    /// Workers that a rollout adds.
     pub surge: Surge,
-    /// Whether the container has variables from elsewhere (`envFrom`), which a plan cannot see.
+    /// Whether the container has `envFrom`, whose variables a plan cannot read.
     pub env_from: bool,
 }
 
 impl Settings {
-    /// Reads the settings of the Deployment that the one ScaledObject scales; `environment` gives the value of a variable.
+    /// Reads the settings of the Deployment that the ScaledObject scales. `environment` returns the value of a variable
+    /// in the caller's environment.
     ///
     /// # Errors
-    /// An object or its container is missing, or a value is none.
+    /// An object or its container is missing, or a value is invalid.
     pub fn read(manifests: &Manifests, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let scaled = manifests.scaled_object()?;
         let (min, max) = replicas(scaled)?;
         let deployment = manifests.deployment(&scaled.spec.scale_target_ref.name)?;
         let container = container(deployment)?;
-        let number = |name, default, least| {
-            setting(name, default, least, container, environment)
+        let number = |name, default, minimum| {
+            setting(name, default, minimum, container, environment)
                 .with_context(|| format!("read the settings of Deployment {}", deployment.metadata.name))
         };
-        let slots = |queue: Queue, default, least| {
+        let slots = |queue: Queue, default, minimum| {
             slots(
                 queue,
-                number(queue.variable(), default, least)?,
+                number(queue.variable(), default, minimum)?,
                 &scaled.spec.triggers,
             )
         };
         Ok(Self {
-            // Two: the SDK keeps a sticky and a normal poller for workflow tasks.
+            // The minimum is 2: the SDK keeps a sticky and a normal poller for workflow tasks.
             workflow: slots(Queue::Workflow, 3, 2)?,
             io: slots(Queue::Io, 5, 1)?,
             cpu: slots(Queue::Cpu, 2, 1)?,
@@ -201,7 +204,7 @@ impl Settings {
         })
     }
 
-    /// The slots for a queue.
+    /// The slots of a worker for a queue.
     pub fn slots(&self, queue: Queue) -> &Slots {
         match queue {
             Queue::Workflow => &self.workflow,
@@ -210,7 +213,7 @@ impl Settings {
         }
     }
 
-    /// The variables, in the guide's order.
+    /// All variables, in the order of the guide.
     pub fn variables(&self) -> [Setting; 7] {
         [
             self.workflow.count,
@@ -223,20 +226,20 @@ impl Settings {
         ]
     }
 
-    /// Connections that a worker is allowed: what the guide's two variables mean to SQLAlchemy.
+    /// Connections that a worker is allowed: the sum of `DB_POOL_SIZE` and `DB_MAX_OVERFLOW`, as in SQLAlchemy.
     pub fn connections_allowed(&self) -> u32 {
         self.pool_size.value.saturating_add(self.max_overflow.value)
     }
 
-    /// Connections that a worker opens at most: those allowed, but no more than its IO slots can use and one beside them for
-    /// the notes of the CPU slots. Mirrors `DatabaseConfig::connections` (`worker/src/config/database.rs`), which is the size
-    /// of the worker's pool (`worker/src/store/pool.rs`).
+    /// Maximum number of connections that a worker opens: those that it is allowed, and at most one for each IO slot
+    /// and one for the short writes of CPU activities. Mirrors `DatabaseConfig::connections`
+    /// (`worker/src/config/database.rs`), which is the size of the worker's pool (`worker/src/store/pool.rs`).
     pub fn connections(&self) -> u32 {
         self.connections_allowed()
             .min(self.io.count.value.saturating_add(1))
     }
 
-    /// Workers that may run at a time: all, and a rollout's beside them.
+    /// Maximum number of workers during a rollout, without those that terminate.
     pub fn peak(&self) -> u32 {
         self.max.saturating_add(self.surge.of(self.max))
     }
@@ -275,11 +278,11 @@ fn container(deployment: &Deployment) -> Result<&Container> {
     }
 }
 
-/// As in the worker, a variable of the environment that is set but empty counts as unset.
+/// Reads a variable. As in the worker, an empty value counts as unset.
 fn setting(
     name: &'static str,
     default: u32,
-    least: u32,
+    minimum: u32,
     container: &Container,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Setting> {
@@ -288,7 +291,8 @@ fn setting(
     } else if let Some(variable) = container.env.iter().rfind(|it| it.name == name) {
         if variable.value_from.is_some() {
             bail!(
-                "{name} comes from a Secret or a ConfigMap, which a plan cannot read: set it in this command's environment"
+                "{name} comes from a Secret or a ConfigMap, which a plan cannot read: set it in the environment of \
+                 this command"
             );
         }
         match variable.value.clone().filter(|raw| !raw.is_empty()) {
@@ -302,8 +306,8 @@ fn setting(
         .trim()
         .parse()
         .ok()
-        .filter(|value| *value >= least)
-        .with_context(|| format!("{name} is {raw:?}: it must be a whole number, {least} or more"))?;
+        .filter(|value| *value >= minimum)
+        .with_context(|| format!("{name} is {raw:?}: it must be a whole number, at least {minimum}"))?;
     Ok(Setting { name, value, from })
 }
 
@@ -326,7 +330,9 @@ fn slots(queue: Queue, count: Setting, triggers: &[Trigger]) -> Result<Slots> {
         .ok()
         .filter(|target| target.is_finite() && *target > 0.0)
         .with_context(|| {
-            format!("the trigger {name} has the threshold {threshold:?}: it must be a number above 0, slots of a worker")
+            format!(
+                "the trigger {name} has the threshold {threshold:?}: it must be a number of slots above 0"
+            )
         })?;
     Ok(Slots {
         count,

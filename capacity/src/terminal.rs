@@ -1,4 +1,4 @@
-//! A plan as text for a terminal.
+//! Prints a plan as text for a terminal.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::quantity::readable;
 use crate::settings::Origin;
 use crate::table::{Fleet, GUIDE, GUIDE_WORKERS};
 
-/// The whole plan, ending with whether it holds and, if not, why.
+/// The text of the plan. Its last line says whether the plan holds; the faults are the lines before it.
 pub fn render(plan: &Plan) -> String {
     let mut text = [
         aligned(&settings(plan)),
@@ -57,7 +57,7 @@ fn capacity(plan: &Plan) -> Vec<Row> {
     let [one, asked, most, rollout] = plan.table.map(|fleet| fleet.workers.to_string());
     let guide = format!("the guide, {GUIDE_WORKERS}");
     let mut rows = vec![row([
-        "capacity of … workers",
+        "capacity of a fleet of",
         &one,
         &asked,
         &most,
@@ -97,12 +97,12 @@ fn capacity(plan: &Plan) -> Vec<Row> {
     let guide = format!("{}Mi", span((mi(GUIDE.memory.0), mi(GUIDE.memory.1))));
     add("memory, limit", &|it| memory(it.memory_limit), &guide);
     add(
-        "connections opened, at most",
+        "connections, at most",
         &|it| it.connections.to_string(),
         &span(GUIDE.connections),
     );
     add(
-        "connections if pools were filled",
+        "connections of full pools",
         &|it| it.connections_allowed.to_string(),
         "",
     );
@@ -129,9 +129,9 @@ fn demand_table(plan: &Plan) -> Vec<Row> {
         &head,
         "seconds each",
         "slots in use",
-        "target a worker",
-        "workers asked for",
-        &format!("in use at {}", plan.demand.workers),
+        "target per worker",
+        "workers needed",
+        &format!("in use with {}", plan.demand.workers),
     ])];
     rows.extend(plan.demand.queues.map(|it| {
         let slots = settings.slots(it.queue);
@@ -157,25 +157,20 @@ fn demand_table(plan: &Plan) -> Vec<Row> {
 }
 
 fn limits(plan: &Plan) -> Vec<Row> {
-    let mut rows = vec![row([
-        "what fails first",
-        "above documents/s",
-        "at workers",
-        "where",
-    ])];
+    let mut rows = vec![row(["what fails first", "above documents/s", "workers", "why"])];
     rows.extend(plan.limits.iter().map(|limit| {
         let (name, place) = match limit.resource {
             Resource::Slots(queue) => (
                 format!("{} slots", queue.name()),
-                format!("{:.0} % in use, no worker can be added", CEILING * 100.0),
+                format!("{:.0} % in use with maxReplicaCount workers", CEILING * 100.0),
             ),
             Resource::Connections => (
                 "connections".to_owned(),
-                "a rollout of one worker more passes the database's".to_owned(),
+                "a rollout with one more worker exceeds the database's".to_owned(),
             ),
             Resource::Memory => (
                 "memory".to_owned(),
-                "a rollout of one worker more passes the nodes'".to_owned(),
+                "a rollout with one more worker exceeds the nodes'".to_owned(),
             ),
         };
         row([
@@ -188,26 +183,26 @@ fn limits(plan: &Plan) -> Vec<Row> {
     rows
 }
 
-/// How the database's connections are shared out.
+/// A line that adds up the connections of the database.
 fn budget(plan: &Plan) -> String {
     let database = &plan.inputs.database;
     let [.., most, rollout] = &plan.table;
     let left = i64::from(database.for_workers()) - i64::try_from(rollout.connections).unwrap_or(i64::MAX);
     format!(
-        "connections: {} of the database, {} reserved, {} of others, {} for workers: {} opened by {} workers, {} by {} in a \
-         rollout, {left} left\n",
+        "connections: {} allowed, {} reserved, {} for other clients, {} for workers; {} workers open {}, {} during a \
+         rollout open {}, {left} left\n",
         database.max_connections,
         database.reserved,
         database.others,
         database.for_workers(),
-        most.connections,
         most.workers,
-        rollout.connections,
+        most.connections,
         rollout.workers,
+        rollout.connections,
     )
 }
 
-/// Rows in columns: the first to the left, those of numbers to the right, and text at the end to the left.
+/// Aligns rows in columns. The first column and columns of text are aligned left, columns of numbers right.
 fn aligned(rows: &[Row]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
@@ -242,9 +237,41 @@ fn aligned(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::MANIFESTS;
+    use crate::inputs::fixture::{inputs, inputs_of, shipped};
 
     #[test]
-    fn numbers_stand_to_the_right_and_words_to_the_left() {
+    fn a_plan_that_holds_ends_with_that() {
+        let text = render(&Plan::new(shipped(), GUIDE_WORKERS).unwrap());
+        assert!(text.ends_with("the plan holds\n"), "{text}");
+        let line = "connections: 300 allowed, 3 reserved, 124 for other clients, 173 for workers; 20 workers open 120, \
+                    25 during a rollout open 150, 23 left\n";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn a_plan_that_does_not_hold_ends_with_its_faults() {
+        let mut inputs = inputs();
+        inputs.load.rate = 40.0;
+        let plan = Plan::new(inputs, GUIDE_WORKERS).unwrap();
+        assert!(!plan.holds());
+        let text = render(&plan);
+        assert!(
+            text.contains("\nFAULT: 20 workers carry at most 32.0 documents/s"),
+            "{text}"
+        );
+        assert!(text.ends_with("the plan does not hold\n"), "{text}");
+    }
+
+    #[test]
+    fn memory_without_a_request_or_a_limit_is_not_set() {
+        let inputs = inputs_of(&MANIFESTS.replace("memory:", "cpu:").replace("Mi", "m"), &[]);
+        let text = render(&Plan::new(inputs, GUIDE_WORKERS).unwrap());
+        assert!(text.contains("not set"), "{text}");
+    }
+
+    #[test]
+    fn numbers_are_aligned_right_and_words_left() {
         let rows = [
             row(["name", "n", "where"]),
             row(["a", "10", "here"]),

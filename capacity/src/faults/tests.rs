@@ -1,10 +1,11 @@
 use super::*;
-use crate::fixture::{MANIFESTS, inputs, inputs_of};
+use crate::fixture::MANIFESTS;
+use crate::inputs::fixture::{inputs, inputs_of};
 
 #[test]
-fn connections_of_a_rollout_may_be_all_that_the_database_has_and_not_one_more() {
+fn a_rollout_may_open_every_connection_of_the_database_and_not_one_more() {
     let mut inputs = inputs();
-    // 25 workers × 6, and 123 that are not theirs.
+    // 25 workers × 6 connections, and 123 connections that are reserved or belong to others.
     inputs.database.max_connections = 273;
     assert_eq!(faults(&inputs), []);
     inputs.database.max_connections = 272;
@@ -14,14 +15,14 @@ fn connections_of_a_rollout_may_be_all_that_the_database_has_and_not_one_more() 
         each: 6,
         wanted: 150,
         budget: 149,
-        fitting: 19,
+        workers_that_fit: 19,
         max_connections: 273,
     };
     assert_eq!(faults(&inputs), [expected]);
 }
 
 #[test]
-fn one_connection_more_of_each_worker_is_counted_25_times() {
+fn a_connection_more_per_worker_counts_25_times() {
     for (slots, max_connections, holds) in [(5, 273, true), (6, 298, true), (6, 297, false)] {
         let mut inputs = inputs_of(
             &MANIFESTS.replace("3.5", "4.0"),
@@ -37,17 +38,24 @@ fn one_connection_more_of_each_worker_is_counted_25_times() {
 }
 
 #[test]
-fn a_database_without_room_for_a_worker_is_told() {
+fn a_database_without_a_connection_for_workers_fits_no_worker() {
     let mut inputs = inputs();
     inputs.database.max_connections = 100;
-    let [Fault::Connections { budget, fitting, .. }] = faults(&inputs)[..] else {
+    let [
+        Fault::Connections {
+            budget,
+            workers_that_fit,
+            ..
+        },
+    ] = faults(&inputs)[..]
+    else {
         panic!("{:?}", faults(&inputs));
     };
-    assert_eq!((budget, fitting), (0, 0));
+    assert_eq!((budget, workers_that_fit), (0, 0));
 }
 
 #[test]
-fn the_largest_fleet_carries_80_percent_of_each_queues_slots_and_no_more() {
+fn the_largest_fleet_carries_a_load_up_to_80_percent_of_each_queues_slots() {
     // 60, 100 and 40 slots of 20 workers at 30 documents/s.
     for (queue, fits, too_much) in [
         (Queue::Workflow, 1.6, 1.61),
@@ -64,7 +72,7 @@ fn the_largest_fleet_carries_80_percent_of_each_queues_slots_and_no_more() {
             faults(&inputs)
         };
         assert_eq!(with(fits), [], "{queue:?}");
-        let [Fault::Carried { queue: named, .. }] = with(too_much)[..] else {
+        let [Fault::Load { queue: named, .. }] = with(too_much)[..] else {
             panic!("{:?}", with(too_much));
         };
         assert_eq!(named, queue);
@@ -72,7 +80,7 @@ fn the_largest_fleet_carries_80_percent_of_each_queues_slots_and_no_more() {
 }
 
 #[test]
-fn a_rate_that_just_fits_is_carried_and_one_above_it_is_not() {
+fn a_rate_above_the_capacity_is_a_fault_that_names_three_ways_out() {
     let mut inputs = inputs();
     inputs.load.rate = 32.0;
     assert_eq!(faults(&inputs), []);
@@ -82,22 +90,23 @@ fn a_rate_that_just_fits_is_carried_and_one_above_it_is_not() {
     };
     assert_eq!(
         fault.to_string(),
-        "20 workers carry 32.0 documents/s with 80 % of their IO slots in use, not 32.01; raise maxReplicaCount to 21 or \
-         TEMPORAL_IO_ACTIVITY_CONCURRENCY to 6, or bring a document's 2.5 s in them down to 2.499"
+        "20 workers carry at most 32.0 documents/s with 80 % of their IO slots in use, and the load is 32.01 \
+         documents/s; raise maxReplicaCount to 21 or TEMPORAL_IO_ACTIVITY_CONCURRENCY to 6, or reduce the 2.5 s that a \
+         document holds a slot to 2.499 s"
     );
 }
 
 #[test]
-fn every_way_out_of_a_load_leads_out() {
+fn each_way_out_of_too_high_a_load_suffices() {
     let mut inputs = inputs();
     inputs.load.rate = 47.3;
-    // So that nothing but the load can be at fault.
+    // Enough connections, so that the load is the only fault.
     inputs.database.max_connections = 10_000;
     let [
-        Fault::Carried {
-            workers_for_it,
-            slots_for_it,
-            seconds_for_it,
+        Fault::Load {
+            workers_needed,
+            slots_needed,
+            seconds_allowed,
             ..
         },
     ] = faults(&inputs)[..]
@@ -107,23 +116,23 @@ fn every_way_out_of_a_load_leads_out() {
     let carried = |change: &dyn Fn(&mut Inputs)| {
         let mut inputs = inputs.clone();
         change(&mut inputs);
-        not_carried(&inputs.settings, &inputs.load, Queue::Io).is_none()
+        load_too_high(&inputs.settings, &inputs.load, Queue::Io).is_none()
     };
-    assert!(carried(&|it| it.settings.max = workers_for_it));
-    assert!(!carried(&|it| it.settings.max = workers_for_it - 1));
-    assert!(carried(&|it| it.settings.io.count.value = slots_for_it));
-    assert!(!carried(&|it| it.settings.io.count.value = slots_for_it - 1));
-    assert!(carried(&|it| it.load.io_seconds = seconds_for_it));
-    assert!(!carried(&|it| it.load.io_seconds = seconds_for_it * 1.001));
+    assert!(carried(&|it| it.settings.max = workers_needed));
+    assert!(!carried(&|it| it.settings.max = workers_needed - 1));
+    assert!(carried(&|it| it.settings.io.count.value = slots_needed));
+    assert!(!carried(&|it| it.settings.io.count.value = slots_needed - 1));
+    assert!(carried(&|it| it.load.io_seconds = seconds_allowed));
+    assert!(!carried(&|it| it.load.io_seconds = seconds_allowed * 1.001));
 }
 
 #[test]
-fn every_way_out_of_too_many_connections_leads_out() {
+fn each_way_out_of_too_many_connections_suffices() {
     let mut inputs = inputs();
     inputs.database.max_connections = 200;
     let [
         Fault::Connections {
-            fitting,
+            workers_that_fit,
             max_connections,
             ..
         },
@@ -134,18 +143,18 @@ fn every_way_out_of_too_many_connections_leads_out() {
     let holds = |change: &dyn Fn(&mut Inputs)| {
         let mut inputs = inputs.clone();
         change(&mut inputs);
-        connections(&inputs).is_none()
+        too_many_connections(&inputs).is_none()
     };
-    assert!(holds(&|it| it.settings.max = fitting));
-    assert!(!holds(&|it| it.settings.max = fitting + 1));
+    assert!(holds(&|it| it.settings.max = workers_that_fit));
+    assert!(!holds(&|it| it.settings.max = workers_that_fit + 1));
     let enough = u32::try_from(max_connections).unwrap();
     assert!(holds(&|it| it.database.max_connections = enough));
     assert!(!holds(&|it| it.database.max_connections = enough - 1));
 }
 
 #[test]
-fn the_guides_pools_as_sqlalchemy_fills_them_are_1000_connections_and_refused() {
-    // With 50 slots a worker can use all that the guide's pool allows.
+fn a_worker_with_50_slots_opens_the_guides_whole_pool_and_is_refused() {
+    // A worker with 50 IO slots can use every connection that the guide's pool allows.
     let inputs = inputs_of(
         MANIFESTS,
         &[
@@ -166,8 +175,8 @@ fn the_guides_pools_as_sqlalchemy_fills_them_are_1000_connections_and_refused() 
     };
     assert_eq!(
         fault.to_string(),
-        "20 workers and 5 more in a rollout open 1250 connections, 50 each, and the database has 177 for them; lower \
-         maxReplicaCount to 2, or what a worker opens, or raise max_connections to 1373"
+        "20 workers, and 5 more during a rollout, open 1250 connections, 50 each, and the database has 177 for \
+         workers; lower maxReplicaCount to 2, lower the connections of a worker, or raise max_connections to 1373"
     );
 }
 
@@ -176,7 +185,7 @@ fn settings_that_a_worker_refuses_are_refused() {
     let io = "TEMPORAL_IO_ACTIVITY_CONCURRENCY";
     let cpu = "TEMPORAL_CPU_ACTIVITY_CONCURRENCY";
     let refused =
-        |environment: &[(&str, u32)]| refused_by_worker(&inputs_of(MANIFESTS, environment).settings);
+        |environment: &[(&str, u32)]| refused_by_the_worker(&inputs_of(MANIFESTS, environment).settings);
     assert_eq!(refused(&[(io, 10), (cpu, 4)]), []);
     let of_threads = |queue, variable, threads, slots| Fault::Threads {
         queue,
@@ -194,7 +203,7 @@ fn settings_that_a_worker_refuses_are_refused() {
 }
 
 #[test]
-fn a_target_may_be_80_percent_of_the_slots_and_no_more() {
+fn a_target_is_at_most_80_percent_of_the_slots() {
     let with = |threshold: &str| faults(&inputs_of(&MANIFESTS.replace("3.5", threshold), &[]));
     assert_eq!(with("4"), []);
     let expected = Fault::Target {
@@ -203,29 +212,34 @@ fn a_target_may_be_80_percent_of_the_slots_and_no_more() {
         slots: 5,
     };
     assert_eq!(with("4.01"), [expected]);
-    // Slots that were lowered without their trigger.
+    // The slots are lowered, and the threshold of their trigger is not.
     let lowered = inputs_of(MANIFESTS, &[("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 4)]);
-    let target = target(&lowered.settings, Queue::Io).unwrap();
+    let fault = target_too_high(&lowered.settings, Queue::Io).unwrap();
     assert_eq!(
-        target.to_string(),
-        "the trigger io_demand asks for a worker for every 3.5 slots in use: that is 88 % of a worker's 4, and 80 % is the \
-         most; set its threshold to 2.80, which is 70 %"
+        fault.to_string(),
+        "the trigger io_demand has the threshold 3.5, which is 88 % of a worker's 4 slots; the maximum is 80 %; set \
+         the threshold to 2.80, which is 70 %"
     );
 }
 
 #[test]
-fn the_nodes_memory_may_be_used_up_and_not_passed() {
+fn a_rollout_may_use_all_memory_of_the_nodes_and_no_more() {
     let mut inputs = inputs();
     let all = 25 * (300 << 20);
     inputs.memory = Some(all);
     assert_eq!(faults(&inputs), []);
     inputs.memory = Some(all - 1);
-    let [fault @ Fault::Memory { fitting: 19, .. }] = faults(&inputs)[..] else {
+    let [
+        fault @ Fault::Memory {
+            workers_that_fit: 19, ..
+        },
+    ] = faults(&inputs)[..]
+    else {
         panic!("{:?}", faults(&inputs));
     };
     let text = fault.to_string();
     assert!(
-        text.starts_with("20 workers and 5 more in a rollout may take 7500Mi, 300Mi each"),
+        text.starts_with("20 workers, and 5 more during a rollout, may use 7500Mi of memory, 300Mi each"),
         "{text}"
     );
 }

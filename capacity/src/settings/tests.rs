@@ -27,6 +27,17 @@ spec:
   - {type: prometheus, name: io_demand, metadata: {threshold: '5.6'}}
 ";
 
+/// Manifests without any optional field.
+const BARE: &str = "
+kind: Deployment
+metadata: {name: w}
+spec: {template: {spec: {containers: [{name: w, envFrom: [{}]}]}}}
+---
+kind: ScaledObject
+metadata: {name: s}
+spec: {scaleTargetRef: {name: w}}
+";
+
 fn read(yaml: &str, environment: &[(&str, &str)]) -> Result<Settings> {
     let text = Text {
         name: "-".into(),
@@ -44,7 +55,7 @@ fn refused(yaml: &str, environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_value_is_the_environments_else_the_deployments_else_the_guides() {
+fn a_value_comes_from_the_environment_else_the_deployment_else_the_guide() {
     let settings = read(
         WORKER,
         &[
@@ -75,7 +86,7 @@ fn a_value_is_the_environments_else_the_deployments_else_the_guides() {
 }
 
 #[test]
-fn the_target_is_the_demand_triggers_and_70_percent_without_one() {
+fn the_target_is_the_threshold_of_the_demand_trigger_else_70_percent() {
     let settings = read(WORKER, &[]).unwrap();
     assert_eq!((settings.io.target, settings.io.assumed), (5.6, false));
     assert!((settings.cpu.target - 1.4).abs() < 1e-9 && settings.cpu.assumed);
@@ -83,26 +94,26 @@ fn the_target_is_the_demand_triggers_and_70_percent_without_one() {
 }
 
 #[test]
-fn a_value_that_is_none_is_named_with_the_least_that_works() {
-    for (name, value, least) in [
-        ("TEMPORAL_WORKFLOW_CONCURRENCY", "1", "2 or more"),
-        ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "0", "1 or more"),
-        ("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", "-1", "1 or more"),
-        ("TEMPORAL_IO_THREAD_POOL_SIZE", "ten", "1 or more"),
-        ("TEMPORAL_CPU_THREAD_POOL_SIZE", "2.5", "1 or more"),
-        ("DB_POOL_SIZE", "4294967296", "0 or more"),
-        ("DB_MAX_OVERFLOW", "30 ,", "0 or more"),
+fn an_invalid_value_is_named_with_its_minimum() {
+    for (name, value, minimum) in [
+        ("TEMPORAL_WORKFLOW_CONCURRENCY", "1", "at least 2"),
+        ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "0", "at least 1"),
+        ("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", "-1", "at least 1"),
+        ("TEMPORAL_IO_THREAD_POOL_SIZE", "ten", "at least 1"),
+        ("TEMPORAL_CPU_THREAD_POOL_SIZE", "2.5", "at least 1"),
+        ("DB_POOL_SIZE", "4294967296", "at least 0"),
+        ("DB_MAX_OVERFLOW", "30 ,", "at least 0"),
     ] {
         let error = refused(WORKER, &[(name, value)]);
         assert!(error.contains(&format!("{name} is {value:?}")), "{error}");
-        assert!(error.contains(least), "{error}");
+        assert!(error.contains(minimum), "{error}");
     }
     assert!(read(WORKER, &[("TEMPORAL_WORKFLOW_CONCURRENCY", "2")]).is_ok());
     assert!(read(WORKER, &[("DB_MAX_OVERFLOW", "0")]).is_ok());
 }
 
 #[test]
-fn manifests_that_no_plan_can_be_made_of_are_refused() {
+fn unusable_manifests_are_refused_with_the_reason() {
     for (was, is, expected) in [
         ("name: main", "name: other", "Deployment w has no container main"),
         (
@@ -129,19 +140,18 @@ fn manifests_that_no_plan_can_be_made_of_are_refused() {
         let error = refused(&WORKER.replace(was, is), &[]);
         assert!(error.contains(expected), "{error}");
     }
-    let empty = "kind: Deployment\nmetadata: {name: w}\nspec: {template: {spec: {}}}\n---\nkind: ScaledObject\nmetadata: {name: s}\nspec: {scaleTargetRef: {name: w}}\n";
-    assert!(refused(empty, &[]).contains("Deployment w has no container"));
+    let empty = BARE.replace("containers: [{name: w, envFrom: [{}]}]", "");
+    assert!(refused(&empty, &[]).contains("Deployment w has no container"));
 }
 
 #[test]
-fn what_is_left_out_is_what_kubernetes_and_keda_take() {
-    let bare = "kind: Deployment\nmetadata: {name: w}\nspec: {template: {spec: {containers: [{name: w, envFrom: [{}]}]}}}\n---\nkind: ScaledObject\nmetadata: {name: s}\nspec: {scaleTargetRef: {name: w}}\n";
-    let settings = read(bare, &[]).unwrap();
+fn missing_fields_have_the_defaults_of_kubernetes_and_keda() {
+    let settings = read(BARE, &[]).unwrap();
     assert_eq!((settings.min, settings.max), (0, 100));
     assert_eq!(settings.peak(), 125);
     assert_eq!((settings.memory_request, settings.memory_limit), (None, None));
     assert!(settings.env_from);
-    let recreated = bare.replace("spec: {template", "spec: {strategy: {type: Recreate}, template");
+    let recreated = BARE.replace("spec: {template", "spec: {strategy: {type: Recreate}, template");
     assert_eq!(read(&recreated, &[]).unwrap().peak(), 100);
 }
 
@@ -159,7 +169,7 @@ fn a_surge_is_rounded_up() {
 }
 
 #[test]
-fn connections_are_what_the_io_slots_can_use_and_never_more_than_allowed() {
+fn connections_are_one_more_than_the_io_slots_and_at_most_those_allowed() {
     for (slots, pool, overflow, expected) in [
         ("5", "20", "30", 6),
         ("49", "20", "30", 50),
