@@ -22,7 +22,7 @@
 
       manifest = builtins.fromTOML (builtins.readFile ./Cargo.toml);
 
-      # Cargo reads every member of the workspace, so all five crates take part in building one. Nothing else does, but
+      # Cargo reads every member of the workspace, so every crate takes part in building one. Nothing else does, but
       # for the pages that are generated from them: a change to other docs or to manifests rebuilds nothing.
       src = lib.fileset.toSource {
         root = ./.;
@@ -36,6 +36,7 @@
           ./docs/reference
           ./kind-e2e
           ./rustfmt.toml
+          ./support
           ./worker
           ./xtask
         ];

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use support::interrupt::side_by_side;
+use support::progress;
 
 use crate::debian::{Debian, LOCK_FILE, Lock};
 use crate::images::{self, BuiltImage, LocalSource, Plan};
-use crate::interrupt::side_by_side;
 use crate::node::{self, Ingredients, NodeImage};
 use crate::parts::{ARCHITECTURE, Builder, KIND_E2E, Parts, WORKER};
-use crate::progress;
 
 /// The image with a shell and curl, for the guide's monitoring commands.
 const TOOLBOX: &str = "slipway.local/toolbox:";

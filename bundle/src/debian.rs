@@ -14,14 +14,14 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use support::command::{Cmd, CommandError};
+use support::progress;
 
 pub use lock::{Change, Lock, Package, drift};
 pub use recipe::{Recipe, Way};
 
 use crate::cache::{Cache, Key};
-use crate::command::Cmd;
 use crate::oci::{self, Tree};
-use crate::progress;
 
 /// The file that holds the lock.
 pub const LOCK_FILE: &str = "bundle/debian.lock";
@@ -208,15 +208,16 @@ impl Debian {
     }
 }
 
-fn explain(error: crate::command::CommandError, mode: &str) -> anyhow::Error {
-    use crate::command::CommandError::{Failed, Interrupted, Start};
+fn explain(error: CommandError, mode: &str) -> anyhow::Error {
     let hint = match &error {
-        Start { .. } => "install mmdebstrap (apt-get install mmdebstrap)",
-        Failed { .. } if mode == "unshare" => {
+        CommandError::Start { .. } => "install mmdebstrap (apt-get install mmdebstrap)",
+        CommandError::Failed { .. } if mode == "unshare" => {
             "run as root, or allow this user to make user namespaces (package uidmap, entries in /etc/subuid)"
         }
-        Failed { .. } => "see the log; apt must reach its mirror, and the release must have these packages",
-        Interrupted { .. } => return error.into(),
+        CommandError::Failed { .. } => {
+            "see the log; apt must reach its mirror, and the release must have these packages"
+        }
+        CommandError::TimedOut { .. } | CommandError::Interrupted { .. } => return error.into(),
     };
     anyhow::Error::from(error).context(format!("make a root filesystem: {hint}"))
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use support::command::Cmd;
+use support::progress;
+use support::wait::{Probe, blocking::eventually};
 
-use crate::command::Cmd;
 use crate::host::{Host, find_program};
-use crate::wait::{Probe, eventually};
-use crate::{oci_runtime, progress};
+use crate::oci_runtime;
 
 /// How long a private engine may take to answer: it restarts the containers it had first.
 const START_DEADLINE: Duration = Duration::from_secs(60);

@@ -5,8 +5,8 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use support::command::Cmd;
 
-use crate::command::Cmd;
 use crate::pins::{Pins, at_least};
 
 /// Bit of CAP_SYS_RESOURCE in a capability set (linux/capability.h).

@@ -3,11 +3,11 @@
 use std::io::{BufRead as _, Write as _};
 
 use anyhow::{Context, Result, bail};
+use support::command::Cmd;
+use support::progress;
 
-use crate::command::Cmd;
 use crate::host::{Host, find_program};
 use crate::pins::Pins;
-use crate::progress;
 
 /// What a command needs from the system.
 #[derive(Debug, Clone, Copy)]

@@ -9,12 +9,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use support::command::{Cmd, CommandError};
+use support::progress;
 
 use crate::cache::{Cache, Key};
-use crate::command::{Cmd, CommandError};
 use crate::crates::{member_names, path_closure};
 use crate::pins::{Component, Pins};
-use crate::progress;
 use crate::workspace::Workspace;
 
 /// The architecture of the images, in Go's and OCI's naming.

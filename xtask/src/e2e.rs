@@ -8,10 +8,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use bundle::assemble::Assembly;
 use bundle::cluster::Record;
-use bundle::command::Cmd;
 use bundle::debian::Lock;
-use bundle::{cluster, corpus, interrupt, progress};
+use bundle::{cluster, corpus};
 use serde_json::json;
+use support::command::Cmd;
+use support::{interrupt, progress};
 use time::OffsetDateTime;
 use time::macros::format_description;
 

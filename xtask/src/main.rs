@@ -14,8 +14,8 @@ mod up;
 
 use std::process::ExitCode;
 
-use bundle::interrupt;
 use clap::{Parser, Subcommand};
+use support::interrupt;
 
 /// Exit code of a command that failed while it worked.
 const FAILED: u8 = 1;
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
         return ExitCode::from(FAILED);
     }
     let cli = Cli::parse();
-    bundle::progress::set_verbose(cli.verbose);
+    support::progress::set_verbose(cli.verbose);
     if let Err(error) = interrupt::listen() {
         eprintln!("error: listen for signals: {error}");
         return ExitCode::from(UNUSABLE);

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use bundle::command::Cmd;
 use serde_json::{Value, json};
+use support::command::Cmd;
 
 /// The locked nixpkgs: nixos-26.05 of 2026-09-18. Revision, time and hash were compared with other projects' public
 /// files when they were set; stated here again so that flake.lock cannot move unseen.
@@ -20,7 +20,7 @@ const LAST_MODIFIED: u64 = 1_789_749_394;
 const NAR_HASH: &str = "sha256-cFTsMQz8Hzn8MT49oaeLSHg62tE86NykugCWkeM2ypk=";
 
 /// What the flake may read, so what a copy of it needs. The rest of the checkout stays out of Nix's store.
-const READ_BY_FLAKE: [&str; 13] = [
+const READ_BY_FLAKE: [&str; 14] = [
     "Cargo.lock",
     "Cargo.toml",
     "bundle",
@@ -32,6 +32,7 @@ const READ_BY_FLAKE: [&str; 13] = [
     "kind-e2e",
     "nix",
     "rustfmt.toml",
+    "support",
     "worker",
     "xtask",
 ];

@@ -5,13 +5,14 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use bundle::assemble::{self, Assembly};
 use bundle::cache::Cache;
+use bundle::cluster;
 use bundle::docker::{self, Engine};
 use bundle::host::Host;
 use bundle::packages::{self, Need};
 use bundle::parts::Builder;
 use bundle::pins::Pins;
 use bundle::workspace::{Workspace, cache_root};
-use bundle::{cluster, interrupt, progress};
+use support::{interrupt, progress};
 
 use crate::Unusable;
 

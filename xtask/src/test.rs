@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use bundle::interrupt::side_by_side;
+use bundle::checks;
 use bundle::packages::{self, Need};
 use bundle::parts::{self, Parts};
-use bundle::{checks, progress};
+use support::interrupt::side_by_side;
+use support::progress;
 
 use crate::session::Session;
 

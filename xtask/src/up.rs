@@ -6,7 +6,7 @@ use anyhow::Result;
 use bundle::assemble::Assembly;
 use bundle::cluster::{Maker, Record, Wanted};
 use bundle::docker::Engine;
-use bundle::interrupt;
+use support::interrupt;
 
 use crate::session::{BuildArgs, Session};
 

@@ -10,8 +10,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize as _;
 use serde_json::Value;
+use support::command::Cmd;
 
-use crate::command::Cmd;
 use crate::parts::Parts;
 use crate::workspace::Workspace;
 

@@ -8,8 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use crate::command::Cmd;
+use support::command::Cmd;
 
 /// What is checked, and the fleet that it scales, below `manifests/`.
 const SCALED_OBJECT: &str = "base/keda-scaledobject.yaml";

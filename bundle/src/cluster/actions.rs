@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use support::command::Cmd;
+use support::progress::step;
+use support::wait::{Probe, blocking::eventually};
 
 use super::observe::{crashing, missing_images, pulls, unavailable_apis, unready_workloads};
 use super::{Endpoints, Maker, NAME, Record, S3, Wanted, kind, kubectl, node_containers};
-use crate::command::Cmd;
-use crate::progress::step;
-use crate::wait::{Probe, eventually};
 
 /// A node boots, imports its images and joins within this; 20–30 s were measured on 2 cores.
 const NODES_DEADLINE: Duration = Duration::from_secs(240);

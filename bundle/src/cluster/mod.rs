@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use support::command::Cmd;
+use support::progress;
+use support::wait::{Probe, blocking::eventually};
 
 use crate::assemble::Assembly;
-use crate::command::Cmd;
 use crate::docker::{Engine, Private};
 use crate::host::Host;
-use crate::progress;
-use crate::wait::{Probe, eventually};
 use crate::workspace::Workspace;
 
 /// The cluster's name.
@@ -130,7 +130,7 @@ impl Maker<'_> {
             self.workspace,
         )?;
         self.create(wanted).inspect_err(|_| {
-            if !crate::interrupt::requested() {
+            if !support::interrupt::requested() {
                 self.save_evidence();
             }
         })
@@ -157,7 +157,7 @@ impl Maker<'_> {
             eventually("the kept cluster answers", ANSWER_DEADLINE, answers)
         });
         let current = found.and_then(|()| self.apply(&record));
-        crate::interrupt::check()?;
+        support::interrupt::check()?;
         if let Err(error) = &current {
             progress::note(&format!("the kept cluster is made anew: {error:#}"));
         }

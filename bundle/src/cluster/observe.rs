@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use support::command::{CommandError, Output};
 
 use super::{Record, kubectl, node_containers};
 use crate::docker::Engine;
@@ -174,7 +175,7 @@ fn save_objects(record: &Record, dir: &Path) {
     }
 }
 
-fn write(dir: &Path, name: &str, output: Result<crate::command::Output, crate::command::CommandError>) {
+fn write(dir: &Path, name: &str, output: Result<Output, CommandError>) {
     let path = dir.join(name);
     if let Some(parent) = path.parent() {
         let _ = fs::create_dir_all(parent);

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use support::command::Cmd;
 
 use super::{Package, Recipe};
-use crate::command::Cmd;
 use crate::oci::{Content, Entry, Tree};
 
 /// Where apt leaves the packages it fetched.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use support::command::Cmd;
 
 use super::{ImageSource, ImageSpec, PartSource};
 use crate::cache::{Cache, Key};
-use crate::command::Cmd;
 use crate::debian::Rootfs;
 use crate::oci::{Config, Content, Image, Layer, ROOT, Tree};
 use crate::pins::Pins;

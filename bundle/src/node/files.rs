@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use support::command::Cmd;
 
 use super::{Ingredients, oci_spec};
-use crate::command::Cmd;
 use crate::oci::{Content, ROOT, Tree};
 
 /// Files of kind's base image that this node has no use for: the installer of packages that its Dockerfile calls, and

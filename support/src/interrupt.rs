@@ -1,6 +1,6 @@
-//! Ctrl-C and SIGTERM: remembered, passed on to the children that run, and honoured between steps.
+//! Ctrl-C and SIGTERM: remembered, passed on to the running children as SIGTERM, and honoured between steps.
 //!
-//! The first signal ends the children and lets the caller clean up; a second one leaves at once.
+//! The first signal ends the children and lets the caller clean up. The second one ends this program at once.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -11,20 +11,24 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+/// A signal came.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+/// One of two pieces of work that run side by side failed.
 static ABANDONED: AtomicBool = AtomicBool::new(false);
+/// The clean-up began.
 static CLEANING: AtomicBool = AtomicBool::new(false);
+/// The process ids of the running children, each the leader of its process group.
 static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// Exit code of a run that Ctrl-C ended.
+/// Exit code of a run that a signal ended.
 pub const EXIT_CODE: u8 = 130;
 
-/// The user asked to stop, or what runs beside this failed.
+/// The user asked to stop, or work that runs beside this failed.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// Starts to listen for SIGINT and SIGTERM. Call once, early.
+/// Starts to listen for SIGINT and SIGTERM, for a program that cleans up after the first one. Call once, early.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -42,17 +46,33 @@ pub fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Ends the children and this program at the first SIGINT or SIGTERM, for a program that has nothing to clean up. Call
+/// once, early, and not together with [`listen`].
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn exit_on_signal() -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            end_children();
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
 /// Whether a signal has come.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
-/// Whether the run is cleaning up after a signal: commands run then are not interrupted ones.
+/// Whether the clean-up began. Commands that run now are not interrupted by the signal that came.
 pub fn cleaning() -> bool {
     CLEANING.load(Ordering::SeqCst)
 }
 
-/// From here on commands may run again although a signal has come: the clean-up.
+/// Begins the clean-up: commands may run again although a signal came.
 pub fn start_cleaning() {
     CLEANING.store(true, Ordering::SeqCst);
 }
@@ -60,7 +80,7 @@ pub fn start_cleaning() {
 /// Stops a run between two steps.
 ///
 /// # Errors
-/// [`Interrupted`] when a signal has come and the clean-up has not begun.
+/// [`Interrupted`] when a signal came and the clean-up has not begun.
 pub fn check() -> Result<(), Interrupted> {
     if (requested() || ABANDONED.load(Ordering::SeqCst)) && !cleaning() {
         Err(Interrupted)
@@ -69,10 +89,10 @@ pub fn check() -> Result<(), Interrupted> {
     }
 }
 
-/// Runs two pieces of work side by side. When one fails, the other's children are ended: its error is the one returned.
+/// Runs two pieces of work side by side. When one fails, the children of the other are ended.
 ///
 /// # Errors
-/// What failed first.
+/// The error of the piece that failed first.
 pub fn side_by_side<A: Send, B>(
     one: impl FnOnce() -> anyhow::Result<A> + Send,
     other: impl FnOnce() -> anyhow::Result<B>,
@@ -106,14 +126,14 @@ fn end_children() {
     }
 }
 
-/// Sends a signal to a process group led by `leader`; a group that is gone is not an error.
+/// Sends a signal to the process group of `leader`. A group that does not exist any more is not an error.
 pub fn signal_group(leader: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
         let _ = kill_process_group(pid, signal);
     }
 }
 
-/// A child (leader of its process group) that is ended when a signal comes, for as long as this value lives.
+/// Ends a child when a signal comes, for as long as this value lives. The child leads a process group.
 #[derive(Debug)]
 pub struct Watched(u32);
 
@@ -135,26 +155,5 @@ impl Drop for Watched {
         if let Ok(mut children) = CHILDREN.lock() {
             children.remove(&self.0);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::Cmd;
-
-    #[test]
-    fn work_beside_a_failure_is_ended_and_the_failure_is_what_is_told() {
-        let endless = || {
-            Cmd::new("tail")
-                .args(["-f", "/dev/null"])
-                .run()
-                .map_err(anyhow::Error::from)
-        };
-        let fails = || -> anyhow::Result<()> { anyhow::bail!("the cause") };
-        let error = side_by_side(endless, fails).unwrap_err();
-        assert_eq!(error.to_string(), "the cause");
-        let (one, other) = side_by_side(|| Ok(1), || Ok(2)).unwrap();
-        assert_eq!((one, other), (1, 2));
     }
 }

@@ -1,20 +1,30 @@
 //! The one runner of child processes: argument arrays, never shell strings.
 //!
-//! Every command's output is kept: in memory, and appended to a log where one is set. An error names the program,
-//! its arguments, the status and the last lines, so that nobody has to run it again to learn what it said.
+//! The output of every command is kept in memory, and appended to a log if one is set. An error names the program, its
+//! arguments, the status and the last lines, so that nobody has to run it again to learn what it said.
+
+#[cfg(feature = "async")]
+mod asynchronous;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use crate::{interrupt, progress};
 
 /// How many of the last lines of a failed command its error shows.
 const TAIL_LINES: usize = 15;
+
+/// How many of the last lines [`Output::failure`] shows.
+const FAILURE_LINES: usize = 5;
 
 /// Why a child process did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +49,19 @@ pub enum CommandError {
         /// The last lines of standard output and standard error, as they came.
         tail: String,
     },
-    /// The user asked to stop, or what ran beside it failed, while the program ran.
+    /// The program did not end within its limit and was killed.
+    #[error("`{command}` did not end within {limit:.0?}{}{}", log_hint(.log.as_deref()), indent(.tail))]
+    TimedOut {
+        /// Program and arguments, as one line.
+        command: String,
+        /// The limit.
+        limit: Duration,
+        /// Where the whole output is, if it was logged.
+        log: Option<PathBuf>,
+        /// The last lines of standard output and standard error, as they came.
+        tail: String,
+    },
+    /// While the program ran, the user asked to stop, or work that ran beside it failed.
     #[error("interrupted while `{command}` ran")]
     Interrupted {
         /// Program and arguments, as one line.
@@ -60,13 +82,41 @@ fn indent(tail: &str) -> String {
 pub struct Output {
     /// Standard output, lossily decoded.
     pub stdout: String,
+    /// Standard error, lossily decoded.
+    pub stderr: String,
     /// Standard output and standard error in order of arrival, lossily decoded.
     pub all: String,
     /// How it ended.
     pub status: ExitStatus,
 }
 
-/// A child process to be: built up, then run once or more.
+impl Output {
+    /// Status and last lines as one line, for a report. The lines are those of standard error if it has any.
+    pub fn failure(&self) -> String {
+        let said = if self.stderr.trim().is_empty() {
+            &self.stdout
+        } else {
+            &self.stderr
+        };
+        let last = last_lines(said.trim(), FAILURE_LINES).join(" / ");
+        if last.is_empty() {
+            self.status.to_string()
+        } else {
+            format!("{}: {last}", self.status)
+        }
+    }
+}
+
+/// Why a command's watchdog stops.
+enum Stop {
+    /// The command ended.
+    Ended,
+    /// Nobody waits for the command any more.
+    #[cfg(feature = "async")]
+    Abandoned,
+}
+
+/// A command: built up, then run once or more.
 #[derive(Debug, Clone)]
 pub struct Cmd {
     program: OsString,
@@ -75,6 +125,7 @@ pub struct Cmd {
     cwd: Option<PathBuf>,
     log: Option<PathBuf>,
     stdin: Vec<u8>,
+    limit: Duration,
     quiet: bool,
 }
 
@@ -88,6 +139,7 @@ impl Cmd {
             cwd: None,
             log: None,
             stdin: Vec::new(),
+            limit: Duration::MAX,
             quiet: false,
         }
     }
@@ -147,7 +199,15 @@ impl Cmd {
         self
     }
 
-    /// Does not print the command line (for probes that run many times).
+    /// Kills the command if it has not ended within `limit`. Without it there is no limit. [`Cmd::passthrough`] and
+    /// [`Cmd::daemon`] have none.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Does not print the command line, for probes that run many times.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
@@ -172,22 +232,9 @@ impl Cmd {
     /// Runs to the end; anything but exit code 0 is an error.
     ///
     /// # Errors
-    /// [`CommandError::Start`], [`CommandError::Failed`], or [`CommandError::Interrupted`] after Ctrl-C.
+    /// As [`Cmd::run_any`], and [`CommandError::Failed`].
     pub fn run(&self) -> Result<Output, CommandError> {
         self.expect_success(self.run_any()?)
-    }
-
-    fn expect_success(&self, output: Output) -> Result<Output, CommandError> {
-        if output.status.success() {
-            return Ok(output);
-        }
-        let lines: Vec<&str> = output.all.lines().collect();
-        Err(CommandError::Failed {
-            command: self.line(),
-            status: output.status,
-            log: self.log.clone(),
-            tail: lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"),
-        })
     }
 
     /// Runs to the end and returns trimmed standard output.
@@ -201,74 +248,89 @@ impl Cmd {
     /// Runs to the end; the caller reads the status.
     ///
     /// # Errors
-    /// [`CommandError::Start`], or [`CommandError::Interrupted`] after Ctrl-C.
+    /// [`CommandError::Start`], [`CommandError::TimedOut`], or [`CommandError::Interrupted`] after Ctrl-C.
     pub fn run_any(&self) -> Result<Output, CommandError> {
-        // A child that does not read its input is allowed to: the broken pipe is not our error.
-        self.execute(|mut stdin| drop(stdin.write_all(&self.stdin)))
+        self.execute(|stdin| self.feed_input(stdin), mpsc::channel())
     }
 
     /// Runs to the end while `feed` writes its standard input; anything but exit code 0 is an error.
     ///
     /// # Errors
-    /// As [`Cmd::run`]; what `feed` returns, when the program itself was content.
+    /// As [`Cmd::run`]. If the program succeeded, the error of `feed`.
     pub fn run_fed(
         &self,
         feed: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send,
     ) -> anyhow::Result<Output> {
         let mut fed = Ok(());
-        let output = self.execute(|mut stdin| fed = feed(&mut stdin))?;
+        let output = self.execute(|mut stdin| fed = feed(&mut stdin), mpsc::channel())?;
         let output = self.expect_success(output)?;
         fed.map(|()| output)
     }
 
-    fn execute(&self, feed: impl FnOnce(ChildStdin) + Send) -> Result<Output, CommandError> {
-        if !self.quiet {
-            progress::detail(&self.line());
+    fn feed_input(&self, mut stdin: ChildStdin) {
+        // A child may end without reading its input: the broken pipe is not our error.
+        let _ = stdin.write_all(&self.stdin);
+    }
+
+    fn expect_success(&self, output: Output) -> Result<Output, CommandError> {
+        if output.status.success() {
+            return Ok(output);
         }
+        Err(CommandError::Failed {
+            command: self.line(),
+            status: output.status,
+            log: self.log.clone(),
+            tail: last_lines(&output.all, TAIL_LINES).join("\n"),
+        })
+    }
+
+    /// Runs the command to its end, which its watchdog brings about at the limit or at [`Stop::Abandoned`].
+    fn execute(
+        &self,
+        feed: impl FnOnce(ChildStdin) + Send,
+        (stop, stopped): (Sender<Stop>, Receiver<Stop>),
+    ) -> Result<Output, CommandError> {
+        self.announce();
         let mut log = self.open_log();
         if let Some(log) = &mut log {
             let _ = writeln!(log, "$ {}", self.line());
         }
         let mut child = self.spawn_piped()?;
-        let _watched = interrupt::Watched::new(child.id());
-        let stdin = child.stdin.take();
-        let kept = Arc::new(Mutex::new((Vec::new(), log)));
-        // What a probe prints is for us, not for the user.
-        let line = || {
-            if self.quiet {
-                progress::Line::default()
-            } else {
-                progress::Line::current()
-            }
-        };
-        let out = child
-            .stdout
-            .take()
-            .map(|pipe| collect(pipe, Arc::clone(&kept), line()));
-        let err = child
-            .stderr
-            .take()
-            .map(|pipe| collect(pipe, Arc::clone(&kept), line()));
-        let status = thread::scope(|scope| {
+        let group = child.id();
+        let _watched = interrupt::Watched::new(group);
+        let pipes = Pipes::collect(&mut child, log, self.quiet);
+        let (ended, timed_out) = thread::scope(|scope| {
+            let stdin = child.stdin.take();
             scope.spawn(|| stdin.map(feed));
-            child.wait()
+            let watchdog = scope.spawn(move || watch(group, self.limit, &stopped));
+            let status = child.wait();
+            let ended = status.map(|status| pipes.finish(status));
+            let _ = stop.send(Stop::Ended);
+            (ended, watchdog.join().unwrap_or(false))
         });
-        let status = status.map_err(|source| self.start_error(source))?;
-        let stdout = out.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        err.map(thread::JoinHandle::join);
-        if !status.success() && interrupt::check().is_err() {
+        let output = ended.map_err(|source| self.start_error(source))?;
+        if !output.status.success() && interrupt::check().is_err() {
             return Err(CommandError::Interrupted { command: self.line() });
         }
-        let all = kept.lock().map(|kept| kept.0.clone()).unwrap_or_default();
-        Ok(Output {
-            stdout: lossy(&stdout),
-            all: lossy(&all),
-            status,
-        })
+        if timed_out {
+            return Err(CommandError::TimedOut {
+                command: self.line(),
+                limit: self.limit,
+                log: self.log.clone(),
+                tail: last_lines(&output.all, TAIL_LINES).join("\n"),
+            });
+        }
+        Ok(output)
     }
 
-    /// Runs to the end with inherited output (for programs that talk to the user). Ctrl-C reaches the program as any
-    /// other child: through us, as SIGTERM.
+    fn announce(&self) {
+        if !self.quiet {
+            progress::detail(&self.line());
+        }
+    }
+
+    /// Runs to the end with inherited output, for programs that talk to the user. Ctrl-C reaches the program as it
+    /// reaches every child: as a SIGTERM from us.
     ///
     /// # Errors
     /// [`CommandError::Start`].
@@ -285,7 +347,7 @@ impl Cmd {
         child.wait().map_err(|source| self.start_error(source))
     }
 
-    /// Starts the program in the background, its output going to the log (or nowhere), in a process group of its own.
+    /// Starts the program in the background, in a process group of its own. Its output goes to the log, if there is one.
     ///
     /// # Errors
     /// [`CommandError::Start`].
@@ -344,11 +406,69 @@ impl Cmd {
     }
 }
 
-/// Reads one pipe to its end on a thread of its own; returns what came through it, and keeps it in `kept` as well,
-/// and shows its last line.
+/// Kills a process group when its limit passes or nobody waits for it any more. Returns whether the limit passed.
+fn watch(group: u32, limit: Duration, stopped: &Receiver<Stop>) -> bool {
+    let timed_out = match stopped.recv_timeout(limit) {
+        Ok(Stop::Ended) => return false,
+        #[cfg(feature = "async")]
+        Ok(Stop::Abandoned) => false,
+        Err(_) => true,
+    };
+    interrupt::signal_group(group, Signal::KILL);
+    timed_out
+}
+
+/// What two pipes brought, in order of arrival, and the log that gets a copy.
+type Kept = Arc<Mutex<(Vec<u8>, Option<File>)>>;
+
+/// A child's two output pipes, each read to its end on a thread of its own.
+struct Pipes {
+    kept: Kept,
+    stdout: Option<thread::JoinHandle<Vec<u8>>>,
+    stderr: Option<thread::JoinHandle<Vec<u8>>>,
+}
+
+impl Pipes {
+    fn collect(child: &mut Child, log: Option<File>, quiet: bool) -> Self {
+        let kept = Arc::new(Mutex::new((Vec::new(), log)));
+        // The output of a probe is for us, not for the user.
+        let line = if quiet {
+            progress::Line::default()
+        } else {
+            progress::Line::current()
+        };
+        let stdout = child.stdout.take();
+        let stdout = stdout.map(|pipe| collect(pipe, Arc::clone(&kept), line.clone()));
+        let stderr = child.stderr.take();
+        let stderr = stderr.map(|pipe| collect(pipe, Arc::clone(&kept), line));
+        Self { kept, stdout, stderr }
+    }
+
+    /// Waits for the end of both pipes.
+    fn finish(self, status: ExitStatus) -> Output {
+        let joined = |thread: Option<thread::JoinHandle<Vec<u8>>>| {
+            thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
+        };
+        let (stdout, stderr) = (joined(self.stdout), joined(self.stderr));
+        let all = self
+            .kept
+            .lock()
+            .map(|mut kept| std::mem::take(&mut kept.0))
+            .unwrap_or_default();
+        Output {
+            stdout: lossy(&stdout),
+            stderr: lossy(&stderr),
+            all: lossy(&all),
+            status,
+        }
+    }
+}
+
+/// Reads one pipe to its end on a thread of its own and returns its bytes. They also go to `kept`, and their last line
+/// to the running step.
 fn collect(
     mut pipe: impl Read + Send + 'static,
-    kept: Arc<Mutex<(Vec<u8>, Option<File>)>>,
+    kept: Kept,
     line: progress::Line,
 ) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
@@ -366,6 +486,11 @@ fn collect(
         }
         own
     })
+}
+
+fn last_lines(text: &str, count: usize) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].to_vec()
 }
 
 fn lossy(bytes: &[u8]) -> String {
@@ -397,5 +522,37 @@ mod tests {
     #[test]
     fn input_reaches_the_program() {
         assert_eq!(Cmd::new("cat").stdin("hello").read().unwrap(), "hello");
+    }
+
+    #[test]
+    fn output_and_status_are_kept_apart() {
+        let shell = Cmd::new("sh").args(["-c", "cat; echo err >&2; exit 3"]);
+        let output = shell.stdin("in").run_any().unwrap();
+        assert_eq!(
+            (&*output.stdout, &*output.stderr, output.status.code()),
+            ("in", "err\n", Some(3))
+        );
+        assert_eq!(output.failure(), "exit status: 3: err");
+    }
+
+    #[test]
+    fn failure_has_the_last_lines_in_one() {
+        let shell = Cmd::new("sh").args(["-c", "echo out; seq 1 9 >&2; exit 4"]);
+        let failure = shell.run_any().unwrap().failure();
+        assert_eq!(failure, "exit status: 4: 5 / 6 / 7 / 8 / 9");
+        assert_eq!(Cmd::new("false").run_any().unwrap().failure(), "exit status: 1");
+    }
+
+    #[test]
+    fn program_that_hangs_is_killed_at_its_limit_with_what_it_started() {
+        for script in ["exec tail -f /dev/null", "echo begun; tail -f /dev/null & wait"] {
+            let shell = Cmd::new("sh").args(["-c", script]);
+            let error = shell.limit(Duration::from_millis(100)).run().unwrap_err();
+            assert!(error.to_string().contains("did not end within 100ms"), "{error}");
+            assert!(
+                !script.contains("begun") || error.to_string().contains("\n    begun"),
+                "{error}"
+            );
+        }
     }
 }

@@ -1,8 +1,7 @@
-//! What the user sees while long work runs: the step, how long it has taken, what it is at.
+//! What the user sees while long work runs: the step, its duration so far, its last output.
 //!
-//! One line when a step starts, one when it ends, and between them, every [`BEAT`], the last line that its commands
-//! printed. Steps may run side by side, each on its own thread. No state but what the lines need; nothing here decides
-//! anything.
+//! A step prints one line when it starts and one when it ends. Between them, every [`HEARTBEAT`], it prints the last line
+//! of its commands' output. Steps may run side by side, each on its own thread. Nothing here decides anything.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,29 +12,29 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 /// How often a running step says that it still runs.
-const BEAT: Duration = Duration::from_secs(15);
-/// How much of a command's last line a beat shows, in characters.
-const BEAT_WIDTH: usize = 100;
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The maximum length of the last line in a heartbeat, in characters.
+const LINE_WIDTH: usize = 100;
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 static STAGES: Mutex<Vec<Stage>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// What the step of this thread is at.
+    /// The last line of this thread's step.
     static LINE: RefCell<Line> = RefCell::default();
 }
 
-/// The last line of what a step is at: made by the step, written to by the commands that it runs.
+/// The last line of a step's output. The step creates it, and the commands that it runs write to it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Line(Arc<Mutex<String>>);
 
 impl Line {
-    /// The line of the step that this thread is in.
+    /// The line of this thread's step.
     pub(crate) fn current() -> Self {
         LINE.with_borrow(Clone::clone)
     }
 
-    /// Remembers the last line of a command's output for the next beat.
+    /// Keeps the last line of a command's output for the next heartbeat.
     pub(crate) fn output(&self, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         if let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty()) {
@@ -45,7 +44,7 @@ impl Line {
 
     fn set(&self, text: &str) {
         if let Ok(mut line) = self.0.lock() {
-            *line = text.chars().take(BEAT_WIDTH).collect();
+            *line = text.chars().take(LINE_WIDTH).collect();
         }
     }
 
@@ -73,10 +72,10 @@ pub fn stages() -> Vec<Stage> {
     STAGES.lock().map(|stages| stages.clone()).unwrap_or_default()
 }
 
-/// Runs one named step and reports its start, its beats and its end.
+/// Runs one named step and reports its start, its heartbeats and its end.
 ///
 /// # Errors
-/// What `work` returns; also when the user has asked to stop before it began.
+/// The error of `work`, or [`Interrupted`](crate::interrupt::Interrupted) when the user asked to stop before it began.
 pub fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     crate::interrupt::check()?;
     eprintln!(" • {name}");
@@ -84,15 +83,15 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::
     let outer = LINE.replace(line.clone());
     let start = Instant::now();
     let (stop, stopped) = mpsc::channel::<()>();
-    let beating = name.to_owned();
-    let beats = thread::spawn(move || {
-        while stopped.recv_timeout(BEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("   … {beating}: {}s  {}", start.elapsed().as_secs(), line.get());
+    let running = name.to_owned();
+    let heartbeats = thread::spawn(move || {
+        while stopped.recv_timeout(HEARTBEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("   … {running}: {}s  {}", start.elapsed().as_secs(), line.get());
         }
     });
     let result = work();
     drop(stop);
-    let _ = beats.join();
+    let _ = heartbeats.join();
     LINE.set(outer);
     let seconds = start.elapsed().as_secs_f64();
     match &result {
@@ -108,17 +107,17 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::
     result
 }
 
-/// A line that matters to the user: an adaptation, a warning, where to look.
+/// Prints a line that the user needs: an adaptation, a warning, where to look.
 pub fn note(line: &str) {
     eprintln!("   {line}");
 }
 
-/// What the running step waits for, shown with the next beat.
+/// Says what the running step waits for. The next heartbeat shows it.
 pub fn waiting_for(what: &str) {
     Line::current().set(&format!("waiting for {what}"));
 }
 
-/// A command line: shown when verbose.
+/// Prints a command line if the user asked for that.
 pub(crate) fn detail(line: &str) {
     if VERBOSE.load(Ordering::Relaxed) {
         eprintln!("   $ {line}");
