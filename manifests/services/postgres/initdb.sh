@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Makes the database cluster, its roles and its databases in $PGDATA, unless it is there already.
-# Runs before the server, without one (single-user mode), so that whoever reaches Postgres over the
-# network finds everything in place. Made beside its final place and renamed at the end: a start
-# that is killed half-way leaves nothing that the next one would take for finished.
+# Creates the database cluster, its roles and its databases in $PGDATA, unless they exist. It runs before the server,
+# in single-user mode, so that every client finds them complete. It creates them in another folder and renames that
+# folder at the end: a start that is killed half-way leaves nothing that the next start takes for complete.
 set -euo pipefail
 PATH=/usr/lib/postgresql/15/bin:$PATH
 
@@ -13,11 +12,11 @@ fi
 
 new=$PGDATA.new
 rm -rf "$new"
-# pg_hba.conf comes from the ConfigMap; the methods named here are for a server started without it.
+# pg_hba.conf comes from the ConfigMap. These methods apply only to a server that is started without it.
 initdb --pgdata="$new" --username=postgres --encoding=UTF8 --locale=C.UTF-8 \
     --auth-local=trust --auth-host=reject
 
-# The superuser gets no password, so it cannot come in over the network.
+# The superuser has no password, so it cannot log in over the network.
 quoted() { printf "'%s'" "${1//\'/\'\'}"; }
 postgres --single -c exit_on_error=on -D "$new" postgres > /dev/null <<SQL
 CREATE ROLE slipway LOGIN PASSWORD $(quoted "$SLIPWAY_PASSWORD")
