@@ -78,8 +78,7 @@ fn notes(inputs: &Inputs, demand: &Demand) -> Vec<String> {
     let mut notes = Vec::new();
     if demand.wanted > settings.max {
         notes.push(format!(
-            "the load needs {} workers at their target, and maxReplicaCount is {}: the share of slots in use stays \
-             above the target",
+            "the load needs {} workers and maxReplicaCount is {}: more slots are in use than the target",
             demand.wanted, settings.max
         ));
     }
@@ -136,8 +135,8 @@ fn draining(inputs: &Inputs) -> Option<String> {
     let connections = Fleet::of(settings, settings.max.saturating_mul(2)).connections;
     (settings.surge.of(settings.max) > 0 && connections > u64::from(budget)).then(|| {
         format!(
-            "a Deployment does not wait for workers that drain: if all {} old workers of a rollout still drain when \
-             the last new worker is Ready, old and new need {connections} connections, and the database has {budget}",
+            "if all {} old workers of a rollout still drain when all new ones are Ready, they need {connections} \
+             connections of {budget}",
             settings.max
         )
     })

@@ -16,7 +16,7 @@ pub fn render(plan: &Plan) -> String {
         aligned(&capacity(plan)),
         aligned(&demand_table(plan)),
         aligned(&limits(plan)),
-        budget(plan),
+        aligned(&connections(plan)),
     ]
     .join("\n");
     text.push('\n');
@@ -183,23 +183,33 @@ fn limits(plan: &Plan) -> Vec<Row> {
     rows
 }
 
-/// A line that adds up the connections of the database.
-fn budget(plan: &Plan) -> String {
+/// How the connections of the database are shared out.
+fn connections(plan: &Plan) -> Vec<Row> {
     let database = &plan.inputs.database;
     let [.., most, rollout] = &plan.table;
     let left = i64::from(database.for_workers()) - i64::try_from(rollout.connections).unwrap_or(i64::MAX);
-    format!(
-        "connections: {} allowed, {} reserved, {} for other clients, {} for workers; {} workers open {}, {} during a \
-         rollout open {}, {left} left\n",
-        database.max_connections,
-        database.reserved,
-        database.others,
-        database.for_workers(),
-        most.workers,
-        most.connections,
-        rollout.workers,
-        rollout.connections,
-    )
+    vec![
+        row([
+            "connections",
+            "allowed",
+            "reserved",
+            "other clients",
+            "for workers",
+            &format!("{} workers", most.workers),
+            &format!("{} (rollout)", rollout.workers),
+            "left",
+        ]),
+        row([
+            "database",
+            &database.max_connections.to_string(),
+            &database.reserved.to_string(),
+            &database.others.to_string(),
+            &database.for_workers().to_string(),
+            &most.connections.to_string(),
+            &rollout.connections.to_string(),
+            &left.to_string(),
+        ]),
+    ]
 }
 
 /// Aligns rows in columns. The first column and columns of text are aligned left, columns of numbers right.
@@ -211,7 +221,7 @@ fn aligned(rows: &[Row]) -> String {
         column > 0
             && cells(column)
                 .skip(1)
-                .all(|cell| cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit()))
+                .all(|cell| cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
     };
     let shape: Vec<(usize, bool)> = (0..columns)
         .map(|column| (width(column), numbers(column)))
@@ -244,8 +254,8 @@ mod tests {
     fn a_plan_that_holds_ends_with_that() {
         let text = render(&Plan::new(shipped(), GUIDE_WORKERS).unwrap());
         assert!(text.ends_with("the plan holds\n"), "{text}");
-        let line = "connections: 300 allowed, 3 reserved, 124 for other clients, 173 for workers; 20 workers open 120, \
-                    25 during a rollout open 150, 23 left\n";
+        let line =
+            "database         300         3            124          173         120           150    23\n";
         assert!(text.contains(line), "{text}");
     }
 
