@@ -1,9 +1,11 @@
-//! How much memory a worker takes under the highest load that this machine sustains, how much it does, and how soon it polls.
+//! Measures a worker's memory and throughput under the highest load that this machine sustains, and its time to the
+//! first poll.
 //!
-//! The load is a closed loop: as soon as a document is done the next one is started, so that every slot is busy all the time.
-//! Servers and worker are those of the integration tests. Ends with code 1 where the worker passed its bound.
+//! The load is a closed loop: each finished document is replaced by a new one, so that all slots are always busy.
+//! Servers and worker are those of the integration tests. Exits with code 1 if the worker exceeds its memory bound.
 //!
-//! `cargo bench -p worker --bench soak -- --minutes 10`; docs/benchmarks.md has the whole command and what it found.
+//! `cargo bench -p worker --bench soak -- --minutes 10`; docs/benchmarks.md has the complete command and the
+//! results.
 
 #[expect(dead_code, reason = "a benchmark needs a part of what the tests need")]
 #[path = "../tests/integration/harness/mod.rs"]
@@ -18,13 +20,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use support::wait::ticks;
 
-use harness::{Probe, Servers, Worker, World, eventually, keeper, wait::ticks, when};
+use harness::{Probe, Servers, Worker, World, eventually, reaper, when};
 
-/// The bound: 40 MB resident, at any time.
+/// Maximum resident memory at any time: 40 MB.
 const BOUND_BYTES: u64 = 40_000_000;
 
-/// What the image sets of the allocator (bundle/images.toml).
+/// The allocator settings of the image (bundle/images.toml).
 const ALLOCATOR: [(&str, &str); 4] = [
     ("MALLOC_ARENA_MAX", "1"),
     ("MALLOC_MMAP_THRESHOLD_", "65536"),
@@ -32,22 +35,23 @@ const ALLOCATOR: [(&str, &str); 4] = [
     ("MALLOC_TRIM_THRESHOLD_", "65536"),
 ];
 
-/// Workflows that are open at a time: several times the slots of a worker, which has 3, 5 and 2.
+/// Number of open workflows: several times a worker's slots (3, 5 and 2).
 const OPEN: u64 = 50;
 
-/// How often the load is filled up and the memory is read.
+/// Interval of starting new workflows and reading the memory.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How often a worker that starts is asked whether it is ready.
+/// Interval of readiness probes at start.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How often a line is printed.
+/// Interval of printed lines.
 const LINE: Duration = Duration::from_secs(30);
 
-/// Time for the documents that are open at the end.
+/// Timeout of the documents that are open at the end.
 const REST: Duration = Duration::from_secs(120);
 
-/// The documents that are processed again and again: name, paragraphs of 100 words each. The two largest travel by claim.
+/// The documents, which are processed repeatedly: name, and paragraphs of 100 words each. The two largest become
+/// claims.
 const CORPUS: [(&str, usize); 8] = [
     ("a.html", 2),
     ("b.md", 5),
@@ -62,16 +66,16 @@ const CORPUS: [(&str, usize); 8] = [
 /// Measures a worker under the highest load that this machine sustains.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How long the load lasts
+    /// Duration of the load in minutes
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// Given by `cargo bench`
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = keeper::called() {
+    if let Some(code) = reaper::run_if_called() {
         return code;
     }
     let arguments = Arguments::parse();
@@ -90,7 +94,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was measured; memory in bytes.
+/// The results; memory in bytes.
 #[derive(Debug, Default)]
 struct Figures {
     first_poll: Duration,
@@ -129,7 +133,7 @@ async fn measure(minutes: Duration) -> Result<Figures> {
     let servers = Arc::new(Servers::start().await?);
     let world = World::new(servers).await?;
     let sources = upload(&world).await?;
-    // The first worker of a database makes its tables, which no other has to.
+    // The first worker of a database creates the tables; the measured one should not.
     drop(world.worker().start().await?);
 
     let start = Instant::now();
@@ -160,7 +164,7 @@ async fn measure(minutes: Duration) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Keeps the worker busy, and notes what it takes.
+/// Keeps the worker busy, and records its figures.
 async fn load(
     world: &World,
     worker: &Worker,
@@ -210,7 +214,7 @@ async fn load(
     .await
 }
 
-/// Documents that took effect.
+/// Number of finished documents.
 async fn done(world: &World) -> Result<u64> {
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM effects")
         .fetch_one(&world.database)
@@ -219,7 +223,8 @@ async fn done(world: &World) -> Result<u64> {
     Ok(count.unsigned_abs())
 }
 
-/// A line of the kernel's account of a process, in bytes: `VmRSS` now, `VmHWM` at the most, `RssFile` from files.
+/// A line of /proc/<pid>/status in bytes: `VmRSS` is the current value, `VmHWM` the maximum, `RssFile` the part
+/// from files.
 fn memory(worker: &Worker, line: &str) -> Result<u64> {
     let path = format!("/proc/{}/status", worker.id.as_raw_nonzero());
     let status =
