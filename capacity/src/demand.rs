@@ -27,28 +27,28 @@ pub fn slots_in_use(rate: f64, seconds: f64) -> f64 {
     rate * seconds
 }
 
-/// Little's law, solved for the rate: the tasks a second at which each of `workers` has `target` slots in use, when a
-/// task holds a slot for `seconds` (above 0).
+/// Little's law, solved for the rate: the tasks a second at which each of `workers` has `target` slots in use.
+/// A task holds a slot for `seconds`, which is above 0.
 ///
 /// With `target` set to all slots of a worker, this is the most that the workers can carry.
 pub fn rate_of(workers: f64, target: f64, seconds: f64) -> f64 {
     workers * target / seconds
 }
 
-/// Little's law, solved for the time: the seconds that a task may hold a slot, when `rate` tasks a second (above 0)
-/// keep `target` slots of each of `workers` in use.
+/// Little's law, solved for the time: the seconds that a task may hold a slot, so that each of `workers` has `target`
+/// slots in use. There are `rate` tasks a second, which is above 0.
 pub fn seconds_of(workers: f64, target: f64, rate: f64) -> f64 {
     workers * target / rate
 }
 
-/// The smallest number of workers that has at most `target` (above 0) slots in use per worker, when `slots_in_use` are
-/// in use together.
+/// The smallest number of workers that have at most `target` slots in use each. `slots_in_use` is the number for all of
+/// them together, and `target` is above 0.
 pub fn workers_needed(slots_in_use: f64, target: f64) -> u32 {
     ceil(slots_in_use / target)
 }
 
-/// The numbers of workers at which the HPA leaves the fleet as it is, when `slots_in_use` are in use together and each
-/// worker is meant to have `target` (above 0): every size within [`HPA_TOLERANCE`], and the size that the HPA asks for.
+/// The numbers of workers at which the HPA leaves the fleet as it is: every size within [`HPA_TOLERANCE`], and the size
+/// that the HPA asks for. `slots_in_use` and `target` are those of [`workers_needed`].
 pub fn settles_within(slots_in_use: f64, target: f64) -> RangeInclusive<u32> {
     let exact = slots_in_use / target;
     let smallest = ceil(exact / (1.0 + HPA_TOLERANCE));
