@@ -1,4 +1,4 @@
-//! Everything from pins to the node image, in one call: what `images`, `up` and `e2e` have in common.
+//! Builds everything from the pins to the node image in one call, for `images`, `up` and `e2e`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,39 +11,39 @@ use crate::images::{self, BuiltImage, LocalSource, Plan};
 use crate::node::{self, Ingredients, NodeImage};
 use crate::parts::{ARCHITECTURE, Builder, KIND_E2E, Parts, WORKER};
 
-/// The image with a shell and curl, for the guide's monitoring commands.
+/// Name of the image with a shell and curl, in which the guide's monitoring commands run.
 const TOOLBOX: &str = "slipway.local/toolbox:";
-/// Where kind's default storage class is described, below `manifests/`.
+/// The manifest of the default storage class, below `manifests/`.
 const STORAGE: &str = "services/storage/storage.yaml";
 
-/// Everything built.
+/// The results of [`assemble`].
 #[derive(Debug)]
 pub struct Assembly {
-    /// The programs, the worker's among them.
+    /// The programs, including the worker.
     pub parts: Parts,
     /// The program that loads and judges a cluster.
     pub driver: PathBuf,
-    /// The images that the node carries.
+    /// The images that the node image contains.
     pub images: Vec<BuiltImage>,
     /// The node image.
     pub node: NodeImage,
     /// Reference of the image with a shell and curl.
     pub toolbox: String,
-    /// The Debian packages in each root filesystem, as the lock would have them.
+    /// The installed Debian packages of each root filesystem, in the form of the lock.
     pub packages: Lock,
 }
 
-/// Builds parts, images and the node image, each from the cache where it is there.
+/// Builds the parts, the images and the node image. Uses what is in the cache.
 ///
-/// `locked`: Debian packages other than those of the lock are an error.
+/// With `locked`, Debian packages that differ from the lock are an error.
 ///
 /// # Errors
-/// The first thing that cannot be built, named.
+/// When something cannot be built. The error names it.
 pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
     let root = &builder.workspace.root;
     let plan = Plan::load(root, builder.pins)?;
     let debian = Debian::of_host(ARCHITECTURE, Lock::load(root)?, locked, &builder.logs)?;
-    // Each of the three waits for something at times: a network, a lock, a link on one core.
+    // Side by side, because each of the three waits now and then: for the network, for a lock, for the linker.
     let ((rootfs, programs), mut parts) = side_by_side(
         || {
             side_by_side(
@@ -53,7 +53,9 @@ pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
         },
         || builder.components(),
     )?;
-    let worker = programs[0].parent().context("find the worker's folder")?;
+    let worker = programs[0]
+        .parent()
+        .context("find the folder of the built worker")?;
     parts.add(images::WORKER, worker);
     let source = LocalSource {
         pins: builder.pins,
@@ -98,7 +100,7 @@ pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
     })
 }
 
-/// Writes the lock anew from what was installed.
+/// Writes the lock file from the installed packages.
 ///
 /// # Errors
 /// When the file cannot be written.

@@ -1,8 +1,7 @@
-//! The cache of finished work, by content: an entry is there whole or not at all.
+//! The cache of finished work, keyed by content. An entry is complete or absent.
 //!
-//! An entry's key is a hash of everything that went into it. It is built in a folder beside its place and renamed
-//! into it when done, under a lock, so that an interrupted build leaves nothing that looks finished and two checkouts
-//! building the same thing do it once.
+//! An entry's key is a hash of all its inputs. An entry is built in a work folder and then renamed into its place, so
+//! that an interrupted build leaves nothing that looks finished. A lock makes two checkouts build the same entry once.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -11,44 +10,44 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// The cache's folder.
+/// A cache of finished work in one folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
 }
 
 impl Cache {
-    /// A cache in this folder, made if missing.
+    /// Opens the cache in this folder, and creates the folder if it is missing.
     ///
     /// # Errors
-    /// When the folder cannot be made.
+    /// When the folder cannot be created.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self> {
         let root = root.into();
         fs::create_dir_all(&root).with_context(|| format!("make the cache folder {}", root.display()))?;
         Ok(Self { root })
     }
 
-    /// The cache's folder.
+    /// The folder of the cache.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The place of an entry, whether it is there or not.
+    /// The path of an entry, whether the entry exists or not.
     pub fn place(&self, kind: &str, name: &str, key: &str) -> PathBuf {
         self.root
             .join(kind)
             .join(format!("{name}-{}", &key[..16.min(key.len())]))
     }
 
-    /// The entry, if it is there.
+    /// The entry's path, if the entry exists.
     pub fn get(&self, kind: &str, name: &str, key: &str) -> Option<PathBuf> {
         Some(self.place(kind, name, key)).filter(|place| place.is_dir())
     }
 
-    /// The entry, built by `build` into an empty folder if it is not there yet.
+    /// The entry's path. If the entry does not exist, `build` fills an empty folder that becomes the entry.
     ///
     /// # Errors
-    /// What `build` returns, or a failure to lock or to move the finished folder into place.
+    /// The error of `build`, or a failure to lock or to rename the finished folder.
     pub fn get_or_build(
         &self,
         kind: &str,
@@ -64,9 +63,9 @@ impl Cache {
         fs::create_dir_all(&parent).with_context(|| format!("make {}", parent.display()))?;
         let _lock = self.lock(&format!("{kind}-{name}"))?;
         if place.is_dir() {
-            return Ok(place); // another checkout built it while we waited for the lock
+            return Ok(place); // another checkout built it while this one waited for the lock
         }
-        // The lock makes the work folder ours; what a killed build left in it goes.
+        // The holder of the lock owns the work folder. A killed build may have left files in it.
         let work = parent.join(format!(".building-{name}"));
         remove_folder(&work)?;
         fs::create_dir(&work).with_context(|| format!("make {}", work.display()))?;
@@ -78,7 +77,7 @@ impl Cache {
     /// Holds a named lock for as long as the returned file lives.
     ///
     /// # Errors
-    /// When the lock file cannot be made or locked.
+    /// When the lock file cannot be created or locked.
     pub fn lock(&self, name: &str) -> Result<File> {
         let dir = self.root.join("locks");
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
@@ -97,12 +96,12 @@ fn remove_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// A key under construction: labelled fields, so that no two different inputs hash alike.
+/// A key under construction. Its fields are labelled and have their lengths hashed, so that different inputs differ.
 #[derive(Debug, Clone, Default)]
 pub struct Key(Sha256);
 
 impl Key {
-    /// A key for one kind of entry; change `recipe` when the way of building changes.
+    /// Starts the key of one kind of entry. Change `recipe` when the way to build the entry changes.
     pub fn new(recipe: &str) -> Self {
         Self::default().field("recipe", recipe)
     }
@@ -126,7 +125,7 @@ impl Key {
         Ok(self.field(label, content))
     }
 
-    /// Adds every file below a folder (path and content, in order of path).
+    /// Adds the path and the content of every file below a folder, in order of path.
     ///
     /// # Errors
     /// When a file or folder cannot be read.
@@ -142,13 +141,13 @@ impl Key {
         Ok(self)
     }
 
-    /// The key, in hex.
+    /// The key as hexadecimal digits.
     pub fn finish(self) -> String {
         hex::encode(self.0.finalize())
     }
 }
 
-/// All files below a folder, in order of path; links are listed, not followed.
+/// All files below a folder, in order of path. Symbolic links are listed, not followed.
 ///
 /// # Errors
 /// When a folder cannot be read.
@@ -174,7 +173,7 @@ pub fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A file's SHA-256, in hex.
+/// The SHA-256 of a file as hexadecimal digits.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -210,7 +209,7 @@ mod tests {
         assert_eq!(
             fs::read_dir(dir.path().join("parts")).unwrap().count(),
             0,
-            "nothing half-written stays"
+            "no incomplete entry stays"
         );
     }
 

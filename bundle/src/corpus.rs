@@ -1,4 +1,4 @@
-//! The default corpus: real documents that the build already has, the HTML and Markdown of the pinned modules.
+//! The default corpus: the HTML, Markdown and text files of the pinned Go modules, which the build downloads anyway.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use crate::cache::{Cache, Key, files_below};
 use crate::parts::Parts;
 use crate::pins::Pins;
 
-/// Smaller files are badges and stubs, not documents. Bytes.
+/// The minimum size of a document in bytes. Smaller files are badges and stubs.
 const SMALLEST: u64 = 512;
-/// Larger ones would travel as claim checks; the default corpus keeps every document's service time alike. Bytes.
+/// The maximum size of a document in bytes. Larger ones travel as claim checks, which changes their service time.
 const LARGEST: u64 = 32 << 10;
-/// So many documents, spread evenly over what there is.
+/// The size of the corpus. Its documents are spread evenly over those found.
 const DOCUMENTS: usize = 240;
 
-/// The folder with the default corpus, made from the modules of `parts` if it is not there yet.
+/// The folder of the default corpus. It is created from the modules of `parts` if the cache does not have it.
 ///
 /// # Errors
-/// When a module cannot be read, or holds too few documents to make a corpus.
+/// When a module cannot be read, or the modules hold too few documents.
 pub fn default_corpus(pins: &Pins, parts: &Parts, cache: &Cache) -> Result<PathBuf> {
     let mut key = Key::new("corpus-1");
     for component in pins.components.values() {
@@ -54,16 +54,16 @@ pub fn default_corpus(pins: &Pins, parts: &Parts, cache: &Cache) -> Result<PathB
     })
 }
 
-/// Checks a corpus of the user's own before anything is changed.
+/// Checks a corpus that the user gave, before anything is changed.
 ///
 /// # Errors
-/// When the folder is missing or holds no document.
+/// When the folder does not exist or holds no document.
 pub fn check(dir: &Path) -> Result<()> {
     ensure!(dir.is_dir(), "corpus {}: no such folder", dir.display());
     let count = files_below(dir)?.iter().filter(|file| is_document(file)).count();
     ensure!(
         count > 0,
-        "corpus {}: no document in it (looked for .html, .htm, .md, .txt)",
+        "corpus {}: no document in it; documents are .html, .htm, .md and .txt files",
         dir.display()
     );
     Ok(())

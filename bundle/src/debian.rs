@@ -1,9 +1,9 @@
-//! Root filesystems of Debian packages, made by mmdebstrap from the host's own apt sources, bit for bit the same for
-//! the same packages.
+//! Root filesystems of Debian packages, made by mmdebstrap from the host's apt sources. The same packages give the same
+//! bytes.
 //!
-//! Which versions those sources give is not ours to choose, so they are written down: `bundle/debian.lock` holds the
-//! list that the images were last made of, and a list that differs from it is reported by name. A root filesystem is
-//! cached under its recipe and its part of the lock; nothing is asked of a mirror while it is there.
+//! The apt sources determine the versions of the packages. `bundle/debian.lock` records the versions of the last update
+//! of the lock, and every difference from it is reported. A root filesystem is cached under its recipe and its part of
+//! the lock. While the cache has it, no mirror is asked.
 
 mod lock;
 mod recipe;
@@ -25,41 +25,41 @@ use crate::oci::{self, Tree};
 
 /// The file that holds the lock.
 pub const LOCK_FILE: &str = "bundle/debian.lock";
-/// How many changed packages a warning names before it counts the rest.
+/// The maximum number of changed packages that a warning names. It counts the rest.
 const NAMED_CHANGES: usize = 12;
 
-/// Where packages come from and how strictly their versions are taken.
+/// The source of the packages, and the lock for their versions.
 #[derive(Debug, Clone)]
 pub struct Debian {
-    /// Debian's name of the processor architecture (`amd64`).
+    /// Processor architecture, in Debian's naming (`amd64`).
     pub architecture: String,
-    /// Release, as apt calls it (`bookworm`).
+    /// Name of the release (`bookworm`).
     pub suite: String,
-    /// apt's sources, in either of its two formats.
+    /// The text of apt's sources, in either of its two formats.
     pub sources: String,
-    /// The versions that the images were last made of.
+    /// The versions in the lock file.
     pub lock: Lock,
-    /// Whether versions other than the lock's are an error.
+    /// Whether versions that differ from the lock are an error.
     pub locked: bool,
     /// Folder for mmdebstrap's logs.
     pub logs: PathBuf,
 }
 
-/// A finished root filesystem.
+/// A root filesystem.
 #[derive(Debug, Clone)]
 pub struct Rootfs {
     /// Its name in the recipes.
     pub name: String,
-    /// Its files, as a tar.
+    /// The tar with its files.
     pub tar: PathBuf,
-    /// What was installed, in order of name.
+    /// The installed packages, in order of name.
     pub packages: Vec<Package>,
-    /// How that differs from the lock.
+    /// The differences from the lock.
     pub drift: Vec<Change>,
 }
 
 impl Rootfs {
-    /// A regular file's content.
+    /// The content of a regular file.
     ///
     /// # Errors
     /// When there is no such file.
@@ -85,7 +85,7 @@ impl Rootfs {
 }
 
 impl Debian {
-    /// Packages from this host's apt sources.
+    /// Takes the packages from this host's apt sources.
     ///
     /// # Errors
     /// When the host has no apt sources.
@@ -100,10 +100,10 @@ impl Debian {
         })
     }
 
-    /// The root filesystem of a recipe, from the cache or made now.
+    /// The root filesystem of a recipe. It is made if the cache does not have it.
     ///
     /// # Errors
-    /// When it cannot be made on this host, or `locked` is set and its packages are not the lock's.
+    /// When it cannot be made on this host, or `locked` is set and its packages differ from the lock.
     pub fn rootfs(&self, cache: &Cache, name: &str, recipe: &Recipe) -> Result<Rootfs> {
         let key = self.key(name, recipe)?;
         let place = match cache.get("rootfs", name, &key) {
@@ -120,13 +120,13 @@ impl Debian {
             let changes = summary(&drift);
             if self.locked {
                 bail!(
-                    "root filesystem {name} is not what {LOCK_FILE} says ({changes}): use a mirror that has those \
+                    "root filesystem {name} differs from {LOCK_FILE} ({changes}): use a mirror that has the locked \
                      versions and remove {}, or update the lock",
                     place.display()
                 );
             }
             progress::note(&format!(
-                "packages of {name} are not those of {LOCK_FILE}: {changes}"
+                "the packages of {name} differ from {LOCK_FILE}: {changes}"
             ));
         }
         Ok(Rootfs {
@@ -142,7 +142,7 @@ impl Debian {
         Ok(Key::new("rootfs 1")
             .field(
                 "recipe",
-                serde_json::to_string(recipe).context("write the recipe down")?,
+                serde_json::to_string(recipe).context("serialise the recipe")?,
             )
             .field("architecture", &self.architecture)
             .field("suite", &self.suite)
@@ -152,7 +152,7 @@ impl Debian {
     }
 
     fn make(&self, name: &str, recipe: &Recipe, place: &Path) -> Result<()> {
-        // Not in the cache's folder: apt fetches as a user of its own, who cannot enter a home folder.
+        // Not in the cache: apt downloads as another user, who cannot enter a home folder.
         let work = tempfile::Builder::new()
             .prefix("slipway-rootfs-")
             .tempdir()
@@ -191,7 +191,7 @@ impl Debian {
             .log(self.logs.join(format!("rootfs-{name}.log")))
             .stdin(self.sources.clone());
         command = match recipe.way {
-            // usr-is-merged in place of usrmerge, which wants perl.
+            // The hook installs usr-is-merged instead of usrmerge, which depends on perl.
             Way::Install => command.args([
                 "--variant=essential",
                 "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
@@ -212,7 +212,7 @@ fn explain(error: CommandError, mode: &str) -> anyhow::Error {
     let hint = match &error {
         CommandError::Start { .. } => "install mmdebstrap (apt-get install mmdebstrap)",
         CommandError::Failed { .. } if mode == "unshare" => {
-            "run as root, or allow this user to make user namespaces (package uidmap, entries in /etc/subuid)"
+            "run as root, or allow this user to create user namespaces (package uidmap, entries in /etc/subuid)"
         }
         CommandError::Failed { .. } => {
             "see the log; apt must reach its mirror, and the release must have these packages"
@@ -222,17 +222,19 @@ fn explain(error: CommandError, mode: &str) -> anyhow::Error {
     anyhow::Error::from(error).context(format!("make a root filesystem: {hint}"))
 }
 
-/// The release that a host runs, from its os-release file.
+/// The name of the host's release, from its os-release file.
 fn host_suite(os_release: &str) -> Result<String> {
     os_release
         .lines()
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
         .map(|name| name.trim_matches('"').to_owned())
         .filter(|name| !name.is_empty())
-        .context("find the host's release: /etc/os-release names none; images are made on Debian (a container will do)")
+        .context(
+            "find the host's release: /etc/os-release has no VERSION_CODENAME; run on Debian or in a Debian container",
+        )
 }
 
-/// All of a host's apt sources, one after the other.
+/// The text of all apt sources of a host.
 fn host_sources(etc: &Path) -> Result<String> {
     let mut files = vec![etc.join("sources.list")];
     if let Ok(more) = fs::read_dir(etc.join("sources.list.d")) {
@@ -251,14 +253,14 @@ fn host_sources(etc: &Path) -> Result<String> {
     let live = |line: &str| line.starts_with("deb ") || line.starts_with("URIs:");
     if !sources.lines().any(live) {
         bail!(
-            "find apt's sources: {} has none; images are made on a host with apt (a Debian container will do)",
+            "find apt's sources: {} has none; run on a host with apt or in a Debian container",
             etc.display()
         );
     }
     Ok(sources)
 }
 
-/// The host's settings for fetching (proxies, time-outs), which mmdebstrap does not read by itself.
+/// The host's apt settings for downloads, such as proxies and timeouts. mmdebstrap does not read them itself.
 fn host_apt_options() -> Vec<String> {
     let Ok(dump) = Cmd::new("apt-config").args(["dump", "--no-empty"]).quiet().read() else {
         return Vec::new();

@@ -1,7 +1,7 @@
-//! The Docker engine: the one that runs, or a private one of our own.
+//! The Docker engine: the one that is running, or a private one that this crate starts.
 //!
-//! A private engine has its own data, state, socket and pid file below the cache and never touches another engine's.
-//! It outlives the command that started it only where the user asked to keep the cluster.
+//! A private engine has its own data, state, socket and pid file, and does not touch another engine's. It outlives the
+//! command that started it only if the user asked to keep the cluster.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,32 +17,32 @@ use support::wait::{Probe, blocking::eventually};
 use crate::host::{Host, find_program};
 use crate::oci_runtime;
 
-/// How long a private engine may take to answer: it restarts the containers it had first.
+/// How long a private engine may take to answer. It first restarts the containers that it had.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// How long it may take to stop: it gives containers 10 s, then kills them.
+/// How long a private engine may take to stop. It gives containers 10 s, then kills them.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Every chain that Docker makes has this in its name.
+/// Part of the name of every firewall chain that Docker creates.
 const CHAIN: &str = "DOCKER";
-/// The firewall's rules from before a private engine ran.
+/// The file with the firewall rules from before a private engine started.
 const FIREWALL: &str = "iptables-before";
 
 /// A Docker engine that answers.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    /// Value for DOCKER_HOST; absent for the engine that the user's environment already points at.
+    /// Value for DOCKER_HOST. Absent for the engine that the user's environment selects.
     pub host: Option<String>,
     /// The engine's version.
     pub version: String,
 }
 
 impl Engine {
-    /// The docker client, talking to this engine.
+    /// The docker client for this engine.
     pub fn docker(&self) -> Cmd {
         self.point(Cmd::new("docker"))
     }
 
-    /// Points any command that uses Docker at this engine.
+    /// Makes a command that uses Docker use this engine.
     pub fn point(&self, command: Cmd) -> Cmd {
         match &self.host {
             Some(host) => command.env("DOCKER_HOST", host).env_remove("DOCKER_CONTEXT"),
@@ -58,7 +58,7 @@ pub struct Private {
 }
 
 impl Private {
-    /// The private engine that belongs to a cache folder.
+    /// The private engine of a cache folder.
     pub fn of(cache: &Path) -> Self {
         Self {
             root: cache.join("docker"),
@@ -69,7 +69,8 @@ impl Private {
         self.root.join(name)
     }
 
-    /// Unix sockets have short paths (108 bytes), cache folders may not: the socket is in /run, named by the cache.
+    /// The folder of the socket. It is in /run, because a socket's path has at most 108 bytes and the cache's may be
+    /// longer. Its name is a hash of the cache's path.
     fn run_dir(&self) -> PathBuf {
         let id = crate::cache::Key::new("engine")
             .field("root", self.root.as_os_str().as_encoded_bytes())
@@ -111,8 +112,8 @@ impl Private {
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         }
         self.remember_firewall()?;
-        // A pid file left by a killed engine stops the next one when its number is in use again. So does that of its
-        // containerd, which may have outlived it and is then used again.
+        // A killed engine leaves its pid file. If another process has that id now, the engine does not start. The same
+        // holds for its containerd, unless that is still running: then the new engine uses it.
         let _ = fs::remove_file(self.file("dockerd.pid"));
         let containerd = self.run_dir().join("exec/containerd");
         let pid_file = containerd.join("containerd.pid");
@@ -131,7 +132,7 @@ impl Private {
             if let Some(engine) = self.answers() {
                 return Ok(Probe::Ready(engine));
             }
-            if let Some(status) = daemon.try_wait().context("look at dockerd")? {
+            if let Some(status) = daemon.try_wait().context("get the status of dockerd")? {
                 bail!("dockerd ended with {status}; its log: {}", log.display());
             }
             Ok(Probe::NotYet(format!(
@@ -148,14 +149,14 @@ impl Private {
             "exec-root": self.run_dir().join("exec"),
             "pidfile": self.file("dockerd.pid"),
             "hosts": [self.host()],
-            // kind makes a network of its own; without the default bridge nothing of ours stays on the host.
+            // kind creates its own network. Without the default bridge no interface stays on the host.
             "bridge": "none",
             "log-level": "warn",
         });
         if !host.has_sys_resource() {
             let wrapper = self.file(oci_runtime::PROGRAM);
-            let ourselves = std::env::current_exe().context("find our own program")?;
-            // A copy: the build may replace our own program while the engine runs.
+            let ourselves = std::env::current_exe().context("find the path of this program")?;
+            // A copy, because a build may replace this program while the engine runs.
             let _ = fs::remove_file(&wrapper);
             fs::copy(&ourselves, &wrapper).context("copy the OCI runtime wrapper")?;
             config["runtimes"] = json!({"capped": {"path": wrapper}});
@@ -164,12 +165,12 @@ impl Private {
         Ok(serde_json::to_string_pretty(&config)?)
     }
 
-    /// Whether an engine of this folder was killed rather than stopped: containers of it may still run.
+    /// Whether the engine of this folder was killed rather than stopped. Its containers may still run.
     pub fn was_killed(&self) -> bool {
         self.pid().is_none() && self.file(FIREWALL).exists()
     }
 
-    /// Stops the private engine, if it runs.
+    /// Stops the private engine if it is running.
     ///
     /// # Errors
     /// When it does not end.
@@ -180,18 +181,18 @@ impl Private {
             eventually("dockerd ends", STOP_DEADLINE, || {
                 Ok(match self.pid() {
                     None => Probe::Ready(()),
-                    Some(_) => Probe::NotYet("it still runs".into()),
+                    Some(_) => Probe::NotYet("it is still running".into()),
                 })
             })?;
-            // An engine mounts its data on itself, and only a killed one leaves that behind.
+            // An engine bind-mounts its data folder, and leaves the mount if it is killed.
             let _ = Cmd::new("umount").arg(self.file("data")).quiet().run_any();
             let _ = fs::remove_dir_all(self.run_dir());
             self.restore_firewall()
         })
     }
 
-    /// Docker leaves its chains and a FORWARD policy of DROP behind: what was there before is written down, unless a
-    /// killed engine's record is still there.
+    /// Saves the firewall rules, because Docker leaves its chains and a FORWARD policy of DROP. If a killed engine left
+    /// such a file, that one is kept.
     fn remember_firewall(&self) -> Result<()> {
         let file = self.file(FIREWALL);
         if file.exists() {
@@ -213,13 +214,13 @@ impl Private {
                 .stdin(rules)
                 .quiet()
                 .run()
-                .context("take Docker's rules out of the firewall")?;
+                .context("remove Docker's rules from the firewall")?;
         }
         fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))
     }
 }
 
-/// The process that a pid file names, if it runs with this path on its command line: a number may be another's by now.
+/// The process that a pid file names, if its command line contains this path. Another process may have the id by now.
 fn process_of(pid_file: &Path, path: &Path) -> Option<Pid> {
     let pid: i32 = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -227,13 +228,13 @@ fn process_of(pid_file: &Path, path: &Path) -> Option<Pid> {
     ours.then(|| Pid::from_raw(pid)).flatten()
 }
 
-/// The policy of the chain FORWARD in what `iptables-save` printed; ACCEPT, the kernel's own, where it is not there.
+/// The policy of the chain FORWARD in the output of `iptables-save`. Without that chain it is the default, ACCEPT.
 fn forward_policy(rules: &str) -> &str {
     let line = rules.lines().find_map(|line| line.strip_prefix(":FORWARD "));
     line.and_then(|line| line.split(' ').next()).unwrap_or("ACCEPT")
 }
 
-/// The rules without Docker's chains and what jumps to them, FORWARD having the given policy.
+/// The rules without Docker's chains and the jumps to them, and with this policy for FORWARD.
 fn without_docker(rules: &str, policy: &str) -> String {
     rules
         .lines()
@@ -250,36 +251,34 @@ fn without_docker(rules: &str, policy: &str) -> String {
         .collect()
 }
 
-/// The engine that answers already, ours or the user's, if there is one.
+/// The engine that answers, if there is one: the private one or the user's.
 pub fn running(cache: &Path) -> Option<Engine> {
     Private::of(cache)
         .answers()
         .or_else(|| crate::host::docker_server().map(|version| Engine { host: None, version }))
 }
 
-/// The engine that answers, or a private one that was killed, started again so that what it left can be removed.
+/// The engine that answers, or a private one that was killed. That one is started again, to remove what it left.
 ///
 /// # Errors
 /// When the private engine does not start.
-pub fn found_again(host: &Host, cache: &Path) -> Result<Option<Engine>> {
+pub fn running_or_restarted(host: &Host, cache: &Path) -> Result<Option<Engine>> {
     if Private::of(cache).was_killed() {
         return ensure(host, cache).map(Some);
     }
     Ok(running(cache))
 }
 
-/// The engine that answers already, else a private one that is started now.
+/// The engine that answers. If there is none, starts a private one.
 ///
 /// # Errors
-/// When none runs and none can be started.
+/// When no engine answers and none can be started.
 pub fn ensure(host: &Host, cache: &Path) -> Result<Engine> {
     if let Some(engine) = running(cache) {
         return Ok(engine);
     }
     if !host.root {
-        bail!(
-            "no Docker engine answers and we are not root: start Docker, or run as root to have a private one started"
-        );
+        bail!("no Docker engine answers: start Docker, or run as root, which starts a private engine");
     }
     progress::step("start a private Docker engine", || Private::of(cache).start(host))
 }
@@ -289,9 +288,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_dockers_rules_are_taken_out_of_the_firewall() {
-        let rules = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [1:2]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\n\
-                     -A DOCKER-USER -j RETURN\n-A INPUT -p tcp -j ACCEPT\nCOMMIT\n";
+    fn only_dockers_rules_are_removed_from_the_firewall() {
+        let rules = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [1:2]\n:DOCKER-USER - [0:0]\n\
+                     -A FORWARD -j DOCKER-USER\n-A DOCKER-USER -j RETURN\n-A INPUT -p tcp -j ACCEPT\nCOMMIT\n";
         let kept = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [1:2]\n-A INPUT -p tcp -j ACCEPT\nCOMMIT\n";
         assert_eq!(without_docker(rules, forward_policy("")), kept);
         assert_eq!(forward_policy(rules), "DROP");

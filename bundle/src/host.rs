@@ -1,4 +1,4 @@
-//! What this host is, what it lacks, and how a run adapts to it. Reads and judges; changes nothing.
+//! Facts about this host, how a run adapts to them, and the faults that prevent a run. Changes nothing.
 
 use std::fs;
 use std::io::IsTerminal as _;
@@ -11,12 +11,12 @@ use crate::pins::{Pins, at_least};
 
 /// Bit of CAP_SYS_RESOURCE in a capability set (linux/capability.h).
 const CAP_SYS_RESOURCE: u32 = 24;
-/// Below this the control plane, Temporal, Postgres and twenty workers do not fit: 2.3 GiB were measured for the node
-/// at three workers, the guide allows 300 MB for each of twenty.
+/// The minimum memory in bytes: the control plane, Temporal, Postgres and twenty workers must fit. The node with three
+/// workers was measured at 2.3 GiB, and the guide allows 300 MB for each of twenty workers.
 const MEMORY_NEEDED: u64 = 6 << 30;
-/// Disk for building everything from nothing: build caches, parts, images, the engine's copy of the node image.
+/// Disk in bytes for a first build: build caches, parts, images, and the engine's copy of the node image.
 const DISK_NEEDED_COLD: u64 = 30 << 30;
-/// Disk for a run that finds every part in the cache.
+/// Disk in bytes for a run that finds every part in the cache.
 const DISK_NEEDED_WARM: u64 = 6 << 30;
 
 /// Facts about the host.
@@ -28,35 +28,35 @@ pub struct Host {
     pub arch: &'static str,
     /// Processors that this process may use.
     pub cores: usize,
-    /// Memory in bytes; absent where it cannot be read.
+    /// Memory in bytes. Absent if it cannot be read.
     pub memory_bytes: Option<u64>,
     /// Free bytes on the disk that holds the cache.
     pub disk_free_bytes: Option<u64>,
-    /// Whether we are root.
+    /// Whether this process runs as root.
     pub root: bool,
-    /// Capabilities that this process can never pass on (the bounding set); absent where there is no /proc.
+    /// The bounding set: the capabilities that a child process can get. Absent if there is no /proc.
     pub capabilities: Option<u64>,
-    /// `v1` or `v2`; absent where there are no cgroups.
+    /// `v1` or `v2`. Absent if there are no cgroups.
     pub cgroup: Option<&'static str>,
     /// Go's version, as `1.26.8`.
     pub go: Option<String>,
     /// Version of the Docker engine that answers.
     pub docker: Option<String>,
-    /// Whether `apt-get` is there.
+    /// Whether `apt-get` is installed.
     pub apt: bool,
 }
 
-/// A thing the run does differently on this host, and why.
+/// Something that a run does differently on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Adaptation {
-    /// What is done.
+    /// What the run does.
     pub what: String,
-    /// Which fact of the host asks for it.
+    /// The fact of the host that requires it.
     pub why: String,
 }
 
 impl Host {
-    /// Looks at the host; `cache` is the folder whose disk is measured.
+    /// Reads the facts of this host. `cache` is the folder whose disk is measured.
     pub fn look(cache: &Path) -> Self {
         Self {
             os: std::env::consts::OS,
@@ -77,7 +77,7 @@ impl Host {
         }
     }
 
-    /// Whether containers may be given CAP_SYS_RESOURCE here. Where it cannot be known it is assumed.
+    /// Whether containers can get CAP_SYS_RESOURCE on this host. If the bounding set is unknown, they can.
     pub fn has_sys_resource(&self) -> bool {
         self.capabilities
             .is_none_or(|set| set & (1 << CAP_SYS_RESOURCE) != 0)
@@ -95,7 +95,7 @@ impl Host {
         if self.docker.is_none() && self.root {
             adapt(
                 "a private Docker engine is started, and stopped at the end",
-                "no Docker engine answers, and we are root",
+                "no Docker engine answers, and this is root",
             );
         }
         if !self.has_sys_resource() {
@@ -106,21 +106,22 @@ impl Host {
                 );
             }
             adapt(
-                "containerd restricts oom_score_adj, the kubelet runs as in a user namespace, kube-proxy leaves conntrack alone",
-                "without CAP_SYS_RESOURCE nothing may lower oom_score_adj or raise limits",
+                "containerd restricts oom_score_adj, the kubelet runs as in a user namespace, and kube-proxy does not \
+                 set conntrack limits",
+                "without CAP_SYS_RESOURCE no process can lower oom_score_adj or raise limits",
             );
         }
         if self.cgroup == Some("v1") {
             adapt(
-                "the kubelet is told to accept cgroup v1 (failCgroupV1: false) and to write cgroups itself (cgroupfs)",
-                "the host mounts cgroup v1, where runc through systemd fails to freeze cgroups now and then",
+                "the kubelet accepts cgroup v1 (failCgroupV1: false) and manages cgroups itself (cgroupfs)",
+                "the host mounts cgroup v1, where runc sometimes fails to freeze a cgroup through systemd",
             );
         }
         if self.cores < 4 {
             adapt(
                 "loads are scaled to the cores, and the report says by how much",
                 &format!(
-                    "{} cores: the cluster's own control plane takes a good part of them",
+                    "{} cores: the cluster's control plane takes a large part of them",
                     self.cores
                 ),
             );
@@ -128,7 +129,7 @@ impl Host {
         found
     }
 
-    /// What makes a run impossible here, each with the way out. `cold`: parts have to be built first.
+    /// The faults that make a run impossible, each with what to do. With `cold`, parts have to be built first.
     pub fn faults(&self, pins: &Pins, cold: bool) -> Vec<String> {
         let mut faults = Vec::new();
         match &self.go {
@@ -143,10 +144,13 @@ impl Host {
             Some(_) => {}
         }
         if self.docker.is_none() && !self.root {
-            faults.push("no Docker engine answers and we are not root: start Docker, or run as root to have a private engine started".into());
+            faults.push(
+                "no Docker engine answers: start Docker, or run as root, which starts a private engine"
+                    .into(),
+            );
         }
         if self.arch != "x86_64" && self.arch != "aarch64" {
-            faults.push(format!("architecture {}: only x86_64 is proved", self.arch));
+            faults.push(format!("architecture {}: only x86_64 is tested", self.arch));
         }
         if let Some(memory) = self.memory_bytes.filter(|memory| *memory < MEMORY_NEEDED) {
             faults.push(format!(
@@ -158,7 +162,7 @@ impl Host {
         let needed = if cold { DISK_NEEDED_COLD } else { DISK_NEEDED_WARM };
         if let Some(free) = self.disk_free_bytes.filter(|free| *free < needed) {
             faults.push(format!(
-                "{} free on the cache's disk: at least {} are needed; free some, or point {} at another disk",
+                "{} free on the cache's disk: at least {} are needed; free some, or set {} to a folder on another disk",
                 gib(free),
                 gib(needed),
                 crate::workspace::CACHE_VARIABLE
@@ -168,14 +172,14 @@ impl Host {
     }
 }
 
-/// Bytes as GiB, for people.
+/// Bytes as GiB with one decimal.
 pub fn gib(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let value = bytes as f64 / f64::from(1 << 30);
     format!("{value:.1} GiB")
 }
 
-/// A program's path, if it is on PATH or in the system's own folders.
+/// A program's path, if it is on PATH or in a folder of the system's programs.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -184,12 +188,12 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// Whether standard input and error are a terminal: somebody can be asked.
-pub fn somebody_there() -> bool {
+/// Whether standard input and standard error are a terminal, so that the user can be asked.
+pub fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// The Docker engine's version, where one answers (at DOCKER_HOST, or the usual socket).
+/// The version of the Docker engine at DOCKER_HOST or the default socket, if it answers.
 pub fn docker_server() -> Option<String> {
     Cmd::new("docker")
         .args(["version", "--format", "{{.Server.Version}}"])
@@ -255,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_common_host_needs_no_adaptation_and_has_no_fault() {
+    fn host_that_lacks_nothing_needs_no_adaptation_and_has_no_fault() {
         assert_eq!(host().adaptations(), []);
         assert_eq!(host().faults(&pins(), true), Vec::<String>::new());
     }
@@ -275,12 +279,12 @@ mod tests {
         );
         assert!(
             !text.contains("wrapper"),
-            "a running engine's runtime is its own matter: {text}"
+            "the runtime of a running engine is not changed: {text}"
         );
     }
 
     #[test]
-    fn each_fault_says_the_way_out() {
+    fn each_fault_says_what_to_do() {
         let cases = [
             (Host { go: None, ..host() }, "install Go 1.26.8"),
             (

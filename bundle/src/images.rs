@@ -1,7 +1,7 @@
-//! The images that the node carries: what `bundle/images.toml` says they are made of, and their making.
+//! The images in the node image. `bundle/images.toml` says what they consist of.
 //!
-//! Where an image's bytes come from is one seam, [`ImageSource`]. The one source here is [`LocalSource`], which puts
-//! images together from built programs and Debian packages; one that pulls by digest would stand beside it.
+//! [`ImageSource`] is the seam for where an image comes from. [`LocalSource`], the only source, assembles images from
+//! built programs and Debian packages. A source that pulls by digest would be another implementation.
 
 mod local;
 mod plan;
@@ -20,17 +20,17 @@ use crate::debian::{Debian, Rootfs};
 use crate::oci::Image;
 use crate::parts::Parts;
 
-/// The file that says what the images are made of.
+/// The file with the plan of the images.
 pub const FILE: &str = "bundle/images.toml";
-/// The component that stands for this workspace's own worker, which no pin names.
+/// The component name of this workspace's worker, which no pin names.
 pub const WORKER: &str = "worker";
 
-/// Where finished programs and the folders of upstream modules are found.
+/// Finds built programs and the folders of upstream modules.
 pub trait PartSource {
-    /// The path of a finished program.
+    /// The path of a built program.
     ///
     /// # Errors
-    /// When it was not built.
+    /// When the program was not built.
     fn program(&self, component: &str, name: &str) -> Result<PathBuf>;
 
     /// The folder of one of a component's modules.
@@ -50,35 +50,35 @@ impl PartSource for Parts {
     }
 }
 
-/// Where an image's bytes come from.
+/// Makes or fetches images.
 pub trait ImageSource {
     /// The image of a specification.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When the image cannot be made or fetched.
     fn image(&self, spec: &ImageSpec) -> Result<Image>;
 }
 
-/// A finished image.
+/// A built image.
 #[derive(Debug, Clone, Serialize)]
 pub struct BuiltImage {
     /// Full reference with a tag.
     pub name: String,
     /// The manifest's digest.
     pub digest: String,
-    /// All layers together, not compressed.
+    /// Size of all layers together, not compressed.
     pub size_bytes: u64,
-    /// Which of the node's archives it travels in.
+    /// The archive in the node image that contains it.
     pub set: ImageSet,
     /// The image itself.
     #[serde(skip)]
     pub image: Image,
 }
 
-/// Gets every image of the plan, in the plan's order.
+/// Makes every image of the plan, in the plan's order.
 ///
 /// # Errors
-/// When one cannot be had; the error names it.
+/// When an image cannot be made. The error names it.
 pub fn build(plan: &Plan, source: &dyn ImageSource) -> Result<Vec<BuiltImage>> {
     plan.images
         .iter()
@@ -95,7 +95,7 @@ pub fn build(plan: &Plan, source: &dyn ImageSource) -> Result<Vec<BuiltImage>> {
         .collect()
 }
 
-/// The plan's root filesystems by name, from the cache or made now.
+/// The plan's root filesystems by name. Those that the cache lacks are made.
 ///
 /// # Errors
 /// As [`Debian::rootfs`].

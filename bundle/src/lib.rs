@@ -1,7 +1,7 @@
 //! From pins to a running cluster, in one direction:
 //! [`pins`] → [`parts`] → [`images`] → [`node`] → [`cluster`].
 //!
-//! The crate builds and starts things; it never judges a cluster (that is `kind-e2e`) and holds no async code.
+//! The crate builds and starts things. It never judges a cluster, which `kind-e2e` does, and holds no async code.
 
 pub mod assemble;
 pub mod cache;

@@ -1,5 +1,4 @@
-//! The manifests' upstream halves: what KEDA and metrics-server ship is read from their Go modules, never copied into
-//! the repository.
+//! The manifests of KEDA and metrics-server. They are read from the Go modules, and not copied into the repository.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::cache::files_below;
 use crate::parts::Parts;
 
-/// Component, module, folder of the module: becomes `manifests/upstream/<name>/`.
+/// Name, component, module and folder in it. The folder becomes `manifests/upstream/<name>/`.
 const UPSTREAM: [(&str, &str, &str, &str); 2] = [
     ("keda", "keda", "github.com/kedacore/keda/v2", "config"),
     (
@@ -23,7 +22,7 @@ const UPSTREAM: [(&str, &str, &str, &str); 2] = [
 /// The components that [`stage`] reads from.
 pub const COMPONENTS: [&str; 2] = ["keda", "kubernetes"];
 
-/// Puts upstream's own manifests at `manifests/upstream/`, which git ignores, where the kustomizations expect them.
+/// Copies the upstream manifests to `manifests/upstream/`, where the kustomizations expect them and git ignores them.
 ///
 /// # Errors
 /// When a module's folder cannot be read or the copy cannot be written.
@@ -39,7 +38,7 @@ pub fn stage(parts: &Parts, manifests: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies the files below a folder with ordinary permissions (Go's module cache is read-only).
+/// Copies the files below a folder, and makes them writable: Go's module cache is read-only.
 pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     for file in files_below(from)? {
         let target = to.join(file.strip_prefix(from).unwrap_or(&file));

@@ -1,9 +1,9 @@
-//! The node image: what a kind node is, with every image that will run on it inside.
+//! The node image: a kind node that contains every image that will run on it.
 //!
-//! Done in Rust from kind's own files, because `kind build node-image` needs a registry and a container engine. What
-//! its Dockerfile does with commands is here as data: files, links, and what the recipe `rootfs.node` takes out.
+//! It is built in Rust from kind's files, because `kind build node-image` needs a registry and a container engine. What
+//! kind's Dockerfile does with commands is data here: files, links, and the deletions of the recipe `rootfs.node`.
 //!
-//! Layers lie in order of how often they change, so that an engine which has an older node image needs only the last.
+//! The layers that change most often come last, so that an engine with an older node image has to load only those.
 
 mod files;
 mod oci_spec;
@@ -21,43 +21,43 @@ use crate::images::{BuiltImage, ImageSet, PartSource, Plan};
 use crate::oci::{Archive, Config, Content, Image, Layer, Tree};
 use crate::pins::Pins;
 
-/// Run in a node: returns when every image is in its containerd, at once if they are; fails if one cannot be imported.
+/// The command, run in a node, that waits until containerd has every image. It fails if an image cannot be imported.
 pub const WAIT_FOR_IMAGES: [&str; 4] = ["/kind/bin/slipway-import", "control-plane", "services", "worker"];
 
-/// What a node image is made of.
+/// The inputs of a node image.
 pub struct Ingredients<'a> {
-    /// What the images are made of.
+    /// The plan of the images.
     pub plan: &'a Plan,
     /// The pins.
     pub pins: &'a Pins,
-    /// Finished programs, and the folder of kind's module.
+    /// The built programs, and the folder of kind's module.
     pub parts: &'a dyn PartSource,
     /// The root filesystem that the plan names for the node.
     pub rootfs: &'a Rootfs,
-    /// The images that the node carries.
+    /// The images that the node image contains.
     pub images: &'a [BuiltImage],
     /// The manifest of the default storage class, which kind applies.
     pub storage_manifest: &'a Path,
     /// The cache.
     pub cache: &'a Cache,
-    /// Processor architecture, by Go's name.
+    /// Processor architecture, in Go's naming.
     pub architecture: &'a str,
 }
 
 /// A finished node image.
 #[derive(Debug)]
 pub struct NodeImage {
-    /// Reference with a tag that changes with the content: one that an engine has needs no loading.
+    /// Reference with a tag that changes with the content. If an engine has this reference, nothing has to be loaded.
     pub reference: String,
     /// The manifest's digest.
     pub digest: String,
-    /// All layers together, not compressed.
+    /// Size of all layers together, not compressed.
     pub size_bytes: u64,
     archive: Archive,
 }
 
 impl NodeImage {
-    /// Digests of the layers, the lowest first, as `docker image inspect` lists them.
+    /// Digests of the layers, with the lowest first, as `docker image inspect` lists them.
     pub fn layers(&self) -> Vec<&str> {
         self.archive
             .images()
@@ -67,16 +67,16 @@ impl NodeImage {
             .collect()
     }
 
-    /// Writes the archive that `docker load` reads. Nothing of it is on disk: its layers are made as they are written.
+    /// Writes the archive that `docker load` reads. The archive is not on disk: the layers are generated while written.
     ///
     /// # Errors
-    /// When a part has changed since it was measured, or `out` cannot be written.
+    /// When a source changed since its digest was taken, or `out` cannot be written.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
         self.archive.write(out)
     }
 
-    /// Writes the archive without the layers that an image of the engine begins with in the same way: Docker with its
-    /// own image store (not containerd's) takes layers that it has from there.
+    /// Writes the archive without the lowest layers that it has in common with `present`, an image of the engine. An
+    /// engine with Docker's own image store takes those layers from there. With containerd's store it does not.
     ///
     /// # Errors
     /// As [`NodeImage::write`].
@@ -92,10 +92,10 @@ impl NodeImage {
     }
 }
 
-/// Puts the node image together.
+/// Assembles the node image.
 ///
 /// # Errors
-/// When something it is made of is missing.
+/// When an input is missing or cannot be read.
 pub fn build(from: &Ingredients<'_>) -> Result<NodeImage> {
     let mut layers = vec![
         Layer::of_tar(from.cache, "node-rootfs", &from.rootfs.tar)?,
@@ -117,12 +117,12 @@ pub fn build(from: &Ingredients<'_>) -> Result<NodeImage> {
 
     let config = Config {
         architecture: from.architecture.to_owned(),
-        // kind gives both on its own when it makes the container; they are here for whoever runs the image by hand.
+        // kind sets both when it creates the container. They are here for those who run the image by hand.
         entrypoint: vec!["/usr/local/bin/entrypoint".into(), "/sbin/init".into()],
         stop_signal: "SIGRTMIN+3".into(),
         env: vec![
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
-            "container=docker".into(), // tells systemd that it is in one
+            "container=docker".into(), // tells systemd that it runs in a container
         ],
         ..Config::default()
     };
@@ -148,7 +148,7 @@ fn programs(from: &Ingredients<'_>) -> Result<Tree> {
     Ok(tree)
 }
 
-/// The images of one set, as the archive that the node imports.
+/// The images of one set, as an archive for the node to import.
 fn image_set(from: &Ingredients<'_>, set: ImageSet) -> Result<Tree> {
     let images: Vec<Image> = from
         .images
@@ -163,7 +163,7 @@ fn image_set(from: &Ingredients<'_>, set: ImageSet) -> Result<Tree> {
     Ok(tree)
 }
 
-/// The first twelve letters of a digest's hash.
+/// The first twelve digits of a digest's hash.
 fn short(digest: &str) -> &str {
     let hash = digest.split_once(':').map_or(digest, |(_, hash)| hash);
     &hash[..12.min(hash.len())]

@@ -1,8 +1,8 @@
-//! Container images put together from files, without a container engine: the same files give the same digest.
+//! Container images assembled from files, without a container engine. The same files give the same digest.
 //!
-//! [`Tree`] is a set of files, [`Layer`] is a tree as a tar stream with its digest, [`Image`] is layers with a
-//! configuration, [`Archive`] is images in one tar that `docker load` and `ctr images import` both read. Nothing is
-//! written to disk to get a digest: a layer's bytes are made from its sources each time they are asked for.
+//! A [`Tree`] is a set of files. A [`Layer`] is a tree as a tar stream with its digest. An [`Image`] is layers with a
+//! configuration. An [`Archive`] is several images in one tar that `docker load` and `ctr images import` both read.
+//! A layer's bytes are generated from its sources each time they are read, and not stored on disk.
 
 mod archive;
 mod layer;
@@ -20,9 +20,9 @@ pub use archive::Archive;
 pub use layer::Layer;
 pub use tree::{Content, Entry, ROOT, Tree};
 
-/// The time that every file and image carries: 2026-01-01T00:00:00Z, in seconds since 1970.
+/// The time of every file and image: 2026-01-01T00:00:00Z, in seconds since 1970.
 pub const EPOCH: u64 = 1_767_225_600;
-/// [`EPOCH`] as an image configuration writes it.
+/// [`EPOCH`] in the format of an image configuration.
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -32,7 +32,7 @@ const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 /// How a container of an image starts.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// Processor architecture, by Go's name (`amd64`).
+    /// Processor architecture, in Go's naming (`amd64`).
     pub architecture: String,
     /// The program and its first arguments.
     pub entrypoint: Vec<String>,
@@ -40,11 +40,11 @@ pub struct Config {
     pub cmd: Vec<String>,
     /// Environment variables, as `NAME=value`.
     pub env: Vec<String>,
-    /// User, numeric, with a group if it is not the user's own (`999:999`); empty is root.
+    /// Numeric user, with a group if needed (`999:999`). Empty means root.
     pub user: String,
-    /// Working directory; empty is the root folder.
+    /// Working directory. Empty means the root folder.
     pub workdir: String,
-    /// Signal that stops a container; empty is SIGTERM.
+    /// Signal that stops a container. Empty means SIGTERM.
     pub stop_signal: String,
     /// Folders that become volumes.
     pub volumes: Vec<String>,
@@ -52,19 +52,19 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A finished image: its name, what it says about itself, and its layers.
+/// An image: its name, configuration, manifest and layers.
 #[derive(Debug, Clone)]
 pub struct Image {
     /// Full reference with a tag.
     pub name: String,
-    /// Layers, the lowest first.
+    /// Layers, with the lowest first.
     pub layers: Vec<Arc<Layer>>,
     config: Vec<u8>,
     manifest: Vec<u8>,
 }
 
 impl Image {
-    /// An image of these layers.
+    /// Makes an image of these layers.
     pub fn new(name: impl Into<String>, config: &Config, layers: Vec<Arc<Layer>>) -> Self {
         let config = config_blob(config, &layers);
         let manifest = manifest_blob(&config, &layers);
@@ -93,14 +93,14 @@ impl Image {
         digest(&self.config)
     }
 
-    /// All layers together, in bytes, as they are stored: not compressed.
+    /// Size in bytes of all layers together, not compressed.
     pub fn size(&self) -> u64 {
         self.layers.iter().map(|layer| layer.size()).sum()
     }
 }
 
 fn config_blob(config: &Config, layers: &[Arc<Layer>]) -> Vec<u8> {
-    /// Docker's field names; what is empty is left out.
+    /// Docker's field names. Empty fields are omitted.
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Run<'a> {
@@ -163,12 +163,12 @@ fn manifest_blob(config: &[u8], layers: &[Arc<Layer>]) -> Vec<u8> {
     }))
 }
 
-/// JSON with its keys in order: `serde_json` sorts them unless a feature tells it not to, and no crate here does.
+/// JSON with sorted keys. `serde_json` sorts them unless its feature `preserve_order` is on, which no crate here sets.
 fn to_bytes(value: &serde_json::Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// The digest of a blob, as OCI writes it.
+/// The digest of a blob, in OCI's format.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(config["config"]["Entrypoint"][0], "/app/a");
         assert_eq!(config["config"]["User"], "65532");
         assert_eq!(config["config"]["Volumes"]["/data"], json!({}));
-        assert_eq!(config["config"].get("Cmd"), None, "what is not set is left out");
+        assert_eq!(config["config"].get("Cmd"), None, "empty fields are omitted");
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 1);
     }
 

@@ -1,8 +1,8 @@
-//! An OCI runtime in front of runc for hosts that lack capabilities.
+//! A wrapper of the OCI runtime runc, for hosts that lack capabilities.
 //!
-//! Docker gives a privileged container every capability there is; runc fails to apply one that the host's bounding
-//! set lacks. This wrapper takes those out of the container's configuration (`create`, `run`) or of the process file
-//! (`exec`), then becomes runc. It changes nothing else.
+//! Docker gives a privileged container every capability, and runc fails if the host's bounding set lacks one. This
+//! wrapper removes those from the container's configuration for `create` and `run`, or from the process file for
+//! `exec`. Then it executes runc. It changes nothing else.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,17 +13,17 @@ use serde_json::Value;
 
 use crate::host::{find_program, parse_bounding};
 
-/// The name under which the engine calls a copy of our program; called so, the program is this wrapper.
+/// The file name of the copy of this program that the engine runs. Under this name the program is the wrapper.
 pub const PROGRAM: &str = "slipway-oci-runtime";
 
-/// The arguments for runc, if this process was called as the wrapper.
+/// The arguments for runc, if this process was started as the wrapper.
 pub fn called() -> Option<Vec<OsString>> {
     let mut args = std::env::args_os();
     let program = PathBuf::from(args.next()?);
     (program.file_name() == Some(OsStr::new(PROGRAM))).then(|| args.collect())
 }
 
-/// Capabilities by bit, as linux/capability.h numbers them.
+/// The names of the capabilities, in the order of their bits in linux/capability.h.
 const NAMES: [&str; 41] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -68,22 +68,23 @@ const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// Edits the file that this call of runc will read, then replaces this process by runc. Returns only on failure.
+/// Edits the file that runc will read, then replaces this process by runc. Returns only on failure.
 ///
 /// # Errors
-/// When the file cannot be read, parsed or written, or there is no runc.
+/// When the file cannot be read, parsed or written, or runc is not installed.
 pub fn run(args: &[OsString]) -> Result<std::convert::Infallible> {
     use std::os::unix::process::CommandExt as _;
     if let Some(file) = file_to_edit(args) {
-        let status = fs::read_to_string("/proc/self/status").context("read our capabilities")?;
+        let status =
+            fs::read_to_string("/proc/self/status").context("read the capabilities of this process")?;
         let bounding = parse_bounding(&status).context("find CapBnd in /proc/self/status")?;
         edit(&file, bounding)?;
     }
     let runc = find_program("runc").context("find runc: install it (Debian: runc)")?;
-    Err(std::process::Command::new(runc).args(args).exec()).context("become runc")
+    Err(std::process::Command::new(runc).args(args).exec()).context("execute runc")
 }
 
-/// The configuration that a call of runc reads: `<bundle>/config.json`, or the process file of an exec.
+/// The file that runc reads: `<bundle>/config.json`, or the process file of an exec.
 fn file_to_edit(args: &[OsString]) -> Option<PathBuf> {
     let command = args
         .iter()
@@ -109,7 +110,7 @@ fn edit(file: &Path, bounding: u64) -> Result<()> {
     fs::write(file, serde_json::to_vec(&config)?).with_context(|| format!("write {}", file.display()))
 }
 
-/// Takes out what `bounding` lacks; works on a configuration (with `process`) and on a process alone.
+/// Removes the capabilities that `bounding` lacks, from a configuration with `process` or from a process.
 fn drop_capabilities(config: &mut Value, bounding: u64) {
     let process = if config.get("process").is_some() {
         &mut config["process"]

@@ -1,4 +1,4 @@
-//! System packages that the commands need: found out, asked for once, installed with apt-get.
+//! The system packages that the commands need: finds the missing ones, asks once, and installs them with apt-get.
 
 use std::io::{BufRead as _, Write as _};
 
@@ -12,22 +12,22 @@ use crate::pins::Pins;
 /// What a command needs from the system.
 #[derive(Debug, Clone, Copy)]
 pub enum Need {
-    /// Building every image: C compiler, headers, mmdebstrap.
+    /// Build the images: C compiler, headers, mmdebstrap.
     Images,
-    /// Running a Docker engine of our own.
+    /// Run a private Docker engine.
     Engine,
-    /// Evaluating the flake.
+    /// Evaluate the flake.
     Nix,
-    /// Running the worker's tests: the servers that are not built from the pins.
+    /// Test the worker: the servers that are not built from the pins.
     Servers,
 }
 
-/// Makes sure that the packages for `needs` are installed.
+/// Installs the packages that `needs` requires and that are missing.
 ///
-/// On a terminal the user is asked once, unless `yes`; without a terminal they are installed.
+/// Asks the user once if there is a terminal and `yes` is not set.
 ///
 /// # Errors
-/// When the user declines, or packages are missing and we are not root or there is no apt: the error names them.
+/// When the user declines, or packages are missing and this is not root or there is no apt. The error names them.
 pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()> {
     let missing: Vec<String> = wanted(needs, pins)
         .into_iter()
@@ -39,17 +39,17 @@ pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()>
     let names = missing.join(" ");
     if !host.root || !host.apt {
         let why = if host.apt {
-            "we are not root"
+            "this is not root"
         } else {
             "there is no apt-get"
         };
-        bail!("these system packages are missing and {why}: install them (Debian's names): {names}");
+        bail!("these system packages are missing and {why}: install them, by their Debian names: {names}");
     }
-    if !yes && crate::host::somebody_there() && !agreed(&names)? {
+    if !yes && crate::host::is_interactive() && !agreed(&names)? {
         bail!("not installed: {names}; install them yourself, or run again with --yes");
     }
     progress::step(&format!("install {names}"), || {
-        // A runlevel in which no service is started: a server's package brings a program here, not a running server.
+        // In runlevel 1 a package does not start its service. Only the programs of the servers are needed.
         let apt = || {
             Cmd::new("apt-get")
                 .env("DEBIAN_FRONTEND", "noninteractive")
@@ -90,8 +90,7 @@ fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
     wanted
 }
 
-/// Whether a package is there: by what it provides where that can be had elsewhere too (a Nix shell has the headers,
-/// and no package of these names), else by dpkg.
+/// Whether a package, or what it provides, is installed. A Nix shell has the programs and headers without the packages.
 fn present(package: &str) -> bool {
     let program = |name: &str| find_program(name).is_some();
     let succeeds = |command: Cmd| {
@@ -116,7 +115,7 @@ fn present(package: &str) -> bool {
     provided || installed(package)
 }
 
-/// Whether a version of Debian's Postgres has a program: its folders are not on PATH.
+/// Whether Debian's Postgres, in any version, has this program. Its folders are not on PATH.
 fn in_debian_postgres(program: &str) -> bool {
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -161,7 +160,7 @@ mod tests {
         let pins = Pins::parse("components = {}\n[toolchain]\ngo = \"1\"").unwrap();
         let mut host = Host::look(std::path::Path::new("/"));
         host.root = false;
-        // Whatever this host has, the error must come exactly when something is missing.
+        // The host of the test may have the packages or not: an error must come exactly when one is missing.
         let missing: Vec<String> = wanted(&[Need::Nix], &pins)
             .into_iter()
             .filter(|name| !present(name))

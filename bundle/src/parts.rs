@@ -1,8 +1,8 @@
-//! Parts: the programs that the images are made of, built from pinned sources and cached by content.
+//! Parts: the programs in the images, built from pinned sources and cached by content.
 //!
-//! A component's programs are one cache entry whose key is the pin, its go.mod and go.sum, the toolchain and the
-//! flags. The worker and the load driver are built by cargo in a target folder inside the cache, so that a second
-//! clone compiles only the workspace's own crates.
+//! The programs of a component are one cache entry. Its key is the pin, go.mod, go.sum, the version of Go and the
+//! architecture. Cargo builds the worker and the load driver in a target folder inside the cache, so that a second
+//! clone compiles only the crates of the workspace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -17,10 +17,10 @@ use crate::crates::{member_names, path_closure};
 use crate::pins::{Component, Pins};
 use crate::workspace::Workspace;
 
-/// The architecture of the images, in Go's and OCI's naming.
+/// The architecture of the images, in the naming of Go and OCI.
 pub const ARCHITECTURE: &str = "amd64";
 
-/// Builds parts, or finds them in the cache.
+/// Builds parts or takes them from the cache.
 #[derive(Debug)]
 pub struct Builder<'a> {
     /// The checkout.
@@ -29,11 +29,11 @@ pub struct Builder<'a> {
     pub pins: &'a Pins,
     /// The cache.
     pub cache: &'a Cache,
-    /// Where the builders' whole output goes.
+    /// The folder for the output of the builds.
     pub logs: PathBuf,
 }
 
-/// The finished parts: a folder of programs for each component.
+/// The built parts: a folder of programs for each component.
 #[derive(Debug, Clone, Default)]
 pub struct Parts {
     folders: BTreeMap<String, PathBuf>,
@@ -41,7 +41,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Adds a folder of programs that no pin names: the workspace's own.
+    /// Adds a folder of programs that no pin names, which are those of the workspace.
     pub fn add(&mut self, component: &str, folder: &Path) {
         self.folders.insert(component.to_owned(), folder.to_owned());
     }
@@ -65,7 +65,7 @@ impl Parts {
         Ok(path)
     }
 
-    /// The folder of a component's own module in Go's module cache: upstream's files, read where they are.
+    /// The folder of a component's module in Go's module cache, with the upstream files.
     ///
     /// # Errors
     /// When the component was not built.
@@ -79,19 +79,19 @@ impl Parts {
 }
 
 impl Builder<'_> {
-    /// Builds every component of the pins, those not in the cache one after the other.
+    /// Builds every component of the pins that is not in the cache, one after the other.
     ///
     /// # Errors
-    /// The first component that does not build, named.
+    /// When a component does not build. The error names it.
     pub fn components(&self) -> Result<Parts> {
         let names: Vec<&str> = self.pins.components.keys().map(String::as_str).collect();
         self.some(&names)
     }
 
-    /// Builds the named components.
+    /// Builds these components if they are not in the cache.
     ///
     /// # Errors
-    /// The first component that does not build, named.
+    /// When a component does not build. The error names it.
     pub fn some(&self, names: &[&str]) -> Result<Parts> {
         let go = go_version()?;
         let mut parts = Parts::default();
@@ -106,7 +106,7 @@ impl Builder<'_> {
         Ok(parts)
     }
 
-    /// Which components are not in the cache yet.
+    /// The components that are not in the cache.
     ///
     /// # Errors
     /// When Go or a component's go.mod cannot be read.
@@ -166,7 +166,7 @@ impl Builder<'_> {
             .env("CGO_ENABLED", if component.cgo { "1" } else { "0" })
             .env("GOOS", "linux")
             .env("GOARCH", ARCHITECTURE)
-            // A compiler that collects its garbage less often is faster, and makes the same code.
+            // The Go compiler is faster with fewer garbage collections, and its output is the same.
             .env("GOGC", "400")
             .args(["build", "-trimpath", "-buildvcs=false"])
             .log(log);
@@ -182,7 +182,7 @@ impl Builder<'_> {
             .map(drop)
     }
 
-    /// Go in a component's folder, with nothing of the user's settings that would change what is built.
+    /// Go in a component's folder, without the user's settings that would change the build.
     fn go(&self, name: &str) -> Cmd {
         Cmd::new("go")
             .cwd(self.workspace.components().join(name))
@@ -207,7 +207,7 @@ impl Builder<'_> {
         if dirs.len() == modules.len() {
             return Ok(dirs);
         }
-        // The programs are cached, the module's folder is not: fetch that module alone, checked against go.sum.
+        // The cache has the programs, but Go's module cache lacks the module. Go checks the download against go.sum.
         for module in modules.iter().filter(|module| !dirs.contains_key(**module)) {
             self.go(name)
                 .args(["mod", "download", *module])
@@ -230,10 +230,13 @@ fn parse_module_dirs(listing: &str) -> BTreeMap<String, PathBuf> {
 fn explain(name: &str, error: CommandError) -> anyhow::Error {
     let text = error.to_string();
     let hint = if text.contains("checksum mismatch") || text.contains("SECURITY ERROR") {
-        format!("component {name}: a module's content is not what bundle/components/{name}/go.sum expects")
+        format!(
+            "component {name}: the content of a module differs from its hash in bundle/components/{name}/go.sum"
+        )
     } else if text.contains("missing go.sum entry") {
         format!(
-            "component {name}: go.sum has no hash for a module that go.mod requires; run `go mod tidy` in bundle/components/{name}"
+            "component {name}: go.sum has no hash for a module that go.mod requires; run `go mod tidy` in \
+             bundle/components/{name}"
         )
     } else {
         format!("build component {name}")
@@ -253,7 +256,7 @@ fn rename_programs(component: &Component, place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The name that `go build` gives a program: the last path element that is not a major version.
+/// The name that `go build` gives a program: the last path element, or the one before a major version.
 fn go_binary_name(package: &str) -> &str {
     let mut elements = package.rsplit('/');
     let last = elements.next().unwrap_or(package);
@@ -280,31 +283,31 @@ pub fn go_version() -> Result<String> {
     Ok(version.trim_start_matches("go").to_owned())
 }
 
-/// A program of the workspace that cargo builds in release mode.
+/// A program of the workspace that cargo builds with the release profile.
 #[derive(Debug, Clone, Copy)]
 pub struct CargoProgram {
-    /// The package.
+    /// The name of the package, and of its folder.
     pub package: &'static str,
-    /// The binary.
+    /// The name of the binary.
     pub binary: &'static str,
 }
 
-/// The worker: what the image ships.
+/// The worker, which the worker image contains.
 pub const WORKER: CargoProgram = CargoProgram {
     package: "worker",
     binary: "temporal-worker",
 };
-/// The driver that loads and judges a cluster.
+/// The load driver, which loads and judges a cluster.
 pub const KIND_E2E: CargoProgram = CargoProgram {
     package: "kind-e2e",
     binary: "kind-e2e",
 };
 
 impl Builder<'_> {
-    /// Builds programs of the workspace, all in one cargo run, unless each is in the cache already.
+    /// Builds programs of the workspace in one run of cargo if they are not in the cache.
     ///
     /// # Errors
-    /// When cargo fails; its last lines are in the error.
+    /// When cargo fails, or the sources change during the build.
     pub fn cargo(&self, programs: &[CargoProgram]) -> Result<Vec<PathBuf>> {
         let key = self.cargo_key(programs)?;
         let names: Vec<&str> = programs.iter().map(|program| program.binary).collect();
@@ -314,18 +317,18 @@ impl Builder<'_> {
                 progress::step(&format!("build {} with cargo", names.join(" and ")), || {
                     self.cargo_build(programs, place)
                 })?;
-                // The key says what was built only if nobody wrote to the sources meanwhile.
+                // The key describes the programs only if the sources did not change during the build.
                 ensure!(
                     self.cargo_key(programs)? == key,
-                    "the sources changed while they were built: run the command again"
+                    "the sources changed during the build: run the command again"
                 );
                 Ok(())
             })?;
         Ok(names.iter().map(|name| place.join(name)).collect())
     }
 
-    /// Hashes the programs' packages and the crates of the workspace that they are compiled from. A file that is
-    /// included from outside a package folder is not part of the key (see [`path_closure`]).
+    /// The key of programs: the package folders that they are compiled from, the lock file, the compiler. A file that
+    /// is included from outside a package folder is not in the key, as [`path_closure`] says.
     fn cargo_key(&self, programs: &[CargoProgram]) -> Result<String> {
         let root = &self.workspace.root;
         let mut key = Key::new("cargo-program-3")
@@ -363,15 +366,15 @@ impl Builder<'_> {
     }
 }
 
-/// The file in it that names the checkout whose crates it holds.
+/// The file in the shared target folder that names the checkout whose crates the folder holds.
 const CHECKOUT: &str = ".checkout";
 
-/// The target folder that all checkouts share: dependencies are compiled once.
+/// The target folder that all checkouts share, so that dependencies are compiled once.
 fn cargo_target(cache: &Cache) -> PathBuf {
     cache.root().join("cargo-target")
 }
 
-/// cargo in the checkout, with the shared target folder.
+/// Cargo in the checkout, with the shared target folder.
 ///
 /// # Errors
 /// When the folder cannot be prepared.
@@ -393,8 +396,8 @@ pub fn cargo(workspace: &Workspace, cache: &Cache) -> Result<Cmd> {
     Ok(cargo())
 }
 
-/// Removes the workspace's own crates from the target folder. Cargo gives them the same place there whatever the checkout, and
-/// tells by the time of a file whether it changed: those of another checkout would be taken for this one's.
+/// Removes the crates of the workspace from the target folder. Cargo stores them under the same names for every
+/// checkout and compares modification times, so that it could use a crate of another checkout.
 fn forget_workspace(root: &Path, cargo: &impl Fn() -> Cmd) -> Result<()> {
     let triple = host_triple()?;
     let packages: Vec<String> = member_names(root)?
@@ -413,25 +416,27 @@ fn forget_workspace(root: &Path, cargo: &impl Fn() -> Cmd) -> Result<()> {
     Ok(())
 }
 
-/// The platform that this machine's compiler builds for. It is named in the build so that the flags below hold for
-/// the programs and not for build scripts and procedural macros, which cannot be linked statically.
+/// The target triple of this machine. The build names it, so that [`flags`] apply to the programs, but not to build
+/// scripts and procedural macros, which cannot be linked statically.
 fn host_triple() -> Result<String> {
     let version = Cmd::new("rustc").arg("-vV").quiet().read()?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host
-        .context("find the host in what `rustc -vV` printed")?
+        .context("find the host in the output of `rustc -vV`")?
         .to_owned())
 }
 
-/// The platform for which rustc links with the LLD that it brings along.
+/// The target triple for which rustc links with its own LLD.
 const RUST_LLD: &str = "x86_64-unknown-linux-gnu";
 
-/// Compiler flags for the workspace's programs. They are linked statically, to run in an image that holds nothing
-/// else, and to a fixed address: relocating a program writes to pages of it that then are each process's own (3 MB of a
-/// worker; its heap and stacks stay at random addresses). The linker that comes with Rust for this platform folds equal
-/// functions into one. The programs hold no folder of this machine. The checkout's own is not among those taken out: cargo compiles a
-/// workspace's crates by relative paths, and a flag that named the checkout would have a second clone compile every
-/// dependency again.
+/// Compiler flags for the workspace's programs.
+///
+/// - The programs are linked statically, because their image contains nothing else.
+/// - They have a fixed load address. Relocation would write to pages, and so make 3 MB of each worker private memory.
+///   Heap and stacks stay at random addresses.
+/// - Rust's LLD folds identical functions.
+/// - Paths of this machine are replaced. The checkout's path is not: cargo compiles the workspace's crates with
+///   relative paths, and a flag with the checkout's path would make a second clone compile every dependency again.
 fn flags(triple: &str, target: &Path) -> OsString {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)

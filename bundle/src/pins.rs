@@ -1,4 +1,4 @@
-//! The pins: which version of which module each program is built from. Parsing and checking only, no building.
+//! The pins: the module and version that each program is built from. Parses and checks them, and builds nothing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,20 +6,20 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// The file that holds them, beside the components' Go modules.
+/// The file with the pins.
 pub const FILE: &str = "bundle/pins.toml";
 
 /// All pins, as written in [`FILE`].
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pins {
-    /// What builds the components.
+    /// The tools that build the components.
     pub toolchain: Toolchain,
-    /// The components by name; the name is also the folder of the component's Go module.
+    /// The components by name. The name is also that of the folder of the component's Go module.
     pub components: BTreeMap<String, Component>,
 }
 
-/// The tools that build the components.
+/// The versions of the build tools.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Toolchain {
@@ -31,16 +31,16 @@ pub struct Toolchain {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Component {
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub about: String,
     /// Go module path.
     pub module: String,
     /// Go module version, as in go.mod (`v1.2.3`).
     pub version: String,
-    /// Whether the programs are linked with C.
+    /// Whether the programs are built with cgo.
     #[serde(default)]
     pub cgo: bool,
-    /// Whether the C parts are linked statically.
+    /// Whether a program with cgo is linked statically.
     #[serde(default, rename = "static")]
     pub link_static: bool,
     /// Go build tags.
@@ -49,23 +49,23 @@ pub struct Component {
     /// Debian packages with headers that the build needs.
     #[serde(default)]
     pub headers: Vec<String>,
-    /// Linker flags after `-s -w -buildid=`: the version stamps.
+    /// Linker flags after `-s -w -buildid=`. They set the versions that the programs report.
     #[serde(default)]
     pub ldflags: Vec<String>,
-    /// The programs built.
+    /// The programs that are built.
     pub programs: Vec<Program>,
-    /// Further pinned modules that this component's Go module builds programs of.
+    /// Further pinned modules whose programs this component builds.
     #[serde(default)]
     pub also: Vec<Module>,
 }
 
-/// A program and the package it is built from.
+/// A program and the Go package that it is built from.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
     /// Full import path of the main package.
     pub package: String,
-    /// Name of the finished program.
+    /// Name of the program.
     pub name: String,
 }
 
@@ -93,10 +93,10 @@ pub struct Mismatch {
 }
 
 impl Pins {
-    /// Reads the pins of a checkout and checks them against the components' go.mod files.
+    /// Reads the pins of a checkout and compares them with the components' go.mod files.
     ///
     /// # Errors
-    /// A file that is missing or malformed; the first [`Mismatch`].
+    /// When a file is missing or malformed, or with the first [`Mismatch`].
     pub fn load(root: &Path) -> Result<Self> {
         let path = root.join(FILE);
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -113,7 +113,7 @@ impl Pins {
     /// Parses the text of [`FILE`].
     ///
     /// # Errors
-    /// Malformed TOML, an unknown or missing field: the parser's message names line and field.
+    /// When the TOML is malformed, or a field is unknown or missing. The message names line and field.
     pub fn parse(text: &str) -> Result<Self> {
         toml::from_str(text).with_context(|| format!("parse {FILE}"))
     }
@@ -121,7 +121,7 @@ impl Pins {
     /// The component with this name.
     ///
     /// # Errors
-    /// When there is none; the error lists those there are.
+    /// When there is none. The error lists the components.
     pub fn component(&self, name: &str) -> Result<&Component> {
         self.components.get(name).with_context(|| {
             let known: Vec<&str> = self.components.keys().map(String::as_str).collect();
@@ -131,7 +131,7 @@ impl Pins {
 }
 
 impl Component {
-    /// All modules that this component pins, its own first.
+    /// All modules that this component pins, with its main module first.
     pub fn modules(&self) -> impl Iterator<Item = (&str, &str)> {
         std::iter::once((self.module.as_str(), self.version.as_str())).chain(
             self.also

@@ -1,10 +1,10 @@
-//! Where things are: the checkout, its target folder, and the cache outside it.
+//! Paths: the checkout, its target folder, and the cache outside it.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The variable that moves the cache.
+/// The environment variable with the path of the cache.
 pub const CACHE_VARIABLE: &str = "SLIPWAY_CACHE";
 
 /// The folders of one checkout.
@@ -23,28 +23,28 @@ impl Workspace {
         }
     }
 
-    /// The checkout's build folder: nothing in it is needed again.
+    /// The checkout's build folder. It can be deleted at any time.
     pub fn target(&self) -> PathBuf {
         self.root.join("target")
     }
 
-    /// What the running cluster is: addresses, kubeconfig (see [`crate::cluster::Record`]).
+    /// The file that describes the running cluster, a [`crate::cluster::Record`].
     pub fn cluster_file(&self) -> PathBuf {
         self.target().join("cluster").join("cluster.json")
     }
 
-    /// The components' Go modules.
+    /// The folder of the components' Go modules.
     pub fn components(&self) -> PathBuf {
         self.root.join("bundle").join("components")
     }
 
-    /// The manifests.
+    /// The folder of the manifests.
     pub fn manifests(&self) -> PathBuf {
         self.root.join("manifests")
     }
 }
 
-/// The folder that all checkouts of this user share: `$SLIPWAY_CACHE`, else `slipway` in the user's cache folder.
+/// The cache that all checkouts of this user share: `$SLIPWAY_CACHE`, else `slipway` in the user's cache folder.
 ///
 /// # Errors
 /// When neither SLIPWAY_CACHE nor XDG_CACHE_HOME nor HOME is set.
@@ -57,7 +57,7 @@ pub fn cache_root() -> Result<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .with_context(|| {
-            format!("find the cache folder: set {CACHE_VARIABLE} (neither XDG_CACHE_HOME nor HOME is set)")
+            format!("find the cache folder: neither XDG_CACHE_HOME nor HOME is set; set {CACHE_VARIABLE}")
         })?;
     Ok(base.join("slipway"))
 }

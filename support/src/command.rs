@@ -347,7 +347,7 @@ impl Cmd {
         child.wait().map_err(|source| self.start_error(source))
     }
 
-    /// Starts the program in the background, in a process group of its own. Its output goes to the log, if there is one.
+    /// Starts the program in the background, in its own process group. Its output goes to the log, if there is one.
     ///
     /// # Errors
     /// [`CommandError::Start`].

@@ -1,7 +1,7 @@
 //! What the user sees while long work runs: the step, its duration so far, its last output.
 //!
-//! A step prints one line when it starts and one when it ends. Between them, every [`HEARTBEAT`], it prints the last line
-//! of its commands' output. Steps may run side by side, each on its own thread. Nothing here decides anything.
+//! A step prints one line when it starts and one when it ends. Between them it prints the last line of its commands'
+//! output, every [`HEARTBEAT`]. Steps may run side by side, each on its own thread. Nothing here decides anything.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};

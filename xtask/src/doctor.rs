@@ -1,4 +1,4 @@
-//! `cargo xtask doctor`: what this host has and lacks, and how a run will adapt. Changes nothing.
+//! `cargo xtask doctor`: the facts of this host, its faults, and how a run adapts to it. Changes nothing.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,9 @@ use bundle::host::gib;
 
 use crate::session::Session;
 
-/// Looks at this host and says what a run needs, what is missing and what will be adapted.
+/// Show the facts and faults of this host, and how a run will adapt to it.
 ///
-/// Changes nothing. Exit code 0 when a run is possible, 2 when it is not.
+/// Changes nothing. The exit code is 0 if a run is possible, and 2 if it is not.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print the facts as JSON.

@@ -1,4 +1,4 @@
-//! `cargo xtask down`: takes the cluster down and leaves nothing running.
+//! `cargo xtask down`: deletes the cluster and leaves nothing running.
 
 use std::process::ExitCode;
 
@@ -7,15 +7,15 @@ use bundle::{cluster, docker, parts};
 
 use crate::session::Session;
 
-/// Deletes the cluster and stops the private Docker engine. The caches stay.
+/// Delete the cluster and stop the private Docker engine. The caches stay.
 ///
-/// Also after a run that was killed: what it left behind is found again. With nothing up it does nothing.
+/// It also removes what a killed run left. If there is no cluster, it does nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
-    let engine = docker::found_again(&session.host, session.cache.root())?;
+    let engine = docker::running_or_restarted(&session.host, session.cache.root())?;
     let kind = match &engine {
         Some(engine) if !cluster::node_containers(engine)?.is_empty() => session
             .builder(&session.workspace.target().join("logs"))

@@ -1,4 +1,4 @@
-//! `cargo xtask e2e`: source → verified cluster, with a verdict and its evidence.
+//! `cargo xtask e2e`: from source to a verified cluster, with a verdict and its evidence.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,19 @@ use time::macros::format_description;
 use crate::session::{BuildArgs, Session};
 use crate::{Unusable, scenarios, up};
 
-/// Builds everything, starts a cluster, loads it with real documents, and judges what it did.
+/// Build everything, start a cluster, load it with real documents, and judge the result.
 ///
-/// Without flags the core suite runs on a new cluster of one node, which is taken down at the end. The verdict is
-/// Pass, Fail or Inconclusive (samples are missing); the exit code follows it. Everything that was found is in
-/// target/e2e/<run>/: report.html, report.md, verdict.json, figures.json, junit.xml, samples.jsonl, run.json, and on failure
-/// the cluster's logs, events and objects.
+/// Without flags the core suite runs on a new cluster of one node, which is deleted at the end. The verdict is Pass,
+/// Fail or Inconclusive, and determines the exit code. Inconclusive means that samples are missing. The results are in
+/// target/e2e/<run>/: report.html, report.md, verdict.json, figures.json, junit.xml, samples.jsonl and run.json. After
+/// a failure the cluster's logs, events and objects are there, too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Leave the cluster up at the end.
+    /// Keep the cluster at the end.
     #[arg(long)]
     keep: bool,
 
-    /// Run this scenario alone (may be given several times).
+    /// Run only this scenario. Can be given several times.
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
 
@@ -39,15 +39,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "core")]
     suite: String,
 
-    /// List suites and scenarios, and do nothing else.
+    /// List the suites and scenarios, and do nothing else.
     #[arg(long)]
     list: bool,
 
-    /// Documents to load: a folder of .html, .htm, .md and .txt files. Default: those of the pinned modules.
+    /// Folder with the documents: .html, .htm, .md and .txt files. Default: documents of the pinned Go modules.
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
 
-    /// Seed of the load's arrival times and choice of documents. Default: taken from the clock, and reported.
+    /// Seed of the arrival times and the choice of documents. Default: the current time, which the report shows.
     #[arg(long)]
     seed: Option<u64>,
 
@@ -122,9 +122,9 @@ impl Run {
             };
             self.judge(session, &built, &corpus)
         });
-        // A cluster that was interrupted half-made is of no use to anybody.
-        let whole = || cluster::read_record(&session.workspace).is_ok_and(|record| record.kept);
-        if !self.args.keep || (interrupt::requested() && !whole()) {
+        // A cluster whose creation was interrupted is useless.
+        let complete = || cluster::read_record(&session.workspace).is_ok_and(|record| record.kept);
+        if !self.args.keep || (interrupt::requested() && !complete()) {
             up::take_down(session, &engine, &built);
         }
         judged
@@ -156,7 +156,7 @@ impl Run {
         Ok(ExitCode::from(code))
     }
 
-    /// Everything that was known before the first load, for the report.
+    /// Writes the facts that are known before the first load, for the report.
     fn write_run_json(&self, session: &Session, built: &Assembly, record: &Record) -> Result<()> {
         let pins: serde_json::Map<String, serde_json::Value> = session
             .pins
@@ -179,7 +179,11 @@ impl Run {
             "adaptations": session.host.adaptations(),
             "nodes": record.nodes,
             "images": built.images,
-            "node_image": {"name": built.node.reference, "digest": built.node.digest, "size_bytes": built.node.size_bytes},
+            "node_image": {
+                "name": built.node.reference,
+                "digest": built.node.digest,
+                "size_bytes": built.node.size_bytes,
+            },
             "debian": debian(&built.packages),
             "stages": progress::stages(),
             "seconds_to_ready": self.clock.elapsed().as_secs_f64(),

@@ -8,20 +8,20 @@ use serde::Serialize;
 
 use crate::session::{BuildArgs, Session};
 
-/// Builds every image, the node image included, and lists name, digest and size.
+/// Build every image, including the node image, and list name, digest and size.
 ///
-/// The same pins and packages give the same digests, in whichever folder they are built.
+/// The same pins and packages give the same digests in every folder.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// List the images (the default; here so that scripts can say what they mean).
+    /// List the images. This is the default.
     #[arg(long)]
     list: bool,
 
-    /// Print the list as JSON: name, digest, size in bytes.
+    /// Print the list as JSON with name, digest and size in bytes.
     #[arg(long)]
     json: bool,
 
-    /// Write bundle/debian.lock anew from the packages that the images were made of.
+    /// Update bundle/debian.lock to the packages in the images.
     #[arg(long, conflicts_with = "locked")]
     update_lock: bool,
 

@@ -1,4 +1,4 @@
-//! The project's commands. One file a command, each with its `Args` and one `run`; here only the match between them.
+//! The project's commands. Each command is a file with its `Args` and one `run`. Here is only the match between them.
 
 mod doctor;
 mod down;
@@ -17,22 +17,23 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use support::interrupt;
 
-/// Exit code of a command that failed while it worked.
+/// Exit code of a command that failed during its work.
 const FAILED: u8 = 1;
-/// Exit code of a command that changed nothing: bad arguments, or a host that cannot do it.
+/// Exit code of a command that changed nothing, because of its arguments or the host.
 const UNUSABLE: u8 = 2;
 
 /// One reproducible path from source to a verified cluster of autoscaled Temporal workers.
 ///
-/// Everything is built from pinned sources (bundle/pins.toml), assembled into images, started as a kind cluster and
-/// tested under load. What is built is cached outside the checkout; what a run finds is in target/e2e/<run>/.
+/// Everything is built from the sources pinned in bundle/pins.toml, assembled into images, started as a kind cluster
+/// and tested under load. The build results are cached outside the checkout. The results of a run are in
+/// target/e2e/<run>/.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100, after_long_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Print every command that is run.
+    /// Print every command that runs.
     #[arg(long, short, global = true)]
     verbose: bool,
 }
@@ -40,36 +41,29 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0    done; for e2e: the verdict is Pass
-  1    failed; for e2e: the verdict is Fail; for plan: it does not hold
-  2    nothing was changed: bad arguments, or this host cannot do it (the message says what to do)
-  3    e2e: the verdict is Inconclusive, samples are missing
-  130  interrupted, and cleaned up
+  1    failed; for e2e: the verdict is Fail; for plan: the plan does not hold
+  2    nothing was changed: the arguments are invalid, or this host has faults
+  3    for e2e: the verdict is Inconclusive, because samples are missing
+  130  interrupted, after the clean-up
 
 Environment:
-  SLIPWAY_CACHE  the cache's folder (default: slipway in the user's cache folder)
-  DOCKER_HOST    the Docker engine to use, as for the docker client";
+  SLIPWAY_CACHE  the folder of the cache (default: slipway in the user's cache folder)
+  DOCKER_HOST    the address of the Docker engine, as for the docker client";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// From source to a verified cluster: build, start, load, judge, take down.
+    // The help of each is the doc comment of its `Args`. A doc comment here would replace it.
     E2e(e2e::Args),
-    /// Every test that needs no cluster: format, lints, unit tests, the worker against real servers, manifests, flake.
     Test(test::Args),
-    /// What this host has and lacks, and how a run will adapt to it.
     Doctor(doctor::Args),
-    // What it does is told in its file: the help of a command with a comment here has nothing but that comment.
     Plan(plan::Args),
-    /// Build the images and list them.
     Images(images::Args),
-    /// Build what is missing and start the cluster, to keep.
     Up(up::Args),
-    /// What runs: nodes, workloads, addresses.
     Status(status::Args),
-    /// Take the cluster down and stop the private Docker engine.
     Down(down::Args),
 }
 
-/// A problem found before anything was changed.
+/// A problem that was found before anything was changed.
 #[derive(Debug)]
 struct Unusable(anyhow::Error);
 
@@ -117,7 +111,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_is_valid() {
         super::Cli::command().debug_assert();
     }
 }

@@ -1,7 +1,8 @@
-//! Checks flake.nix without a network: it parses, its lock file is the pin, and every output evaluates for every system.
+//! Checks flake.nix without a network: it parses, its lock file has the pinned nixpkgs, and every output evaluates for
+//! every system.
 //!
-//! nixpkgs is stood in for by nix/stub, so this says nothing about whether an output builds. Nothing of the host takes
-//! part but the programs of Nix themselves: store, state and configuration are in a folder that goes away.
+//! nix/stub replaces nixpkgs, so the check does not show that an output builds. Of the host it uses only the programs
+//! of Nix. Store, state and configuration are in a temporary folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,14 +13,14 @@ use serde_json::{Value, json};
 use support::command::Cmd;
 
 /// The locked nixpkgs: nixos-26.05 of 2026-09-18. Revision, time and hash were compared with other projects' public
-/// files when they were set; stated here again so that flake.lock cannot move unseen.
+/// files. They are repeated here so that flake.lock cannot change unnoticed.
 const REVISION: &str = "cf9d2fb3e50fa1cd5114c47505ea9177f7ff5f49";
 /// The locked revision's commit time, in seconds since 1970.
 const LAST_MODIFIED: u64 = 1_789_749_394;
 /// The hash of the locked revision's files.
 const NAR_HASH: &str = "sha256-cFTsMQz8Hzn8MT49oaeLSHg62tE86NykugCWkeM2ypk=";
 
-/// What the flake may read, so what a copy of it needs. The rest of the checkout stays out of Nix's store.
+/// The files and folders that the flake reads. Only these are copied to Nix's store.
 const READ_BY_FLAKE: [&str; 14] = [
     "Cargo.lock",
     "Cargo.toml",
@@ -40,20 +41,20 @@ const READ_BY_FLAKE: [&str; 14] = [
 const SYSTEMS: [&str; 4] = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"];
 const LINUX: [&str; 2] = ["aarch64-linux", "x86_64-linux"];
 
-/// Forces every derivation of one output (system → name → derivation) and names it.
+/// A Nix function that evaluates every derivation of an output, by system and name, and returns their names.
 const NAMES: &str =
     "builtins.mapAttrs (system: builtins.mapAttrs (name: it: builtins.seq it.drvPath it.name))";
-/// The same for `formatter`, which has no names (system → derivation).
+/// The same for `formatter`, which has one derivation for each system.
 const FORMATTERS: &str = "builtins.mapAttrs (system: it: { default = builtins.seq it.drvPath it.name; })";
 
-/// Checks the flake of the checkout at `root`. Needs Nix 2.8 or newer, and no network.
+/// Checks the flake of the checkout at `root`. Needs Nix 2.8 or newer.
 ///
 /// # Errors
-/// When Nix is missing, the lock file differs from the pin or from flake.nix, or an output is missing or fails to
+/// When Nix is missing, the lock file differs from the pin or from flake.nix, or an output is missing or does not
 /// evaluate.
 pub(crate) fn check(root: &Path) -> Result<()> {
     Cmd::new("nix").arg("--version").quiet().run().context(
-        "check flake.nix: Nix does not run here; install it (Debian, Ubuntu: `apt-get install nix-bin`; others: nixos.org)",
+        "check flake.nix: Nix does not run here; install it (on Debian and Ubuntu with `apt-get install nix-bin`)",
     )?;
     check_lock(&fs::read_to_string(root.join("flake.lock")).context("read flake.lock")?)?;
     let scratch = Scratch::new(root)?;
@@ -67,7 +68,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compares a lock file with the pin stated here.
+/// Compares a lock file with the constants in this file.
 fn check_lock(text: &str) -> Result<()> {
     let lock: Value = serde_json::from_str(text).context("parse flake.lock")?;
     let locked = &lock["nodes"]["nixpkgs"]["locked"];
@@ -81,16 +82,16 @@ fn check_lock(text: &str) -> Result<()> {
     });
     ensure!(
         *locked == expected,
-        "flake.lock pins nixpkgs to {locked}, expected {expected}: if the pin is meant to move, move the constants in \
-         xtask/src/nix.rs with it"
+        "flake.lock pins nixpkgs to {locked}, expected {expected}: to change the pin, change the constants in \
+         xtask/src/nix.rs, too"
     );
     Ok(())
 }
 
-/// Which derivations each output has, system by system.
+/// The names of an output's derivations, by system.
 type Outputs = BTreeMap<String, BTreeSet<String>>;
 
-/// The flake's outputs: name, the function that lists them, and what it must list.
+/// The flake's outputs: the name, the Nix function that lists the derivations, and the expected list.
 fn expected_outputs() -> [(&'static str, &'static str, Outputs); 4] {
     let everywhere = |names: &[&str], on_linux: &[&str]| {
         let named = |system: &str| {
@@ -122,7 +123,7 @@ fn compare(output: &str, expected: &Outputs, found: &Outputs) -> Result<()> {
     Ok(())
 }
 
-/// A copy of the flake, and a Nix store beside it that nothing else uses.
+/// A temporary folder with a copy of the flake and a Nix store that nothing else uses.
 struct Scratch {
     dir: tempfile::TempDir,
 }
@@ -130,9 +131,9 @@ struct Scratch {
 impl Scratch {
     fn new(root: &Path) -> Result<Self> {
         let scratch = Self {
-            dir: tempfile::tempdir().context("make a folder for checking flake.nix")?,
+            dir: tempfile::tempdir().context("create a folder for checking flake.nix")?,
         };
-        fs::create_dir(scratch.flake()).context("make a folder for checking flake.nix")?;
+        fs::create_dir(scratch.flake()).context("create a folder for checking flake.nix")?;
         for name in READ_BY_FLAKE {
             let (from, to) = (root.join(name), scratch.flake().join(name));
             copy(&from, &to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
@@ -148,7 +149,7 @@ impl Scratch {
         format!("path:{}", self.flake().display())
     }
 
-    /// One of Nix's programs, kept away from the user's and the host's configuration, store and caches.
+    /// A program of Nix that does not use the configuration, store and caches of the user and the host.
     fn nix(&self, program: &str) -> Cmd {
         let settings = [
             "experimental-features = nix-command flakes",
@@ -174,7 +175,7 @@ impl Scratch {
             .env_remove("NIX_REMOTE")
     }
 
-    /// A command of `nix` on the flake, with the stub for nixpkgs.
+    /// A command of `nix` with the stub in place of nixpkgs.
     fn with_stub(&self, arguments: &[&str]) -> Cmd {
         let stub = format!("{}/nix/stub", self.reference());
         self.nix("nix")
@@ -201,13 +202,13 @@ impl Scratch {
         Ok(())
     }
 
-    /// Nix reads the lock file as it would for a user: where flake.nix asks for something else, it would want to write.
+    /// Lets Nix compare the lock file with flake.nix. If they differ, Nix would have to write the lock file, and fails.
     fn lock_matches_inputs(&self) -> Result<()> {
         self.nix("nix")
             .args(["flake", "metadata", "--json", "--no-update-lock-file"])
             .arg(self.reference())
             .run()
-            .context("flake.lock does not fit flake.nix: run `nix flake lock` where there is a network")?;
+            .context("flake.lock does not match flake.nix: run `nix flake lock` with a network")?;
         Ok(())
     }
 
@@ -227,7 +228,7 @@ impl Scratch {
             .read()
             .with_context(|| format!("evaluate output {output} of flake.nix for every system"))?;
         let names: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&printed)
-            .with_context(|| format!("read what `nix eval` printed: {printed:?}"))?;
+            .with_context(|| format!("parse the output of `nix eval`: {printed:?}"))?;
         Ok(names
             .into_iter()
             .map(|(system, named)| (system, named.into_keys().collect()))
@@ -236,7 +237,7 @@ impl Scratch {
 }
 
 impl Drop for Scratch {
-    /// Nix takes away the right to write to what it has stored, which would keep a user other than root from deleting it.
+    /// Makes the store writable. Nix stores files read-only, and only root could delete their folders.
     fn drop(&mut self) {
         make_writable(&self.dir.path().join("store"));
     }
@@ -257,7 +258,7 @@ fn make_writable(dir: &Path) {
     }
 }
 
-/// Copies a file, or a folder with the files and folders in it.
+/// Copies a file, or a folder with its content.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let kind = fs::metadata(from)?.file_type();
     if kind.is_dir() {
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_moved_is_refused_by_both_revisions() {
+    fn changed_lock_is_refused_with_both_revisions() {
         let error = check_lock(&lock("0000")).unwrap_err().to_string();
         assert!(error.contains("0000") && error.contains(REVISION), "{error}");
     }
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_expected_on_linux_alone() {
+    fn image_is_expected_only_on_linux() {
         let [(_, _, packages), ..] = expected_outputs();
         assert!(packages["x86_64-linux"].contains("image"));
         assert!(!packages["aarch64-darwin"].contains("image"));

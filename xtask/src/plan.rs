@@ -1,4 +1,4 @@
-//! `cargo xtask plan`: what a fleet carries and what fails first, told from the manifests alone.
+//! `cargo xtask plan`: what a fleet carries and what fails first, calculated from the manifests.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,57 +11,62 @@ use capacity::plan::{Inputs, Plan};
 use capacity::settings::Settings;
 use capacity::{manifests, table, terminal};
 
-/// The folders of `manifests/` that say what a fleet and its database are.
+/// The folders of `manifests/` that describe the fleet and its database.
 const FOLDERS: [&str; 3] = ["base", "services/postgres", "services/temporal"];
 
-/// What a fleet carries and what fails first, by its manifests alone: no cluster needed
+/// Calculate from the manifests what a fleet carries and what fails first, without a cluster
 ///
-/// Reads the worker's Deployment, its ScaledObject, Postgres' and Temporal's configuration. The
-/// variables that the worker reads (TEMPORAL_IO_ACTIVITY_CONCURRENCY, DB_POOL_SIZE, …) are the
-/// Deployment's, and those of this command's environment go before them:
+/// Reads the worker's Deployment and ScaledObject, and the configuration of Postgres and Temporal.
+/// The worker's variables, such as DB_POOL_SIZE, are those of the Deployment. Variables in the
+/// environment of this command replace them:
 ///
 ///   TEMPORAL_IO_ACTIVITY_CONCURRENCY=8 cargo xtask plan --rps 40
 ///   kubectl kustomize my/overlay | cargo xtask plan --manifests - --max-connections 500
 ///
-/// Exit code 0: the plan holds. 1: it does not, and why is said; the load is more than the largest
-/// fleet carries, its connections are more than the database has, or a worker refuses the settings.
-/// 2: no plan can be made of what was given. The rules are in docs/plan.md.
+/// The exit code is 0 if the plan holds. It is 1 if the plan does not hold: the largest fleet does
+/// not carry the load, the database has too few connections, or a worker refuses its settings. It is
+/// 2 if no plan can be calculated from the input. The rules are in docs/plan.md.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// Documents a second that the fleet is to carry.
-    #[arg(long, value_name = "N", default_value_t = Load::GUIDE.rate, value_parser = positive, allow_negative_numbers = true)]
+    /// The load in documents per second.
+    #[arg(long, value_name = "N", default_value_t = Load::GUIDE.rate,
+        value_parser = positive, allow_negative_numbers = true)]
     rps: f64,
 
-    /// Seconds that a document holds an IO slot, all its IO activities together.
-    #[arg(long, value_name = "SECONDS", default_value_t = Load::GUIDE.io_seconds, value_parser = positive, allow_negative_numbers = true)]
+    /// Seconds that a document occupies an IO slot, for all its IO activities together.
+    #[arg(long, value_name = "SECONDS", default_value_t = Load::GUIDE.io_seconds,
+        value_parser = positive, allow_negative_numbers = true)]
     service: f64,
 
-    /// Seconds that a document holds a CPU slot.
-    #[arg(long, value_name = "SECONDS", default_value_t = Load::GUIDE.cpu_seconds, value_parser = positive, allow_negative_numbers = true)]
+    /// Seconds that a document occupies a CPU slot.
+    #[arg(long, value_name = "SECONDS", default_value_t = Load::GUIDE.cpu_seconds,
+        value_parser = positive, allow_negative_numbers = true)]
     cpu_seconds: f64,
 
-    /// Seconds that a document holds a workflow slot, all its workflow tasks together.
-    #[arg(long, value_name = "SECONDS", default_value_t = Load::GUIDE.workflow_seconds, value_parser = positive, allow_negative_numbers = true)]
+    /// Seconds that a document occupies a workflow slot, for all its workflow tasks together.
+    #[arg(long, value_name = "SECONDS", default_value_t = Load::GUIDE.workflow_seconds,
+        value_parser = positive, allow_negative_numbers = true)]
     workflow_seconds: f64,
 
-    /// Size of the fleet that the table shows beside one worker and the most; the guide's is 15.
-    #[arg(long, value_name = "N", default_value_t = table::GUIDE_WORKERS, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Size of a fleet that the table shows, besides one worker and the maximum. The guide has 15.
+    #[arg(long, value_name = "N", default_value_t = table::GUIDE_WORKERS,
+        value_parser = clap::value_parser!(u32).range(1..))]
     workers: u32,
 
-    /// Manifests to read instead of this checkout's: files, folders (their own files only), or - for standard input.
+    /// Manifests to read instead of those of this checkout: files, folders without subfolders, or - for standard input.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     manifests: Vec<PathBuf>,
 
-    /// Connections that the database allows, instead of postgresql.conf's.
+    /// Maximum number of connections of the database, instead of the one in postgresql.conf.
     #[arg(long, value_name = "N")]
     max_connections: Option<u32>,
 
-    /// Connections that others than the workers take of them, instead of those of Temporal's configuration.
+    /// Connections that others than the workers use, instead of those in Temporal's configuration.
     #[arg(long, value_name = "N")]
     other_connections: Option<u32>,
 
-    /// Memory that the nodes have for workers, such as 8Gi; without it memory is no limit.
+    /// Memory of the nodes for workers, such as 8Gi. Default: no limit.
     #[arg(long, value_name = "SIZE", value_parser = capacity::bytes)]
     memory: Option<u64>,
 
@@ -135,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_manifests_hold_at_the_guides_load() {
+    fn shipped_manifests_hold_at_the_guides_load() {
         let plan = planned(&[], &[]).unwrap();
         assert!(plan.holds(), "{:?}", plan.faults);
         assert_eq!(plan.inputs.load, Load::GUIDE);
     }
 
     #[test]
-    fn a_load_and_an_environment_that_do_not_work_are_refused() {
+    fn load_and_environment_beyond_the_fleet_do_not_hold() {
         for (line, environment) in [
             (vec!["--rps", "33"], vec![]),
             (vec!["--max-connections", "200"], vec![]),

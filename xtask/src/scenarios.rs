@@ -1,4 +1,4 @@
-//! The list of scenarios, read from the file that `kind-e2e` reads too: names can be checked before anything is built.
+//! The list of scenarios, from the file that `kind-e2e` reads, too. So names are checked before anything is built.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// A scenario as `kind-e2e/scenarios.toml` describes it.
+/// A scenario in `kind-e2e/scenarios.toml`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Scenario {
     /// The suite it belongs to.
@@ -22,16 +22,16 @@ pub(crate) fn load(root: &Path) -> Result<BTreeMap<String, Scenario>> {
     toml::from_str(&text).with_context(|| format!("parse {}", path.display()))
 }
 
-/// Refuses names that are not known.
+/// Refuses unknown names of scenarios and suites.
 pub(crate) fn check(known: &BTreeMap<String, Scenario>, names: &[String], suite: &str) -> Result<()> {
     let suites: Vec<&str> = known.values().map(|scenario| scenario.suite.as_str()).collect();
     if !suites.contains(&suite) {
-        bail!("no suite {suite}: there is {}", distinct(&suites));
+        bail!("no suite {suite}; the suites are: {}", distinct(&suites));
     }
     for name in names {
         if !known.contains_key(name) {
             let all: Vec<&str> = known.keys().map(String::as_str).collect();
-            bail!("no scenario {name}: there is {}", distinct(&all));
+            bail!("no scenario {name}; the scenarios are: {}", distinct(&all));
         }
     }
     Ok(())

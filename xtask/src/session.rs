@@ -1,4 +1,4 @@
-//! What most commands begin with: the checkout, the pins, the cache, the host; then, step by step, what they need.
+//! What most commands need: the checkout, the pins, the cache and the host, then the engine and the builds.
 
 use std::path::Path;
 
@@ -16,19 +16,19 @@ use support::{interrupt, progress};
 
 use crate::Unusable;
 
-/// Flags that every building command has.
+/// The flags of every command that builds.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct BuildArgs {
     /// Install missing system packages without asking.
     #[arg(long, short)]
     pub(crate) yes: bool,
 
-    /// Fail where the Debian packages are not those of bundle/debian.lock, instead of warning.
+    /// Fail if the Debian packages differ from bundle/debian.lock. Without it, warn.
     #[arg(long)]
     pub(crate) locked: bool,
 }
 
-/// A command's surroundings, looked at but not changed.
+/// The surroundings of a command. Reading them changes nothing.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) workspace: Workspace,
@@ -38,7 +38,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Looks around.
+    /// Reads the surroundings.
     pub(crate) fn begin() -> Result<Self> {
         let workspace = Workspace::here();
         let pins = Pins::load(&workspace.root).map_err(Unusable)?;
@@ -52,7 +52,7 @@ impl Session {
         })
     }
 
-    /// Refuses a host that cannot do the work, before anything is changed.
+    /// Refuses a host that is not able to do the work, before anything is changed.
     pub(crate) fn check_host(&self) -> Result<()> {
         let cold = self
             .builder(&self.workspace.target().join("logs"))
@@ -62,10 +62,10 @@ impl Session {
         if faults.is_empty() {
             return Ok(());
         }
-        Err(Unusable(anyhow!("this host cannot do it:\n  - {}", faults.join("\n  - "))).into())
+        Err(Unusable(anyhow!("this host has faults:\n  - {}", faults.join("\n  - "))).into())
     }
 
-    /// The builder of parts; its logs go into this folder.
+    /// The builder of parts. Its logs go into this folder.
     pub(crate) fn builder(&self, logs: &Path) -> Builder<'_> {
         Builder {
             workspace: &self.workspace,
@@ -85,7 +85,7 @@ impl Session {
         }
     }
 
-    /// System packages, the engine, and no foreign cluster in the way.
+    /// Installs system packages, finds or starts an engine, and refuses a cluster that somebody else created.
     pub(crate) fn engine(&self, args: &BuildArgs) -> Result<Engine> {
         let mut needs = vec![Need::Images];
         if docker::running(self.cache.root()).is_none() {
@@ -97,17 +97,17 @@ impl Session {
         Ok(engine)
     }
 
-    /// Every part, image and the node image, for an engine that is of no use if they cannot be built.
+    /// Builds every part, every image and the node image. After a failure, stops the idle private engine.
     pub(crate) fn build_for(&self, engine: &Engine, args: &BuildArgs, logs: &Path) -> Result<Assembly> {
         self.build(args, logs).inspect_err(|_| {
             interrupt::start_cleaning();
-            if let Err(error) = cluster::release(engine, self.cache.root()) {
+            if let Err(error) = cluster::stop_idle_engine(engine, self.cache.root()) {
                 eprintln!("error: stop the private Docker engine: {error:#}; try `cargo xtask down`");
             }
         })
     }
 
-    /// Every part, image and the node image.
+    /// Builds every part, every image and the node image.
     pub(crate) fn build(&self, args: &BuildArgs, logs: &Path) -> Result<Assembly> {
         assemble::assemble(&self.builder(logs), args.locked)
     }

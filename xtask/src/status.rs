@@ -1,4 +1,4 @@
-//! `cargo xtask status`: what runs, and where it answers. Changes nothing.
+//! `cargo xtask status`: the nodes, workloads and addresses of the cluster. Changes nothing.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,9 @@ use bundle::cluster::{Record, kubectl, read_record};
 
 use crate::session::Session;
 
-/// Shows the nodes and workloads of the cluster and the addresses of its services.
+/// Show the nodes and workloads of the cluster and the addresses of its services.
 ///
-/// Exit code 2 when no cluster is up.
+/// The exit code is 2 if no cluster is up.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -31,7 +31,7 @@ pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the cluster's services answer on this host.
+/// Prints the addresses of the cluster's services on this host.
 pub(crate) fn print_addresses(record: &Record) {
     let endpoints = &record.endpoints;
     println!("export KUBECONFIG={}", record.kubeconfig.display());

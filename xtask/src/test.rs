@@ -11,12 +11,14 @@ use support::progress;
 
 use crate::session::Session;
 
-/// Runs the format check, the lints, all unit tests, the worker against real servers, and the checks of the manifests
-/// and of the flake.
+/// Run every test that needs no cluster.
 ///
-/// Installs what is missing. The programs that check the manifests (kubectl, kubeconform, promtool) and the servers that
-/// the worker is tried against (Temporal, versitygw, toxiproxy) are the pinned ones, built from source if they are not in
-/// the cache; Postgres and Redis are the system's.
+/// These are the format check, the lints, the unit tests, the worker's integration tests, and the checks of the
+/// manifests and the flake.
+///
+/// Installs missing system packages. The programs that check the manifests are kubectl, kubeconform and promtool. The
+/// integration tests start Temporal, versitygw and toxiproxy. All of these have pinned versions, and are built from
+/// source if the cache lacks them. Postgres and Redis are those of the system.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Install missing system packages without asking.
@@ -24,7 +26,7 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// The servers that are built from the pins: component, program, and the variable by which the tests find it.
+/// The servers that are built from the pins: component, program, and the variable that tells the tests its path.
 const SERVERS: [(&str, &str, &str); 3] = [
     ("temporal", "temporal-server", "SLIPWAY_TEMPORAL_SERVER"),
     ("toxiproxy", "toxiproxy-server", "SLIPWAY_TOXIPROXY"),
@@ -53,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Format, lints and unit tests of the workspace.
+/// Runs the format check, the lints and the unit tests of the workspace.
 fn rust(session: &Session) -> Result<()> {
     let cargo = |args: &[&str]| anyhow::Ok(parts::cargo(&session.workspace, &session.cache)?.args(args));
     progress::step("format: cargo fmt", || {
@@ -71,8 +73,8 @@ fn rust(session: &Session) -> Result<()> {
     })
 }
 
-/// The worker against real servers. The whole workspace is named, though the worker alone has such tests: so cargo uses what
-/// it has compiled for the unit tests.
+/// Runs the worker's integration tests. It names the whole workspace, though only the worker has such tests, so that
+/// cargo reuses what it compiled for the unit tests.
 fn integration(session: &Session, built: &Parts) -> Result<()> {
     let mut cargo = parts::cargo(&session.workspace, &session.cache)?.args([
         "test",

@@ -1,4 +1,4 @@
-//! `cargo xtask up`: a cluster to keep.
+//! `cargo xtask up`: starts a cluster that is kept.
 
 use std::process::ExitCode;
 
@@ -10,10 +10,10 @@ use support::interrupt;
 
 use crate::session::{BuildArgs, Session};
 
-/// Builds what is missing and starts the cluster with every service, the worker and its autoscaling.
+/// Build what is missing and start a cluster with every service, the worker and its autoscaling.
 ///
-/// Run again, it uses the cluster that is up if it was made from the same images, and makes a new one otherwise.
-/// It stays until `cargo xtask down`.
+/// If a kept cluster of the same images is up, it is reused, and the manifests are applied again. Otherwise a new one
+/// is created. The cluster stays until `cargo xtask down`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -23,21 +23,20 @@ pub(crate) struct Args {
     build: BuildArgs,
 }
 
-/// What a cluster is made with.
+/// The flags for a cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClusterArgs {
-    /// Nodes, the control plane included.
+    /// Number of nodes, including the control plane.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
 
-    /// Seconds between two looks of the HPA at its metrics. Kubernetes' default, which managed clusters do not let you
-    /// change, is 15.
+    /// The HPA's sync period in seconds. Kubernetes' default is 15, and managed clusters do not let you change it.
     #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=60))]
     hpa_sync: u8,
 }
 
 impl ClusterArgs {
-    /// The cluster that these ask for.
+    /// The options of the wanted cluster.
     pub(crate) fn wanted(&self, keep: bool) -> Wanted {
         Wanted {
             nodes: usize::from(self.nodes),
@@ -64,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the cluster.
+/// Creates or reuses the cluster.
 pub(crate) fn make(
     session: &Session,
     engine: &Engine,
@@ -82,13 +81,13 @@ pub(crate) fn make(
     maker.up(wanted)
 }
 
-/// Takes everything down after a run that is over, one way or the other.
+/// Deletes the cluster and stops the private engine after a run, whether it succeeded or not.
 pub(crate) fn take_down(session: &Session, engine: &Engine, built: &Assembly) {
     interrupt::start_cleaning();
     let taken = built.parts.program("kind", "kind").and_then(|kind| {
         bundle::cluster::down(Some(engine), &kind, &session.workspace, session.cache.root())
     });
     if let Err(error) = taken {
-        eprintln!("error: take the cluster down: {error:#}; try `cargo xtask down`");
+        eprintln!("error: delete the cluster: {error:#}; try `cargo xtask down`");
     }
 }

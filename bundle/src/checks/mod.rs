@@ -1,5 +1,6 @@
-//! Checks of the manifests that need no cluster: they render, they fit Kubernetes' own schemas, every image is ours,
-//! Prometheus can read its configuration, and the autoscaler and the alerts answer as they should.
+//! Checks of the manifests that need no cluster. They render, they match Kubernetes' schemas, and every image is one of
+//! `bundle/images.toml`. Prometheus can read its configuration. The autoscaler's queries and the alerts pass their
+//! cases.
 
 mod scaler;
 mod schemas;
@@ -18,30 +19,30 @@ use crate::workspace::Workspace;
 /// The components whose programs the checks run, or whose files they read.
 pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometheus"];
 
-/// What is rendered and checked, below `manifests/`.
+/// The kustomizations that are rendered and checked, below `manifests/`.
 const KUSTOMIZATIONS: [&str; 4] = [
     "base",
     "overlays/kind/services",
     "overlays/scalers/guide",
     "overlays/scalers/temporal",
 ];
-/// Plain files that are applied as they are, or baked into the node image.
+/// The files that are applied as they are or that the node image contains, below `manifests/`.
 const FILES: [&str; 4] = [
     "base/temporal-worker-deployment.yaml",
     "base/temporal-queue-metrics.yaml",
     "base/keda-scaledobject.yaml",
     "services/storage/storage.yaml",
 ];
-/// Prometheus' own files, and the cases that its alerts are tried by.
+/// The folder of Prometheus' files, and promtool's cases for the alerts, below `manifests/`.
 const PROMETHEUS: &str = "services/prometheus";
 const ALERT_CASES: &str = "tests/alerts.yaml";
-/// Every image comes from the node image, so every image has our name.
+/// The start of every image's name, because every image comes from the node image.
 const IMAGES: &str = "slipway.local/";
 
 /// Renders and checks the manifests of a checkout.
 ///
 /// # Errors
-/// The first check that fails, with what its program said.
+/// When a check fails. The error has the output of its program.
 pub fn manifests(workspace: &Workspace, parts: &Parts) -> Result<()> {
     let manifests = workspace.manifests();
     crate::manifests::stage(parts, &manifests)?;
@@ -91,12 +92,12 @@ fn parse(text: &str) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// Every `image:` anywhere in the objects is one of ours.
+/// Checks every `image:` in the objects, at any depth.
 fn check_images(name: &str, objects: &[Value]) -> Result<()> {
     for image in objects.iter().flat_map(images) {
         ensure!(
             image.starts_with(IMAGES),
-            "manifests/{name} names the image {image}: images in the cluster are those of bundle/images.toml ({IMAGES}…)"
+            "manifests/{name} names the image {image}: use one of bundle/images.toml, whose names start with {IMAGES}"
         );
     }
     Ok(())
@@ -132,7 +133,7 @@ fn check_schemas(parts: &Parts, objects: &[Value], rendered: &[(String, String)]
     let folder = work.join("schemas");
     schemas::write(&swagger, objects, &folder)?;
     let files = work.join("rendered");
-    fs::create_dir_all(&files).context("make a folder for the rendered manifests")?;
+    fs::create_dir_all(&files).context("create a folder for the rendered manifests")?;
     for (name, text) in rendered {
         fs::write(files.join(format!("{name}.yaml")), text).context("write a rendered manifest")?;
     }
@@ -145,7 +146,7 @@ fn check_schemas(parts: &Parts, objects: &[Value], rendered: &[(String, String)]
     Ok(())
 }
 
-/// Prometheus reads its configuration and its alerts, and each alert fires when it should.
+/// Checks that Prometheus can read its configuration and its alerts, and that the alerts pass their cases.
 fn check_prometheus(promtool: &Path, manifests: &Path) -> Result<()> {
     let folder = manifests.join(PROMETHEUS);
     let run = |args: &[&str], file: &Path| Cmd::new(promtool).args(args).arg(file).run();
@@ -156,7 +157,7 @@ fn check_prometheus(promtool: &Path, manifests: &Path) -> Result<()> {
     .context("check Prometheus' configuration")?;
     run(&["check", "rules"], &folder.join("alerts.yml")).context("check Prometheus' alerts")?;
     run(&["test", "rules"], &manifests.join(ALERT_CASES))
-        .with_context(|| format!("try Prometheus' alerts by manifests/{ALERT_CASES}"))?;
+        .with_context(|| format!("test Prometheus' alerts with manifests/{ALERT_CASES}"))?;
     Ok(())
 }
 
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_foreign_image_is_refused_wherever_it_stands() {
+    fn foreign_image_is_refused_at_any_depth() {
         let objects =
             parse("kind: Pod\nspec:\n  initContainers:\n  - image: elsewhere.example/x:1\n").unwrap();
         let error = check_images("base", &objects).unwrap_err().to_string();

@@ -1,5 +1,5 @@
-//! The autoscaler that ships, tried without a cluster: whether KEDA reads its triggers as they are meant, and what their
-//! queries answer, by promtool's unit tests on the very queries.
+//! Checks of the ScaledObject that need no cluster. The settings of its triggers must have the intended effect in KEDA.
+//! promtool runs its unit tests on the queries of the manifest, which are not copied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,26 +10,26 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use support::command::Cmd;
 
-/// What is checked, and the fleet that it scales, below `manifests/`.
+/// The ScaledObject, and the Deployment that it scales, below `manifests/`.
 const SCALED_OBJECT: &str = "base/keda-scaledobject.yaml";
 const DEPLOYMENT: &str = "base/temporal-worker-deployment.yaml";
-/// The cases. They name [`RULES`] as their rule file, and each query as `scaler:<name of its trigger>`.
+/// promtool's cases, below `manifests/`. Their rule file is [`RULES`], and a query is `scaler:<name of its trigger>`.
 const CASES: &str = "tests/scaler.yaml";
 const RULES: &str = "scaler.rules.json";
-/// The triggers that ask for workers by the work in the system, and the variable that says how many tasks of that queue
-/// one worker runs.
+/// The triggers that ask for workers by the demand of a queue, and the variable with the slots of a worker for that
+/// queue.
 const DEMAND: [(&str, &str); 3] = [
     ("workflow_demand", "TEMPORAL_WORKFLOW_CONCURRENCY"),
     ("io_demand", "TEMPORAL_IO_ACTIVITY_CONCURRENCY"),
     ("cpu_demand", "TEMPORAL_CPU_ACTIVITY_CONCURRENCY"),
 ];
-/// How many percent of its slots a worker is to use: the middle of the guide's 60 to 80.
+/// The slots that a worker should use, in percent: the middle of the guide's 60 to 80.
 const UTILISATION: u32 = 70;
 
-/// Checks the triggers, then asks promtool for every answer that the cases expect.
+/// Checks the triggers, then runs promtool's cases on their queries.
 ///
 /// # Errors
-/// All faults of the triggers; else the cases that did not turn out as expected, as promtool tells them.
+/// All faults of the triggers. If there are none, promtool's report of the cases that failed.
 pub(super) fn check(promtool: &Path, manifests: &Path, work: &Path) -> Result<()> {
     let cases_file = manifests.join(CASES);
     let cases = fs::read_to_string(&cases_file).with_context(|| format!("read {}", cases_file.display()))?;
@@ -39,7 +39,7 @@ pub(super) fn check(promtool: &Path, manifests: &Path, work: &Path) -> Result<()
     let list: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
     ensure!(
         list.is_empty(),
-        "manifests/{SCALED_OBJECT} does not scale as it should:{}",
+        "manifests/{SCALED_OBJECT} has faults:{}",
         list.concat()
     );
     let folder = work.join("scaler");
@@ -51,11 +51,11 @@ pub(super) fn check(promtool: &Path, manifests: &Path, work: &Path) -> Result<()
         .args(["test", "rules"])
         .arg(&copy)
         .run()
-        .with_context(|| format!("try the queries of manifests/{SCALED_OBJECT} by manifests/{CASES}"))?;
+        .with_context(|| format!("test the queries of manifests/{SCALED_OBJECT} with manifests/{CASES}"))?;
     Ok(())
 }
 
-/// A trigger, as far as it matters here.
+/// The fields of a trigger that the checks read.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Trigger {
@@ -84,7 +84,7 @@ fn triggers(objects: &[Value]) -> Result<Vec<Trigger>> {
         .collect()
 }
 
-/// The variables of the Deployments' containers that are numbers.
+/// The numeric environment variables of the Deployments' containers.
 fn slots(objects: &[Value]) -> BTreeMap<String, u32> {
     objects
         .iter()
@@ -103,7 +103,7 @@ fn slots(objects: &[Value]) -> BTreeMap<String, u32> {
         .collect()
 }
 
-/// One recording rule a query, named after its trigger.
+/// A recording rule for each query, named after its trigger.
 fn rules(triggers: &[Trigger]) -> Value {
     let rules: Vec<Value> = triggers
         .iter()
@@ -116,35 +116,36 @@ fn series(trigger: &Trigger) -> String {
     format!("scaler:{}", trigger.name)
 }
 
-/// What KEDA or the HPA would read otherwise than it is meant.
+/// A setting that has another effect in KEDA or the HPA than the intended one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum Fault {
     #[error(
-        "a trigger has the name {0:?}: give it one of letters, digits and _, by which tests and KEDA's metrics call it"
+        "a trigger has the name {0:?}: use letters, digits and _; tests and KEDA's metrics refer to it by this name"
     )]
     Name(String),
     #[error(
-        "two triggers have the name {0}: give each its own, or tests and KEDA's metrics take one for the other"
+        "two triggers have the name {0}: give each its own, because tests and KEDA's metrics refer to it by name"
     )]
-    Twice(String),
+    DuplicateName(String),
     #[error(
-        "trigger {0} has metricType {1:?}: set AverageValue (workers = answer / threshold) or Value (workers times answer), \
-         or KEDA chooses"
+        "trigger {0} has metricType {1:?}: set AverageValue, where workers = answer / threshold, or Value, where \
+         workers are multiplied by the answer; without it KEDA chooses"
     )]
     MetricType(String, String),
     #[error(
-        "trigger {0} has ignoreNullValues {1:?}: set \"false\", or no answer counts as 0 and a fleet under load is scaled in"
+        "trigger {0} has ignoreNullValues {1:?}: set \"false\"; otherwise an empty result counts as 0 and scales in a \
+         fleet under load"
     )]
     NullValues(String, String),
     #[error("trigger {0} has threshold {1:?}: set a number above 0")]
     Threshold(String, String),
     #[error(
-        "trigger {0} has metricType Value and threshold {1:?}: set \"1\", its answers are the factor itself"
+        "trigger {0} has metricType Value and threshold {1:?}: set \"1\", because its answer is the factor itself"
     )]
     Factor(String, String),
     #[error(
         "trigger {name} has metricType {metric_type} and threshold {threshold:?}: set AverageValue and \"{want}\", \
-         {UTILISATION} % of the {slots} slots that {variable} gives a worker"
+         which is {UTILISATION} % of the {slots} slots that {variable} gives a worker"
     )]
     Demand {
         name: String,
@@ -154,27 +155,27 @@ enum Fault {
         slots: u32,
         variable: &'static str,
     },
-    #[error("there is no trigger {0}: without it nobody asks for the workers that this queue's load needs")]
+    #[error("there is no trigger {0}: add it; without it the demand of this queue does not scale out")]
     NoDemand(&'static str),
     #[error(
-        "trigger {0} cannot be held against the slots of a worker: manifests/{DEPLOYMENT} sets no number as {1}"
+        "trigger {0} cannot be compared with the slots of a worker: set {1} to a number in manifests/{DEPLOYMENT}"
     )]
     NoSlots(&'static str, &'static str),
-    #[error("trigger {0} has no case: add some that use scaler:{0} to manifests/{CASES}")]
-    Untried(String),
+    #[error("trigger {0} has no case: add cases that use scaler:{0} to manifests/{CASES}")]
+    NoCase(String),
 }
 
-/// All faults of the triggers, given the variables of the Deployment and the text of the cases.
+/// All faults of the triggers. `slots` are the Deployment's variables, and `cases` is the text of the cases.
 fn faults(triggers: &[Trigger], slots: &BTreeMap<String, u32>, cases: &str) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut names = BTreeSet::new();
     for trigger in triggers {
         if !names.insert(trigger.name.as_str()) {
-            faults.push(Fault::Twice(trigger.name.clone()));
+            faults.push(Fault::DuplicateName(trigger.name.clone()));
         }
         faults.extend(trigger_faults(trigger));
-        if !tried(&series(trigger), cases) {
-            faults.push(Fault::Untried(trigger.name.clone()));
+        if !has_case(&series(trigger), cases) {
+            faults.push(Fault::NoCase(trigger.name.clone()));
         }
     }
     for (name, variable) in DEMAND {
@@ -213,8 +214,8 @@ fn trigger_faults(trigger: &Trigger) -> Vec<Fault> {
     faults
 }
 
-/// Whether the cases use a series, and not just one whose name begins like it.
-fn tried(series: &str, cases: &str) -> bool {
+/// Whether the cases use this series. A longer name that starts with it does not count.
+fn has_case(series: &str, cases: &str) -> bool {
     cases.match_indices(series).any(|(at, _)| {
         !cases[at + series.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
     })
@@ -223,7 +224,7 @@ fn tried(series: &str, cases: &str) -> bool {
 fn demand_fault(trigger: &Trigger, slots: u32, variable: &'static str) -> Option<Fault> {
     let want = f64::from(slots * UTILISATION) / 100.0;
     let threshold = trigger.setting("threshold");
-    // KEDA hands the threshold on in thousandths.
+    // KEDA rounds the threshold to thousandths.
     let right = threshold
         .parse::<f64>()
         .is_ok_and(|threshold| (threshold - want).abs() < 0.0005);
@@ -274,7 +275,7 @@ mod tests {
             .collect()
     }
 
-    /// The faults after one change to triggers that have none.
+    /// The faults after one change to triggers without faults.
     fn after(change: impl FnOnce(&mut Vec<Trigger>)) -> Vec<Fault> {
         let mut triggers = good();
         change(&mut triggers);
@@ -282,21 +283,21 @@ mod tests {
     }
 
     #[test]
-    fn triggers_that_say_what_is_meant_have_no_fault() {
+    fn intended_settings_have_no_fault() {
         assert_eq!(after(|_| ()), []);
     }
 
     #[test]
-    fn a_name_is_there_fit_for_a_series_and_once() {
+    fn trigger_names_are_valid_and_unique() {
         let name = |name: &str| after(|triggers| triggers[3].name = name.to_owned())[0].to_string();
         assert!(name("").contains("a trigger has the name \"\""), "{}", name(""));
         assert!(name("io-depth").contains("\"io-depth\""), "{}", name("io-depth"));
         let twice = after(|triggers| triggers.push(triggers[3].clone()));
-        assert_eq!(twice, [Fault::Twice("io_depth".to_owned())]);
+        assert_eq!(twice, [Fault::DuplicateName("io_depth".to_owned())]);
     }
 
     #[test]
-    fn the_metric_type_is_said_and_one_that_the_trigger_has() {
+    fn metric_type_is_average_value_or_value() {
         for metric_type in ["", "Utilization", "value"] {
             let faults = after(|triggers| triggers[3].metric_type = metric_type.to_owned());
             assert_eq!(
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_an_error_on_every_trigger() {
+    fn every_trigger_treats_an_empty_result_as_an_error() {
         for value in [None, Some("true"), Some("")] {
             let faults = after(|triggers| {
                 triggers[1].metadata.remove("ignoreNullValues");
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_is_a_number_above_0_and_1_for_a_factor() {
+    fn threshold_is_above_0_and_is_1_for_a_factor() {
         for bad in ["", "ten", "0", "-1", "NaN", "inf"] {
             let faults = after(|triggers| triggers[3] = trigger("io_depth", "Value", bad));
             assert_eq!(faults, [Fault::Threshold("io_depth".to_owned(), bad.to_owned())]);
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_without_demand_or_without_slots_is_told() {
+    fn queue_without_demand_trigger_or_slots_is_a_fault() {
         assert_eq!(
             after(|triggers| drop(triggers.remove(2))),
             [Fault::NoDemand("cpu_demand")]
@@ -375,9 +376,9 @@ mod tests {
     }
 
     #[test]
-    fn a_trigger_that_no_case_uses_is_told() {
+    fn trigger_without_a_case_is_a_fault() {
         let faults = after(|triggers| triggers[3].name = "io".to_owned());
-        assert_eq!(faults, [Fault::Untried("io".to_owned())]);
+        assert_eq!(faults, [Fault::NoCase("io".to_owned())]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! JSON schemas for kubeconform, made from Kubernetes' own API description and from the CRDs that are applied, so that
-//! the check needs no network and knows exactly the versions that run.
+//! JSON schemas for kubeconform, generated from Kubernetes' API description and from the CRDs among the manifests. So
+//! the check needs no network and uses the versions that run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,20 +8,20 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-/// How kubeconform finds a schema in the folder: kind in lower case, group (for core: the version), version.
+/// The file name of a schema, for kubeconform: kind in lower case, group, version. The core group is its version.
 pub(super) const TEMPLATE: &str = "{{.ResourceKind}}_{{.Group}}_{{.ResourceAPIVersion}}.json";
 
 const DEFINITIONS: &str = "#/definitions/";
-/// Kubernetes types whose JSON is not what the description says: numbers are taken as well.
-const LOOSE: [&str; 2] = [
+/// Types that the API description calls strings and for which Kubernetes also accepts numbers.
+const STRING_OR_NUMBER: [&str; 2] = [
     "io.k8s.apimachinery.pkg.api.resource.Quantity",
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
 ];
 
-/// Writes a schema for the kind of every object, and for every kind that the objects define.
+/// Writes a schema for the kind of every object, and for every kind that a CRD among the objects defines.
 ///
 /// # Errors
-/// When a schema cannot be written. A kind without schema is kubeconform's to report.
+/// When a schema cannot be written. kubeconform reports a kind without a schema.
 pub(super) fn write(swagger: &Value, objects: &[Value], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let definitions = swagger["definitions"]
@@ -79,7 +79,7 @@ fn save(folder: &Path, api_version: &str, kind: &str, schema: &Value) -> Result<
     fs::write(&path, schema.to_string()).with_context(|| format!("write {}", path.display()))
 }
 
-/// A definition with everything it refers to.
+/// A definition with all definitions that it refers to.
 fn schema(definitions: &Map<String, Value>, name: &str) -> Value {
     let mut needed = Map::new();
     let mut open = vec![name.to_owned()];
@@ -89,7 +89,7 @@ fn schema(definitions: &Map<String, Value>, name: &str) -> Value {
         };
         references(definition, &mut open);
         let mut definition = definition.clone();
-        if LOOSE.contains(&name.as_str()) {
+        if STRING_OR_NUMBER.contains(&name.as_str()) {
             definition = json!({"type": ["string", "number"]});
         }
         restrict(&mut definition, false);
@@ -115,8 +115,8 @@ fn references(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Refuses fields that an object's schema does not list, and takes out formats that are Kubernetes' own. `root`: the
-/// top of a CRD, where the API server adds apiVersion, kind and metadata.
+/// Makes a schema refuse fields that it does not list, and removes formats that only Kubernetes has. `root` is the top
+/// of a CRD's schema, to which the API server adds apiVersion, kind and metadata.
 fn restrict(schema: &mut Value, root: bool) {
     let Some(fields) = schema.as_object_mut() else {
         return;

@@ -1,4 +1,4 @@
-//! The actions that make a cluster, in order. Each is named, reported, and leaves the next one what it needs.
+//! The actions that create a cluster, in order. Each has a name and is reported as it runs.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,18 +14,18 @@ use support::wait::{Probe, blocking::eventually};
 use super::observe::{crashing, missing_images, pulls, unavailable_apis, unready_workloads};
 use super::{Endpoints, Maker, NAME, Record, S3, Wanted, kind, kubectl, node_containers};
 
-/// A node boots, imports its images and joins within this; 20–30 s were measured on 2 cores.
+/// The timeout for a node to boot, import its images and join. 20 to 30 s were measured on 2 cores.
 const NODES_DEADLINE: Duration = Duration::from_secs(240);
-/// Services start within this after their manifests are there; 40 s were measured on 2 cores.
+/// The timeout for the services to start after their manifests are applied. 40 s were measured on 2 cores.
 const SERVICES_DEADLINE: Duration = Duration::from_secs(300);
-/// An object of a kind just defined is admitted within this: the API server learns the kind, webhooks answer.
+/// The timeout for an object of a new CRD to be admitted. The API server must know the kind, and webhooks must answer.
 const ADMISSION_DEADLINE: Duration = Duration::from_secs(120);
-/// A container that has crashed so often will go on. KEDA's operator ends once by design, to make certificates; others
-/// may start before what they need.
-const HOPELESS: i64 = 5;
-/// In the comment of every rule that kube-proxy writes for the API server's address.
+/// The number of crashes after which a container counts as failed. KEDA's operator restarts once by design, to create
+/// certificates. Other containers may start before a service that they need.
+const CRASH_LIMIT: i64 = 5;
+/// Part of the comment of every rule that kube-proxy writes for the API server's address.
 const API_SERVER_RULE: &str = "default/kubernetes:https";
-/// Temporal keeps a finished workflow's history this long; a throw-away cluster does not live a day.
+/// How long Temporal keeps the history of a closed workflow: longer than a test cluster exists.
 const RETENTION: &str = "86400s";
 
 impl Maker<'_> {
@@ -51,8 +51,8 @@ impl Maker<'_> {
         Ok(record)
     }
 
-    /// Brings what runs in the cluster to what the manifests say, and waits until it does. What was taken out of the manifests
-    /// stays in a cluster that has it.
+    /// Applies the manifests and waits until everything is ready. An object that was removed from the manifests stays
+    /// in the cluster.
     pub(super) fn apply(&self, record: &Record) -> Result<()> {
         step("apply the services", || self.apply_services(record))?;
         step("start the services", || wait_for_workloads(record))?;
@@ -119,7 +119,7 @@ impl Maker<'_> {
                 .take_while(|(a, b)| *a == b)
                 .count()
         };
-        let present = match self.keeps_layers()? {
+        let present = match self.reuses_layers()? {
             true => older
                 .iter()
                 .filter_map(|image| self.layers(image))
@@ -133,10 +133,10 @@ impl Maker<'_> {
             .run_fed(|stdin| node.write_over(&present, stdin))?;
         ensure!(
             self.layers(&node.reference).is_some(),
-            "docker load did not bring {}",
+            "the engine lacks {} after docker load",
             node.reference
         );
-        // Node images are gigabytes: of ours, only the one in use is kept in the engine.
+        // A node image has gigabytes, so the engine keeps only the one in use.
         for image in older {
             let _ = self
                 .engine
@@ -157,7 +157,7 @@ impl Maker<'_> {
         serde_json::from_str(&command.quiet().read().ok()?).ok()
     }
 
-    /// Our node images in the engine, but this one.
+    /// The engine's other node images of the same name.
     fn older_images(&self, reference: &str) -> Result<Vec<String>> {
         let name = reference.rsplit_once(':').map_or(reference, |(name, _)| name);
         let format = "{{.Repository}}:{{.Tag}}";
@@ -174,8 +174,8 @@ impl Maker<'_> {
             .collect())
     }
 
-    /// Whether the engine finds layers again that it has: with its own image store it does, with containerd's not.
-    fn keeps_layers(&self) -> Result<bool> {
+    /// Whether `docker load` can omit layers that the engine has. Docker's own image store can, containerd's cannot.
+    fn reuses_layers(&self) -> Result<bool> {
         let status = self
             .engine
             .docker()
@@ -212,9 +212,9 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// Writes each node's pod network and, with several nodes, the routes to the other nodes' pods.
+    /// Configures the pod network of each node and, with several nodes, the routes to the pods of the other nodes.
     fn connect_pods(&self, record: &Record) -> Result<()> {
-        let nodes = eventually("every node has its pod addresses", NODES_DEADLINE, || {
+        let nodes = eventually("every node has a pod CIDR", NODES_DEADLINE, || {
             let list = get(record, &["nodes"])?;
             let nodes = pod_networks(&list);
             Ok(if nodes.len() == record.nodes.len() {
@@ -244,8 +244,8 @@ impl Maker<'_> {
         })
     }
 
-    /// Pods start once their network is there. One that asks for the API server before kube-proxy has written the rule
-    /// for its address sends into the void, and asks again only after the 30 s of its time-out.
+    /// Waits for kube-proxy's rule for the API server, before the pod network lets pods start. Without the rule a pod's
+    /// first request to the API server gets no answer, and its timeout is 30 s.
     fn wait_for_kube_proxy(&self, record: &Record) -> Result<()> {
         eventually(
             "kube-proxy knows the API server's address",
@@ -313,15 +313,15 @@ impl Maker<'_> {
     }
 }
 
-/// Tells an API server that still learns a new kind from a manifest that is wrong.
+/// The reason to try again, if the API server does not know a new kind yet. An invalid manifest is an error.
 fn not_yet_admitted(output: &str) -> Result<String> {
-    const PASSING: [&str; 3] = [
+    const TRANSIENT: [&str; 3] = [
         "no matches for kind",
         "failed calling webhook",
         "connection refused",
     ];
     let why = output.lines().last().unwrap_or_default().to_owned();
-    if PASSING.iter().any(|passing| output.contains(passing)) {
+    if TRANSIENT.iter().any(|transient| output.contains(transient)) {
         Ok(why)
     } else {
         bail!("apply: {output}")
@@ -335,10 +335,10 @@ fn get(record: &Record, what: &[&str]) -> Result<Value> {
         .args(["-o", "json"])
         .quiet()
         .read()?;
-    serde_json::from_str(&text).context("parse what kubectl printed")
+    serde_json::from_str(&text).context("parse the output of kubectl")
 }
 
-/// Name, address and pod addresses of every node that has them.
+/// Name, internal address and pod CIDR of every node that has all three.
 fn pod_networks(nodes: &Value) -> Vec<(String, String, String)> {
     let items = nodes["items"].as_array().into_iter().flatten();
     items
@@ -372,7 +372,7 @@ fn unready_nodes(nodes: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Waits until every workload of the cluster has its replicas and every API is served; a missing image ends the wait at once.
+/// Waits until every workload has its replicas and every API is available. A missing image ends the wait at once.
 fn wait_for_workloads(record: &Record) -> Result<()> {
     eventually("every workload is ready", SERVICES_DEADLINE, || {
         let pods = get(record, &["pods", "--all-namespaces"])?;
@@ -390,18 +390,18 @@ fn wait_for_workloads(record: &Record) -> Result<()> {
         if unready.is_empty() {
             return Ok(Probe::Ready(()));
         }
-        let hopeless = crashing(&pods, HOPELESS);
+        let failed = crashing(&pods, CRASH_LIMIT);
         ensure!(
-            hopeless.is_empty(),
+            failed.is_empty(),
             "{}; the logs are in the evidence",
-            hopeless.join(", ")
+            failed.join(", ")
         );
         unready.extend(crashing(&pods, 1));
         Ok(Probe::NotYet(unready.join(", ")))
     })
 }
 
-/// Waits until KEDA has taken the worker's Deployment over: the scaler is Ready and its minimum is asked for.
+/// Waits until KEDA scales the worker's Deployment: the ScaledObject is Ready and its minimum is set.
 fn wait_for_scaler(record: &Record) -> Result<()> {
     eventually("KEDA scales the worker", SERVICES_DEADLINE, || {
         let scaler = get(record, &["scaledobject", "temporal-worker-scaler"])?;
@@ -467,18 +467,18 @@ fn wait_for_metrics(record: &Record) -> Result<()> {
     })
 }
 
-/// Every image is in the node image: a pull means that one is not.
+/// Fails if an image was pulled, which means that the node image lacks it.
 fn refuse_pulls(record: &Record) -> Result<()> {
     let pulled = pulls(&get(record, &["events", "--all-namespaces"])?);
     ensure!(
         pulled.is_empty(),
-        "the kubelet pulled what should be in the node image: {}",
+        "the kubelet pulled images that the node image should contain: {}",
         pulled.join("; ")
     );
     Ok(())
 }
 
-/// Free ports of this host, one for each service. They are found together so that no two are the same.
+/// Free ports of this host, one for each service. All are reserved together, so that they differ.
 fn free_ports() -> Result<Vec<u16>> {
     let listeners = kind::NODE_PORTS
         .iter()
@@ -495,13 +495,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_manifest_is_not_waited_for() {
+    fn invalid_manifest_is_not_retried() {
         assert!(not_yet_admitted("error: no matches for kind \"ScaledObject\"").is_ok());
         assert!(not_yet_admitted("strict decoding error: unknown field \"spec.colour\"").is_err());
     }
 
     #[test]
-    fn the_worker_is_scaled_when_keda_is_ready_and_asks_for_the_minimum() {
+    fn worker_is_scaled_when_keda_is_ready_and_has_set_the_minimum() {
         let scaler = |status: &str| {
             json!({"spec": {"minReplicaCount": 3},
             "status": {"conditions": [{"type": "Ready", "status": status, "message": "why"}]}})
@@ -522,10 +522,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_pod_addresses_is_not_counted() {
+    fn node_without_a_pod_cidr_is_not_counted() {
         let nodes = json!({"items": [
             {"metadata": {"name": "a"}, "spec": {"podCIDR": "10.244.0.0/24"},
-             "status": {"addresses": [{"type": "Hostname", "address": "a"}, {"type": "InternalIP", "address": "1.2.3.4"}]}},
+             "status": {"addresses": [{"type": "Hostname", "address": "a"},
+                                      {"type": "InternalIP", "address": "1.2.3.4"}]}},
             {"metadata": {"name": "b"}, "spec": {}, "status": {"addresses": []}},
         ]});
         assert_eq!(

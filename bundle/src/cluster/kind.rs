@@ -1,10 +1,10 @@
-//! kind's configuration for this host: pure, so that what a host is given can be read in a test.
+//! kind's configuration for this host. Pure functions, so that tests can show what each host gets.
 
 use serde_json::{Value, json};
 
 use crate::host::Host;
 
-/// Services reached from the host: name, NodePort.
+/// The services that are reachable from the host: name and NodePort.
 pub const NODE_PORTS: [(&str, u16); 6] = [
     ("temporal", 30233),
     ("temporal_http", 30243),
@@ -14,16 +14,18 @@ pub const NODE_PORTS: [(&str, u16); 6] = [
     ("toxiproxy", 30474),
 ];
 
-/// All pods' addresses; each node gets a /24 of it.
+/// The addresses of all pods. Each node gets a /24 of it.
 pub const POD_SUBNET: &str = "10.244.0.0/16";
 
-/// The configuration of a cluster with `nodes` nodes; `ports` are the host's ports, in the order of [`NODE_PORTS`].
-/// The HPA asks for its metrics every `hpa_sync` seconds.
+/// The configuration of a cluster with `nodes` nodes. `ports` are the host's ports, in the order of [`NODE_PORTS`].
+/// `hpa_sync` is the HPA's sync period in seconds.
 pub fn config(host: &Host, nodes: usize, ports: &[u16], hpa_sync: u8) -> Value {
     let mappings: Vec<Value> = NODE_PORTS
         .iter()
         .zip(ports)
-        .map(|((_, node_port), port)| json!({"containerPort": node_port, "hostPort": port, "listenAddress": "127.0.0.1"}))
+        .map(|((_, node_port), port)| {
+            json!({"containerPort": node_port, "hostPort": port, "listenAddress": "127.0.0.1"})
+        })
         .collect();
     let mut all = vec![json!({"role": "control-plane", "extraPortMappings": mappings})];
     all.extend((1..nodes).map(|_| json!({"role": "worker"})));
@@ -60,8 +62,8 @@ fn kubelet(host: &Host) -> Value {
     let mut kubelet = json!({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"});
     if host.cgroup == Some("v1") {
         kubelet["failCgroupV1"] = json!(false);
-        // Through systemd, runc freezes a v1 cgroup to change it; on a busy host that fails now and then ("unable to
-        // freeze"), and with it the start of a container.
+        // With systemd's driver, runc freezes a v1 cgroup to change it. On a busy host this sometimes fails with
+        // "unable to freeze", and the container does not start.
         kubelet["cgroupDriver"] = json!("cgroupfs");
     }
     if !host.has_sys_resource() {
@@ -79,8 +81,8 @@ fn kube_proxy(host: &Host) -> Value {
     proxy
 }
 
-/// The HPA's period; and an etcd that does not wait for the disk, because a new worker is a dozen of its writes and this
-/// cluster need not outlive a crash of the host (that of a process it does: what etcd wrote is the kernel's by then).
+/// Sets the HPA's sync period, and lets etcd write without fsync: a new worker takes a dozen writes. The cluster does
+/// not have to survive a crash of the host. It survives a crash of etcd, because the kernel has the written data.
 fn control_plane(hpa_sync: u8) -> Value {
     json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
@@ -92,7 +94,7 @@ fn control_plane(hpa_sync: u8) -> Value {
     })
 }
 
-/// The pod network of one node: a veth pair and an address for each pod, no overlay, no NAT between pods.
+/// The pod network of one node: a veth pair and an address for each pod, without an overlay or NAT between pods.
 pub fn cni(pod_cidr: &str) -> Value {
     json!({
         "cniVersion": "1.0.0",
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_common_host_gets_no_patches() {
+    fn host_with_every_capability_gets_no_patches() {
         let text = config(&host(u64::MAX, "v2"), 1, &[1, 2, 3, 4, 5, 6], 15).to_string();
         for patch in [
             "failCgroupV1",
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poor_host_gets_every_patch_and_all_ports() {
+    fn host_without_capabilities_gets_every_patch_and_all_ports() {
         let config = config(&host(0, "v1"), 2, &[1, 2, 3, 4, 5, 6], 1);
         let text = config.to_string();
         for patch in [

@@ -1,7 +1,7 @@
-//! The cluster: created, found again, taken down. What runs in it comes from `manifests/`, as it is.
+//! Creates, reuses and deletes the cluster. What runs in it are the manifests in `manifests/`, unchanged.
 //!
-//! Creation is a list of named actions ([`actions`]), each reported as it runs. The record in `cluster.json` is all
-//! that others need to know of a running cluster.
+//! A cluster is created by a list of named [`actions`], each reported as it runs. The file `cluster.json` has
+//! everything that others need to know about a running cluster.
 
 mod actions;
 pub mod kind;
@@ -24,15 +24,15 @@ use crate::workspace::Workspace;
 
 /// The cluster's name.
 pub const NAME: &str = "slipway";
-/// Every node image of ours begins so; a cluster made from another image is not ours.
+/// The start of the name of every node image. A cluster of another image was not created by this crate.
 const NODE_IMAGES: &str = "slipway.local/node:";
-/// How long a kept cluster may take to answer before it is made anew.
+/// How long a kept cluster may take to answer before it is replaced by a new one.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A running cluster, as `cluster.json` says it.
+/// A running cluster, as `cluster.json` describes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
-    /// kind's name of the cluster.
+    /// The name of the cluster in kind.
     pub name: String,
     /// The node containers.
     pub nodes: Vec<String>,
@@ -40,7 +40,7 @@ pub struct Record {
     pub kubeconfig: PathBuf,
     /// Path of the kubectl that belongs to the cluster's version.
     pub kubectl: PathBuf,
-    /// DOCKER_HOST of the engine that runs the nodes; absent for the user's own.
+    /// DOCKER_HOST of the engine that runs the nodes. Absent for the user's engine.
     pub docker_host: Option<String>,
     /// An image in the cluster with bash, grep and curl.
     pub toolbox_image: String,
@@ -48,17 +48,17 @@ pub struct Record {
     pub manifests: PathBuf,
     /// Addresses on this host.
     pub endpoints: Endpoints,
-    /// How to reach the documents.
+    /// The bucket of the documents.
     pub s3: S3,
-    /// Reference of the node image: the same image, node count and `hpa_sync` mean the same cluster.
+    /// Reference of the node image. A cluster is reused if image, number of nodes and `hpa_sync` are the same.
     pub node_image: String,
-    /// Seconds between two looks of the HPA.
+    /// The HPA's sync period in seconds.
     pub hpa_sync: u8,
-    /// Whether the cluster outlives the command that made it.
+    /// Whether the cluster outlives the command that created it.
     pub kept: bool,
 }
 
-/// Where the services answer on this host.
+/// The addresses of the services on this host.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Endpoints {
     /// `host:port` of Temporal's gRPC frontend.
@@ -69,13 +69,13 @@ pub struct Endpoints {
     pub postgres: String,
     /// URL of Prometheus.
     pub prometheus: String,
-    /// URL of the object store itself, without the latency of the way there.
+    /// URL of the object store, without toxiproxy's latency.
     pub s3: String,
-    /// URL of the API that sets the latency on the way to the object store.
+    /// URL of toxiproxy's API, which sets the latency between worker and object store.
     pub toxiproxy: String,
 }
 
-/// The documents' bucket. The credentials are those of a throw-away cluster on this host.
+/// The bucket of the documents. The credentials are valid only in this test cluster.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct S3 {
     /// Bucket name.
@@ -88,18 +88,18 @@ pub struct S3 {
     pub secret_key: String,
 }
 
-/// What is wanted of a cluster.
+/// The options of a cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
     /// Nodes, the control plane included.
     pub nodes: usize,
-    /// Seconds between two looks of the HPA; Kubernetes' default is 15.
+    /// The HPA's sync period in seconds. Kubernetes' default is 15.
     pub hpa_sync: u8,
-    /// Whether it outlives the command.
+    /// Whether the cluster outlives the command.
     pub keep: bool,
 }
 
-/// All that is needed to make a cluster.
+/// Creates clusters.
 #[derive(Debug)]
 pub struct Maker<'a> {
     /// The checkout.
@@ -110,15 +110,15 @@ pub struct Maker<'a> {
     pub engine: &'a Engine,
     /// The built programs and images.
     pub built: &'a Assembly,
-    /// Where the evidence of a failure goes.
+    /// The folder for the evidence of a failure.
     pub evidence: PathBuf,
 }
 
 impl Maker<'_> {
-    /// The cluster: a kept one that answers and is what is wanted, else a new one.
+    /// Reuses a kept cluster that answers and has the wanted options, or creates a new one.
     ///
     /// # Errors
-    /// A cluster of the name that is not ours; the first action that fails, its evidence written.
+    /// When a cluster of the same name was created by somebody else, or an action fails. The evidence is saved then.
     pub fn up(&self, wanted: Wanted) -> Result<Record> {
         refuse_foreign(self.engine)?;
         if let Some(record) = self.kept(wanted)? {
@@ -136,7 +136,7 @@ impl Maker<'_> {
         })
     }
 
-    /// The kept cluster, if it is what is wanted, the checkout's manifests applied to it.
+    /// The kept cluster, if it has the wanted options. The manifests of the checkout are applied to it.
     fn kept(&self, wanted: Wanted) -> Result<Option<Record>> {
         let Ok(record) = read_record(self.workspace) else {
             return Ok(None);
@@ -152,14 +152,14 @@ impl Maker<'_> {
         if !same {
             return Ok(None);
         }
-        // After a crash of the engine it comes back by itself, its services a while after its API.
-        let found = progress::step("find the kept cluster, of the same images", || {
+        // After a crash of the engine the cluster restarts by itself, and its services later than its API server.
+        let found = progress::step("reuse the kept cluster, which has the same images", || {
             eventually("the kept cluster answers", ANSWER_DEADLINE, answers)
         });
         let current = found.and_then(|()| self.apply(&record));
         support::interrupt::check()?;
         if let Err(error) = &current {
-            progress::note(&format!("the kept cluster is made anew: {error:#}"));
+            progress::note(&format!("the kept cluster is replaced by a new one: {error:#}"));
         }
         Ok(current.is_ok().then_some(record))
     }
@@ -167,22 +167,22 @@ impl Maker<'_> {
     fn save_evidence(&self) {
         progress::note(&format!("evidence: {}", self.evidence.display()));
         if let Err(error) = observe::save(self.engine, &self.workspace.cluster_file(), &self.evidence) {
-            progress::note(&format!("some evidence could not be had: {error:#}"));
+            progress::note(&format!("some evidence could not be saved: {error:#}"));
         }
     }
 }
 
-/// The record of the cluster that this checkout made last.
+/// The record of the cluster that this checkout created last.
 ///
 /// # Errors
-/// When there is none, with the way out.
+/// When there is none. The error says how to create one.
 pub fn read_record(workspace: &Workspace) -> Result<Record> {
     let path = workspace.cluster_file();
     let text = fs::read_to_string(&path).context("no cluster is up: run `cargo xtask up`")?;
     serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))
 }
 
-/// kubectl, pointed at a cluster.
+/// kubectl for a cluster.
 pub fn kubectl(record: &Record) -> Cmd {
     kubectl_at(&record.kubectl, &record.kubeconfig)
 }
@@ -191,7 +191,7 @@ fn kubectl_at(program: &Path, kubeconfig: &Path) -> Cmd {
     Cmd::new(program).env("KUBECONFIG", kubeconfig)
 }
 
-/// The node containers of our cluster's name, whoever made them: (name, image, state).
+/// The node containers of clusters with our name, whoever created them: name, image and state.
 ///
 /// # Errors
 /// When the engine does not answer.
@@ -218,15 +218,15 @@ pub fn node_containers(engine: &Engine) -> Result<Vec<(String, String, String)>>
         .collect())
 }
 
-/// Stops when a cluster of our name was made by somebody else.
+/// Refuses a cluster of our name that somebody else created.
 ///
 /// # Errors
-/// When it was; the error says how to remove it.
+/// When there is one. The error says how to remove it.
 pub fn refuse_foreign(engine: &Engine) -> Result<()> {
     for (container, image, _) in node_containers(engine)? {
         if !image.starts_with(NODE_IMAGES) {
             bail!(
-                "a kind cluster named {NAME} is there and is not ours (container {container}, image {image}): \
+                "somebody else created a kind cluster named {NAME} (container {container}, image {image}): \
                  remove it with `kind delete cluster --name {NAME}`, then run this again"
             );
         }
@@ -234,7 +234,7 @@ pub fn refuse_foreign(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-/// Takes the cluster down and stops a private engine. Leaves the caches, and nothing else.
+/// Deletes the cluster and stops a private engine. Only the caches stay.
 ///
 /// # Errors
 /// When a container or the engine cannot be removed.
@@ -246,11 +246,11 @@ pub fn down(engine: Option<&Engine>, kind: &Path, workspace: &Workspace, cache: 
     Private::of(cache).stop()
 }
 
-/// Stops a private engine that runs no cluster: after a build that failed.
+/// Stops a private engine that runs no cluster, after a failed build.
 ///
 /// # Errors
 /// When the engine does not answer or does not end.
-pub fn release(engine: &Engine, cache: &Path) -> Result<()> {
+pub fn stop_idle_engine(engine: &Engine, cache: &Path) -> Result<()> {
     if engine.host.is_some() && node_containers(engine)?.is_empty() {
         Private::of(cache).stop()?;
     }
@@ -272,7 +272,7 @@ fn remove(engine: &Engine, kind: &Path, workspace: &Workspace) -> Result<()> {
         })?;
     }
     if engine.host.is_some() {
-        // The network is kind's; in an engine of our own nobody else can be using it.
+        // kind created this network. Nobody else uses a private engine.
         let _ = engine.docker().args(["network", "rm", "kind"]).quiet().run_any();
     }
     if folder.exists() {

@@ -1,5 +1,5 @@
-//! What a cluster looks like from outside: what is not ready and why, what was pulled, and the evidence of a failure.
-//! The readings are pure functions of what kubectl printed.
+//! The state of a cluster: what is not ready and why, which images were pulled, and the evidence of a failure. Except
+//! for [`save`], these are pure functions of kubectl's output.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use support::command::{CommandError, Output};
 use super::{Record, kubectl, node_containers};
 use crate::docker::Engine;
 
-/// Deployments, StatefulSets and DaemonSets (as `kubectl get … -o json`) that lack ready replicas: `name 1/3`.
+/// The workloads in a `kubectl get … -o json` that lack ready replicas, as `name 1/3`.
 pub fn unready_workloads(list: &Value) -> Vec<String> {
     items(list)
         .filter_map(|item| {
@@ -34,8 +34,8 @@ pub fn unready_workloads(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// APIs that other programs serve for the API server (`kubectl get apiservices -o json`) and that do not answer yet:
-/// pod metrics and the numbers that KEDA scales by.
+/// The aggregated APIs in a `kubectl get apiservices -o json` that are not available, such as pod metrics and KEDA's
+/// external metrics.
 pub fn unavailable_apis(list: &Value) -> Vec<String> {
     items(list)
         .filter_map(|item| {
@@ -50,7 +50,7 @@ pub fn unavailable_apis(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Images that pods (as `kubectl get pods -o json`) cannot be started from, each with its pod.
+/// The images in a `kubectl get pods -o json` that cannot be started, each with its pod.
 pub fn missing_images(pods: &Value) -> Vec<String> {
     const REASONS: [&str; 4] = [
         "ErrImagePull",
@@ -64,7 +64,7 @@ pub fn missing_images(pods: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Containers that have crashed at least so many times and are not running: `pod/container crashed 4 times`.
+/// The containers that crashed at least `times` times and do not run, as `pod/container crashed 4 times`.
 pub fn crashing(pods: &Value, times: i64) -> Vec<String> {
     waiting(pods)
         .filter(|(_, status)| text(&status["state"]["waiting"]["reason"]) == "CrashLoopBackOff")
@@ -75,7 +75,7 @@ pub fn crashing(pods: &Value, times: i64) -> Vec<String> {
         .collect()
 }
 
-/// Images that the kubelet pulled or tried to pull (from `kubectl get events -o json`): there must be none.
+/// The pulls in a `kubectl get events -o json`, including those that failed. There must be none.
 pub fn pulls(events: &Value) -> Vec<String> {
     items(events)
         .filter(|event| text(&event["reason"]) == "Pulling")
@@ -102,10 +102,10 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Objects, events and logs of a cluster that did not come up, into `dir`.
+/// Saves objects, events and logs of a cluster into `dir`. The error of a command is saved in place of its output.
 ///
 /// # Errors
-/// When the folder cannot be made; what a command cannot say is written where its output would be.
+/// When the folder cannot be created, or the engine does not answer.
 pub fn save(engine: &Engine, record_file: &Path, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     if let Some(record) = fs::read_to_string(record_file)
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_that_nobody_serves_yet_is_named() {
+    fn unavailable_api_is_named() {
         let list = json!({"items": [
             {"metadata": {"name": "v1."}, "status": {"conditions": [{"type": "Available", "status": "True"}]}},
             {"metadata": {"name": "v1beta1.x"}, "status": {"conditions": [{"type": "Available", "status": "False"}]}},
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_crashes_is_named_from_the_given_time_on() {
+    fn container_that_crashed_often_enough_is_named() {
         let pods = json!({"items": [{"metadata": {"name": "p"}, "status": {"containerStatuses": [
             {"name": "c", "restartCount": 4, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}]});
         assert_eq!(crashing(&pods, 4), ["p/c crashed 4 times"]);

@@ -1,4 +1,4 @@
-//! The lock: which version of which package each root filesystem was last made of. Parsing and comparing only.
+//! The lock: the packages of each root filesystem and their versions. Parses and compares, and runs nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,9 +13,9 @@ use super::LOCK_FILE;
 /// A package and its version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Package {
-    /// Binary package.
+    /// Name of the binary package.
     pub name: String,
-    /// Version, as dpkg writes it.
+    /// Version, in dpkg's format.
     pub version: String,
 }
 
@@ -39,10 +39,10 @@ impl fmt::Display for Package {
     }
 }
 
-/// All root filesystems' packages.
+/// The packages of all root filesystems.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lock {
-    /// The release they are from.
+    /// The Debian release of the packages.
     pub suite: String,
     /// The processor architecture.
     pub architecture: String,
@@ -50,7 +50,7 @@ pub struct Lock {
     pub rootfs: BTreeMap<String, Vec<Package>>,
 }
 
-/// The file as written.
+/// The lock file, as parsed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -63,7 +63,7 @@ impl Lock {
     /// Reads the lock of a checkout.
     ///
     /// # Errors
-    /// When the file is missing or not a lock.
+    /// When the file is missing or is not a valid lock.
     pub fn load(root: &Path) -> Result<Self> {
         let path = root.join(LOCK_FILE);
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -73,7 +73,7 @@ impl Lock {
     /// Parses a lock.
     ///
     /// # Errors
-    /// When it is not TOML of the right shape, or a package is not `name=version`.
+    /// When the text is not a valid lock, or a package is not `name=version`.
     pub fn parse(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text).with_context(|| format!("parse {LOCK_FILE}"))?;
         let mut rootfs = BTreeMap::new();
@@ -93,7 +93,7 @@ impl Lock {
         })
     }
 
-    /// The lock as a file: the same lock gives the same text.
+    /// The text of the lock file. The same lock gives the same text.
     pub fn render(&self) -> String {
         let mut text = String::from(
             "# The Debian packages that the images were last made of, by root filesystem (see images.toml).\n\
@@ -111,7 +111,7 @@ impl Lock {
         text
     }
 
-    /// The packages of one root filesystem; none if the lock does not know it.
+    /// The packages of a root filesystem. Empty if the lock does not have it.
     pub fn of(&self, rootfs: &str) -> &[Package] {
         self.rootfs.get(rootfs).map_or(&[], Vec::as_slice)
     }
@@ -120,18 +120,18 @@ impl Lock {
 /// One difference between two lists of packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The version is another.
+    /// The version differs.
     Version {
         /// The package.
         name: String,
         /// The lock's version.
         locked: String,
-        /// The version there is now.
+        /// The installed version.
         now: String,
     },
-    /// The lock does not have it.
+    /// The package is not in the lock.
     Added(Package),
-    /// Only the lock has it.
+    /// The package is only in the lock.
     Removed(Package),
 }
 
@@ -145,7 +145,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// What differs between the lock's packages and those there are now, in order of name.
+/// The differences between the packages of the lock and the installed ones, in order of name.
 pub fn drift(locked: &[Package], now: &[Package]) -> Vec<Change> {
     let version = |packages: &'_ [Package]| -> BTreeMap<String, String> {
         packages
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn crooked_locks_are_refused() {
+    fn invalid_locks_are_refused() {
         for text in [
             "suite = 'x'",
             "suite='x'\narchitecture='y'\n[rootfs]\nnode=['bash']",

@@ -1,4 +1,4 @@
-//! What a root filesystem is made of, and what is taken out of it. No processes here.
+//! The recipe of a root filesystem: its packages, what is deleted from it and what is added. Runs no processes.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::oci::{ROOT, Tree};
 
-/// Taken out of every root filesystem: what the container engine supplies, what the making left behind (times, host
-/// names, mirrors), and what nobody reads in a container.
+/// Patterns that are deleted from every root filesystem. Some files the container engine supplies. Some depend on the
+/// time, host or mirror of the build. Some, such as manual pages, nobody reads in a container.
 const DELETE: &[&str] = &[
     "/dev/*",
     "/proc/*",
@@ -44,51 +44,51 @@ const DELETE: &[&str] = &[
     "/var/lib/systemd/catalog/database",
     "/var/log/*",
 ];
-/// Stays even so: the licences under which the packages are passed on.
+/// Patterns that are kept although [`DELETE`] covers them: the licences of the packages.
 const KEEP: &[&str] = &["/usr/share/doc/*/copyright"];
 
-/// How the packages get into the file system.
+/// How the packages are put into the root filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
-    /// Installed beside Debian's essential packages, maintainer scripts and all.
+    /// They are installed with Debian's essential packages, and their maintainer scripts run.
     Install,
-    /// The packages' files only: no scripts are run, and nothing is there that was not asked for or depended on.
+    /// Only their files and those of their dependencies are extracted. No scripts run.
     Extract,
 }
 
-/// A root filesystem to be.
+/// The recipe of a root filesystem.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub about: String,
-    /// How the packages get in.
+    /// How the packages are put in.
     pub way: Way,
-    /// The packages; what they depend on comes with them.
+    /// The packages. Their dependencies are added.
     pub packages: Vec<String>,
-    /// Packages left out although something depends on them, with all that only they need (`extract` only).
+    /// Dependencies that are left out, with all that only they depend on. Only for `extract`.
     #[serde(default)]
     pub without: Vec<String>,
-    /// Paths taken out: `*` is any run of characters but a slash; a folder goes with everything in it.
+    /// Patterns of paths to delete. `*` matches any characters except a slash. A folder is deleted with its content.
     #[serde(default)]
     pub delete: Vec<String>,
-    /// Folders that must be there, with their modes in octal.
+    /// Folders to create, with their modes in octal.
     #[serde(default)]
     pub dirs: BTreeMap<String, String>,
-    /// Symbolic links and where they point.
+    /// Symbolic links to create, with their targets.
     #[serde(default)]
     pub links: BTreeMap<String, String>,
-    /// Small files and their text.
+    /// Small files to create, with their text.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
 }
 
 impl Recipe {
-    /// Takes out what is not wanted and puts in what the recipe adds.
+    /// Deletes from the tree and adds to it what the recipe says.
     ///
     /// # Errors
-    /// When a path or mode of the recipe is not one.
+    /// When a path or a mode of the recipe is invalid.
     pub fn finish(&self, tree: &mut Tree) -> Result<()> {
         let deleted = |path: &str| {
             DELETE
@@ -117,7 +117,7 @@ impl Recipe {
     }
 }
 
-/// Whether a pattern names this path or a folder it is in.
+/// Whether a pattern matches this path or a folder above it.
 fn covers(pattern: &str, path: &str) -> bool {
     let mut parts = path.split('/');
     pattern
@@ -125,7 +125,7 @@ fn covers(pattern: &str, path: &str) -> bool {
         .all(|wanted| parts.next().is_some_and(|part| matches(wanted, part)))
 }
 
-/// Whether a name fits a pattern in which `*` is any run of characters.
+/// Whether a name matches a pattern in which `*` stands for any characters.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,

@@ -1,4 +1,4 @@
-//! From mmdebstrap's tar to a tree and its list of packages.
+//! Reads mmdebstrap's tar into a tree and a list of packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,12 +10,12 @@ use support::command::Cmd;
 use super::{Package, Recipe};
 use crate::oci::{Content, Entry, Tree};
 
-/// Where apt leaves the packages it fetched.
+/// The folder of the packages that apt downloaded.
 const ARCHIVES: &str = "/var/cache/apt/archives/";
-/// Folders that are links into /usr; packages of bookworm still put files into them by their old names.
+/// Folders that are links into /usr. Packages of bookworm still name files by their old paths in them.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
-/// Reads a tar into a tree; the bytes stay in the tar.
+/// Reads a tar into a tree. The content of the files stays in the tar.
 pub(super) fn read(tar: &Path) -> Result<Tree> {
     let file = fs::File::open(tar).with_context(|| format!("open {}", tar.display()))?;
     let mut archive = tar::Archive::new(std::io::BufReader::with_capacity(1 << 20, file));
@@ -73,12 +73,12 @@ fn to_entry<R: std::io::Read>(
                 .with_context(|| format!("follow hard link to {link}"))?
                 .clone(),
         ),
-        tar::EntryType::Char | tar::EntryType::Block | tar::EntryType::Fifo => None, // the engine makes /dev
-        other => bail!("an entry of type {other:?}"),
+        tar::EntryType::Char | tar::EntryType::Block | tar::EntryType::Fifo => None, // the engine supplies /dev
+        other => bail!("unsupported entry type {other:?}"),
     })
 }
 
-/// File capabilities would be lost on the way into a layer: better to stop than to ship a program without them.
+/// Refuses file capabilities. Layers do not carry them, and a program may not work without them.
 fn refuse_capabilities<R: std::io::Read>(entry: &mut tar::Entry<'_, R>) -> Result<()> {
     let path = entry
         .path()
@@ -93,17 +93,17 @@ fn refuse_capabilities<R: std::io::Read>(entry: &mut tar::Entry<'_, R>) -> Resul
             .key()
             .is_ok_and(|key| key.contains("security.capability"))
         {
-            bail!("{path} has file capabilities, which layers here do not carry: delete it in the recipe");
+            bail!("{path} has file capabilities, which layers do not carry: delete it in the recipe");
         }
     }
     Ok(())
 }
 
 fn text(bytes: &[u8]) -> Result<String> {
-    String::from_utf8(bytes.to_vec()).context("a file name that is not UTF-8")
+    String::from_utf8(bytes.to_vec()).context("read text that is not UTF-8")
 }
 
-/// An absolute path, with the folders that moved into /usr written as they are there.
+/// An absolute path in which the folders that moved into /usr have their new paths.
 fn merged(path: &str) -> String {
     let plain = path.trim_start_matches("./").trim_matches('/');
     match plain.split_once('/') {
@@ -112,7 +112,7 @@ fn merged(path: &str) -> String {
     }
 }
 
-/// The tree as it is, and the packages that dpkg says are installed in it.
+/// The unchanged tree, and the packages that are installed in it according to dpkg.
 pub(super) fn installed(tree: Tree) -> Result<(Tree, Vec<Package>)> {
     let Some(Entry::File { content, .. }) = tree.get("/var/lib/dpkg/status") else {
         bail!("find dpkg's list of packages in the root filesystem");
@@ -143,19 +143,19 @@ fn parse_status(status: &str) -> Vec<Package> {
     packages
 }
 
-/// A package as fetched, and what it says it needs.
+/// A downloaded package and its dependencies.
 #[derive(Debug)]
 struct Deb {
     package: Package,
     file: PathBuf,
     provides: Vec<String>,
-    /// Each need is a list of alternatives.
+    /// Each dependency is a list of alternatives.
     depends: Vec<Vec<String>>,
 }
 
-/// The files of the wanted packages only, out of a tree into which all fetched ones were unpacked.
+/// The files of the wanted packages and their dependencies, out of a tree with the files of all downloaded packages.
 pub(super) fn extracted(mut tree: Tree, recipe: &Recipe, work: &Path) -> Result<(Tree, Vec<Package>)> {
-    let debs = fetched(&tree, work)?;
+    let debs = downloaded(&tree, work)?;
     let wanted = closure(&debs, &recipe.packages, &recipe.without)?;
     let mut files = BTreeSet::new();
     for name in &wanted {
@@ -182,8 +182,8 @@ pub(super) fn extracted(mut tree: Tree, recipe: &Recipe, work: &Path) -> Result<
     ))
 }
 
-/// The path in a line of `dpkg-deb --contents`: `-rw-r--r-- root/root 12 2024-01-01 00:00 ./usr/x` and, for links,
-/// ` -> target` or ` link to target` after it.
+/// The path in a line of `dpkg-deb --contents`, such as `-rw-r--r-- root/root 12 2024-01-01 00:00 ./usr/x`. For a link,
+/// ` -> target` or ` link to target` follows the path.
 fn listed_path(line: &str) -> Option<String> {
     let at = line.find(" ./")? + 1;
     let path = &line[at..];
@@ -192,7 +192,7 @@ fn listed_path(line: &str) -> Option<String> {
     Some(merged(path))
 }
 
-fn fetched(tree: &Tree, work: &Path) -> Result<BTreeMap<String, Deb>> {
+fn downloaded(tree: &Tree, work: &Path) -> Result<BTreeMap<String, Deb>> {
     let mut debs = BTreeMap::new();
     let archives = ARCHIVES.trim_start_matches('/');
     for (path, entry) in tree.iter() {
@@ -225,9 +225,9 @@ fn describe(file: PathBuf) -> Result<Deb> {
         name: next(),
         version: next(),
     };
-    let provides = needs(&next()).into_iter().flatten().collect();
-    let mut depends = needs(&next());
-    depends.extend(needs(&next()));
+    let provides = dependency_names(&next()).into_iter().flatten().collect();
+    let mut depends = dependency_names(&next());
+    depends.extend(dependency_names(&next()));
     Ok(Deb {
         package,
         file,
@@ -236,8 +236,8 @@ fn describe(file: PathBuf) -> Result<Deb> {
     })
 }
 
-/// The names in a field such as `a (>= 1), b:any | c`, without versions and architectures.
-fn needs(field: &str) -> Vec<Vec<String>> {
+/// The package names in a field such as `a (>= 1), b:any | c`, without versions and architectures.
+fn dependency_names(field: &str) -> Vec<Vec<String>> {
     let name = |text: &str| {
         text.trim()
             .split([' ', ':', '('])
@@ -258,13 +258,13 @@ fn needs(field: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The wanted packages and all they depend on, but for those left out.
+/// The wanted packages and all their dependencies, except those in `without`.
 fn closure(debs: &BTreeMap<String, Deb>, wanted: &[String], without: &[String]) -> Result<BTreeSet<String>> {
     if let Some(unknown) = wanted.iter().find(|name| !debs.contains_key(*name)) {
-        bail!("package {unknown} was not fetched");
+        bail!("package {unknown} was not downloaded");
     }
     if let Some(unneeded) = without.iter().find(|name| !debs.contains_key(*name)) {
-        bail!("package {unneeded} is to be left out, and nothing depends on it: drop it from the recipe");
+        bail!("nothing depends on package {unneeded}: remove it from `without` in the recipe");
     }
     let provider = |name: &String| {
         if debs.contains_key(name) {
@@ -275,8 +275,8 @@ fn closure(debs: &BTreeMap<String, Deb>, wanted: &[String], without: &[String]) 
             .map(|deb| deb.package.name.clone())
     };
     let mut found = BTreeSet::new();
-    let mut open = wanted.to_vec();
-    while let Some(name) = open.pop() {
+    let mut pending = wanted.to_vec();
+    while let Some(name) = pending.pop() {
         if without.contains(&name) || found.contains(&name) {
             continue;
         }
@@ -284,7 +284,7 @@ fn closure(debs: &BTreeMap<String, Deb>, wanted: &[String], without: &[String]) 
             .depends
             .iter()
             .filter_map(|alternatives| alternatives.iter().find_map(provider));
-        open.extend(needed);
+        pending.extend(needed);
         found.insert(name);
     }
     Ok(found)
@@ -299,20 +299,20 @@ mod tests {
             name: name.into(),
             version: "1".into(),
         };
-        let provides = needs(provides).into_iter().flatten().collect();
+        let provides = dependency_names(provides).into_iter().flatten().collect();
         (
             name.into(),
             Deb {
                 package,
                 file: PathBuf::new(),
                 provides,
-                depends: needs(depends),
+                depends: dependency_names(depends),
             },
         )
     }
 
     #[test]
-    fn closure_follows_needs_and_leaves_out_whole_branches() {
+    fn closure_follows_dependencies_and_leaves_out_whole_branches() {
         let debs = BTreeMap::from([
             deb(
                 "server",

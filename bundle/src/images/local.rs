@@ -1,4 +1,4 @@
-//! Images put together on this machine: built programs, folders of upstream modules, Debian root filesystems.
+//! Assembles images on this machine from built programs, folders of upstream modules and Debian root filesystems.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,26 +14,26 @@ use crate::debian::Rootfs;
 use crate::oci::{Config, Content, Image, Layer, ROOT, Tree};
 use crate::pins::Pins;
 
-/// Where a program is looked for when a container names none by its path.
+/// The variable PATH of every image.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Puts images together from what was built here.
+/// Assembles images from built programs and root filesystems.
 pub struct LocalSource<'a> {
     /// The pins.
     pub pins: &'a Pins,
-    /// Finished programs.
+    /// Built programs.
     pub parts: &'a dyn PartSource,
     /// Root filesystems by name.
     pub rootfs: &'a BTreeMap<String, Rootfs>,
     /// The cache.
     pub cache: &'a Cache,
-    /// Processor architecture, by Go's name.
+    /// Processor architecture, in Go's naming.
     pub architecture: &'a str,
     /// Layers that several images share.
     pub shared: Shared,
 }
 
-/// Layers made once and used by several images.
+/// Layers that are made once for several images.
 #[derive(Debug, Default)]
 pub struct Shared(RefCell<BTreeMap<String, Arc<Layer>>>);
 
@@ -87,9 +87,9 @@ impl LocalSource<'_> {
                     Layer::of_tar(self.cache, &format!("rootfs-{name}"), &rootfs.tar)
                 })
             }
-            None => self.shared.get("static", || {
-                Layer::cached(self.cache, "static", under_static_programs()?)
-            }),
+            None => self
+                .shared
+                .get("static", || Layer::cached(self.cache, "static", static_base()?)),
         }
     }
 
@@ -131,7 +131,7 @@ impl LocalSource<'_> {
         self.parts.module_dir(component, module)
     }
 
-    /// Compiles one C file to a static program.
+    /// Compiles a C file to a static program.
     fn compile(&self, source: &Path) -> Result<PathBuf> {
         let name = source.file_stem().map_or_else(
             || "program".to_owned(),
@@ -150,7 +150,7 @@ impl LocalSource<'_> {
             Cmd::new("cc")
                 .args(["-Os", "-Wall", "-static", "-s", "-Wl,--build-id=none", "-o"])
                 .arg(place.join(&name))
-                // By its bare name, so that no path of this machine can get into the program.
+                // Without its folder, so that the program contains no path of this machine.
                 .arg(source.file_name().unwrap_or(source.as_os_str()))
                 .cwd(source.parent().unwrap_or(Path::new(".")))
                 .run()
@@ -161,8 +161,8 @@ impl LocalSource<'_> {
     }
 }
 
-/// What a static program may expect to be there: a place for temporary files, and names for the users it runs as.
-fn under_static_programs() -> Result<Tree> {
+/// The files under a static program: a folder for temporary files, and the names of its users.
+fn static_base() -> Result<Tree> {
     let mut tree = Tree::default();
     tree.dir("/tmp", 0o1777, ROOT)?;
     tree.file(
@@ -174,7 +174,7 @@ fn under_static_programs() -> Result<Tree> {
     Ok(tree)
 }
 
-/// An image's short name: `slipway.local/temporal-server:v1` → `temporal-server`.
+/// The short name of an image: `temporal-server` for `slipway.local/temporal-server:v1`.
 fn layer_name(reference: &str) -> String {
     let last = reference.rsplit('/').next().unwrap_or(reference);
     last.split(':').next().unwrap_or(last).to_owned()
@@ -186,7 +186,7 @@ mod tests {
     use crate::images::{Plan, build};
     use crate::workspace::Workspace;
 
-    /// Every program is a small file of its own; every module is one folder.
+    /// Every program is a small file of its own. Every module is the same folder.
     struct Fake(tempfile::TempDir);
 
     impl PartSource for Fake {
@@ -209,7 +209,7 @@ mod tests {
     fn digests(mut plan: Plan, pins: &Pins) -> Vec<(String, String)> {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
-        // Without Debian and a C compiler.
+        // The test has neither root filesystems nor a C compiler.
         plan.images.retain(|image| image.compile.is_empty());
         for image in &mut plan.images {
             image.rootfs = None;
@@ -238,7 +238,7 @@ mod tests {
         let plan = Plan::load(&root, &pins).unwrap();
         let first = digests(plan.clone(), &pins);
         assert!(first.len() > 10, "{first:?}");
-        assert_eq!(first, digests(plan, &pins), "other folders, the same digests");
+        assert_eq!(first, digests(plan, &pins), "the same digests in other folders");
     }
 
     #[test]

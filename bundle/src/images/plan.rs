@@ -1,4 +1,4 @@
-//! `bundle/images.toml`, typed and checked against the pins. Parsing and checking only.
+//! The plan of the images in `bundle/images.toml`, checked against the pins. Parses and checks, and builds nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::{FILE, WORKER};
 use crate::debian::Recipe;
 use crate::pins::Pins;
 
-/// All images, the root filesystems under them, and the node around them.
+/// All images, their root filesystems, and the node image.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
@@ -18,18 +18,18 @@ pub struct Plan {
     pub rootfs: BTreeMap<String, Recipe>,
     /// The node image.
     pub node: NodeSpec,
-    /// The images that the node carries.
+    /// The images that the node image contains.
     #[serde(rename = "image")]
     pub images: Vec<ImageSpec>,
 }
 
-/// The node image, but for what every kind node has (see [`crate::node`]).
+/// The configurable part of the node image. [`crate::node`] adds what every kind node has.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeSpec {
     /// Reference without a tag.
     pub name: String,
-    /// The root filesystem under it.
+    /// Its root filesystem.
     pub rootfs: String,
     /// Programs by their paths in the image.
     pub programs: BTreeMap<String, ProgramRef>,
@@ -39,17 +39,17 @@ pub struct NodeSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageSpec {
-    /// Full reference; `{version}` in it is the component's pinned version.
+    /// Full reference. `{version}` in it stands for the component's pinned version.
     pub name: String,
-    /// Which of the node's archives it travels in.
+    /// The archive in the node image that contains it.
     pub set: ImageSet,
-    /// The component that it is versioned by, and whose module its trees and sources are in.
+    /// The component that gives the version and whose module has the trees and sources.
     #[serde(default)]
     pub component: Option<String>,
-    /// The module of the component that is meant, where that is not its first.
+    /// The module of the component, if it is not the main one.
     #[serde(default)]
     pub module: Option<String>,
-    /// The root filesystem under it; without one there is nothing but what is listed here.
+    /// Its root filesystem. Without one the image contains only what is listed here.
     #[serde(default)]
     pub rootfs: Option<String>,
     /// Programs by their paths in the image.
@@ -58,15 +58,15 @@ pub struct ImageSpec {
     /// Folders of the component's module by their paths in the image.
     #[serde(default)]
     pub trees: BTreeMap<String, String>,
-    /// Files of root filesystems, each by its path there, which it keeps, and the name of the root filesystem.
+    /// Files copied from root filesystems: the path, which stays the same, and the name of the root filesystem.
     #[serde(default)]
     pub copies: BTreeMap<String, String>,
-    /// C files of the component's module by the paths of the static programs made from them.
+    /// C files of the component's module, by the paths of the static programs that they are compiled to.
     #[serde(default)]
     pub compile: BTreeMap<String, String>,
     /// The program and its first arguments.
     pub entrypoint: Vec<String>,
-    /// Numeric user and group; root where kubeadm's manifests or the container's work ask for it.
+    /// Numeric user and group. Empty means root, which some of kubeadm's manifests and containers require.
     #[serde(default)]
     pub user: String,
     /// Environment variables besides PATH.
@@ -77,15 +77,15 @@ pub struct ImageSpec {
     pub stop_signal: String,
 }
 
-/// The archives that images travel in, in the order in which a node needs them.
+/// The archives of images in the node image, in the order in which a node needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImageSet {
-    /// What the kubelet needs before kubeadm can do anything.
+    /// The images that the kubelet needs before kubeadm can continue.
     ControlPlane,
-    /// Everything else from elsewhere.
+    /// All other upstream images.
     Services,
-    /// What this workspace builds: it changes most often.
+    /// The images of this workspace, which change most often.
     Worker,
 }
 
@@ -93,7 +93,7 @@ impl ImageSet {
     /// All of them, in order.
     pub const ALL: [Self; 3] = [Self::ControlPlane, Self::Services, Self::Worker];
 
-    /// As written in [`FILE`], and the archive's file name without its end.
+    /// The name in [`FILE`]. It is also the archive's file name without its extension.
     pub fn name(self) -> &'static str {
         match self {
             Self::ControlPlane => "control-plane",
@@ -131,7 +131,7 @@ impl Plan {
     /// Reads the plan of a checkout and checks it.
     ///
     /// # Errors
-    /// When the file cannot be read, or has faults: all of them are named.
+    /// When the file cannot be read, or the plan has faults. The error names all faults.
     pub fn load(root: &Path, pins: &Pins) -> Result<Self> {
         let path = root.join(FILE);
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -146,12 +146,12 @@ impl Plan {
     /// Parses a plan.
     ///
     /// # Errors
-    /// When it is not TOML of the right shape.
+    /// When the text is not a valid plan.
     pub fn parse(text: &str) -> Result<Self> {
         toml::from_str(text).with_context(|| format!("parse {FILE}"))
     }
 
-    /// Everything that is wrong with the plan, given the pins.
+    /// All faults of the plan, given the pins.
     pub fn faults(&self, pins: &Pins) -> Vec<String> {
         let mut faults = Vec::new();
         let mut names = BTreeSet::new();
@@ -169,7 +169,7 @@ impl Plan {
                     .map(|fault| format!("{}: {fault}", image.name)),
             );
             if !names.insert(&image.name) {
-                faults.push(format!("{}: is there twice", image.name));
+                faults.push(format!("{}: two images have this name", image.name));
             }
         }
         for rootfs in used.iter().filter(|name| !self.rootfs.contains_key(**name)) {
@@ -186,7 +186,7 @@ impl ImageSpec {
     /// The full reference, with the version in it.
     ///
     /// # Errors
-    /// When a version is asked for and the pins have none.
+    /// When the name has `{version}` and the pins have none.
     pub fn reference(&self, pins: &Pins) -> Result<String> {
         if !self.name.contains("{version}") {
             return Ok(self.name.clone());
@@ -199,7 +199,7 @@ impl ImageSpec {
         Ok(self.name.replace("{version}", version))
     }
 
-    /// The module that is meant, and its version.
+    /// The module that the image is made from, and its version.
     ///
     /// # Errors
     /// When no component is named, or it does not pin the module.
@@ -225,7 +225,7 @@ impl ImageSpec {
         match self.reference(pins) {
             Err(error) => faults.push(format!("{error:#}")),
             Ok(name) if name.contains(['{', '}']) => {
-                faults.push("the name has a template that is not {version}".into());
+                faults.push("the name has a placeholder other than {version}".into());
             }
             Ok(name) if !name.rsplit('/').next().is_some_and(|last| last.contains(':')) => {
                 faults.push("the name has no tag".into());
@@ -326,7 +326,7 @@ mod tests {
             "{version}",
             "no program kubed",
             "filesystem gone",
-            "twice",
+            "two images have this name",
         ] {
             assert!(faults.contains(part), "{part:?} is not in:\n{faults}");
         }

@@ -1,4 +1,4 @@
-//! The node's small files: kind's own, read from its module, and ours.
+//! The small files of the node: those of kind's base image, read from its module, and those of this crate.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use support::command::Cmd;
 use super::{Ingredients, oci_spec};
 use crate::oci::{Content, ROOT, Tree};
 
-/// Files of kind's base image that this node has no use for: the installer of packages that its Dockerfile calls, and
-/// a snapshotter for rootless engines that is not built here.
-const NOT_TAKEN: &[&str] = &[
+/// Files of kind's base image that the node does not need: the package installer of its Dockerfile, and the unit of a
+/// snapshotter for rootless engines, which is not built here.
+const OMITTED: &[&str] = &[
     "/usr/local/bin/clean-install",
     "/etc/systemd/system/containerd-fuse-overlayfs.service",
 ];
-/// Units that start with the node.
+/// Units that are started when the node boots.
 const ENABLED: &[&str] = &[
     "containerd.service",
     "kubelet.service",
@@ -22,7 +22,7 @@ const ENABLED: &[&str] = &[
     "undo-mount-hacks.service",
 ];
 
-/// A network manifest that sets up nothing: kind insists that there is one, even with its own network disabled.
+/// A network manifest without effect. kind requires one even if its own network is disabled.
 const CNI_MANIFEST: &str = "\
 apiVersion: v1
 kind: ConfigMap
@@ -33,8 +33,8 @@ data:
   about: The pod network is set up on each node by slipway; kind's is disabled.
 ";
 
-/// Sends every pull to a port where nobody listens, so that it fails at once; the error carries this address and the
-/// image's name.
+/// Sends every pull to a port on which nothing listens, so that the pull fails at once. The error has this address and
+/// the image's name.
 const NO_PULLS: &str =
     "server = \"http://127.0.0.1:1/images-are-not-pulled-here-add-it-to-bundle-images.toml\"\n";
 
@@ -85,12 +85,12 @@ pub(super) fn tree(from: &Ingredients<'_>) -> Result<Tree> {
     Ok(tree)
 }
 
-/// The files of kind's base image: programs and scripts may be run, the rest is read.
+/// The files of kind's base image. Programs and scripts are executable, other files are not.
 fn kind_files(base: &Path) -> Result<Tree> {
     let mut tree = Tree::default();
     for path in crate::cache::files_below(base).context("read the files of kind's base image")? {
         let target = format!("/{}", path.strip_prefix(base).unwrap_or(&path).display());
-        if NOT_TAKEN.contains(&target.as_str()) {
+        if OMITTED.contains(&target.as_str()) {
             continue;
         }
         let runs = target.starts_with("/usr/local/bin/") || target.starts_with("/kind/bin/");
@@ -99,14 +99,14 @@ fn kind_files(base: &Path) -> Result<Tree> {
     Ok(tree)
 }
 
-/// What every container of the node starts from: containerd's defaults, adapted.
+/// The base OCI spec of the node's containers: containerd's defaults, adapted.
 fn cri_base(from: &Ingredients<'_>) -> Result<String> {
     let ctr = from.parts.program("containerd", "ctr")?;
     let defaults = Cmd::new(ctr)
         .args(["oci", "spec"])
         .quiet()
         .read()
-        .context("ask ctr for its container defaults")?;
+        .context("get the default OCI spec from ctr")?;
     oci_spec::adapt(&defaults)
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use crate::oci::Entry;
 
     #[test]
-    fn scripts_may_be_run_and_the_rest_may_not() {
+    fn only_programs_and_scripts_are_executable() {
         let dir = tempfile::tempdir().unwrap();
         for path in [
             "kind/bin/x.sh",
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn enabled_units_of_ours_are_there() {
+    fn units_name_every_set_of_images() {
         let unit = include_str!("slipway-images.service");
         let [program, sets @ ..] = super::super::WAIT_FOR_IMAGES;
         assert!(

@@ -1,21 +1,21 @@
-//! containerd's default container, adapted as kind adapts it. JSON in, JSON out.
+//! Adapts containerd's default OCI spec as kind does. Pure: JSON in, JSON out.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-/// Hides the host's product name and id from each container.
+/// kind's hook, which hides the host's product name and id from each container.
 const HOOK: &str = "/kind/bin/mount-product-files.sh";
 
-/// Where ctr masks a path for each processor of the machine it runs on.
+/// The folder in which ctr masks a path for each processor of its machine.
 const PER_CPU: &str = "/sys/devices/system/cpu/";
 
-/// Adds kind's hook, drops the limits on open files (a container's are its node's), and drops what depends on the
-/// machine that the image is made on (the kubelet gives each container its masked paths anyway).
+/// Adds kind's hook. Removes the limits on open files, so that a container has those of its node. Removes the masked
+/// paths of processors, which depend on the machine of the build; the kubelet sets a container's masked paths anyway.
 pub(super) fn adapt(defaults: &str) -> Result<String> {
-    let mut spec: Value = serde_json::from_str(defaults).context("read ctr's container defaults")?;
+    let mut spec: Value = serde_json::from_str(defaults).context("parse ctr's default OCI spec")?;
     let root = spec
         .as_object_mut()
-        .context("read ctr's container defaults: not an object")?;
+        .context("parse ctr's default OCI spec: it is not an object")?;
     let hooks = root.entry("hooks").or_insert_with(|| json!({})).as_object_mut();
     hooks
         .and_then(|hooks| {
@@ -24,7 +24,7 @@ pub(super) fn adapt(defaults: &str) -> Result<String> {
                 .or_insert_with(|| json!([]))
                 .as_array_mut()
         })
-        .context("read ctr's container defaults: crooked hooks")?
+        .context("parse ctr's default OCI spec: its hooks are not lists")?
         .push(json!({"path": HOOK}));
     if let Some(process) = root.get_mut("process").and_then(Value::as_object_mut) {
         process.remove("rlimits");
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hook_is_added_and_limits_go() {
+    fn hook_is_added_and_limits_are_removed() {
         for defaults in [
             r#"{"process": {"rlimits": [{"type": "RLIMIT_NOFILE"}], "cwd": "/"}}"#,
             r#"{"process": {"cwd": "/"}, "hooks": {"createContainer": []}}"#,
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_this_machines_processors_go() {
+    fn masked_paths_of_processors_are_removed() {
         let defaults =
             r#"{"linux": {"maskedPaths": ["/proc/keys", "/sys/devices/system/cpu/cpu0/thermal_throttle"]}}"#;
         let spec: Value = serde_json::from_str(&adapt(defaults).unwrap()).unwrap();
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_container_is_refused() {
+    fn input_that_is_no_spec_is_refused() {
         assert!(adapt("[]").is_err() && adapt("ctr: not found").is_err());
     }
 }

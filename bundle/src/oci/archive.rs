@@ -1,6 +1,6 @@
 //! Several images in one tar that `docker load` (from 20.10 on) and `ctr images import` both read.
 //!
-//! Docker reads `manifest.json`, containerd `oci-layout` and `index.json`; the blobs they point at are the same.
+//! Docker reads `manifest.json`. containerd reads `oci-layout` and `index.json`. Both refer to the same blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -13,31 +13,32 @@ use super::tarball::{append, header};
 use super::{Content, Image, Layer, MANIFEST_TYPE, to_bytes};
 use crate::cache::Key;
 
-/// Bytes of a tar's header and padding: everything in it comes in blocks of this size.
+/// The block size of a tar in bytes. Headers have one block, and content is padded to whole blocks.
 const BLOCK: u64 = 512;
 
-/// Images that travel together, blobs shared.
+/// Several images in one tar, which has each blob once.
 #[derive(Debug)]
 pub struct Archive {
     images: Vec<Image>,
-    small: Vec<(String, Vec<u8>)>,
+    /// Indexes, manifests and configurations: path and content.
+    metadata: Vec<(String, Vec<u8>)>,
     layers: BTreeMap<String, Arc<Layer>>,
 }
 
 impl Archive {
-    /// An archive of these images; their order does not matter.
+    /// Makes an archive of these images. Their order does not matter.
     pub fn new(mut images: Vec<Image>) -> Self {
         images.sort_by(|one, two| one.name.cmp(&two.name));
-        let mut small = BTreeMap::new();
+        let mut blobs = BTreeMap::new();
         let mut layers = BTreeMap::new();
         for image in &images {
-            small.insert(blob_path(&image.id()), image.config.clone());
-            small.insert(blob_path(&image.digest()), image.manifest.clone());
+            blobs.insert(blob_path(&image.id()), image.config.clone());
+            blobs.insert(blob_path(&image.digest()), image.manifest.clone());
             for layer in &image.layers {
                 layers.insert(blob_path(layer.digest()), Arc::clone(layer));
             }
         }
-        let mut heads = vec![
+        let mut metadata = vec![
             (
                 "oci-layout".to_owned(),
                 to_bytes(&json!({"imageLayoutVersion": "1.0.0"})),
@@ -45,24 +46,24 @@ impl Archive {
             ("index.json".to_owned(), index(&images)),
             ("manifest.json".to_owned(), docker_manifest(&images)),
         ];
-        heads.extend(small);
+        metadata.extend(blobs);
         Self {
             images,
-            small: heads,
+            metadata,
             layers,
         }
     }
 
-    /// The images in it, in order of name.
+    /// The images of the archive, in order of name.
     pub fn images(&self) -> &[Image] {
         &self.images
     }
 
     /// Length of the tar in bytes.
     pub fn size(&self) -> u64 {
-        let small = self.small.iter().map(|(_, bytes)| bytes.len() as u64);
+        let metadata = self.metadata.iter().map(|(_, bytes)| bytes.len() as u64);
         let layers = self.layers.values().map(|layer| layer.size());
-        small
+        metadata
             .chain(layers)
             .map(|size| BLOCK + size.next_multiple_of(BLOCK))
             .sum::<u64>()
@@ -77,13 +78,13 @@ impl Archive {
         self.write_without(&BTreeSet::new(), out)
     }
 
-    /// Writes the tar without the layers of these digests, for an engine that has them already.
+    /// Writes the tar without the layers with these digests, for an engine that has them.
     ///
     /// # Errors
     /// As [`Archive::write`].
     pub fn write_without(&self, present: &BTreeSet<&str>, out: &mut dyn Write) -> Result<()> {
         let mut tar = tar::Builder::new(&mut *out);
-        for (path, bytes) in &self.small {
+        for (path, bytes) in &self.metadata {
             let header = header(tar::EntryType::Regular, 0o644, (0, 0), bytes.len() as u64);
             append(
                 &mut tar,
@@ -102,13 +103,13 @@ impl Archive {
             head.set_cksum();
             let out = tar.get_mut();
             out.write_all(head.as_bytes())?;
-            layer.write(out)?; // a tar itself, so a whole number of blocks: no padding
+            layer.write(out)?; // a layer is a tar, so it has whole blocks and needs no padding
         }
         tar.into_inner()?;
         Ok(())
     }
 
-    /// Changes whenever the bytes change.
+    /// A key that changes when the bytes of the tar change.
     pub(super) fn identity(&self) -> String {
         self.images
             .iter()
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(
             files.len(),
             3 + 2 * 2 + 3,
-            "heads, manifests and configurations, layers"
+            "indexes, manifests and configurations, layers"
         );
         let docker: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         let index: serde_json::Value = serde_json::from_slice(&files["index.json"]).unwrap();
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(
             skipped.len(),
             files.len() - 1,
-            "a layer that is present is left out"
+            "a layer that the engine has is omitted"
         );
     }
 }

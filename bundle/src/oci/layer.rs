@@ -1,7 +1,7 @@
-//! A layer: a tree as a tar stream, always the same bytes for the same tree, with its digest.
+//! A layer: a tree as a tar stream, with its digest. The same tree gives the same bytes.
 //!
-//! Knowing the digest takes reading every byte, so it is remembered in the cache under the identity of the sources
-//! (path, size, time of last change, inode). The bytes themselves are not stored a second time.
+//! To compute a digest, every byte has to be read. So the cache keeps the digest under the identity of the sources:
+//! path, size, modification time, inode. The bytes are not stored a second time.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use super::tarball::write_tree;
 use super::{Content, Entry, Tree};
 use crate::cache::{Cache, Key};
 
-/// Files and folders that lie over the layers below.
+/// A layer of an image.
 #[derive(Debug)]
 pub struct Layer {
     name: String,
@@ -26,14 +26,14 @@ pub struct Layer {
 
 #[derive(Debug)]
 enum Source {
-    /// Written from its entries each time.
+    /// The tar is generated from these entries each time.
     Tree(Tree),
-    /// A tar file on disk, passed as it is.
+    /// A tar file on disk, which is copied unchanged.
     Tar(PathBuf),
 }
 
 impl Layer {
-    /// A layer of a tree; reads every byte of it.
+    /// Makes a layer of a tree, and reads every byte to compute the digest.
     ///
     /// # Errors
     /// When a source cannot be read.
@@ -41,7 +41,7 @@ impl Layer {
         Self::measured(name, Source::of(tree))
     }
 
-    /// A layer of a tree; its digest is looked up in the cache first.
+    /// Makes a layer of a tree, with the digest from the cache if it is there.
     ///
     /// # Errors
     /// When a source cannot be read.
@@ -49,7 +49,7 @@ impl Layer {
         Self::remembered(cache, name, Source::of(tree))
     }
 
-    /// A layer that is a tar file already; its digest is looked up in the cache first.
+    /// Makes a layer of a tar file, with the digest from the cache if it is there.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -57,17 +57,17 @@ impl Layer {
         Self::remembered(cache, name, Source::Tar(tar.to_owned()))
     }
 
-    /// What the layer is, for people.
+    /// The layer's name in the image's history.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Digest of the tar stream (`sha256:…`); as it is not compressed, the diff id too.
+    /// Digest of the tar stream (`sha256:…`). The stream is not compressed, so this is also the diff id.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// Length of the tar stream.
+    /// Length of the tar stream in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -75,7 +75,7 @@ impl Layer {
     /// Writes the tar stream.
     ///
     /// # Errors
-    /// When a source cannot be read or has changed since the digest was taken, or `out` cannot be written.
+    /// When a source cannot be read or changed since the digest was taken, or `out` cannot be written.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
         let mut out = Measure::new(out);
         self.source
@@ -84,7 +84,7 @@ impl Layer {
         let (digest, _) = out.finish();
         if digest != self.digest {
             bail!(
-                "layer {} changed while it was used: was {}, is {digest}: run again",
+                "layer {} changed while it was used, from {} to {digest}: run the command again",
                 self.name,
                 self.digest
             );
@@ -110,7 +110,7 @@ impl Layer {
     fn remembered(cache: &Cache, name: &str, source: Source) -> Result<Self> {
         let key = source.identity()?;
         if let Some(place) = cache.get("layers", name, &key) {
-            let note = fs::read_to_string(place.join("digest")).context("read a remembered digest")?;
+            let note = fs::read_to_string(place.join("digest")).context("read a cached digest")?;
             if let Some((digest, size)) = note.trim().split_once(' ')
                 && let Ok(size) = size.parse()
             {
@@ -144,7 +144,7 @@ impl Source {
         }
     }
 
-    /// A key that changes whenever the bytes could have.
+    /// A key that changes when the bytes may have changed.
     fn identity(&self) -> Result<String> {
         let mut key = Key::new("layer 1");
         match self {
@@ -190,7 +190,7 @@ fn identity(path: &Path) -> Result<String> {
     ))
 }
 
-/// Passes bytes on, and knows their digest and count.
+/// Forwards bytes and computes their digest and number.
 pub(super) struct Measure<'a> {
     out: &'a mut dyn Write,
     hash: Sha256,
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(found["to"].4.as_deref(), Some("t".repeat(130).as_str()));
         assert!(
             found.contains_key(&format!("{}/", "d".repeat(120))),
-            "the parent is there: {:?}",
+            "the parent is added: {:?}",
             found.keys()
         );
     }

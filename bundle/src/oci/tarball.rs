@@ -1,4 +1,4 @@
-//! A tree as a tar stream: entries in order of path, times fixed, plain headers where names fit them.
+//! Writes a tree as a tar stream: entries in order of path, with a fixed time, and PAX headers only for long names.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::{Content, EPOCH, Entry, Tree};
 
-/// Writes a tree as a tar stream; files with one and the same source become hard links of the first.
+/// Writes a tree as a tar stream. Files with the same source become hard links to the first of them.
 pub(super) fn write_tree(tree: &Tree, out: &mut dyn Write) -> Result<()> {
     let mut tar = tar::Builder::new(out);
     let mut seen: BTreeMap<(&Path, u64), &str> = BTreeMap::new();
@@ -51,7 +51,7 @@ pub(super) fn write_tree(tree: &Tree, out: &mut dyn Write) -> Result<()> {
             }
         }
     }
-    tar.into_inner().context("end the tar")?;
+    tar.into_inner().context("finish the tar")?;
     Ok(())
 }
 
@@ -66,7 +66,7 @@ pub(super) fn header(kind: tar::EntryType, mode: u32, owner: (u32, u32), size: u
     header
 }
 
-/// Appends one entry; names that a plain header has no room for go into a PAX header before it.
+/// Appends an entry. A name that is too long for a plain header goes into a PAX header before it.
 pub(super) fn append(
     tar: &mut tar::Builder<&mut dyn Write>,
     mut header: tar::Header,
@@ -104,7 +104,7 @@ pub(super) fn append(
         .with_context(|| format!("add {path}"))
 }
 
-/// The part of a long name that fits a plain header.
+/// The part of a long name that fits into a plain header.
 fn shortened(name: &str) -> String {
     let short: String = name
         .trim_end_matches('/')

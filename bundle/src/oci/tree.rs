@@ -1,4 +1,4 @@
-//! A set of files, links and folders: what a layer is made of. Pure, but for opening the files it names.
+//! The files, links and folders of a layer. Reads the files on disk that it refers to, and writes none.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,25 +13,25 @@ use super::Archive;
 /// User and group root.
 pub const ROOT: (u32, u32) = (0, 0);
 
-/// Folders that are links into /usr on every Debian since bookworm: a layer that made one a folder again would hide
-/// what the layers below have there.
+/// Folders that are links into /usr on Debian since bookworm. A layer with a folder of such a name would hide the files
+/// of the layers below.
 const LINKED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
-/// Where a file's bytes come from.
+/// The source of a file's bytes.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// Held in memory.
+    /// Bytes in memory.
     Bytes(Arc<[u8]>),
     /// A part of a file on disk.
     File {
         /// The file.
         path: PathBuf,
-        /// Where the part begins.
+        /// The offset of the part in bytes.
         offset: u64,
-        /// How long it is.
+        /// The length of the part in bytes.
         size: u64,
     },
-    /// An archive of images, made as it is read.
+    /// An archive of images, generated while it is read.
     Archive(Arc<Archive>),
 }
 
@@ -39,7 +39,7 @@ impl Content {
     /// A whole file on disk.
     ///
     /// # Errors
-    /// When the file is not there.
+    /// When the file does not exist.
     pub fn whole(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let size = path
@@ -53,7 +53,7 @@ impl Content {
         })
     }
 
-    /// How many bytes it is.
+    /// The size in bytes.
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -62,7 +62,7 @@ impl Content {
         }
     }
 
-    /// Copies the bytes out.
+    /// Writes the bytes to `out`.
     pub fn copy(&self, out: &mut dyn io::Write) -> Result<()> {
         match self {
             Self::Bytes(bytes) => out.write_all(bytes).context("write a file's bytes"),
@@ -74,7 +74,7 @@ impl Content {
                     .with_context(|| format!("copy {}", path.display()))?;
                 if copied != *size {
                     bail!(
-                        "{} changed while it was read: {copied} bytes, not {size}",
+                        "{} changed while it was read: {copied} bytes instead of {size}",
                         path.display()
                     );
                 }
@@ -97,7 +97,7 @@ impl From<&str> for Content {
     }
 }
 
-/// What is at a path.
+/// A folder, a file or a link.
 #[derive(Debug, Clone)]
 pub enum Entry {
     /// A folder.
@@ -113,17 +113,17 @@ pub enum Entry {
         mode: u32,
         /// User and group.
         owner: (u32, u32),
-        /// Its bytes.
+        /// Its content.
         content: Content,
     },
     /// A symbolic link.
     Link {
-        /// Where it points.
+        /// Its target.
         target: String,
     },
 }
 
-/// Paths (without a leading slash) and what is at them, in order of path; a path put in twice has its last value.
+/// Entries by their paths without a leading slash, in order of path. Putting a path again replaces its entry.
 #[derive(Debug, Clone, Default)]
 pub struct Tree(BTreeMap<String, Entry>);
 
@@ -131,14 +131,12 @@ impl Tree {
     /// Puts an entry at an absolute path.
     ///
     /// # Errors
-    /// When the path is not absolute and plain, or goes through a folder that is a link.
+    /// When the path is not absolute, has an empty, `.` or `..` part, or leads through a folder that is a link.
     pub fn put(&mut self, path: &str, entry: Entry) -> Result<()> {
         let plain = plain(path)?;
         let first = plain.split('/').next().unwrap_or_default();
         if LINKED.contains(&first) && (plain.contains('/') || !matches!(entry, Entry::Link { .. })) {
-            bail!(
-                "{path}: /{first} is a link to /usr/{first} in the file systems below: write the path through /usr"
-            );
+            bail!("{path}: /{first} is a link to /usr/{first} in the root filesystems: use the path in /usr");
         }
         self.0.insert(plain, entry);
         Ok(())
@@ -180,7 +178,7 @@ impl Tree {
         )
     }
 
-    /// Puts every file below a folder on disk at the same place below `to`, all with one mode.
+    /// Puts every file below a folder on disk below `to`, all with the same mode.
     ///
     /// # Errors
     /// When the folder cannot be read, or as [`Tree::put`].
@@ -193,17 +191,17 @@ impl Tree {
         Ok(())
     }
 
-    /// Puts everything of another tree over this one.
+    /// Puts every entry of another tree into this one.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
-    /// What is at an absolute path.
+    /// The entry at an absolute path.
     pub fn get(&self, path: &str) -> Option<&Entry> {
         self.0.get(path.trim_matches('/'))
     }
 
-    /// Keeps the entries for which `keep` holds; it is given absolute paths.
+    /// Keeps the entries for which `keep`, called with the absolute path, is true.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
         self.0.retain(|path, _| keep(&format!("/{path}")));
     }
@@ -213,7 +211,7 @@ impl Tree {
         self.0.iter().map(|(path, entry)| (path.as_str(), entry))
     }
 
-    /// Adds the folders that entries are in and nobody put: some engines make them with mode 0600 otherwise.
+    /// Adds missing parent folders. Without them some engines create the folders with mode 0600.
     pub(super) fn add_parents(&mut self) {
         let mut missing = Vec::new();
         for path in self.0.keys() {
@@ -239,10 +237,10 @@ impl Tree {
 /// An absolute path without its leading slash.
 fn plain(path: &str) -> Result<String> {
     let Some(plain) = path.strip_prefix('/') else {
-        bail!("{path}: paths in an image are absolute")
+        bail!("{path}: a path in an image must be absolute")
     };
     if plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        bail!("{path}: a path in an image has no empty, `.` or `..` part");
+        bail!("{path}: a path in an image must not have an empty, `.` or `..` part");
     }
     Ok(plain.to_owned())
 }
@@ -252,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crooked_paths_are_refused() {
+    fn invalid_paths_are_refused() {
         let mut tree = Tree::default();
         for path in ["etc/x", "/etc//x", "/etc/../x", "/", "/bin/sh", "/lib"] {
             assert!(tree.file(path, 0o644, "".into()).is_err(), "{path}");

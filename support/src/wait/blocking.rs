@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{POLL, Probe, Wait};
 use crate::{interrupt, progress};
 
-/// Asks `probe` until it is ready, for at most `deadline`, and at least once. An error of the probe ends the wait at once.
+/// Asks `probe` until it is ready, for at most `deadline`, and at least once. An error of the probe ends the wait.
 ///
 /// A probe that hangs is not cut off. The running step shows what is waited for.
 ///
