@@ -1,5 +1,5 @@
-//! Rebuilds the crate when a migration changes, as they are embedded in the binary, and tells the tests where the descriptors
-//! of Temporal's protocol are: histories are JSON as Temporal writes it, which is read by them.
+//! Rebuilds the crate when a migration changes, because the binary embeds the migrations. Passes the path of
+//! Temporal's protobuf descriptors to the tests, which need them to parse histories in Temporal's JSON.
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");

@@ -1,5 +1,5 @@
-//! The threads that compute: a fixed number of them, named, so that the async runtime is never blocked and a fleet's demand on
-//! CPU is what its configuration says.
+//! A fixed number of named threads that compute. They keep computation off the async runtime, and the configuration
+//! sets the CPU that a worker can use.
 
 use std::{
     any::Any,
@@ -17,12 +17,12 @@ use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A job panicked; the thread lives on.
+/// A job panicked. Its thread goes on to the next job.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a computation panicked: {0}")]
 pub struct Panicked(pub String);
 
-/// Threads that run one job each at a time; jobs wait in order.
+/// A pool of threads. Each runs one job at a time; jobs wait in the order of arrival.
 #[derive(Debug, Clone)]
 pub struct CpuPool {
     jobs: mpsc::Sender<Job>,
@@ -34,7 +34,7 @@ impl CpuPool {
     /// Starts the threads `cpu-0`, `cpu-1`, …
     ///
     /// # Errors
-    /// The system refuses a thread.
+    /// The system cannot start a thread.
     pub fn start(threads: usize) -> anyhow::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
@@ -43,7 +43,7 @@ impl CpuPool {
             thread::Builder::new()
                 .name(format!("cpu-{index}"))
                 .spawn(move || serve(&queue))
-                .with_context(|| format!("starting thread {index} of {threads} that compute"))?;
+                .with_context(|| format!("starting CPU thread {index} of {threads}"))?;
         }
         Ok(Self {
             jobs,
@@ -52,7 +52,7 @@ impl CpuPool {
         })
     }
 
-    /// Runs a computation on one of the threads. A caller that stops waiting does not stop the computation.
+    /// Runs a computation on one of the threads. Dropping the future does not stop the computation.
     ///
     /// # Errors
     /// The computation panicked.
@@ -66,29 +66,29 @@ impl CpuPool {
             busy.fetch_add(1, Ordering::Relaxed);
             let outcome = catch_unwind(AssertUnwindSafe(work));
             busy.fetch_sub(1, Ordering::Relaxed);
-            // Nobody waits any more: the result is not needed.
+            // The caller dropped its future, so the result is not needed.
             let _ = answer.send(outcome.map_err(|panic| Panicked(message(panic.as_ref()))));
         };
-        let gone = || Panicked("the threads that compute are gone".into());
+        let gone = || Panicked("the CPU threads have ended".into());
         self.jobs.send(Box::new(job)).map_err(|_| gone())?;
         result.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Threads that compute right now.
+    /// Number of threads that run a job now.
     pub fn busy(&self) -> usize {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// Threads in all.
+    /// Number of threads.
     pub fn threads(&self) -> usize {
         self.threads
     }
 }
 
-/// Serves jobs until the last sender is gone.
+/// Runs jobs until the last sender is dropped.
 fn serve(queue: &Mutex<mpsc::Receiver<Job>>) {
     loop {
-        // The lock is held while waiting and released before the job runs: the next thread then waits for the next job.
+        // The lock is held while this thread waits for a job, and released before the job runs.
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
             Ok(job) => job(),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_error_and_the_thread_lives_on() {
+    async fn a_panic_is_an_error_and_the_thread_keeps_running() {
         let pool = CpuPool::start(1).unwrap();
         let panicked = pool.run(|| panic!("bad page")).await;
         assert_eq!(panicked, Err::<(), _>(Panicked("bad page".into())));

@@ -1,11 +1,15 @@
-//! Tells Kubernetes which workers have work, so that a fleet that scales in lets go of idle ones first.
+//! Marks the workers that have work, so that Kubernetes removes idle ones first when it scales in.
 //!
-//! Of the Ready pods of a ReplicaSet those with the lowest `controller.kubernetes.io/pod-deletion-cost` go first; a pod without one
-//! costs 0. Here a worker with a task in a slot costs 1 and an idle one 0. No more than that, because each change is a write to
-//! the API server: under a steady load every worker has work, and nothing is written. Whoever is chosen finishes what it does; so
-//! this saves the time of leaving, and where work takes longer than the grace period, the work.
+//! A ReplicaSet first deletes the Ready pods with the lowest `controller.kubernetes.io/pod-deletion-cost`; without
+//! the annotation the cost is 0. A worker with a task in a slot gets the cost 1, an idle one none. There are only
+//! two values because each change is a write to the API server: under a steady load all workers are busy, and
+//! nothing is written.
 //!
-//! It is written through the pods' status, whose right does not include the rest of a pod: no image, no command.
+//! A worker that is deleted still finishes its tasks. The marks shorten its shutdown, and save work that takes
+//! longer than the grace period.
+//!
+//! The annotation is written through the pods' status, because that permission covers no image and no command of a
+//! pod.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -21,20 +25,21 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::faults::Faults;
 
-/// What the ReplicaSet controller orders Ready pods by.
+/// Annotation by which the ReplicaSet controller orders Ready pods.
 const ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
-/// That of a worker with work. One that has none has no annotation, which is 0.
+/// Cost of a worker with work. An idle worker has no annotation, which means 0.
 const BUSY: &str = "1";
-/// How often the workers are looked at. Idle is who was idle at two looks, and not who is between two documents.
-const EVERY: Duration = Duration::from_secs(5);
-/// For a worker's answer. One that does not answer keeps its cost.
-const ANSWER: Duration = Duration::from_secs(2);
-/// The name of the port of /metrics.
-const PORT: &str = "metrics";
-/// Slots with a task in them, of every queue.
+/// Interval of the checks. A worker is idle if two checks in a row find it idle, so a gap between two documents
+/// does not count.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Timeout of a worker's /metrics. A worker that does not answer keeps its cost.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Name of the container port of /metrics.
+const METRICS_PORT: &str = "metrics";
+/// Metric of the slots in use, by queue.
 const SLOTS_USED: &str = "temporal_worker_task_slots_used";
 
-/// A pod, as far as it matters here: the whole type would be a megabyte of this program.
+/// The fields of a pod that are needed here. The complete type would add a megabyte to the program.
 type Pod = Object<Spec, Status>;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -71,86 +76,90 @@ struct Condition {
     status: String,
 }
 
-/// The pods of a fleet, and what is known of them.
+/// Sets the deletion costs of a fleet's pods.
 #[derive(Debug)]
 pub struct DeletionCosts {
     pods: Api<Pod>,
-    of_fleet: ListParams,
+    selector: ListParams,
     http: reqwest::Client,
-    /// Who was idle at the last look.
+    /// Names of the workers that were idle at the last check.
     idle: BTreeSet<String>,
 }
 
 impl DeletionCosts {
-    /// Of the pods with these labels in the namespace that this process runs in, as a pod.
+    /// For the pods with these labels in the namespace of this process's own pod.
     ///
     /// # Errors
-    /// This process is no pod, or has no service account's token.
+    /// This process is not in a pod, or has no service account token.
     pub fn in_cluster(selector: &str) -> anyhow::Result<Self> {
         let config = kube::Config::incluster().context("reading the service account's token")?;
         Self::new(Client::try_from(config)?, selector)
     }
 
-    /// Of the pods with these labels in the client's namespace.
+    /// For the pods with these labels in the client's namespace.
     fn new(client: Client, selector: &str) -> anyhow::Result<Self> {
-        // Pods are asked by their addresses, which no proxy knows.
-        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build()?;
+        // Pods are reached by their addresses, which a proxy cannot resolve.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(METRICS_TIMEOUT)
+            .build()?;
         let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
         Ok(Self {
             pods: Api::default_namespaced_with(client, &pods),
-            // From the API server's cache, which is a moment old: a mark that is not in it yet is written again.
-            of_fleet: ListParams::default().labels(selector).match_any(),
+            // Served from the API server's cache, which may lag. A mark that it does not show yet is written again.
+            selector: ListParams::default().labels(selector).match_any(),
             http,
             idle: BTreeSet::new(),
         })
     }
 
-    /// Looks and writes, for ever.
+    /// Checks and writes until the process exits.
     pub async fn run(mut self) {
-        let mut looks = interval(EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut faults = Faults::default();
         loop {
-            looks.tick().await;
-            let look = timeout(EVERY * 2, self.look()).await;
-            let look = look.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {:?}", EVERY * 2)));
-            faults.note("setting the pods' deletion costs", look.err());
+            ticks.tick().await;
+            let updated = timeout(INTERVAL * 2, self.update()).await;
+            let updated =
+                updated.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {:?}", INTERVAL * 2)));
+            faults.report("setting the pods' deletion costs", updated.err());
         }
     }
 
-    /// Looks at every worker once and writes what has changed.
-    async fn look(&mut self) -> anyhow::Result<()> {
-        let pods = self.pods.list(&self.of_fleet).await.context("listing the pods")?;
+    /// Checks every worker once and writes the costs that have changed.
+    async fn update(&mut self) -> anyhow::Result<()> {
+        let pods = self.pods.list(&self.selector).await.context("listing the pods")?;
         let workers = pods.items.iter().filter_map(Worker::of);
-        let seen = join_all(workers.map(async |worker| (self.in_use(&worker).await, worker))).await;
+        let answers = join_all(workers.map(async |worker| (self.in_use(&worker).await, worker))).await;
         ensure!(
-            seen.is_empty() || seen.iter().any(|(in_use, _)| in_use.is_some()),
-            "none of {} workers tells its slots in use ({SLOTS_USED} at {})",
-            seen.len(),
-            seen[0].1.page
+            answers.is_empty() || answers.iter().any(|(in_use, _)| in_use.is_some()),
+            "none of {} workers reports its slots in use ({SLOTS_USED} at {})",
+            answers.len(),
+            answers[0].1.metrics_url
         );
-        let idle = seen
+        let idle = answers
             .iter()
             .filter(|(in_use, _)| *in_use == Some(0.0))
             .map(|(_, worker)| worker.name.clone())
             .collect();
         let idle_before = std::mem::replace(&mut self.idle, idle);
-        let writes = seen.iter().filter_map(|(in_use, worker)| {
-            let busy = worker.becomes((*in_use)?, idle_before.contains(&worker.name))?;
-            Some(self.write(&worker.name, busy))
+        let writes = answers.iter().filter_map(|(in_use, worker)| {
+            let busy = worker.new_state((*in_use)?, idle_before.contains(&worker.name))?;
+            Some(self.write_cost(&worker.name, busy))
         });
-        // The others are written whatever becomes of one.
+        // A failed write does not stop the others.
         join_all(writes).await.into_iter().collect()
     }
 
-    /// Slots with a task in them; none where the worker does not tell.
+    /// Number of slots in use; `None` if the worker does not answer.
     async fn in_use(&self, worker: &Worker) -> Option<f64> {
-        let answer = self.http.get(&worker.page).send().await.ok()?;
+        let answer = self.http.get(&worker.metrics_url).send().await.ok()?;
         let page = answer.error_for_status().ok()?.text().await.ok()?;
         slots_in_use(&page)
     }
 
-    async fn write(&self, name: &str, busy: bool) -> anyhow::Result<()> {
+    async fn write_cost(&self, name: &str, busy: bool) -> anyhow::Result<()> {
         let cost = busy.then_some(BUSY);
         let patch = Patch::Merge(json!({"metadata": {"annotations": {ANNOTATION: cost}}}));
         let written = self
@@ -158,7 +167,7 @@ impl DeletionCosts {
             .patch_status(name, &PatchParams::default(), &patch)
             .await;
         match written {
-            // It left since it was listed.
+            // The pod was deleted after it was listed.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             written => written
                 .map(|_| ())
@@ -167,29 +176,30 @@ impl DeletionCosts {
     }
 }
 
-/// A worker that can be chosen to leave.
+/// A worker that Kubernetes could delete.
 #[derive(Debug, PartialEq, Eq)]
 struct Worker {
     name: String,
-    /// Where its metrics are.
-    page: String,
-    /// Whether it costs something now.
+    /// URL of its metrics.
+    metrics_url: String,
+    /// Whether it has a deletion cost now.
     busy: bool,
 }
 
 impl Worker {
-    /// Of a pod that is Ready, and does not leave already: others go before these, whatever they cost.
+    /// The worker of a Ready pod that is not being deleted. Kubernetes deletes other pods first, whatever their
+    /// cost.
     fn of(pod: &Pod) -> Option<Self> {
         let status = pod.status.as_ref()?;
         let is_ready = |condition: &Condition| condition.kind == "Ready" && condition.status == "True";
         let stays = status.conditions.iter().any(is_ready) && pod.metadata.deletion_timestamp.is_none();
         let address = status.pod_ip.filter(|_| stays)?;
         let mut ports = pod.spec.containers.iter().flat_map(|container| &container.ports);
-        let port = ports.find(|port| port.name.as_deref() == Some(PORT))?;
+        let port = ports.find(|port| port.name.as_deref() == Some(METRICS_PORT))?;
         let annotations = pod.metadata.annotations.as_ref();
         Some(Self {
             name: pod.metadata.name.clone()?,
-            page: format!(
+            metrics_url: format!(
                 "http://{}/metrics",
                 std::net::SocketAddr::new(address, port.container_port)
             ),
@@ -197,8 +207,8 @@ impl Worker {
         })
     }
 
-    /// Whether it is busy or idle from now on; nothing where that is no change, or not certain yet.
-    fn becomes(&self, in_use: f64, idle_before: bool) -> Option<bool> {
+    /// Whether the worker becomes busy (`true`) or idle (`false`); `None` if its cost stays.
+    fn new_state(&self, in_use: f64, idle_before: bool) -> Option<bool> {
         match in_use > 0.0 {
             true => (!self.busy).then_some(true),
             false => (self.busy && idle_before).then_some(false),
@@ -206,7 +216,7 @@ impl Worker {
     }
 }
 
-/// The sum over a worker's queues; none where its page has no such metric.
+/// Number of slots in use over all queues; `None` if the page lacks the metric.
 fn slots_in_use(page: &str) -> Option<f64> {
     let values = page.lines().filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
@@ -266,7 +276,7 @@ mod tests {
     fn a_worker_is_a_pod_that_is_ready_with_an_address_and_a_port_for_metrics() {
         let expected = Worker {
             name: "a".to_owned(),
-            page: "http://127.0.0.1:9464/metrics".to_owned(),
+            metrics_url: "http://127.0.0.1:9464/metrics".to_owned(),
             busy: false,
         };
         assert_eq!(worker(pod("a", 9464, None)), Some(expected));
@@ -281,7 +291,7 @@ mod tests {
             ("no such port", |pod| {
                 pod["spec"]["containers"][0]["ports"] = json!([]);
             }),
-            ("it leaves", |pod| {
+            ("being deleted", |pod| {
                 pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
             }),
         ];
@@ -292,11 +302,11 @@ mod tests {
         }
         let mut six = pod("a", 9464, None);
         six["status"]["podIP"] = json!("fd00::7");
-        assert_eq!(worker(six).unwrap().page, "http://[fd00::7]:9464/metrics");
+        assert_eq!(worker(six).unwrap().metrics_url, "http://[fd00::7]:9464/metrics");
     }
 
     #[test]
-    fn busy_is_told_at_once_and_idle_at_the_second_look() {
+    fn busy_is_marked_at_once_and_idle_at_the_second_check() {
         let table = [
             (false, 1.0, false, Some(true)),
             (false, 1.0, true, Some(true)),
@@ -311,14 +321,14 @@ mod tests {
                 ..worker(pod("a", 1, None)).unwrap()
             };
             assert_eq!(
-                worker.becomes(in_use, idle_before),
+                worker.new_state(in_use, idle_before),
                 expected,
                 "{busy} {in_use} {idle_before}"
             );
         }
     }
 
-    /// An API server with these pods, which writes down what is asked of it; patches of `refused` it forbids.
+    /// An API server with these pods, which records the patches it receives and forbids those of the pod `refused`.
     fn api(pods: Vec<Value>, refused: &'static str) -> (Client, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let notes = asked.clone();
@@ -354,7 +364,7 @@ mod tests {
         (Client::new(service, "ns"), asked)
     }
 
-    /// The port of a worker with so many slots in use.
+    /// The port of a worker with this number of slots in use.
     async fn metrics_of(in_use: u32) -> u16 {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -365,10 +375,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changed_is_written_through_the_status_and_one_refusal_keeps_no_other() {
+    async fn changes_are_written_through_the_status_and_a_refusal_stops_no_other_write() {
         crate::tls::install_provider();
         let (busy, idle) = (metrics_of(2).await, metrics_of(0).await);
-        // Nobody listens on port 1.
+        // Nothing listens on port 1.
         let pods = vec![
             pod("new", busy, None),
             pod("refused", busy, None),
@@ -378,7 +388,7 @@ mod tests {
         ];
         let (client, asked) = api(pods, "refused");
         let mut costs = DeletionCosts::new(client, "app=temporal-worker").unwrap();
-        let error = format!("{:#}", costs.look().await.unwrap_err());
+        let error = format!("{:#}", costs.update().await.unwrap_err());
         assert!(error.contains("deletion cost of pod refused"), "{error}");
         let first = std::mem::take(&mut *asked.lock().unwrap());
         let patch = |name: &str, cost: Option<&str>| {
@@ -386,7 +396,7 @@ mod tests {
             format!("PATCH /api/v1/namespaces/ns/pods/{name}/status {body}")
         };
         assert_eq!(first, [patch("new", Some(BUSY)), patch("refused", Some(BUSY))]);
-        costs.look().await.unwrap_err();
+        costs.update().await.unwrap_err();
         let second = asked.lock().unwrap().clone();
         assert!(second.contains(&patch("done", None)), "{second:?}");
         assert!(
@@ -398,22 +408,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn workers_that_all_keep_silent_are_a_fault_and_no_workers_are_none() {
+    async fn it_is_an_error_if_no_worker_answers_but_not_if_there_is_none() {
         crate::tls::install_provider();
-        let look = async |pods| {
+        let update = async |pods| {
             let (client, asked) = api(pods, "nobody");
             let mut costs = DeletionCosts::new(client, "app=temporal-worker").unwrap();
-            let found = costs.look().await.map_err(|error| error.to_string());
+            let found = costs.update().await.map_err(|error| error.to_string());
             assert!(asked.lock().unwrap().is_empty());
             found
         };
-        let silent = look(vec![pod("a", 1, Some(BUSY)), pod("b", 1, None)])
+        let silent = update(vec![pod("a", 1, Some(BUSY)), pod("b", 1, None)])
             .await
             .unwrap_err();
         assert!(
             silent.contains("none of 2 workers") && silent.contains("127.0.0.1:1"),
             "{silent}"
         );
-        assert_eq!(look(vec![]).await, Ok(()));
+        assert_eq!(update(vec![]).await, Ok(()));
     }
 }

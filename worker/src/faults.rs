@@ -1,16 +1,16 @@
-//! What fails for a while: each fault and each recovery is told once.
+//! Logs failures that last for a while: once when a failure begins, and once when it ends.
 
 use std::collections::BTreeSet;
 
 use tracing::{info, warn};
 
-/// What fails now.
+/// The operations that fail now.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(BTreeSet<String>);
 
 impl Faults {
-    /// Tells that `what` fails, or works again, where it did not before.
-    pub(crate) fn note(&mut self, what: &str, error: Option<anyhow::Error>) {
+    /// Logs that `what` began to fail or works again. Does nothing if its state did not change.
+    pub(crate) fn report(&mut self, what: &str, error: Option<anyhow::Error>) {
         match error {
             Some(error) if self.0.insert(what.to_owned()) => {
                 warn!(error = format!("{error:#}"), "{what} fails");
@@ -26,12 +26,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_told_once_and_so_is_its_end() {
+    fn a_failure_is_logged_once_and_so_is_its_end() {
         let mut faults = Faults::default();
-        faults.note("q", Some(anyhow::anyhow!("away")));
+        faults.report("q", Some(anyhow::anyhow!("unreachable")));
         assert!(faults.0.contains("q"));
-        faults.note("q", Some(anyhow::anyhow!("away")));
-        faults.note("q", None);
+        faults.report("q", Some(anyhow::anyhow!("unreachable")));
+        faults.report("q", None);
         assert!(faults.0.is_empty());
     }
 }

@@ -1,6 +1,6 @@
-//! The HTTP port: /metrics, /livez (the process answers) and /readyz (it does what it is for).
+//! The HTTP port: /metrics, /livez (the process answers) and /readyz (it polls its queues, or reads their depths).
 //!
-//! Live is tied to nothing outside the process: an outage of Temporal or Postgres must not restart a fleet.
+//! Liveness depends on nothing outside the process: an outage of Temporal or Postgres must not restart a fleet.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,22 +16,23 @@ use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use crate::{cpu::CpuPool, metrics::Metrics, store::Database};
 
-/// A question whether a process that starts is ready waits so long for a better answer than no: a kubelet asks again a whole
-/// second later, and a start takes a fraction of one. Shorter than the second that a kubelet waits by default.
-const PATIENCE: Duration = Duration::from_millis(800);
+/// How long /readyz waits for a starting process to become ready before it answers no. Without the wait, a kubelet
+/// would notice a start that takes a fraction of a second only at its next probe. The value must stay below a
+/// kubelet's default probe timeout of 1 s.
+const READY_WAIT: Duration = Duration::from_millis(800);
 
-/// How far the process has come.
+/// The phase of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
-    /// It waits for something, named here.
+    /// The process waits for the dependency or step that is named here.
     Waiting(String),
-    /// All queues are polled; by a process that only watches, all were read.
+    /// The worker polls all queues, or the watch has read all of them.
     Ready,
-    /// It was asked to leave.
-    Leaving,
+    /// The process is shutting down.
+    ShuttingDown,
 }
 
-/// The phase, shared between the lifecycle that sets it and the port that shows it.
+/// The phase, shared by the lifecycle that sets it and the port that serves it.
 #[derive(Debug, Clone)]
 pub struct Health(watch::Sender<Phase>);
 
@@ -42,10 +43,10 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Enters a phase. Nothing follows [`Phase::Leaving`].
+    /// Enters a phase. [`Phase::ShuttingDown`] is final.
     pub fn enter(&self, phase: Phase) {
         self.0.send_if_modified(|current| {
-            let enters = *current != Phase::Leaving;
+            let enters = *current != Phase::ShuttingDown;
             if enters {
                 *current = phase;
             }
@@ -53,38 +54,38 @@ impl Health {
         });
     }
 
-    /// The phase now.
+    /// The current phase.
     pub fn phase(&self) -> Phase {
         self.0.borrow().clone()
     }
 
-    /// The phase as soon as the process no longer waits, and after `patience` in any case.
-    async fn settled(&self, patience: Duration) -> Phase {
+    /// The phase once the process no longer waits, or after `limit`.
+    async fn started(&self, limit: Duration) -> Phase {
         let mut phases = self.0.subscribe();
-        let settled = phases.wait_for(|phase| !matches!(phase, Phase::Waiting(_)));
-        // Either way the phase is told, and the sender is this.
-        let _in_time = timeout(patience, settled).await.is_ok();
+        let started = phases.wait_for(|phase| !matches!(phase, Phase::Waiting(_)));
+        // The result does not matter: the phase is returned in both cases.
+        let _in_time = timeout(limit, started).await.is_ok();
         self.phase()
     }
 }
 
-/// What the port shows.
+/// What the port serves.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct HttpState {
     /// The phase.
     pub health: Health,
     /// The metrics.
     pub metrics: Metrics,
-    /// Read when metrics are asked for, where there is one.
+    /// The CPU threads, read at each scrape. `None` in a process without them.
     pub cpu: Option<CpuPool>,
-    /// Read when metrics are asked for.
+    /// The database, whose connections are counted at each scrape.
     pub database: Database,
 }
 
-/// Takes the port.
+/// Binds the port.
 ///
 /// # Errors
-/// The address is taken or not ours.
+/// The address is invalid, in use, or not one of this host's.
 pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     let address: SocketAddr = address
         .parse()
@@ -94,35 +95,38 @@ pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(hint)
 }
 
-/// Serves the port until the process ends.
+/// Serves the port until the process exits.
 ///
 /// # Errors
-/// The port is lost.
-pub async fn serve(listener: TcpListener, shown: Shown) -> anyhow::Result<()> {
+/// The listener failed.
+pub async fn serve(listener: TcpListener, state: HttpState) -> anyhow::Result<()> {
     let router = Router::new()
         .route("/livez", get(async || "live\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(shown);
+        .with_state(state);
     axum::serve(listener, router)
         .await
         .context("serving metrics and health")
 }
 
-async fn ready(State(shown): State<Shown>) -> (StatusCode, String) {
-    match shown.health.settled(PATIENCE).await {
+async fn ready(State(state): State<HttpState>) -> (StatusCode, String) {
+    match state.health.started(READY_WAIT).await {
         Phase::Ready => (StatusCode::OK, "ready\n".into()),
         Phase::Waiting(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {what}\n")),
-        Phase::Leaving => (StatusCode::SERVICE_UNAVAILABLE, "not ready: leaving\n".into()),
+        Phase::ShuttingDown => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: shutting down\n".into(),
+        ),
     }
 }
 
-async fn metrics(State(shown): State<Shown>) -> Response {
-    if let Some(cpu) = &shown.cpu {
-        shown.metrics.set_threads(cpu.busy(), cpu.threads());
+async fn metrics(State(state): State<HttpState>) -> Response {
+    if let Some(cpu) = &state.cpu {
+        state.metrics.set_threads(cpu.busy(), cpu.threads());
     }
-    shown.metrics.set_connections(shown.database.connections());
-    match shown.metrics.exposition() {
+    state.metrics.set_connections(state.database.connections());
+    match state.metrics.exposition() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),
     }
@@ -133,31 +137,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_that_leaves_is_never_ready_again() {
+    fn a_worker_that_shuts_down_is_never_ready_again() {
         let health = Health::default();
         assert_eq!(health.phase(), Phase::Waiting("starting".into()));
         health.enter(Phase::Ready);
         assert_eq!(health.phase(), Phase::Ready);
-        health.enter(Phase::Leaving);
+        health.enter(Phase::ShuttingDown);
         health.enter(Phase::Ready);
-        assert_eq!(health.phase(), Phase::Leaving);
+        assert_eq!(health.phase(), Phase::ShuttingDown);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_at_the_start_waits_for_the_answer_but_not_for_long() {
+    async fn a_readiness_probe_at_the_start_waits_for_at_most_its_limit() {
         let health = Health::default();
         let waiting = Phase::Waiting("starting".into());
-        assert_eq!(health.settled(PATIENCE).await, waiting);
+        assert_eq!(health.started(READY_WAIT).await, waiting);
         let asked = tokio::spawn({
             let health = health.clone();
-            async move { health.settled(PATIENCE).await }
+            async move { health.started(READY_WAIT).await }
         });
         for phase in [Phase::Waiting("Temporal".into()), Phase::Ready] {
             tokio::task::yield_now().await;
             health.enter(phase);
         }
         assert_eq!(asked.await.unwrap(), Phase::Ready);
-        health.enter(Phase::Leaving);
-        assert_eq!(health.settled(PATIENCE).await, Phase::Leaving);
+        health.enter(Phase::ShuttingDown);
+        assert_eq!(health.started(READY_WAIT).await, Phase::ShuttingDown);
     }
 }

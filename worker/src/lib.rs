@@ -1,11 +1,14 @@
 //! The document worker: one process, one Temporal client, three task queues.
 //!
-//! A document's way: [`workflows`] names the steps, [`activities`] carries them out with [`store`] (S3, Postgres) and [`text`]
-//! (HTML, Markdown, plain text, PDF) on the threads of [`cpu`], and [`summary`] where one is wanted; [`wire`] is what travels
-//! between them, [`external`] guards every call to S3, Redis and the LLM. Around it: [`config`], [`temporal`] (the connection
-//! and the three workers), [`depth`] and [`metrics`], [`health`], [`logs`] and [`traces`], and [`lifecycle`], which starts
-//! all of it and stops it in order, or starts only what shows the queues' depths. Of Kubernetes only that process knows, and it no
-//! more than [`deletion_cost`].
+//! The path of a document:
+//! - [`workflows`] names the steps, and [`wire`] holds the types that travel between them.
+//! - [`activities`] runs the steps with [`store`] (S3, Postgres), [`text`] (HTML, Markdown, plain text, PDF) and
+//!   [`summary`].
+//! - [`cpu`] holds the threads that compute, and [`external`] guards every call to S3, Redis and the LLM.
+//!
+//! Around it: [`config`], [`temporal`] (the connection and the three SDK workers), [`depth`], [`metrics`],
+//! [`health`], [`logs`] and [`traces`]. [`lifecycle`] starts and stops all of it, or only the part that shows the
+//! queue depths. Only [`deletion_cost`] knows Kubernetes, and only `temporal-worker watch` runs it.
 
 pub mod activities;
 pub mod config;

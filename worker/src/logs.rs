@@ -1,4 +1,4 @@
-//! Log lines: readable on a terminal, JSON in a cluster. And, where traces are sent, the spans of the same code.
+//! Log lines: text for a terminal, JSON for a cluster. If traces are enabled, spans also go to the collector.
 
 use std::io::{IsTerminal as _, stderr};
 
@@ -11,10 +11,10 @@ use crate::{
     traces::Traces,
 };
 
-/// Starts logging to standard error, and passing spans on to the traces.
+/// Starts logging to standard error, and passes spans to the traces.
 ///
 /// # Errors
-/// The filter cannot be read, or logging was started before.
+/// The filter is invalid, or logging was started before.
 pub fn start(config: &ServiceConfig, traces: Option<&Traces>) -> anyhow::Result<()> {
     let filter: EnvFilter = config.log_filter.parse()?;
     let lines = tracing_subscriber::fmt::layer()

@@ -1,4 +1,4 @@
-//! `temporal-worker`: reads its configuration, then runs or prints it. Everything else is in the library.
+//! `temporal-worker`: reads its configuration, then runs the worker, runs the watch, or prints the configuration.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -9,16 +9,16 @@ use worker::{
     traces::Traces,
 };
 
-/// Exit code for a configuration that cannot be used.
+/// Exit code for an invalid configuration.
 const USAGE: u8 = 2;
 
 /// Processes documents for Temporal: three task queues, one process.
 ///
 /// Settings come from defaults, then temporal.toml, then the file of --config, then the environment, then flags.
-/// `temporal-worker config` shows what is in force and where it came from.
+/// `temporal-worker config` prints each setting in force and its origin.
 ///
-/// The first SIGTERM or SIGINT makes the worker finish what is in flight and leave with code 0; a second makes it leave at
-/// once, with code 143 or 130.
+/// The first SIGTERM or SIGINT starts a graceful shutdown: tasks in flight finish, and the worker exits with code
+/// 0. The second exits at once, with code 143 or 130.
 #[derive(Debug, Parser)]
 #[command(name = "temporal-worker", version, after_long_help = variables())]
 struct Cli {
@@ -32,9 +32,9 @@ struct Cli {
 enum Command {
     /// Serve the queues until a signal (the default)
     Run,
-    /// Show the depths of the queues until a signal, and take no work: Temporal and Postgres are all it needs
+    /// Show the depths of the queues until a signal, without taking work: needs only Temporal and Postgres
     Watch,
-    /// Print the settings in force, where each came from, secrets masked
+    /// Print the settings in force with their origins, secrets masked
     Config,
 }
 
@@ -64,7 +64,7 @@ struct Settings {
 }
 
 impl Settings {
-    /// The flags as settings.
+    /// The flags as pairs of key and value.
     fn flags(&self) -> Vec<(String, String)> {
         let log_format = self
             .log_format
@@ -88,7 +88,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
-/// The variables, for the end of `--help`.
+/// The list of environment variables, for the end of `--help`.
 fn variables() -> String {
     let lines = VARIABLES
         .iter()
@@ -139,16 +139,16 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
         if let Some(traces) = traces
             && let Err(error) = traces.end().await
         {
-            tracing::warn!(error = format!("{error:#}"), "some traces were not sent");
+            tracing::warn!(error = format!("{error:#}"), "some spans were not exported");
         }
         code
     });
-    // Threads that still block must not delay the end.
+    // Threads that still block must not delay the exit.
     runtime.shutdown_background();
     code
 }
 
-/// One thread does for a port and a question a second. Nothing here makes a span, so nothing is traced.
+/// One thread is enough for one port and one request a second. Nothing here creates a span, so there are no traces.
 fn watch(config: Config) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! The connection to Temporal and the three workers on it.
+//! The connection to Temporal, and the three SDK workers on it.
 
 use std::sync::Arc;
 
@@ -31,15 +31,15 @@ use temporalio_sdk::{
     },
 };
 
-/// Prefix of the SDK's metrics: [`SdkMeter`] puts it before every name, so the SDK is told to put none.
+/// Prefix that the SDK puts before its metric names: none, because [`SdkMeter`] adds the prefix.
 const NO_PREFIX: &str = "";
 
-/// Connects, and makes sure that the namespace exists.
+/// Connects, and checks that the namespace exists.
 ///
 /// TLS, API key and headers come from the SDK's own settings: `TEMPORAL_TLS_*`, `TEMPORAL_API_KEY`, temporal.toml.
 ///
 /// # Errors
-/// No answer, or no such namespace.
+/// Temporal does not answer, or has no such namespace.
 pub async fn connect(config: &Config, identity: &str, meter: Arc<SdkMeter>) -> anyhow::Result<Client> {
     let (mut options, _) = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
         .map_err(|error| {
@@ -48,7 +48,7 @@ pub async fn connect(config: &Config, identity: &str, meter: Arc<SdkMeter>) -> a
     options.target = config.temporal.url(options.tls_options.is_some())?;
     options.identity = identity.to_owned();
     options.connect_timeout = Some(config.temporal.connect_timeout());
-    // Inside a cluster compression only costs CPU.
+    // Inside a cluster, compression only costs CPU.
     options.grpc_compression = temporalio_client::GrpcCompression::None;
     let strategy = TaskQueueLabelStrategy::UseNormal;
     options.metrics_meter = Some(TemporalMeter::new(meter, NewAttributes::default(), strategy));
@@ -87,10 +87,10 @@ async fn require_namespace(client: &Client) -> anyhow::Result<()> {
     }
 }
 
-/// The SDK's part of the process: its threads are those of the current runtime, its metrics ours.
+/// The SDK's runtime. It uses the threads of the current tokio runtime and writes its metrics to `meter`.
 ///
 /// # Errors
-/// There is no current runtime.
+/// There is no current tokio runtime.
 pub fn runtime(meter: Arc<SdkMeter>) -> anyhow::Result<Runtime> {
     let telemetry = TelemetryOptions::builder()
         .metrics(meter as Arc<dyn CoreMeter>)
@@ -104,22 +104,23 @@ pub fn runtime(meter: Arc<SdkMeter>) -> anyhow::Result<Runtime> {
     Runtime::from_current_tokio(options).context("starting the SDK")
 }
 
-/// Makes the SDK's workers of the three queues. Nothing is polled before one runs, and it may be made anew when it has ended.
+/// Creates the SDK workers of the three queues. A worker polls only while it runs. A queue's worker may be created
+/// again after the previous one has ended.
 #[expect(missing_debug_implementations, reason = "the SDK's runtime has none")]
-pub struct Queues<'a> {
-    /// The SDK's part of the process.
+pub struct WorkerFactory<'a> {
+    /// The SDK's runtime.
     pub runtime: &'a Runtime,
-    /// The connection.
+    /// The client that all three workers share.
     pub client: &'a Client,
-    /// The settings.
+    /// The configuration.
     pub config: &'a Config,
 }
 
-impl Queues<'_> {
-    /// Of the workflow queue.
+impl WorkerFactory<'_> {
+    /// Creates the worker of the workflow queue.
     ///
     /// # Errors
-    /// The SDK refuses the settings.
+    /// The SDK rejects the settings.
     pub fn workflow(&self) -> anyhow::Result<Worker> {
         let (queues, slots) = (&self.config.temporal, &self.config.concurrency);
         let route = Route::new(queues);
@@ -129,10 +130,10 @@ impl Queues<'_> {
         self.worker(options)
     }
 
-    /// Of the IO queue.
+    /// Creates the worker of the IO queue.
     ///
     /// # Errors
-    /// The SDK refuses the settings.
+    /// The SDK rejects the settings.
     pub fn io(&self, tools: &Tools) -> anyhow::Result<Worker> {
         let (queues, slots) = (&self.config.temporal, &self.config.concurrency);
         let mut options = self.options(&queues.io_activity_queue, slots.io_slots);
@@ -141,10 +142,10 @@ impl Queues<'_> {
         self.worker(options)
     }
 
-    /// Of the CPU queue.
+    /// Creates the worker of the CPU queue.
     ///
     /// # Errors
-    /// The SDK refuses the settings.
+    /// The SDK rejects the settings.
     pub fn cpu(&self, tools: &Tools) -> anyhow::Result<Worker> {
         let (queues, slots) = (&self.config.temporal, &self.config.concurrency);
         let mut options = self.options(&queues.cpu_activity_queue, slots.cpu_slots);
@@ -156,10 +157,11 @@ impl Queues<'_> {
     fn worker(&self, options: WorkerOptions) -> anyhow::Result<Worker> {
         let queue = options.task_queue.clone();
         Worker::new(self.runtime, self.client.clone(), options)
-            .with_context(|| format!("making the worker of {queue}"))
+            .with_context(|| format!("creating the worker of {queue}"))
     }
 
-    /// What the three have in common. `slots` go to the one kind of task that the queue's worker takes.
+    /// The options that all three workers share. `slots` limits the one kind of task that the queue's worker
+    /// handles.
     fn options(&self, queue: &str, slots: usize) -> WorkerOptions {
         let fixed = || FixedSizeSlotSupplier::new(slots);
         let tuner = TunerHolder::builder()
@@ -168,8 +170,8 @@ impl Queues<'_> {
             .local_activity_task_slot_supplier(fixed())
             .nexus_task_slot_supplier(fixed())
             .build();
-        // Without a period of its own the SDK never cancels what is in flight when its worker ends: a worker that is made
-        // anew waits for all of it, and one that leaves gives it back in time (see `lifecycle`).
+        // No graceful shutdown period is set, so the SDK never cancels activities when its worker ends. A worker
+        // that is recreated waits for all of them. At shutdown, `lifecycle` interrupts them in time.
         WorkerOptions::new(queue)
             .tuner(tuner)
             .max_cached_workflows(self.config.concurrency.cached_workflows)
@@ -178,27 +180,30 @@ impl Queues<'_> {
     }
 }
 
-/// Takes a worker of the SDK that has ended off its connection's list. The SDK (1.1) does not: it would go on telling Temporal that
-/// this worker is there, and keep a thread and what the worker measured, for each worker that was made anew.
+/// Removes an SDK worker that has ended from the list of its connection, which SDK 1.1 does not do. Without this
+/// call, each recreated worker would leave behind a thread, its metrics and its heartbeats to Temporal.
 ///
 /// # Errors
-/// The worker has not ended.
-pub fn forget(client: &Client, ended: &Worker) -> anyhow::Result<()> {
+/// The worker is still running.
+pub fn unregister(client: &Client, ended: &Worker) -> anyhow::Result<()> {
     let workers = client.connection().workers();
     workers
         .finalize_unregister(ended.worker_instance_key())
         .map(drop)
-        .with_context(|| format!("forgetting the worker of {}", ended.task_queue()))
+        .with_context(|| format!("unregistering the worker of {}", ended.task_queue()))
 }
 
-/// What this worker is to Temporal: a version of a Worker Deployment where one is named, else only a build id (the SDK's
-/// default would be a hash of the whole program, read at every start).
+/// The version that this worker reports to Temporal: a Worker Deployment version if a deployment name is set, else
+/// only a build id. Setting the build id also avoids the SDK's default, which hashes the whole program at every
+/// start.
 ///
-/// Workflows are pinned to the version that began them. A document takes seconds, so an old version has nothing left to do
-/// soon after the next becomes current, and until then its own workers finish what they began: no history meets other code
-/// than its own, and no activity an argument of another version. Auto-upgrade is for workflows that outlive releases; it would
-/// make each change of the workflow's commands a change under running workflows. The price of pinning is that workers of the
-/// old version must run until Temporal calls it drained, so whoever replaces a fleet in place leaves the name unset.
+/// Workflows are pinned to the version that started them, so a history never meets another version's code, nor an
+/// activity another version's argument. Documents take seconds, so an old version has no work left soon after a new
+/// one becomes current. Auto-upgrade suits workflows that outlive releases, but would change the code under running
+/// workflows.
+///
+/// The price of pinning: workers of the old version must run until Temporal reports the version as drained. A fleet
+/// that is replaced in place leaves the name unset.
 fn deployment(config: &DeploymentConfig) -> WorkerDeploymentOptions {
     let Some(name) = &config.name else {
         return WorkerDeploymentOptions::from_build_id(config.build_id.clone());

@@ -1,7 +1,7 @@
-//! The one TLS provider of the process: ring. Connections to S3 ask the process for it.
+//! The TLS provider of the process: ring. Every TLS client in the process uses it.
 
-/// Makes ring the provider; later calls change nothing.
+/// Installs ring as the provider. Later calls have no effect.
 pub fn install_provider() {
-    // An error says that a provider is installed already, and this function is the only one that does that.
+    // An error means that this function has installed the provider before; no other code installs one.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,7 +1,8 @@
-//! Traces by OpenTelemetry, where an endpoint is configured: a span for each workflow, activity and step, sent over OTLP.
+//! OpenTelemetry traces, sent over OTLP if an endpoint is configured: a span for each workflow, activity and step.
 //!
-//! The SDK's plugin carries the context from the client that started a workflow through the workflow to its activities; the
-//! worker's own spans (see [`crate::activities`]) hang below the activity's. A collector that is away costs its spans only.
+//! The SDK's plugin carries the trace context from the client through the workflow to its activities. The worker's
+//! own spans are children of the activity's span (see [`crate::activities`]). An unreachable collector costs only
+//! spans.
 
 use std::time::Duration;
 
@@ -18,22 +19,23 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::config::TracesConfig;
 
-/// Time for one batch of spans to be sent.
-const SEND: Duration = Duration::from_secs(5);
-/// Time for what was not sent yet when the worker leaves.
-const FLUSH: Duration = Duration::from_secs(2);
+/// Timeout for the export of one batch.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout for the last export at shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Spans on their way to a collector.
+/// The exporter of spans.
 #[derive(Debug, Clone)]
 pub struct Traces {
     provider: SdkTracerProvider,
 }
 
 impl Traces {
-    /// Starts sending, if an endpoint is configured. Nothing is connected yet. Needs a runtime of tokio around it.
+    /// Starts the exporter if an endpoint is configured, without connecting yet. Must be called inside a tokio
+    /// runtime.
     ///
     /// # Errors
-    /// The endpoint cannot be used.
+    /// The endpoint is invalid.
     pub fn start(config: &TracesConfig) -> anyhow::Result<Option<Self>> {
         let Some(endpoint) = &config.endpoint else {
             return Ok(None);
@@ -41,7 +43,7 @@ impl Traces {
         let exporter = SpanExporter::builder()
             .with_tonic()
             .with_endpoint(endpoint)
-            .with_timeout(SEND)
+            .with_timeout(EXPORT_TIMEOUT)
             .build()
             .with_context(|| format!("sending traces to {endpoint}"))?;
         let resource = Resource::builder()
@@ -53,13 +55,13 @@ impl Traces {
             .with_resource(resource)
             .with_span_processor(processor)
             .build();
-        // The SDK's plugin takes its tracer from here.
+        // The SDK's plugin uses the global tracer provider.
         global::set_tracer_provider(provider.clone());
         Ok(Some(Self { provider }))
     }
 
-    /// The worker's own spans as spans of the trace. Not the SDK's: it makes one for each workflow and activity for the logs,
-    /// beside that of its plugin, and knows nothing there of the trace that it belongs to.
+    /// Exports the worker's own spans and none of the SDK's. The SDK creates spans for its logs too, which do not
+    /// belong to the document's trace; its plugin exports the right ones.
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: tracing::Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -69,16 +71,16 @@ impl Traces {
             .with_filter(Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::TRACE))
     }
 
-    /// Sends what is left.
+    /// Exports the remaining spans.
     ///
     /// # Errors
-    /// The collector did not take it in time.
+    /// The collector did not accept them within the timeout.
     pub async fn end(self) -> anyhow::Result<()> {
-        let ending = move || self.provider.shutdown_with_timeout(FLUSH);
+        let ending = move || self.provider.shutdown_with_timeout(FLUSH_TIMEOUT);
         tokio::task::spawn_blocking(ending)
             .await
-            .context("ending the traces")?
-            .context("sending the last traces")
+            .context("stopping the trace exporter")?
+            .context("exporting the last spans")
     }
 }
 
@@ -87,14 +89,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn without_an_endpoint_nothing_is_traced_and_with_one_a_missing_collector_harms_nothing() {
+    async fn traces_need_an_endpoint_and_a_missing_collector_does_no_harm() {
         assert!(Traces::start(&TracesConfig::default()).unwrap().is_none());
         crate::tls::install_provider();
-        let away = TracesConfig {
+        let unreachable = TracesConfig {
             endpoint: Some("http://127.0.0.1:1".into()),
             ..TracesConfig::default()
         };
-        let traces = Traces::start(&away).unwrap().unwrap();
+        let traces = Traces::start(&unreachable).unwrap().unwrap();
         assert!(traces.end().await.is_ok(), "there was nothing to send");
     }
 }

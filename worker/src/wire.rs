@@ -1,4 +1,5 @@
-//! What travels through a workflow's history. Changing a shape here changes what running workflows read: add, never rename.
+//! The types in a workflow's history. Running workflows read old histories, so fields may be added but never
+//! renamed or removed.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -8,34 +9,34 @@ use crate::text::{Language, MediaType, Passage, Signature, Structure};
 /// Argument of `DocumentWorkflow`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentRequest {
-    /// Identity of the document.
+    /// Id of the document.
     pub document_id: String,
-    /// Where it is, below the store's root.
+    /// Address of the document, below the store's root.
     pub source: String,
 }
 
 /// Result of `DocumentWorkflow`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentResult {
-    /// Identity of the document.
+    /// Id of the document.
     pub document_id: String,
-    /// Hash of its bytes, hex.
+    /// SHA-256 of the document's bytes, in hex.
     pub sha256: String,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Words in its text.
+    /// Words in the text.
     pub words: u64,
-    /// Passages stored.
+    /// Number of passages.
     pub passages: u32,
 }
 
-/// A body: itself where it is small, else a claim on it in the store.
+/// A body: inline if it is small, else a claim on an object in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Carried<T> {
-    /// The body.
+    /// The body itself.
     Inline(T),
-    /// Hash of the body, hex; it is kept under `claims/<hash>`.
+    /// SHA-256 of the body, in hex. The store keeps the body under `claims/<hash>`.
     Claim(String),
 }
 
@@ -45,7 +46,7 @@ impl<T: Default> Default for Carried<T> {
     }
 }
 
-/// Bytes; base64 in JSON.
+/// Bytes, which are base64 in JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -65,15 +66,16 @@ impl<'de> Deserialize<'de> for Bytes {
 /// Result of `fetch_document`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
-    /// Hash of the bytes, hex.
+    /// SHA-256 of the bytes, in hex.
     pub sha256: String,
-    /// Their number.
+    /// Number of bytes.
     pub bytes: u64,
-    /// What they are.
+    /// Type of the document.
     pub media_type: MediaType,
-    /// Themselves.
+    /// The bytes.
     pub body: Carried<Bytes>,
-    /// Whether a summary is wanted. In the history, so that the workflow's steps do not hang on who replays it.
+    /// Whether the workflow asks for a summary. The history records it, so that a replay does not depend on the
+    /// worker's configuration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub summarize: bool,
 }
@@ -81,7 +83,7 @@ pub struct Fetched {
 /// Argument of `extract_text`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtractRequest {
-    /// What the bytes are.
+    /// Type of the document.
     pub media_type: MediaType,
     /// The bytes.
     pub body: Carried<Bytes>,
@@ -90,22 +92,22 @@ pub struct ExtractRequest {
 /// Result of `extract_text`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extracted {
-    /// Title, where there is one.
+    /// Title, if any.
     pub title: Option<String>,
     /// Words in the text.
     pub words: u64,
     /// The text.
     pub passages: Carried<Vec<Passage>>,
-    /// Charset of the text, where the document is text.
+    /// Charset of the text; `None` for a PDF.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charset: Option<String>,
-    /// Language of the text, where there is enough of it.
+    /// Language of the text; `None` if the text is too short to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
-    /// Pages, where there are pages.
+    /// Number of pages, for a PDF.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<u32>,
-    /// By which near-duplicates are found.
+    /// SimHash of the text, for finding near-duplicates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
     /// Headings and links.
@@ -116,26 +118,26 @@ pub struct Extracted {
 /// Argument of `summarize_document`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SummaryRequest {
-    /// Title, where there is one.
+    /// Title, if any.
     pub title: Option<String>,
     /// The text.
     pub passages: Carried<Vec<Passage>>,
 }
 
-/// What became of a summary that was wanted; result of `summarize_document`.
+/// Outcome of the summary step; result of `summarize_document`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Summary {
-    /// It was written.
+    /// The LLM wrote it.
     Written(String),
-    /// The LLM will not write it, for this reason.
+    /// The LLM refused for this reason, and would refuse again.
     Refused(String),
-    /// The LLM could not be had in the time and the attempts that a summary is worth.
+    /// No attempt succeeded within the step's limits on attempts and time.
     Unavailable,
 }
 
 impl Summary {
-    /// As the metric names it.
+    /// Label value of the metric.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Written(_) => "written",
@@ -150,15 +152,15 @@ impl Summary {
 pub struct StoreRequest {
     /// The document.
     pub document: DocumentRequest,
-    /// Hash of its bytes, hex.
+    /// SHA-256 of the document's bytes, in hex.
     pub sha256: String,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its type.
+    /// Type of the document.
     pub media_type: MediaType,
-    /// What was made of it.
+    /// Result of `extract_text`.
     pub extracted: Extracted,
-    /// Its summary, where one was wanted.
+    /// Outcome of the summary step, if the workflow ran it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
 }
@@ -168,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_older_workers_wrote_is_read() {
+    fn results_of_older_workers_are_still_read() {
         let json = r#"{"title":null,"words":0,"passages":{"inline":[]}}"#;
         let extracted: Extracted = serde_json::from_str(json).unwrap();
         assert_eq!((extracted.pages, extracted.language), (None, None));
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_in_histories_stay_what_they_are() {
+    fn the_json_in_histories_does_not_change() {
         let fetched = Fetched {
             sha256: "ab".into(),
             bytes: 2,
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn histories_from_before_summaries_want_none_and_have_none() {
+    fn histories_without_a_summary_field_are_still_read() {
         let stored = r#"{"document":{"document_id":"a","source":"s"},"sha256":"ab","bytes":2,"media_type":"text/html",
             "extracted":{"title":null,"words":0,"passages":{"inline":[]}}}"#;
         assert_eq!(

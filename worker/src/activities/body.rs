@@ -1,4 +1,4 @@
-//! The claim check: a body that is small travels itself, a larger one is kept in the store and its hash travels.
+//! The claim-check pattern: a small body travels inline; a larger one is kept in the store, and its hash travels.
 
 use sha2::{Digest, Sha256};
 
@@ -42,7 +42,7 @@ macro_rules! body_as_json {
 
 body_as_json!(Vec<Passage>, Structure);
 
-/// Makes a body fit to travel.
+/// Stores the body as a claim if it is larger than `inline_bytes`.
 pub(super) async fn pack<T: Body>(
     store: &ObjectStore,
     body: T,
@@ -51,7 +51,7 @@ pub(super) async fn pack<T: Body>(
     pack_within(store, body, &mut { inline_bytes }).await
 }
 
-/// Makes one of several bodies fit to travel, which share the room for what travels itself.
+/// Like [`pack`], for several bodies that share one limit: `room` is the number of inline bytes that are left.
 pub(super) async fn pack_within<T: Body>(
     store: &ObjectStore,
     body: T,
@@ -66,7 +66,7 @@ pub(super) async fn pack_within<T: Body>(
     Ok(Carried::Claim(store.put_claim(encoded).await?))
 }
 
-/// The hash of bytes that travelled, in hex. A claim is that hash, so nothing has to be read for it.
+/// The SHA-256 of a document's bytes, in hex. A claim is that hash, so nothing is read.
 pub(super) fn sha256(carried: &Carried<Bytes>) -> String {
     match carried {
         Carried::Inline(bytes) => hex::encode(Sha256::digest(&bytes.0)),
@@ -74,7 +74,7 @@ pub(super) fn sha256(carried: &Carried<Bytes>) -> String {
     }
 }
 
-/// The body that travelled.
+/// The body, read from the store if it is a claim.
 pub(super) async fn unpack<T: Body>(store: &ObjectStore, carried: Carried<T>) -> Result<T, StepError> {
     match carried {
         Carried::Inline(body) => Ok(body),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_body_over_the_limit_becomes_a_claim_and_both_come_back() {
+    async fn only_a_body_over_the_limit_becomes_a_claim_and_both_can_be_read() {
         let (_folder, store) = folder_store();
         for (size, claimed) in [(64, false), (65, true)] {
             let body = Bytes(vec![b'x'; size]);

@@ -1,4 +1,4 @@
-//! Activities of the CPU queue: they compute on threads of their own, never on the async runtime.
+//! Activities of the CPU queue. They compute on the CPU threads, never on the async runtime.
 
 #![expect(missing_docs, reason = "the macros make constants without documentation")]
 
@@ -21,7 +21,7 @@ pub struct CpuActivities {
 }
 
 impl CpuActivities {
-    /// The activities, working with these tools.
+    /// Activities that use these tools.
     pub fn new(tools: Tools) -> Self {
         Self { tools }
     }
@@ -34,7 +34,7 @@ impl CpuActivities {
             &body::sha256(&request.body),
         );
         let extract = match &self.tools.cache {
-            Some(cache) => cache.get_or_make(&key, self.read(request)).await?,
+            Some(cache) => cache.get_or_compute(&key, self.read(request)).await?,
             None => self.read(request).await?,
         };
         let mut room = limits.inline_bytes;
@@ -55,7 +55,7 @@ impl CpuActivities {
     async fn read(&self, request: ExtractRequest) -> Result<Extract, StepError> {
         let bytes = body::unpack(&self.tools.objects, request.body).await?.0;
         let (media_type, passage_words) = (request.media_type, self.tools.documents.passage_words);
-        // Whoever stops waiting drops this future, and the guard with it: the thread is free again soon.
+        // A cancelled activity drops this future and so the guard, which frees the thread soon.
         let cancel = Cancel::default();
         let _guard = cancel.on_drop();
         let work = move || text::extract(media_type, &bytes, passage_words, &cancel);
@@ -65,7 +65,7 @@ impl CpuActivities {
 
 #[activities]
 impl CpuActivities {
-    /// Makes words and passages of a document.
+    /// Extracts the text of a document and cuts it into passages.
     #[activity(name = "extract_text")]
     pub async fn extract_text(
         self: Arc<Self>,

@@ -1,4 +1,4 @@
-//! How a step fails: for good, for now, or because it was told to stop; and what Temporal is told.
+//! How a step fails (permanently, transiently or by cancellation), and how the failure is reported to Temporal.
 
 use std::time::Duration;
 
@@ -10,36 +10,36 @@ use crate::{
     text::{ExtractError, PoisonError},
 };
 
-/// Type of the failures that are retried.
+/// Type of the failures that Temporal retries.
 const TRANSIENT: &str = "Transient";
 
-/// The longest pause that a service may ask for: the document waits that long, and the workflow's own back-off is no longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Maximum retry delay that a service may ask for. It equals the maximum interval of the workflow's retry policy.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// Why a step did not finish.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// It will fail again: not retried.
+    /// The document cannot be processed: not retried.
     #[error(transparent)]
     Poison(#[from] PoisonError),
-    /// It may work next time: retried with back-off.
+    /// The next attempt may succeed: retried with backoff.
     #[error("{0:#}")]
     Transient(anyhow::Error),
-    /// It may work after the pause that a service asked for: retried then.
+    /// A service asked for a pause: retried after it.
     #[error("{error:#}")]
     Busy {
-        /// What the service said.
+        /// The error of the service.
         error: anyhow::Error,
-        /// The pause.
+        /// The delay until the next attempt.
         pause: Duration,
     },
-    /// The workflow was cancelled, or the worker leaves.
+    /// The activity was cancelled, for example with its workflow.
     #[error("the activity was cancelled")]
     Cancelled,
 }
 
 impl StepError {
-    /// As the metric names it.
+    /// Label value of the metric.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Poison(_) => "poison",
@@ -74,7 +74,7 @@ impl From<sqlx::Error> for StepError {
 }
 
 impl From<Panicked> for StepError {
-    /// A reader that panics on a document does so every time.
+    /// A reader that panics on a document does so at every attempt.
     fn from(Panicked(message): Panicked) -> Self {
         Self::Poison(PoisonError::ReaderPanicked { message })
     }
@@ -86,7 +86,8 @@ impl From<serde_json::Error> for StepError {
     }
 }
 
-/// What Temporal is told. A function, not a `From`: the SDK's own `From` for every error would make poison retryable.
+/// The error as the SDK expects it. A function and not a `From`: the SDK's own `From` for every error would make
+/// poison retryable.
 pub(super) fn into_activity_error(error: StepError) -> ActivityError {
     let failure = match error {
         StepError::Cancelled => return ActivityError::cancelled(),
@@ -99,7 +100,7 @@ pub(super) fn into_activity_error(error: StepError) -> ActivityError {
         }
         StepError::Busy { error, pause } => ApplicationFailure::builder(error)
             .type_name(TRANSIENT.to_owned())
-            .next_retry_delay(pause.min(LONGEST_PAUSE))
+            .next_retry_delay(pause.min(MAX_RETRY_DELAY))
             .build(),
         transient @ StepError::Transient(_) => ApplicationFailure::builder(transient)
             .type_name(TRANSIENT.to_owned())
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_a_service_asks_for_is_kept_up_to_a_limit() {
+    fn a_pause_that_a_service_asks_for_is_limited() {
         for (asked, kept) in [(7, 7), (3600, 30)] {
             let failure = failure(StepError::Busy {
                 error: anyhow::anyhow!("busy"),

@@ -1,4 +1,4 @@
-//! Activities of the IO queue: they wait for a network and compute next to nothing.
+//! Activities of the IO queue. They wait for the network and compute almost nothing.
 
 #![expect(missing_docs, reason = "the macros make constants without documentation")]
 
@@ -25,7 +25,7 @@ pub struct IoActivities {
 }
 
 impl IoActivities {
-    /// The activities, working with these tools.
+    /// Activities that use these tools.
     pub fn new(tools: Tools) -> Self {
         Self { tools }
     }
@@ -99,12 +99,12 @@ impl IoActivities {
     }
 }
 
-/// What becomes of a summary: a refusal is a result, and everything else is tried again.
+/// The result of a call to the LLM. A refusal is a final result; every other error is retried.
 fn summary(answer: Result<String, CallError<LlmError>>) -> Result<Summary, StepError> {
     match answer {
         Ok(text) => Ok(Summary::Written(text)),
         Err(CallError::Service(error)) if error.blame() == Blame::Request => {
-            warn!(%error, "there will be no summary");
+            warn!(%error, "the LLM refused: the document is stored without a summary");
             Ok(Summary::Refused(error.to_string()))
         }
         Err(CallError::Service(error)) => Err(match error.pause() {
@@ -120,7 +120,7 @@ fn summary(answer: Result<String, CallError<LlmError>>) -> Result<Summary, StepE
 
 #[activities]
 impl IoActivities {
-    /// Reads a document from the store and says what it is.
+    /// Reads a document from the store and detects its type.
     #[activity(name = "fetch_document")]
     pub async fn fetch_document(
         self: Arc<Self>,
@@ -130,7 +130,7 @@ impl IoActivities {
         step::run(&self.tools, &ctx, names::FETCH, self.fetch(&request)).await
     }
 
-    /// Writes a summary of a document.
+    /// Asks the LLM for a summary of a document.
     #[activity(name = "summarize_document")]
     pub async fn summarize_document(
         self: Arc<Self>,
@@ -140,7 +140,7 @@ impl IoActivities {
         step::run(&self.tools, &ctx, names::SUMMARIZE, self.summarize(request)).await
     }
 
-    /// Writes a document, its passages and the effect, once.
+    /// Writes a document, its passages and the effect to the database, at most once.
     #[activity(name = "store_document")]
     pub async fn store_document(
         self: Arc<Self>,
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_ends_the_step_and_everything_else_is_tried_again() {
+    fn a_refusal_is_final_and_every_other_error_is_retried() {
         let busy = |pause| LlmError::Busy {
             status: StatusCode::TOO_MANY_REQUESTS,
             pause,

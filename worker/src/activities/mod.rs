@@ -1,13 +1,15 @@
-//! The activities, on two queues: IO waits for S3, Postgres and the LLM, CPU computes.
+//! The activities of two queues: those of the IO queue wait for S3, Postgres and the LLM, those of the CPU queue
+//! compute.
 //!
-//! Each is thin: it unpacks what travelled, calls `store` or `text`, and packs the result. [`step`] holds what they share.
+//! Each activity unpacks its argument, calls `store`, `text` or `summary`, and packs the result. [`step`] holds
+//! what they share.
 
+mod activity_limit;
 mod body;
 mod cpu;
 mod failure;
 mod io;
 mod step;
-mod taken;
 
 use tokio_util::sync::CancellationToken;
 
@@ -19,44 +21,45 @@ use crate::{
     summary::Summarizer,
 };
 
+pub use activity_limit::ActivityLimit;
 pub use cpu::CpuActivities;
 pub use failure::StepError;
 pub use io::IoActivities;
-pub use taken::Taken;
 
-/// Names of the activities, which are also the steps in `attempts` and `effects`.
+/// Names of the activities. The tables `attempts` and `effects` use them as the names of the steps.
 pub mod names {
     /// Reads a document from the store.
     pub const FETCH: &str = "fetch_document";
-    /// Makes words and passages of it.
+    /// Extracts its text and cuts it into passages.
     pub const EXTRACT: &str = "extract_text";
-    /// Makes a summary of it.
+    /// Asks the LLM for a summary.
     pub const SUMMARIZE: &str = "summarize_document";
-    /// Writes them to the database.
+    /// Writes the results to the database.
     pub const STORE: &str = "store_document";
 }
 
-/// What activities work with.
+/// What activities use.
 #[derive(Debug, Clone)]
 pub struct Tools {
-    /// Documents and claims.
+    /// The object store, with documents and claims.
     pub objects: ObjectStore,
-    /// Rows.
+    /// The database.
     pub database: Database,
-    /// Results of extraction, where they are kept.
+    /// The cache of extraction results, if configured.
     pub cache: Option<ExtractCache>,
-    /// Summaries, where they are wanted.
+    /// The client of the LLM, if configured.
     pub summarizer: Option<Summarizer>,
-    /// Threads for computation.
+    /// The CPU threads.
     pub cpu: CpuPool,
-    /// Where durations are noted.
+    /// The metrics that steps update.
     pub metrics: Metrics,
-    /// Limits.
+    /// Limits on documents.
     pub documents: DocumentsConfig,
-    /// Who this worker is, in `attempts`.
+    /// This worker's name in the table `attempts`.
     pub identity: String,
-    /// Activities that the SDK's worker of this queue has taken.
-    pub taken: Taken,
-    /// Cancelled when what is in flight must be given back, because the worker leaves.
-    pub give_back: CancellationToken,
+    /// Counts the activities of this queue's SDK worker.
+    pub activity_limit: ActivityLimit,
+    /// Cancelled when the drain time of a graceful shutdown is over: activities in flight then fail, and Temporal
+    /// retries them.
+    pub interrupt: CancellationToken,
 }

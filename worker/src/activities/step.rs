@@ -1,4 +1,5 @@
-//! What every activity does around its work: note the attempt, heartbeat, stop when told to, note how it ended.
+//! What every activity does around its own work: record the attempt, send heartbeats, react to cancellation, and
+//! record the outcome.
 
 use std::{
     future::Future,
@@ -12,10 +13,10 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{StepError, Tools, failure::into_activity_error};
 
-/// Time between heartbeats. Most activities are done before the first.
+/// Interval of heartbeats. Most activities end before the first.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Runs the work of one attempt at a step.
+/// Runs one attempt at a step.
 pub(super) async fn run<T>(
     tools: &Tools,
     ctx: &ActivityContext,
@@ -26,7 +27,7 @@ pub(super) async fn run<T>(
     let workflow = info.workflow_id.as_deref().unwrap_or_default();
     let span = info_span!("activity", step, workflow, attempt = info.attempt);
     let started = Instant::now();
-    tools.taken.note();
+    tools.activity_limit.count_one();
     if info.attempt > 1 {
         tools.metrics.count_retry(step);
     }
@@ -38,17 +39,17 @@ pub(super) async fn run<T>(
         work.await
     };
     async {
-        let result = heartbeating(ctx, &tools.give_back, attempt).await;
+        let result = with_heartbeats(ctx, &tools.interrupt, attempt).await;
         finish(tools, step, started.elapsed(), result)
     }
     .instrument(span)
     .await
 }
 
-/// Polls the work until it is done, the activity is cancelled, or the worker can wait no longer; heartbeating the while.
-async fn heartbeating<T>(
+/// Sends heartbeats until the work is done, the activity is cancelled, or `interrupt` is cancelled.
+async fn with_heartbeats<T>(
     ctx: &ActivityContext,
-    give_back: &CancellationToken,
+    interrupt: &CancellationToken,
     work: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
     let mut beats = interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -58,8 +59,8 @@ async fn heartbeating<T>(
         tokio::select! {
             result = &mut work => return result,
             () = ctx.cancelled() => return Err(StepError::Cancelled),
-            () = give_back.cancelled() => {
-                return Err(StepError::Transient(anyhow::anyhow!("the worker leaves before the step is done")));
+            () = interrupt.cancelled() => {
+                return Err(StepError::Transient(anyhow::anyhow!("the worker shut down before the step was done")));
             }
             _ = beats.tick() => {
                 if let Err(error) = ctx.record_heartbeat(()).await {

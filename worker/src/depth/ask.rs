@@ -1,4 +1,5 @@
-//! One question to Temporal: what waits in a queue, for how long, how fast it comes and goes, and who polls it.
+//! One request to Temporal for a queue: its backlog, the age of the backlog, the rates of tasks and the number of
+//! pollers.
 
 use anyhow::Context as _;
 use temporalio_client::{Client, NamespacedClient as _, tonic::IntoRequest as _};
@@ -10,9 +11,9 @@ use temporalio_common::protos::temporal::api::{
 
 use crate::metrics::{Queue, Reading};
 
-/// Reads, and once more where that failed: a server ends each connection when it is some minutes old (Temporal's frontend
-/// after five), and a request that is on its way then is cancelled. The next one finds a new connection.
-pub(super) async fn ask_again(client: &Client, queue: &Queue) -> anyhow::Result<Reading> {
+/// Reads a queue, and retries once. Servers close each connection at some age (Temporal's frontend after 5
+/// minutes), which cancels a request in flight. The retry uses a new connection.
+pub(super) async fn ask_with_retry(client: &Client, queue: &Queue) -> anyhow::Result<Reading> {
     match ask(client, queue).await {
         Ok(reading) => Ok(reading),
         Err(_) => ask(client, queue).await,
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_without_an_age_has_no_backlog() {
+    fn an_answer_without_an_age_has_the_age_0() {
         let stats = TaskQueueStats {
             approximate_backlog_count: 7,
             tasks_add_rate: 2.5,

@@ -1,8 +1,8 @@
-//! Keeps the queues' readings: one process of the fleet asks Temporal, at most once a queue and interval, and all show it. It may
-//! be a worker or one that only watches: so there are readings with whichever of them alive.
+//! Reads the queue depths. One process of the fleet asks Temporal, at most once per queue and interval; all
+//! processes show the reading. Workers and watches compete for the lease, so any one of them is enough.
 //!
-//! A reading that fails leaves no reading: absent, not 0. Where the database is away nobody may ask, because nobody knows
-//! whether another does; what was read last is shown until it is too old.
+//! A failed reading makes the metric absent, not 0. If the database is down, no process may ask, because none knows
+//! who holds the lease. The last reading is shown until it expires.
 
 mod ask;
 
@@ -18,66 +18,70 @@ use crate::{
     store::{Database, SharedReading},
 };
 
-/// A reading is shown for so many intervals, then it is too old: longer than a lease, so that the metric goes on without a
-/// gap where the worker that asks dies and another follows it.
+/// A reading expires after this number of intervals. That is longer than a lease, so the metric has no gap when
+/// another process takes over.
 pub const LIFETIME_INTERVALS: u32 = 6;
 
-/// A lease lasts so many intervals beyond the last question. Each question ends within one.
+/// A lease lasts this number of intervals after the last reading. Each reading takes less than one interval.
 const LEASE_INTERVALS: u32 = 3;
 
-/// The queues of this process, and with whom their readings are shared.
+/// Reads and shows the depths of a set of queues.
 #[derive(Debug)]
 pub struct Watch {
-    /// Who is asked.
+    /// The client of Temporal.
     pub client: Client,
-    /// Where readings are shared.
+    /// The database that shares the readings.
     pub database: Database,
-    /// Where they are shown.
+    /// The metrics that show them.
     pub shown: DepthReadings,
-    /// What is read.
+    /// The queues.
     pub queues: Vec<Queue>,
-    /// This process' name among the readers.
+    /// Name of this process in the leases.
     pub reader: String,
-    /// Time between two readings.
+    /// Interval between two readings.
     pub every: Duration,
 }
 
 impl Watch {
-    /// Reads and shows, for ever.
+    /// Reads and shows until the process exits.
     pub async fn run(self) {
         let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut faults = Faults::default();
         loop {
             ticks.tick().await;
-            let turn = timeout(self.every * 2, self.turn()).await;
-            let turn = turn.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer of the database in time")));
-            match turn {
+            let refreshed = timeout(self.every * 2, self.refresh()).await;
+            let refreshed =
+                refreshed.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer from the database in time")));
+            match refreshed {
                 Ok(queues) => {
-                    faults.note("sharing what the fleet reads", None);
+                    faults.report("sharing the queue readings", None);
                     for (queue, error) in queues {
-                        faults.note(&format!("reading queue {}", queue.name), error);
+                        faults.report(&format!("reading queue {}", queue.name), error);
                     }
                 }
-                Err(error) => faults.note("sharing what the fleet reads", Some(error)),
+                Err(error) => faults.report("sharing the queue readings", Some(error)),
             }
         }
     }
 
-    /// Shows what the fleet knows, asking for what is this worker's to ask; with each queue, why it could not be read.
-    async fn turn(&self) -> anyhow::Result<Vec<(&Queue, Option<anyhow::Error>)>> {
+    /// Reads the queues whose lease this process holds or gets, and shows the shared readings of the others.
+    /// Returns for each queue why it could not be read, if so.
+    async fn refresh(&self) -> anyhow::Result<Vec<(&Queue, Option<anyhow::Error>)>> {
         let namespace = self.client.namespace();
         let rows = self
             .database
             .shared_readings(&namespace, &self.queues, &self.reader)
             .await
-            .context("reading what the fleet read")?;
-        let mine = self.take(&namespace, &rows).await?;
+            .context("reading the shared readings")?;
+        let mine = self.take_leases(&namespace, &rows).await?;
         let (mine, others): (Vec<_>, Vec<_>) = self.queues.iter().partition(|queue| mine.contains(queue));
         rows.iter()
             .filter(|row| others.contains(&&row.queue))
             .for_each(|row| self.show(row));
-        let asked = mine.into_iter().map(async |queue| (queue, self.ask(queue).await));
+        let asked = mine
+            .into_iter()
+            .map(async |queue| (queue, self.read(queue).await));
         let answers = futures::future::join_all(asked).await;
         self.share(&namespace, &answers).await?;
         let asked = answers.into_iter().map(|(queue, answer)| (queue, answer.err()));
@@ -86,9 +90,9 @@ impl Watch {
             .collect())
     }
 
-    /// Takes or keeps the leases on what nobody else asks for.
-    async fn take(&self, namespace: &str, rows: &[SharedReading]) -> anyhow::Result<Vec<Queue>> {
-        let others = |queue: &Queue| rows.iter().any(|row| row.queue == *queue && !row.mine);
+    /// Acquires or renews the leases that no other process holds.
+    async fn take_leases(&self, namespace: &str, rows: &[SharedReading]) -> anyhow::Result<Vec<Queue>> {
+        let others = |queue: &Queue| rows.iter().any(|row| row.queue == *queue && !row.leasable);
         let free: Vec<_> = self.queues.iter().filter(|queue| !others(queue)).collect();
         if free.is_empty() {
             return Ok(Vec::new());
@@ -96,11 +100,11 @@ impl Watch {
         self.database
             .take_leases(namespace, &free, &self.reader, self.every * LEASE_INTERVALS)
             .await
-            .context("taking the leases on queues")
+            .context("acquiring the leases on queues")
     }
 
-    async fn ask(&self, queue: &Queue) -> anyhow::Result<Reading> {
-        let answer = timeout(self.every, ask::ask_again(&self.client, queue)).await;
+    async fn read(&self, queue: &Queue) -> anyhow::Result<Reading> {
+        let answer = timeout(self.every, ask::ask_with_retry(&self.client, queue)).await;
         let answer = answer.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {:?}", self.every)));
         match &answer {
             Ok(reading) => self.shown.record(queue, *reading, Instant::now()),
@@ -124,7 +128,7 @@ impl Watch {
         self.database
             .share_readings(namespace, &self.reader, &readings)
             .await
-            .context("sharing what was read")
+            .context("writing the shared readings")
     }
 
     fn show(&self, row: &SharedReading) {

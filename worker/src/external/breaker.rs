@@ -1,36 +1,37 @@
-//! The circuit breaker: a service that fails some times in a row is left alone for a while, then one call tries it.
+//! The circuit breaker: after a number of failures in a row it blocks calls for a cooldown, then lets one probe
+//! through.
 //!
-//! Pure: the time is given, and nothing is waited for.
+//! Pure: the time is a parameter.
 
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Calls pass; so many have failed in a row.
+    /// Calls pass; this number has failed in a row.
     Closed { failures: u32 },
     /// No call passes until then.
     Open { until: Instant },
-    /// One call is under way to try the service; no other passes.
+    /// A probe is in flight; no other call passes.
     HalfOpen,
 }
 
-/// How a call came to pass.
+/// Why a call was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// As one of many.
+    /// The circuit is closed.
     Regular,
-    /// As the one that tries a service after its rest.
+    /// The cooldown is over, and this call probes the service.
     Probe,
 }
 
-/// How a call ended, as far as the service's health goes.
+/// How a call ended, with regard to the service's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The service answered, were it with a no.
+    /// The service answered, possibly with a refusal.
     Answered,
-    /// It did not, or said that it cannot.
+    /// The service did not answer, or reported that it cannot.
     Failed,
-    /// Nobody waited for the answer.
+    /// The caller was cancelled.
     Abandoned,
 }
 
@@ -38,21 +39,21 @@ pub(super) enum Ending {
 #[derive(Debug)]
 pub(super) struct Breaker {
     failures: u32,
-    rest: Duration,
+    cooldown: Duration,
     state: State,
 }
 
 impl Breaker {
-    /// Opens after this many failures in a row, for that long.
-    pub(super) fn new(failures: u32, rest: Duration) -> Self {
+    /// Opens after `failures` in a row, for `cooldown`.
+    pub(super) fn new(failures: u32, cooldown: Duration) -> Self {
         Self {
             failures,
-            rest,
+            cooldown,
             state: State::Closed { failures: 0 },
         }
     }
 
-    /// Lets a call pass, or not. Each admission must be followed by its [`Breaker::end`].
+    /// Admits or blocks a call. The caller must pass each admission to [`Breaker::end`].
     pub(super) fn admit(&mut self, now: Instant) -> Option<Admission> {
         match self.state {
             State::Closed { .. } => Some(Admission::Regular),
@@ -64,15 +65,15 @@ impl Breaker {
         }
     }
 
-    /// Takes note of how a call ended. What began before the circuit opened says nothing of the service after that.
+    /// Records how a call ended. A call that began before the circuit opened does not change an open circuit.
     pub(super) fn end(&mut self, admission: Admission, ending: Ending, now: Instant) {
         let open = State::Open {
-            until: now + self.rest,
+            until: now + self.cooldown,
         };
         self.state = match (self.state, admission, ending) {
             (State::HalfOpen, Admission::Probe, Ending::Answered) => State::Closed { failures: 0 },
             (State::HalfOpen, Admission::Probe, Ending::Failed) => open,
-            // The next call tries in its place.
+            // The next call becomes the probe.
             (State::HalfOpen, Admission::Probe, Ending::Abandoned) => State::Open { until: now },
             (State::Closed { .. }, _, Ending::Answered) => State::Closed { failures: 0 },
             (State::Closed { failures }, _, Ending::Failed) if failures + 1 >= self.failures => open,
@@ -83,7 +84,7 @@ impl Breaker {
         };
     }
 
-    /// Whether the service is left alone: from the opening until a probe was answered.
+    /// Whether calls are blocked: from the opening until a probe is answered.
     pub(super) fn is_open(&self) -> bool {
         !matches!(self.state, State::Closed { .. })
     }
@@ -96,11 +97,11 @@ mod tests {
 
     use super::*;
 
-    const REST: Duration = Duration::from_secs(5);
+    const COOLDOWN: Duration = Duration::from_secs(5);
 
-    /// A breaker of three failures, after one call for each ending, at one moment.
+    /// A breaker of three failures after one call for each ending, all at one time.
     fn after(endings: &[Ending], now: Instant) -> Breaker {
-        let mut breaker = Breaker::new(3, REST);
+        let mut breaker = Breaker::new(3, COOLDOWN);
         for ending in endings {
             let admission = breaker.admit(now).expect("the circuit is closed");
             breaker.end(admission, *ending, now);
@@ -123,19 +124,19 @@ mod tests {
     }
 
     #[test]
-    fn an_open_circuit_lets_nothing_pass_before_its_rest_and_one_call_after_it() {
+    fn an_open_circuit_blocks_calls_during_its_cooldown_and_admits_one_after_it() {
         let opened = Instant::now();
         let mut breaker = after(&[Failed; 3], opened);
         assert_eq!(breaker.admit(opened), None);
-        assert_eq!(breaker.admit(opened + REST - Duration::from_millis(1)), None);
-        assert_eq!(breaker.admit(opened + REST), Some(Probe));
-        assert_eq!(breaker.admit(opened + 10 * REST), None, "a second probe");
+        assert_eq!(breaker.admit(opened + COOLDOWN - Duration::from_millis(1)), None);
+        assert_eq!(breaker.admit(opened + COOLDOWN), Some(Probe));
+        assert_eq!(breaker.admit(opened + 10 * COOLDOWN), None, "a second probe");
     }
 
     #[test]
     fn the_probe_decides() {
         let opened = Instant::now();
-        let tried = opened + REST;
+        let tried = opened + COOLDOWN;
         let cases = [
             (Answered, false, Some(Regular)),
             (Failed, true, None),
@@ -151,27 +152,30 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_fails_begins_a_new_rest() {
+    fn a_probe_that_fails_begins_a_new_cooldown() {
         let opened = Instant::now();
         let mut breaker = after(&[Failed; 3], opened);
-        let probe = breaker.admit(opened + REST).unwrap();
-        breaker.end(probe, Failed, opened + REST);
-        assert_eq!(breaker.admit(opened + 2 * REST - Duration::from_millis(1)), None);
-        assert_eq!(breaker.admit(opened + 2 * REST), Some(Probe));
+        let probe = breaker.admit(opened + COOLDOWN).unwrap();
+        breaker.end(probe, Failed, opened + COOLDOWN);
+        assert_eq!(
+            breaker.admit(opened + 2 * COOLDOWN - Duration::from_millis(1)),
+            None
+        );
+        assert_eq!(breaker.admit(opened + 2 * COOLDOWN), Some(Probe));
     }
 
     #[test]
-    fn a_call_from_before_the_opening_changes_nothing() {
+    fn a_call_from_before_the_opening_does_not_change_an_open_circuit() {
         let now = Instant::now();
         for ending in [Answered, Failed, Abandoned] {
             let mut breaker = after(&[Failed; 2], now);
             let slow = breaker.admit(now).unwrap();
             let last = breaker.admit(now).unwrap();
             breaker.end(last, Failed, now);
-            breaker.end(slow, ending, now + REST / 2);
+            breaker.end(slow, ending, now + COOLDOWN / 2);
             assert!(breaker.is_open(), "{ending:?}");
-            assert_eq!(breaker.admit(now + REST), Some(Probe), "{ending:?}");
-            breaker.end(slow, ending, now + REST);
+            assert_eq!(breaker.admit(now + COOLDOWN), Some(Probe), "{ending:?}");
+            breaker.end(slow, ending, now + COOLDOWN);
             assert!(breaker.is_open(), "{ending:?} while the probe is under way");
         }
     }

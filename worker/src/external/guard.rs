@@ -1,8 +1,8 @@
-//! What every call to a service goes through: a time-out, retries out of a budget, the circuit breaker, and metrics.
+//! The guard of every call to a service: a timeout, retries from a budget, the circuit breaker, and metrics.
 //!
-//! Retries here bridge what passes within a moment; an outage is Temporal's to bridge, which retries the activity later and
-//! keeps no slot for it. So the time-out covers a call with its retries, retries are a share of the calls, and a service that
-//! keeps failing is not called at all for a while.
+//! Retries here cover failures of a moment. During an outage, Temporal retries the activity later and occupies no
+//! slot for it. So one timeout covers a call with its retries, and retries are limited to a share of the calls. A
+//! service that keeps failing is not called during a cooldown.
 
 #[cfg(test)]
 mod tests;
@@ -30,35 +30,35 @@ use crate::{
     metrics::{ExternalMetrics, Outcome},
 };
 
-/// How long a call counts towards the budget of retries.
+/// Window of the retry budget.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
-/// Retries a second that are granted whatever the number of calls: with one document a minute a share of the calls is none.
+/// Retries per second that are always granted. With one document a minute, a share of the calls would be none.
 const BUDGET_FLOOR: u32 = 1;
 
-/// Why a call has no result.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError<E> {
-    /// Nothing was sent.
-    #[error("{service} failed too often and is left alone for a while")]
+    /// The circuit is open: nothing was sent.
+    #[error("{service} is not called for now, because it failed too often (circuit open)")]
     CircuitOpen {
-        /// Which service.
+        /// Name of the service.
         service: &'static str,
     },
-    /// The call was given up.
-    #[error("{service} gave no answer within {timeout:?}")]
+    /// The timeout expired.
+    #[error("{service} did not answer within {timeout:?}")]
     TimedOut {
-        /// Which service.
+        /// Name of the service.
         service: &'static str,
-        /// The time-out.
+        /// The timeout.
         timeout: Duration,
     },
-    /// What the service, or the way to it, said.
+    /// The error of the service or of the connection to it.
     #[error(transparent)]
     Service(E),
 }
 
-/// The guard of one service; clones share its breaker and its budget.
+/// The guard of one service. Clones share its breaker and its budget.
 #[derive(Debug, Clone)]
 pub struct Guard(Arc<Shared>);
 
@@ -72,7 +72,7 @@ struct Shared {
     metrics: ExternalMetrics,
 }
 
-/// Makes the guards: all have the same limits, and each counts for itself.
+/// Creates guards with the same limits. Each guard counts for itself.
 #[derive(Debug)]
 pub struct Guards {
     limits: ExternalConfig,
@@ -88,40 +88,40 @@ impl Guards {
         }
     }
 
-    /// Guards with the default limits, whose metrics nobody sees.
+    /// Guards with the default limits and metrics of their own.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         let metrics = crate::metrics::Metrics::new(Duration::ZERO).expect("no name is used twice");
         Self::new(&ExternalConfig::default(), metrics.external())
     }
 
-    /// The guard of a service that is used; its calls, retries included, take `timeout` at most.
+    /// The guard of a service. `timeout` covers a call with its retries.
     pub fn of(&self, service: Service, timeout: Duration) -> Guard {
         let Self { limits, metrics } = self;
         metrics.announce(service.label(), service.operations());
-        // Redis is asked for what can be made without it: asking twice costs more than a miss.
+        // A result that is missing in Redis can be computed, so a retry would cost more than a miss.
         let retries = match service {
             Service::Redis => 0,
             Service::S3 | Service::Llm => limits.retries,
         };
         let share = f32::from(limits.retry_percent) / 100.0;
-        let rest = Duration::from_secs(limits.circuit_open_seconds);
+        let cooldown = Duration::from_secs(limits.circuit_open_seconds);
         Guard(Arc::new(Shared {
             service,
             timeout,
             retries,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, share),
-            breaker: Mutex::new(Breaker::new(limits.circuit_failures, rest)),
+            breaker: Mutex::new(Breaker::new(limits.circuit_failures, cooldown)),
             metrics: metrics.clone(),
         }))
     }
 }
 
 impl Guard {
-    /// Calls the service; the attempt is made again where the service is to blame and the budget allows it.
+    /// Calls the service. Retries an attempt whose failure is the service's fault, within the budget.
     ///
     /// # Errors
-    /// The last attempt's error, the time-out, or an open circuit.
+    /// The last attempt's error, the timeout, or an open circuit.
     pub async fn call<T, E, F>(
         &self,
         operation: &'static str,
@@ -135,7 +135,7 @@ impl Guard {
         let mut pauses = ExponentialBackoffMaker::default().make_backoff();
         self.0.budget.deposit();
         for _ in 0..self.0.retries {
-            match self.once(operation, deadline, &mut attempt).await {
+            match self.attempt_once(operation, deadline, &mut attempt).await {
                 Err(CallError::Service(error)) if error.blame() == Blame::Service && self.may_retry() => {
                     let pause = timeout_at(deadline, pauses.next_backoff());
                     if pause.await.is_err() {
@@ -145,7 +145,7 @@ impl Guard {
                 result => return result,
             }
         }
-        self.once(operation, deadline, &mut attempt).await
+        self.attempt_once(operation, deadline, &mut attempt).await
     }
 
     fn may_retry(&self) -> bool {
@@ -154,7 +154,7 @@ impl Guard {
         granted
     }
 
-    async fn once<T, E, F>(
+    async fn attempt_once<T, E, F>(
         &self,
         operation: &'static str,
         deadline: tokio::time::Instant,
@@ -219,10 +219,10 @@ impl Shared {
         if open {
             warn!(
                 service,
-                "fails: left alone, but for one call now and then to try it"
+                "circuit open: the service keeps failing and is only probed now and then"
             );
         } else {
-            info!(service, "works again");
+            info!(service, "circuit closed: the service works again");
         }
     }
 
@@ -231,7 +231,7 @@ impl Shared {
     }
 }
 
-/// Leave to make one attempt. Dropping it, as a cancelled activity does, lets another call try the service.
+/// Permission for one attempt. Dropping it, as a cancelled activity does, counts as [`Ending::Abandoned`].
 struct Permit<'a> {
     shared: &'a Shared,
     admission: Option<Admission>,

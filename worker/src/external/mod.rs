@@ -1,27 +1,27 @@
 //! Calls to the services that the worker can do without for a while: S3, Redis, the LLM.
 //!
-//! Every such call goes through the [`Guard`] of its service, which gives it a time-out, retries out of a budget, a circuit
-//! breaker and metrics, the same for all; what the call says and what its answer means stay with the caller (`store`,
-//! `summary`). Temporal and Postgres are not here: without them there is no work, and each has a client that waits.
+//! Every call goes through the [`Guard`] of its service, which adds a timeout, retries from a budget, a circuit
+//! breaker and metrics. The callers (`store`, `summary`) decide what to send and what an answer means. Temporal and
+//! Postgres are not here: there is no work without them, and their clients wait for them.
 
 mod breaker;
 mod guard;
 
 pub use guard::{CallError, Guard, Guards};
 
-/// A service, with the operations that are asked of it.
+/// A service and its operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// The object store, also where it is a folder.
+    /// The object store, even if it is a folder.
     S3,
-    /// The cache of extracts.
+    /// The cache of extraction results.
     Redis,
     /// The endpoint that writes summaries.
     Llm,
 }
 
 impl Service {
-    /// As the metrics name it.
+    /// Label value of the metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::S3 => "s3",
@@ -30,7 +30,7 @@ impl Service {
         }
     }
 
-    /// As the metrics name its operations.
+    /// Label values of its operations.
     pub fn operations(self) -> &'static [&'static str] {
         match self {
             Self::S3 | Self::Redis => &["get", "put"],
@@ -39,18 +39,18 @@ impl Service {
     }
 }
 
-/// Whose fault an error is.
+/// Whose fault an error is, which decides whether it is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// The request's: the service works, and would answer the same again.
+    /// The request's: the service works, and would give the same answer again.
     Request,
-    /// The service's, and it may pass in a moment.
+    /// The service's: a retry may succeed.
     Service,
-    /// The load's: the service asks for a pause, so it is not asked again here.
+    /// The load's: the service asks for a pause, so the guard does not retry.
     Load,
 }
 
-/// An error of a service that knows whose fault it is.
+/// An error that knows whose fault it is.
 pub trait Fault: std::error::Error {
     /// Whose fault it is.
     fn blame(&self) -> Blame;

@@ -1,9 +1,11 @@
-//! From start to end, of a process that takes work ([`run()`]) and of one that only watches the queues ([`watch()`]). Here is
-//! what both have in common.
+//! Start and shutdown of a process that takes work ([`run()`]) and of one that only watches the queues
+//! ([`watch()`]). This file holds what both share.
 //!
-//! Start: the port first (live, not ready), then Postgres, then Temporal; each is tried again for as long as it takes, with a
-//! line at each try, so that an outage is a wait and not a crash loop. End: not ready at once, and the leases on readings are
-//! given up, so that who follows need not wait for them to run out.
+//! Start: first the HTTP port (live, not ready), then Postgres, then Temporal. Each connection is retried without
+//! limit, with a log line at each try, so an outage is a wait and not a crash loop.
+//!
+//! Shutdown: the process is not ready from then on, and releases its leases on queue readings, so that the next
+//! process need not wait until they expire.
 
 mod run;
 mod watch;
@@ -24,73 +26,74 @@ use crate::{
     cpu::CpuPool,
     deletion_cost::DeletionCosts,
     depth,
-    health::{self, Health, Phase, Shown},
+    health::{self, Health, HttpState, Phase},
     metrics::{Metrics, Queue},
     signals,
-    store::{Database, Holder},
+    store::{Database, PoolSettings},
     temporal, tls,
 };
 
 pub use run::run;
 pub use watch::watch;
 
-/// The longest that a migration may take, the wait for another worker's included. Connecting has a limit of its own.
-const MIGRATION: Duration = Duration::from_secs(600);
+/// Timeout of a migration, including the wait for another worker's. The connection has a timeout of its own.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Time for Temporal's answer on a connection that is made.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Timeout of Temporal's first answer on a new connection.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time for giving up the leases on readings, and as much for closing connections: work is done by then, and both end anyway.
-const LEASES: Duration = Duration::from_secs(1);
+/// Timeout of releasing the leases, and again of closing connections. Both end with the process in any case.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the queues are looked at until all have been seen.
-const SEEN: Duration = Duration::from_millis(50);
+/// Interval of the checks whether all queues are ready.
+const READY_CHECK: Duration = Duration::from_millis(50);
 
-/// One process of the fleet, whatever it is for.
+/// What both kinds of process share.
 #[derive(Debug)]
-struct Member {
+struct Process {
     config: Config,
-    /// Who it is to Temporal, in `attempts` and among the readers: process and host, which in a cluster is the pod.
+    /// Name of this process for Temporal, in the table `attempts` and in the leases: process id and host name. In a
+    /// cluster the host name is the pod's.
     identity: String,
     metrics: Metrics,
     database: Database,
     health: Health,
     /// Cancelled by the first signal.
-    leave: CancellationToken,
+    shutdown: CancellationToken,
     background: JoinSet<()>,
 }
 
-impl Member {
-    /// Prepares; nothing is connected yet.
-    fn new(config: Config, holder: Holder) -> anyhow::Result<Self> {
+impl Process {
+    /// Prepares the process without connecting to anything.
+    fn new(config: Config, pool: PoolSettings) -> anyhow::Result<Self> {
         tls::install_provider();
-        let leave = signals::listen()?;
+        let shutdown = signals::listen()?;
         let metrics = Metrics::new(config.service.depth_interval() * depth::LIFETIME_INTERVALS)?;
         Ok(Self {
-            database: Database::open(&config.database, holder, metrics.clone())?,
+            database: Database::open(&config.database, pool, metrics.clone())?,
             identity: identity(),
             health: Health::default(),
             background: JoinSet::new(),
             metrics,
-            leave,
+            shutdown,
             config,
         })
     }
 
-    /// Opens the port: live from here on.
+    /// Opens the HTTP port. The process is live from now on.
     async fn open_port(&mut self, cpu: Option<CpuPool>) -> anyhow::Result<()> {
         let listener = health::bind(&self.config.service.metrics_address).await?;
-        let shown = Shown {
+        let state = HttpState {
             health: self.health.clone(),
             metrics: self.metrics.clone(),
             database: self.database.clone(),
             cpu,
         };
         self.background.spawn(async move {
-            if let Err(error) = health::serve(listener, shown).await {
+            if let Err(error) = health::serve(listener, state).await {
                 error!(
                     error = format!("{error:#}"),
-                    "metrics and health are no longer served"
+                    "the port of metrics and health failed"
                 );
             }
         });
@@ -102,22 +105,22 @@ impl Member {
         Ok(())
     }
 
-    /// Waits for Postgres and Temporal; nothing is returned where a signal comes first.
-    async fn reach(&self) -> Option<Client> {
+    /// Connects to Postgres and Temporal; `None` if a signal comes first.
+    async fn connect(&self) -> Option<Client> {
         let pause = self.config.service.start_retry();
-        let reaching = async {
-            insist("Postgres", pause, &self.health, || {
-                within(MIGRATION, self.database.migrate())
+        let connecting = async {
+            retry_until_ok("Postgres", pause, &self.health, || {
+                within(MIGRATION_TIMEOUT, self.database.migrate())
             })
             .await;
-            insist("Temporal", pause, &self.health, || {
-                let limit = self.config.temporal.connect_timeout() + ANSWER;
+            retry_until_ok("Temporal", pause, &self.health, || {
+                let limit = self.config.temporal.connect_timeout() + ANSWER_TIMEOUT;
                 let connected = temporal::connect(&self.config, &self.identity, self.metrics.sdk());
                 within(limit, connected)
             })
             .await
         };
-        self.leave.run_until_cancelled(reaching).await
+        self.shutdown.run_until_cancelled(connecting).await
     }
 
     fn queues(&self) -> [Queue; 3] {
@@ -129,7 +132,7 @@ impl Member {
         ]
     }
 
-    /// Shows the depths of the queues, and reads them where it has the lease.
+    /// Starts showing the queue depths, and reading them while this process holds the lease.
     fn watch_depths(&mut self, client: &Client) {
         let watch = depth::Watch {
             client: client.clone(),
@@ -142,7 +145,7 @@ impl Member {
         self.background.spawn(watch.run());
     }
 
-    /// Tells Kubernetes which workers have work, where it is asked to.
+    /// Starts setting the pods' deletion costs, if configured.
     fn set_deletion_costs(&mut self) {
         let selector = &self.config.service.deletion_cost_selector;
         if selector.is_empty() {
@@ -155,14 +158,14 @@ impl Member {
             Err(error) => warn!(
                 error = format!("{error:#}"),
                 selector,
-                "the pods' deletion costs are not set: this is no pod with a service account's token \
+                "the pods' deletion costs are not set: this process has no service account token of a pod \
                  (unset DELETION_COST_SELECTOR outside of Kubernetes)"
             ),
         }
     }
 
-    /// Ready once every queue was `seen`, and from then on: what is seen of it later does not matter.
-    fn ready_once(
+    /// Sets the process ready as soon as `seen` was true of every queue. Later changes do not matter.
+    fn set_ready_once(
         &mut self,
         waiting: &'static str,
         seen: impl Fn(&Metrics, &Queue) -> bool + Send + 'static,
@@ -170,10 +173,10 @@ impl Member {
         let (metrics, health, queues) = (self.metrics.clone(), self.health.clone(), self.queues());
         self.background.spawn(async move {
             health.enter(Phase::Waiting(waiting.into()));
-            let mut looks = interval(SEEN);
+            let mut checks = interval(READY_CHECK);
             let mut unseen: Vec<_> = queues.iter().collect();
             while !unseen.is_empty() {
-                looks.tick().await;
+                checks.tick().await;
                 unseen.retain(|queue| !seen(&metrics, queue));
             }
             health.enter(Phase::Ready);
@@ -182,19 +185,19 @@ impl Member {
         });
     }
 
-    /// Gives up what others may be waiting for: the leases on readings, the connections.
-    async fn leave_the_fleet(mut self) {
-        self.health.enter(Phase::Leaving);
+    /// Releases what other processes may wait for: the leases and the connections.
+    async fn shut_down(mut self) {
+        self.health.enter(Phase::ShuttingDown);
         self.background.shutdown().await;
-        let leases = timeout(LEASES, self.database.release_leases(&self.identity)).await;
+        let leases = timeout(CLEANUP_TIMEOUT, self.database.release_leases(&self.identity)).await;
         if !matches!(leases, Ok(Ok(()))) {
-            info!("the leases on the queues' readings were not given up; they run out by themselves");
+            info!("the leases on the queue readings were not released; they will expire");
         }
-        // A server that does not answer is not waited for: it sees the end of the process.
-        if timeout(LEASES, self.database.close()).await.is_err() {
-            info!("the database's connections were not closed; the end of the process does that");
+        // A server that does not answer must not delay the exit.
+        if timeout(CLEANUP_TIMEOUT, self.database.close()).await.is_err() {
+            info!("the database connections were not closed; the process's exit closes them");
         }
-        info!("left");
+        info!("stopped");
     }
 }
 
@@ -214,8 +217,13 @@ async fn within<T>(limit: Duration, attempt: impl Future<Output = anyhow::Result
         .with_context(|| format!("no answer within {} s", limit.as_secs()))?
 }
 
-/// Tries until it works.
-async fn insist<T, F>(what: &str, pause: Duration, health: &Health, mut attempt: impl FnMut() -> F) -> T
+/// Retries until the attempt succeeds.
+async fn retry_until_ok<T, F>(
+    what: &str,
+    pause: Duration,
+    health: &Health,
+    mut attempt: impl FnMut() -> F,
+) -> T
 where
     F: Future<Output = anyhow::Result<T>>,
 {
@@ -236,7 +244,7 @@ where
             what,
             tries = count,
             error,
-            "not reached; trying again in {} s",
+            "not reached; retrying in {} s",
             pause.as_secs()
         );
         health.enter(Phase::Waiting(format!("waiting for {what}: {error}")));

@@ -1,7 +1,7 @@
-//! A process that takes work, and leaves without losing any.
+//! A process that takes work and shuts down without losing any.
 //!
-//! End: no new polls, work in flight finishes; what has not finished shortly before the grace period ends is given back to
-//! Temporal, which retries it.
+//! Shutdown: polling stops, and tasks in flight finish. Activities that still run shortly before the grace period
+//! ends fail with a retryable error, so that Temporal retries them on another worker.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -12,141 +12,148 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::Member;
+use super::Process;
 use crate::{
-    activities::{Taken, Tools},
+    activities::{ActivityLimit, Tools},
     config::Config,
     cpu::CpuPool,
     external::Guards,
     health::Phase,
-    store::{ExtractCache, Holder, ObjectStore},
+    store::{ExtractCache, ObjectStore, PoolSettings},
     summary::Summarizer,
     temporal,
 };
 
-/// The workers' name among the database's connections.
+/// Application name of the workers' connections to Postgres.
 const APPLICATION: &str = "temporal-worker";
 
-/// Runs the worker until a signal; the code is 0 where no work was lost.
+/// Runs the worker until a signal. Returns exit code 0 if all tasks ended within the grace period.
 ///
 /// # Errors
-/// Something that waiting does not cure: a port taken, a setting that the SDK or the store refuses.
+/// An error that waiting does not fix: a port in use, or settings that the SDK or the store rejects.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
-    let holder = Holder {
+    let pool = PoolSettings {
         application: APPLICATION,
         slots: config.concurrency.io_slots,
     };
-    let mut member = Member::new(config, holder)?;
-    let cpu = CpuPool::start(member.config.pools.cpu_threads)?;
-    // The port before the rest: who asks whether the worker is ready shall find it.
-    member.open_port(Some(cpu.clone())).await?;
-    let tools = tools(&member, cpu)?;
-    let code = match member.reach().await {
+    let mut process = Process::new(config, pool)?;
+    let cpu = CpuPool::start(process.config.pools.cpu_threads)?;
+    // The port is opened first, so that readiness probes find it.
+    process.open_port(Some(cpu.clone())).await?;
+    let tools = tools(&process, cpu)?;
+    let code = match process.connect().await {
         None => ExitCode::SUCCESS,
-        Some(client) => work(&mut member, &tools, &client).await?,
+        Some(client) => work(&mut process, &tools, &client).await?,
     };
-    member.leave_the_fleet().await;
+    process.shut_down().await;
     Ok(code)
 }
 
-fn tools(member: &Member, cpu: CpuPool) -> anyhow::Result<Tools> {
-    let (config, metrics) = (&member.config, &member.metrics);
+fn tools(process: &Process, cpu: CpuPool) -> anyhow::Result<Tools> {
+    let (config, metrics) = (&process.config, &process.metrics);
     let guards = Guards::new(&config.external, metrics.external());
     Ok(Tools {
         objects: ObjectStore::open(&config.documents, &guards)?,
         cache: ExtractCache::open(&config.cache, &guards, metrics)?,
         summarizer: Summarizer::open(&config.summary, &guards)?,
-        database: member.database.clone(),
+        database: process.database.clone(),
         cpu,
         metrics: metrics.clone(),
         documents: config.documents.clone(),
-        identity: member.identity.clone(),
-        // Workflow tasks are not counted: the SDK lets go of them.
-        taken: Taken::up_to(u64::MAX),
-        give_back: CancellationToken::new(),
+        identity: process.identity.clone(),
+        // Workflow tasks are not counted: the SDK frees their memory.
+        activity_limit: ActivityLimit::of(u64::MAX),
+        interrupt: CancellationToken::new(),
     })
 }
 
-/// Takes work until asked to leave, then finishes what is in flight.
-async fn work(member: &mut Member, tools: &Tools, client: &Client) -> anyhow::Result<ExitCode> {
-    member.watch_depths(client);
-    // Later a queue without polls only means that all its slots are in use.
-    member.ready_once("starting to poll", |metrics, queue| {
+/// Polls the queues until shutdown begins, then drains them.
+async fn work(process: &mut Process, tools: &Tools, client: &Client) -> anyhow::Result<ExitCode> {
+    process.watch_depths(client);
+    // Later, a queue without polls only means that all its slots are in use.
+    process.set_ready_once("starting to poll", |metrics, queue| {
         metrics.sdk().polls(&queue.name)
     });
-    let (config, leave) = (&member.config, &member.leave);
+    let (config, shutdown) = (&process.config, &process.shutdown);
     let grace = config.service.shutdown_grace();
-    let runtime = temporal::runtime(member.metrics.sdk())?;
-    let queues = temporal::Queues {
+    let runtime = temporal::runtime(process.metrics.sdk())?;
+    let queues = temporal::WorkerFactory {
         runtime: &runtime,
         client,
         config,
     };
-    let mut serving = std::pin::pin!(serve_all(&queues, tools, leave));
-    let early = tokio::select! {
+    let mut serving = std::pin::pin!(serve_all(&queues, tools, shutdown));
+    let ended_early = tokio::select! {
         result = &mut serving => Some(result),
-        () = leave.cancelled() => None,
+        () = shutdown.cancelled() => None,
     };
-    member.health.enter(Phase::Leaving);
-    if let Some(result) = early {
+    process.health.enter(Phase::ShuttingDown);
+    if let Some(result) = ended_early {
         return result.map(|()| ExitCode::SUCCESS);
     }
-    let finished = match timeout(drain(grace), &mut serving).await {
+    let finished = match timeout(drain_time(grace), &mut serving).await {
         Ok(finished) => Ok(finished),
         Err(_) => {
-            tools.give_back.cancel();
-            timeout(grace - drain(grace), serving).await
+            tools.interrupt.cancel();
+            timeout(grace - drain_time(grace), serving).await
         }
     };
     let late = |_| {
         let seconds = grace.as_secs();
         anyhow::anyhow!(
-            "work in flight did not end within {seconds} s; Temporal retries it when its time is over"
+            "tasks in flight did not end within {seconds} s; Temporal retries them after their timeout"
         )
     };
     finished.map_err(late)?.map(|()| ExitCode::SUCCESS)
 }
 
-/// Time for work in flight before it is given back: what is left of the grace period serves to tell Temporal.
-fn drain(grace: Duration) -> Duration {
+/// How long tasks in flight may run before they are interrupted. The rest of the grace period serves to report them
+/// to Temporal.
+fn drain_time(grace: Duration) -> Duration {
     grace - (grace / 5).min(Duration::from_secs(5))
 }
 
-/// Serves the three queues on this thread, until asked to leave and nothing is in flight; activities run on the runtime's
-/// threads. One that fails ends all.
+/// Serves the three queues on this thread until shutdown begins and no task is in flight. Activities run on the
+/// runtime's threads. The first queue that fails ends all.
 async fn serve_all(
-    queues: &temporal::Queues<'_>,
+    queues: &temporal::WorkerFactory<'_>,
     tools: &Tools,
-    leave: &CancellationToken,
+    shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let tools_of_one = || Tools {
-        taken: Taken::up_to(queues.config.concurrency.renew_after_activities),
+        activity_limit: ActivityLimit::of(queues.config.concurrency.renew_after_activities),
         ..tools.clone()
     };
     let (io, cpu) = (tools_of_one(), tools_of_one());
-    let workflow = serve(queues.client, || queues.workflow(), &tools.taken, leave);
-    let io = serve(queues.client, || queues.io(&io), &io.taken, leave);
-    let cpu = serve(queues.client, || queues.cpu(&cpu), &cpu.taken, leave);
+    let workflow = serve(
+        queues.client,
+        || queues.workflow(),
+        &tools.activity_limit,
+        shutdown,
+    );
+    let io = serve(queues.client, || queues.io(&io), &io.activity_limit, shutdown);
+    let cpu = serve(queues.client, || queues.cpu(&cpu), &cpu.activity_limit, shutdown);
     futures::future::try_join3(workflow, io, cpu).await.map(drop)
 }
 
-/// Serves one queue. Its worker is made anew, with nothing in flight, when it has taken enough (see [`Taken`]).
+/// Serves one queue. When the [`ActivityLimit`] is reached, the SDK worker ends with no task in flight and is
+/// created again.
 async fn serve(
     client: &Client,
     make: impl Fn() -> anyhow::Result<Worker>,
-    taken: &Taken,
-    leave: &CancellationToken,
+    limit: &ActivityLimit,
+    shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
         let mut worker = make()?;
         let (queue, stop) = (worker.task_queue().to_owned(), worker.shutdown_handle());
         let stopping = async {
             tokio::select! {
-                () = leave.cancelled() => {}
-                () = taken.full() => {}
+                () = shutdown.cancelled() => {}
+                () = limit.reached() => {}
             }
             stop();
-            // The worker ends; this does not.
+            // Only the worker ends the `select!` below.
             std::future::pending::<()>().await;
         };
         let ended = tokio::select! {
@@ -154,14 +161,17 @@ async fn serve(
             () = stopping => Ok(()),
         };
         ended.with_context(|| format!("the worker of {queue} failed"))?;
-        if leave.is_cancelled() {
-            info!(queue, "no longer polled, nothing in flight");
+        if shutdown.is_cancelled() {
+            info!(queue, "drained: no longer polled, no task in flight");
             return Ok(());
         }
-        anyhow::ensure!(taken.is_full(), "the worker of {queue} ended by itself");
-        temporal::forget(client, &worker)?;
-        taken.begin_again();
-        debug!(queue, "the SDK's worker is made anew");
+        anyhow::ensure!(
+            limit.is_reached(),
+            "the worker of {queue} ended without a shutdown"
+        );
+        temporal::unregister(client, &worker)?;
+        limit.reset();
+        debug!(queue, "recreating the SDK worker");
     }
 }
 
@@ -170,8 +180,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_cancelled_early_enough_to_report_it_within_the_grace() {
-        assert_eq!(drain(Duration::from_secs(60)), Duration::from_secs(55));
-        assert_eq!(drain(Duration::from_secs(10)), Duration::from_secs(8));
+    fn tasks_are_interrupted_early_enough_to_report_them_within_the_grace_period() {
+        assert_eq!(drain_time(Duration::from_secs(60)), Duration::from_secs(55));
+        assert_eq!(drain_time(Duration::from_secs(10)), Duration::from_secs(8));
     }
 }

@@ -1,13 +1,14 @@
-//! A process that only watches: the depths of the queues, without work, S3, Redis or threads that compute. It shows them where
-//! no worker is alive, and stands in line for the lease with the workers that are. In Kubernetes it also tells which workers are idle.
+//! A process that only watches the queues: without work, S3, Redis or CPU threads. It shows the queue depths even
+//! if no worker runs, and competes with running workers for the lease. In Kubernetes it also sets the pods'
+//! deletion costs.
 
 use std::process::ExitCode;
 
-use super::Member;
-use crate::{config::Config, store::Holder};
+use super::Process;
+use crate::{config::Config, store::PoolSettings};
 
-/// Its name among the database's connections, which is not the workers'; it makes one statement after the other.
-const HOLDER: Holder = Holder {
+/// Settings of its connection pool. It runs one statement at a time.
+const POOL: PoolSettings = PoolSettings {
     application: "temporal-queue-metrics",
     slots: 1,
 };
@@ -15,18 +16,18 @@ const HOLDER: Holder = Holder {
 /// Watches the queues until a signal.
 ///
 /// # Errors
-/// Something that waiting does not cure: a port taken, a setting that cannot be used.
+/// An error that waiting does not fix: a port in use, or settings that cannot be used.
 pub async fn watch(config: Config) -> anyhow::Result<ExitCode> {
-    let mut member = Member::new(config, HOLDER)?;
-    member.open_port(None).await?;
-    if let Some(client) = member.reach().await {
-        member.watch_depths(&client);
-        member.set_deletion_costs();
-        member.ready_once("reading the queues", |metrics, queue| {
+    let mut process = Process::new(config, POOL)?;
+    process.open_port(None).await?;
+    if let Some(client) = process.connect().await {
+        process.watch_depths(&client);
+        process.set_deletion_costs();
+        process.set_ready_once("reading the queues", |metrics, queue| {
             metrics.depths().shows(queue)
         });
-        member.leave.cancelled().await;
+        process.shutdown.cancelled().await;
     }
-    member.leave_the_fleet().await;
+    process.shut_down().await;
     Ok(ExitCode::SUCCESS)
 }

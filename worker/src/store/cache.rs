@@ -1,7 +1,8 @@
-//! Extracted results in Redis, by the hash of the bytes they were made from, so that equal documents are read once.
+//! A cache of extraction results in Redis, keyed by the hash of the document's bytes: equal documents are extracted
+//! once.
 //!
-//! The cache may be away, slow, empty or wrong: that costs one short time-out at most, then the result is made anew. While its
-//! circuit is open it is not asked at all. Nothing here can fail an activity.
+//! No state of the cache fails an activity. If it is unreachable, slow, empty or wrong, the cost is at most one
+//! short timeout, and the result is computed. While the circuit is open, the cache is not called.
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
@@ -18,10 +19,10 @@ use crate::{
     text::{EXTRACT_VERSION, Extract, MediaType},
 };
 
-/// Bytes of the checksum that stands before a value.
+/// Length in bytes of the checksum at the start of a value.
 const CHECKSUM: usize = 32;
 
-/// A cache of extracts.
+/// A cache of extraction results.
 #[derive(Debug, Clone)]
 pub struct ExtractCache {
     redis: Arc<Redis>,
@@ -32,10 +33,10 @@ pub struct ExtractCache {
 }
 
 impl ExtractCache {
-    /// The configured cache, or none. Nothing is sent yet.
+    /// Opens the configured cache, if any. Nothing is sent yet.
     ///
     /// # Errors
-    /// The URL cannot be used.
+    /// The URL is invalid.
     pub fn open(config: &CacheConfig, guards: &Guards, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
         let Some(url) = &config.url else {
             return Ok(None);
@@ -50,24 +51,24 @@ impl ExtractCache {
         }))
     }
 
-    /// What is kept under a key, or what is made now and kept for the next time.
+    /// The cached result, or the computed one, which is then cached.
     ///
     /// # Errors
-    /// It could not be made.
-    pub async fn get_or_make<E>(
+    /// The computation failed.
+    pub async fn get_or_compute<E>(
         &self,
         key: &str,
-        make: impl Future<Output = Result<Extract, E>>,
+        compute: impl Future<Output = Result<Extract, E>>,
     ) -> Result<Extract, E> {
         let found = self.find(key).await;
         self.metrics.count_lookup(found.outcome());
         match found {
             Lookup::Hit(extract) => Ok(*extract),
-            // A cache that did not answer is not given a second chance to delay the document.
-            Lookup::Away => make.await,
+            // A cache that did not answer must not delay the document again.
+            Lookup::Unavailable => compute.await,
             Lookup::Miss | Lookup::Corrupt => {
-                let extract = make.await?;
-                self.keep(key, &extract).await;
+                let extract = compute.await?;
+                self.write(key, &extract).await;
                 Ok(extract)
             }
         }
@@ -77,8 +78,8 @@ impl ExtractCache {
         let read = self
             .guard
             .call("get", || self.redis.head(key, CHECKSUM + self.max_bytes));
-        match self.told(read.await).await {
-            None => Lookup::Away,
+        match self.value_or_disconnect(read.await).await {
+            None => Lookup::Unavailable,
             Some(value) if value.is_empty() => Lookup::Miss,
             Some(value) => match decode(&value) {
                 Some(extract) => Lookup::Hit(Box::new(extract)),
@@ -87,22 +88,22 @@ impl ExtractCache {
         }
     }
 
-    async fn keep(&self, key: &str, extract: &Extract) {
+    async fn write(&self, key: &str, extract: &Extract) {
         let Some(value) = encode(extract, self.max_bytes) else {
-            debug!(key, "too large for the cache");
+            debug!(key, "the result is too large for the cache");
             return;
         };
         let write = self.guard.call("put", || self.redis.set(key, &value, self.ttl));
-        self.told(write.await).await;
+        self.value_or_disconnect(write.await).await;
     }
 
-    /// The answer; where there is none, the next call gets a connection of its own: this one may be dead without knowing it.
-    async fn told<T>(&self, answer: Result<T, CallError<RedisError>>) -> Option<T> {
+    /// The answer, or `None`. After an error, the next call opens a new connection, because this one may be dead.
+    async fn value_or_disconnect<T>(&self, answer: Result<T, CallError<RedisError>>) -> Option<T> {
         match answer {
             Ok(value) => Some(value),
             Err(CallError::CircuitOpen { .. }) => None,
             Err(error) => {
-                debug!(%error, "the cache does without");
+                debug!(%error, "the call to the cache failed");
                 self.redis.disconnect().await;
                 None
             }
@@ -114,10 +115,10 @@ impl ExtractCache {
 enum Lookup {
     Hit(Box<Extract>),
     Miss,
-    /// There is a value, and it is not one of ours: it is overwritten.
+    /// The value is not a valid result: it is overwritten.
     Corrupt,
-    /// There was no answer.
-    Away,
+    /// The call failed, or the circuit is open.
+    Unavailable,
 }
 
 impl Lookup {
@@ -126,18 +127,19 @@ impl Lookup {
             Self::Hit(_) => "hit",
             Self::Miss => "miss",
             Self::Corrupt => "corrupt",
-            Self::Away => "away",
+            Self::Unavailable => "away",
         }
     }
 }
 
-/// The key of an extract: everything that decides what it is, its settings and the version of the code included.
+/// The cache key of a result. It holds everything that determines the result, including settings and the code's
+/// version.
 pub fn extract_key(media_type: MediaType, passage_words: usize, sha256: &str) -> String {
     let media_type = media_type.as_str();
     format!("slipway:extract:{EXTRACT_VERSION}:{media_type}:{passage_words}:{sha256}")
 }
 
-/// An extract as a value: the SHA-256 of its JSON, then the JSON; none where that is longer than `max_bytes`.
+/// Encodes a result: the SHA-256 of its JSON, then the JSON. `None` if the JSON is longer than `max_bytes`.
 fn encode(extract: &Extract, max_bytes: usize) -> Option<Vec<u8>> {
     let mut value = Bounded {
         bytes: vec![0; CHECKSUM],
@@ -150,7 +152,7 @@ fn encode(extract: &Extract, max_bytes: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The extract in a value; none where the value was cut, changed, or made by other code.
+/// Decodes a result; `None` if the value was truncated, changed, or written by other code.
 fn decode(value: &[u8]) -> Option<Extract> {
     let (checksum, json) = value.split_at_checked(CHECKSUM)?;
     if Sha256::digest(json)[..] != *checksum {
@@ -159,7 +161,7 @@ fn decode(value: &[u8]) -> Option<Extract> {
     serde_json::from_slice(json).ok()
 }
 
-/// Bytes up to a limit: what is too large is not made first and measured then.
+/// A writer that fails at a limit, so that a value that is too large is never built.
 struct Bounded {
     bytes: Vec<u8>,
     limit: usize,
@@ -188,7 +190,7 @@ impl Fault for RedisError {
     }
 }
 
-/// One connection, made when it is needed and shared by all callers.
+/// One connection, opened on first use and shared by all callers.
 #[derive(Debug)]
 struct Redis {
     client: Client,
@@ -203,7 +205,7 @@ impl Redis {
         }
     }
 
-    /// The connection. Callers that come while it is being made wait for it; each has its guard's time-out, and none other.
+    /// The connection. Callers wait while it is opened; the only timeout is that of each caller's guard.
     async fn connection(&self) -> redis::RedisResult<MultiplexedConnection> {
         let mut held = self.connection.lock().await;
         if let Some(connection) = &*held {
@@ -224,7 +226,8 @@ impl Redis {
         *self.connection.lock().await = None;
     }
 
-    /// The first bytes of a value, nothing where there is none: a value of another's making is not read whole.
+    /// The first bytes of a value; empty if the key does not exist. The limit protects against large values of
+    /// other programs.
     async fn head(&self, key: &str, bytes: usize) -> redis::RedisResult<Vec<u8>> {
         let mut connection = self.connection().await?;
         redis::cmd("GETRANGE")
@@ -268,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_extract_survives_its_value_and_no_change_of_one_byte_does(
+        fn a_value_is_decoded_only_if_no_byte_has_changed(
             words in "[a-zé\" \n]{0,200}",
             place in any::<prop::sample::Index>(),
             flip in 1_u8..,
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_longer_than_allowed_is_not_made() {
+    fn a_value_longer_than_the_limit_is_not_built() {
         let extract = an_extract("one two three");
         let json = serde_json::to_vec(&extract).unwrap().len();
         assert_eq!(
@@ -302,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_changes_the_extract_changes_the_key() {
+    fn everything_that_changes_the_result_changes_the_key() {
         let key = extract_key(MediaType::Html, 200, SHA256);
         assert_eq!(
             key,
@@ -317,7 +320,7 @@ mod tests {
         }
     }
 
-    /// A cache at an address, with a time-out of 50 ms and a circuit that opens after two failures.
+    /// A cache at this address with a timeout of 50 ms and a circuit that opens after two failures.
     fn cache(address: &str) -> (ExtractCache, Metrics) {
         let config = CacheConfig {
             url: Some(SecretUrl::from(format!("redis://{address}").as_str())),
@@ -334,19 +337,19 @@ mod tests {
         (cache.unwrap(), metrics)
     }
 
-    async fn make_four(cache: &ExtractCache) -> Duration {
+    async fn compute_four(cache: &ExtractCache) -> Duration {
         let started = Instant::now();
-        let extract = an_extract("made without the cache");
+        let extract = an_extract("computed without the cache");
         for _ in 0..4 {
             let made = cache
-                .get_or_make("key", async { Ok::<_, Infallible>(extract.clone()) })
+                .get_or_compute("key", async { Ok::<_, Infallible>(extract.clone()) })
                 .await;
             assert_eq!(made, Ok(extract.clone()));
         }
         started.elapsed()
     }
 
-    fn assert_asked_twice(metrics: &Metrics, outcome: &str) {
+    fn assert_called_twice(metrics: &Metrics, outcome: &str) {
         let text = metrics.exposition().unwrap();
         let calls = |outcome: &str, count: u32| {
             format!(
@@ -364,25 +367,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_server_results_are_made_and_the_cache_is_soon_not_asked() {
+    async fn without_a_server_results_are_computed_and_the_circuit_opens() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let (cache, metrics) = cache(&address);
-        make_four(&cache).await;
-        assert_asked_twice(&metrics, "failed");
+        compute_four(&cache).await;
+        assert_called_twice(&metrics, "failed");
     }
 
     #[tokio::test]
-    async fn a_server_that_never_answers_costs_its_time_out_until_the_circuit_opens() {
+    async fn a_server_that_never_answers_costs_a_timeout_until_the_circuit_opens() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = silent.local_addr().unwrap().to_string();
         let (cache, metrics) = cache(&address);
-        let took = make_four(&cache).await;
-        assert_asked_twice(&metrics, "timeout");
+        let took = compute_four(&cache).await;
+        assert_called_twice(&metrics, "timeout");
         assert!(
             took < Duration::from_secs(2),
-            "two time-outs of 50 ms took {took:?}"
+            "two timeouts of 50 ms took {took:?}"
         );
     }
 

@@ -1,79 +1,79 @@
 //! Documents, passages, effects and attempts in Postgres.
 //!
-//! Queries are checked at run time; the schema is `migrations/`, embedded and run at start under an advisory lock, so that
-//! twenty workers may start at once.
+//! Queries are checked at run time. The binary embeds the schema (`migrations/`) and applies it at start under an
+//! advisory lock, so that many workers may start at once.
 
 use anyhow::Context as _;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
-use super::pool::{Holder, Pool};
+use super::pool::{Pool, PoolSettings};
 use crate::{
     config::DatabaseConfig,
     metrics::{Metrics, PoolState},
     text::{Language, MediaType, Passage, Signature, Structure},
 };
 
-/// All that is kept of a document.
+/// The row of a document.
 #[derive(Debug)]
 pub struct DocumentRecord<'a> {
-    /// Identity of the document.
+    /// Id of the document.
     pub document_id: &'a str,
-    /// Where it was read.
+    /// Address of the document.
     pub source: &'a str,
-    /// Hash of its bytes, hex.
+    /// SHA-256 of its bytes, in hex.
     pub sha256: &'a str,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Its type.
+    /// Type of the document.
     pub media_type: MediaType,
-    /// Its title, where it has one.
+    /// Title, if any.
     pub title: Option<&'a str>,
-    /// Words in its text.
+    /// Words in the text.
     pub words: u64,
-    /// Its text.
+    /// The text.
     pub passages: &'a [Passage],
-    /// Its summary, where there is one.
+    /// Summary, if any.
     pub summary: Option<&'a str>,
-    /// Charset of its text, where it is text.
+    /// Charset of the text; `None` for a PDF.
     pub charset: Option<&'a str>,
-    /// Language of its text, where there is enough of it.
+    /// Language of the text; `None` if the text is too short to tell.
     pub language: Option<&'a Language>,
-    /// Its pages, where it has pages.
+    /// Number of pages, for a PDF.
     pub pages: Option<u32>,
-    /// By which near-duplicates are found.
+    /// SimHash of the text, for finding near-duplicates.
     pub signature: Option<Signature>,
-    /// Its headings and links.
+    /// Headings and links.
     pub structure: &'a Structure,
-    /// Workflow that stores it.
+    /// Id of the workflow that stores it.
     pub workflow_id: &'a str,
-    /// Run of that workflow.
+    /// Run id of that workflow.
     pub run_id: &'a str,
 }
 
-/// The documents' database.
+/// The database of documents.
 #[derive(Debug, Clone)]
 pub struct Database {
     pub(super) pool: Pool,
 }
 
 impl Database {
-    /// Prepares the pool; connections are opened when they are needed. Waits for one are noted in the metrics.
+    /// Prepares the pool; connections open on first use. The metrics measure the wait for a connection.
     ///
     /// # Errors
-    /// The URL cannot be read.
-    pub fn open(config: &DatabaseConfig, holder: Holder, metrics: Metrics) -> anyhow::Result<Self> {
-        Pool::open(config, holder, metrics).map(|pool| Self { pool })
+    /// The URL is invalid.
+    pub fn open(config: &DatabaseConfig, settings: PoolSettings, metrics: Metrics) -> anyhow::Result<Self> {
+        Pool::open(config, settings, metrics).map(|pool| Self { pool })
     }
 
-    /// Brings the schema up to date, on a connection of its own: the pool would hide why it cannot connect, and ends a
-    /// statement that a migration needs time for.
+    /// Migrates the schema, on a connection outside the pool: the pool would hide why it cannot connect, and its
+    /// statement timeout could end a migration.
     ///
     /// # Errors
-    /// The database cannot be reached, or a migration that was applied is not what it was.
+    /// The database is unreachable, or an applied migration has changed.
     pub async fn migrate(&self) -> anyhow::Result<()> {
         let mut connection = self.pool.connect().await.context("connecting to the database")?;
         let mut migrations = sqlx::migrate!("./migrations");
-        // Migrations only add: a version that is rolled back to works on the schema of the one after it.
+        // Migrations only add, so an older version runs on a newer schema after a rollback.
         migrations.set_ignore_missing(true);
         migrations
             .run(&mut connection)
@@ -85,7 +85,7 @@ impl Database {
             .context("closing the connection of the migration")
     }
 
-    /// Notes that an attempt at a step began.
+    /// Records that an attempt at a step began.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -96,36 +96,39 @@ impl Database {
         attempt: u32,
         worker: &str,
     ) -> sqlx::Result<()> {
-        let mut loan = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         let noted =
             sqlx::query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
                 .bind(workflow)
                 .bind(step)
                 .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
                 .bind(worker)
-                .execute(&mut *loan);
-        let noted = self.pool.in_time(noted).await;
-        loan.give_back(noted).map(drop)
+                .execute(&mut *connection);
+        let noted = self.pool.with_timeout(noted).await;
+        connection.release(noted).map(drop)
     }
 
-    /// Stores a document with its passages and the effect of the step, all or nothing, once.
+    /// Stores a document with its passages and the effect of the step in one transaction.
     ///
-    /// Returns false where the step had taken effect before; nothing is written then.
+    /// Returns false, and writes nothing, if the step had taken effect before.
     ///
     /// # Errors
     /// The database cannot be written.
     pub async fn store(&self, step: &str, document: &DocumentRecord<'_>) -> sqlx::Result<bool> {
-        let mut loan = self.pool.acquire().await?;
-        let stored = self.pool.in_time(store(&mut loan, step, document)).await;
-        loan.give_back(stored)
+        let mut connection = self.pool.acquire().await?;
+        let stored = self
+            .pool
+            .with_timeout(store(&mut connection, step, document))
+            .await;
+        connection.release(stored)
     }
 
-    /// Closes every connection.
+    /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
     }
 
-    /// The connections that are open, and who waits for one.
+    /// Number of open connections and of callers that wait for one.
     pub fn connections(&self) -> PoolState {
         self.pool.state()
     }
@@ -144,7 +147,7 @@ async fn store(
             .execute(&mut *transaction)
             .await?;
     let first = effect.rows_affected() == 1;
-    // Another workflow may have stored the document: its passages stay whole, so ours are added only with our row.
+    // If another workflow has stored the document, its row and passages stay as they are.
     if first && insert_document(&mut transaction, document).await? {
         insert_passages(&mut transaction, document).await?;
     }
@@ -211,7 +214,7 @@ async fn insert_passages(
     .map(drop)
 }
 
-/// A count as Postgres keeps it.
+/// A count as a Postgres `int`.
 fn small(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Where bytes and rows are kept: the object store, the database, the cache. None knows of Temporal.
+//! The object store, the database and the cache. None of them knows Temporal.
 
 mod cache;
 mod database;
@@ -9,5 +9,5 @@ mod readings;
 pub use cache::{ExtractCache, extract_key};
 pub use database::{Database, DocumentRecord};
 pub use object::{ObjectStore, StoreError};
-pub use pool::Holder;
+pub use pool::PoolSettings;
 pub use readings::SharedReading;

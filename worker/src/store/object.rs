@@ -1,10 +1,10 @@
 //! Documents and claims in an object store: S3, or a folder.
 //!
-//! A claim is a body that is too large for a workflow's history. Its key is the hash of its content, so writing it twice is
-//! writing it once; claims are never deleted here, a lifecycle rule of the bucket on `claims/` does that.
+//! A claim is a body that is too large for a workflow's history. Its key is the hash of its content, so a second
+//! write has no effect. The worker never deletes claims; the bucket needs a lifecycle rule on `claims/`.
 //!
-//! The guard alone sets time-outs and makes retries; the S3 client is told to make none. An object that is missing or too
-//! large is an answer of the store, not a failure of it.
+//! Only the guard sets timeouts and retries; the S3 client makes no retries. A missing or too large object is an
+//! answer of the store, not a failure.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,35 +22,37 @@ use crate::{
     text::PoisonError,
 };
 
-/// Bytes that are set aside for a body because it is said to have so many; a larger one grows as it comes.
-const MOST_RESERVED: u64 = 32 << 20;
+/// Maximum buffer in bytes that is reserved because of a declared length. Longer bodies grow the buffer as they
+/// arrive.
+const MAX_RESERVED: u64 = 32 << 20;
 
-/// Folder of the claims below the root.
+/// Folder of the claims, below the root.
 const CLAIMS: &str = "claims";
 
-/// Time for a connection to S3: a network that swallows packets is known sooner than by a whole time-out.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Timeout of a connection to S3. It detects a network that drops packets earlier than the timeout of the call
+/// does.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a read or a write failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It will fail again.
+    /// The document cannot be processed: not retried.
     #[error(transparent)]
     Poison(#[from] PoisonError),
-    /// It may work next time.
+    /// The next attempt may succeed.
     #[error("object store: {act} {key:?}: {source}")]
     Transient {
-        /// What was tried.
+        /// The operation.
         act: &'static str,
-        /// On what.
+        /// The key.
         key: String,
-        /// What the store said, or why it was not asked.
+        /// The error of the store or of the guard.
         source: Box<CallError<object_store::Error>>,
     },
 }
 
 impl Fault for object_store::Error {
-    /// What the client cannot name is a connection that broke or a status of 500 and above.
+    /// `Generic` stands for a broken connection or a status of 500 and above.
     fn blame(&self) -> Blame {
         match self {
             Self::Generic { .. } => Blame::Service,
@@ -59,7 +61,7 @@ impl Fault for object_store::Error {
     }
 }
 
-/// A root below which documents are read and claims are kept.
+/// A root that holds documents and claims.
 #[derive(Debug, Clone)]
 pub struct ObjectStore {
     inner: Arc<dyn object_store::ObjectStore>,
@@ -72,7 +74,7 @@ impl ObjectStore {
     /// Opens the configured store. Nothing is sent yet.
     ///
     /// # Errors
-    /// The URL or the settings of S3 cannot be used, or the folder does not exist.
+    /// The URL or the S3 settings are invalid, or the folder does not exist.
     pub fn open(config: &DocumentsConfig, guards: &Guards) -> anyhow::Result<Self> {
         let url = url::Url::parse(&config.store_url).context("reading documents.store_url")?;
         let inner: Arc<dyn object_store::ObjectStore> = match url.scheme() {
@@ -96,7 +98,7 @@ impl ObjectStore {
     /// The bytes of a document.
     ///
     /// # Errors
-    /// Poison where the source is outside the store, missing or too big; transient otherwise.
+    /// Poison if the source is outside the store, missing or too big; transient otherwise.
     pub async fn document(&self, source: &str) -> Result<Vec<u8>, StoreError> {
         let key = self.key_of(source)?;
         self.read(&key, source, self.max_bytes).await
@@ -115,7 +117,7 @@ impl ObjectStore {
         Path::parse(key).map_err(|_| foreign())
     }
 
-    /// Keeps a body under the hash of its content, and returns that hash in hex.
+    /// Writes a body under the hash of its content, and returns the hash in hex.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -136,7 +138,7 @@ impl ObjectStore {
     /// The body of a claim.
     ///
     /// # Errors
-    /// The store cannot be read, or has not got the claim.
+    /// The store cannot be read, or lacks the claim.
     pub async fn claim(&self, claim: &str) -> Result<Vec<u8>, StoreError> {
         let key = claim_key(claim);
         self.read(&key, key.as_ref(), u64::MAX).await
@@ -151,7 +153,7 @@ impl ObjectStore {
         Ok(body?)
     }
 
-    /// The body, or why it is not wanted: both are what the store answered.
+    /// The body, or why it is refused. Both are answers of a working store.
     async fn read_once(
         &self,
         key: &Path,
@@ -173,7 +175,7 @@ impl ObjectStore {
                 limit,
             }));
         }
-        // A file that is open is as long as it says.
+        // The length of an open file is known.
         if let GetResultPayload::File(..) = found.payload {
             return Ok(Ok(found.bytes().await?.into()));
         }
@@ -181,13 +183,13 @@ impl ObjectStore {
     }
 }
 
-/// The body of an answer, whatever its length was said to be: a server may send more, or not say.
+/// Reads a body up to the limit. The declared length may be wrong: a server may send more, or declare none.
 async fn collect<B: AsRef<[u8]>>(
     mut body: impl Stream<Item = object_store::Result<B>> + Unpin,
     declared: u64,
     limit: u64,
 ) -> object_store::Result<Result<Vec<u8>, PoisonError>> {
-    let reserved = usize::try_from(declared.min(MOST_RESERVED)).unwrap_or_default();
+    let reserved = usize::try_from(declared.min(MAX_RESERVED)).unwrap_or_default();
     let mut collected = Vec::with_capacity(reserved);
     while let Some(part) = body.next().await {
         let part = part?;
@@ -212,7 +214,7 @@ fn transient(act: &'static str, key: &Path, source: CallError<object_store::Erro
     }
 }
 
-/// S3 by the environment's AWS settings (profile, instance role), with what is configured on top.
+/// An S3 client from the AWS settings of the environment (profile, instance role), overridden by the configuration.
 fn s3(config: &DocumentsConfig, url: &url::Url) -> anyhow::Result<Arc<dyn object_store::ObjectStore>> {
     let bucket = url
         .host_str()
@@ -220,7 +222,7 @@ fn s3(config: &DocumentsConfig, url: &url::Url) -> anyhow::Result<Arc<dyn object
     let client = ClientOptions::new()
         .with_allow_http(config.s3_allow_http)
         .with_timeout_disabled()
-        .with_connect_timeout(CONNECT);
+        .with_connect_timeout(CONNECT_TIMEOUT);
     let retries = RetryConfig {
         max_retries: 0,
         ..RetryConfig::default()
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_longer_than_it_says_is_refused_as_it_comes() {
+    async fn a_body_that_is_longer_than_declared_is_refused_while_it_arrives() {
         let sent = std::cell::Cell::new(0);
         let parts = futures::stream::repeat_with(|| {
             sent.set(sent.get() + 1);
@@ -345,11 +347,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_that_is_away_is_soon_not_asked_and_the_fault_stays_transient() {
+    async fn an_unreachable_store_opens_the_circuit_and_its_errors_stay_transient() {
         crate::tls::install_provider();
-        let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", nobody.local_addr().unwrap());
-        drop(nobody);
+        let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", unused.local_addr().unwrap());
+        drop(unused);
         let config = DocumentsConfig {
             s3_endpoint: Some(endpoint),
             s3_region: Some("us-east-1".into()),
@@ -360,7 +362,7 @@ mod tests {
         };
         let store = ObjectStore::open(&config, &Guards::for_tests()).unwrap();
         let mut errors = Vec::new();
-        // Three attempts a call: the second call's second failure is the fifth in a row.
+        // Each call makes three attempts, so the second attempt of the second call is the fifth failure in a row.
         for _ in 0..3 {
             let error = store.document("s3://documents/a").await.unwrap_err();
             errors.push(error.to_string());
@@ -368,7 +370,7 @@ mod tests {
         }
         assert!(errors[0].contains("error sending request"), "{errors:?}");
         assert!(
-            errors[2].ends_with("s3 failed too often and is left alone for a while"),
+            errors[2].ends_with("s3 is not called for now, because it failed too often (circuit open)"),
             "{errors:?}"
         );
     }

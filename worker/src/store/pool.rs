@@ -1,7 +1,7 @@
-//! Connections to Postgres: how many, for how long, and what a caller waits for. It knows no table.
+//! The connection pool of Postgres: its size, its timeouts and its metrics. It knows no table.
 //!
-//! `DB_POOL_SIZE` connections are kept once they are open, up to `DB_MAX_OVERFLOW` more are opened under need and closed when
-//! nobody uses them, and all together are never more than the slots can use.
+//! Up to `DB_POOL_SIZE` connections stay open once opened. Up to `DB_MAX_OVERFLOW` more are opened under load and
+//! closed when idle. The total never exceeds what the slots can use.
 
 use std::{
     future::Future,
@@ -28,23 +28,25 @@ use crate::{
     metrics::{Metrics, PoolState},
 };
 
-/// Time that the server's own "statement timeout" has to arrive before its connection is given up as dead.
+/// Extra time for the server's own "statement timeout" to arrive before the connection counts as dead.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How often idle connections beyond those that are kept are looked for. SQLAlchemy closes one when it is given back to a
-/// pool that is full, but hands it on where a caller waits; sqlx cannot tell, and under load would open one for every use.
-const OVERFLOW_SEEN: Duration = Duration::from_secs(1);
+/// Interval of the check for idle overflow connections. SQLAlchemy closes a connection that is returned to a full
+/// pool, unless a caller waits. sqlx cannot tell whether a caller waits, and under load would open a connection for
+/// every use.
+const OVERFLOW_CHECK: Duration = Duration::from_secs(1);
 
-/// Who holds the connections.
+/// Settings of the pool that depend on the kind of process.
 #[derive(Debug, Clone, Copy)]
-pub struct Holder {
-    /// As `pg_stat_activity` shows it.
+pub struct PoolSettings {
+    /// Application name in `pg_stat_activity`.
     pub application: &'static str,
-    /// What it does at a time that needs a connection throughout; there is one more for what needs one for a moment.
+    /// Number of tasks that each need a connection for their whole duration. The pool allows one more for short
+    /// statements.
     pub slots: usize,
 }
 
-/// A pool of connections, each use of which is measured.
+/// A pool of connections with metrics.
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     inner: PgPool,
@@ -57,20 +59,24 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Prepares the pool; connections are opened when they are needed.
+    /// Prepares the pool; connections open on first use.
     ///
     /// # Errors
-    /// The URL cannot be read.
-    pub(super) fn open(config: &DatabaseConfig, holder: Holder, metrics: Metrics) -> anyhow::Result<Self> {
-        let server = server(config.url.expose(), holder.application)?;
+    /// The URL is invalid.
+    pub(super) fn open(
+        config: &DatabaseConfig,
+        settings: PoolSettings,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
+        let server = connect_options(config.url.expose(), settings.application)?;
         let limit = config.statement_timeout();
         let inner = PgPoolOptions::new()
-            .max_connections(config.connections(holder.slots))
+            .max_connections(config.connections(settings.slots))
             .acquire_timeout(config.acquire_timeout())
-            // One that is kept is kept: it is closed when it is old, not when it is idle.
+            // Connections that are kept close at their maximum age, not when idle.
             .idle_timeout(None)
-            .connect_lazy_with(limited(server.clone(), limit));
-        let overflow = close_overflow(inner.clone(), config.connections_kept(holder.slots));
+            .connect_lazy_with(with_server_timeouts(server.clone(), limit));
+        let overflow = close_overflow(inner.clone(), config.connections_kept(settings.slots));
         Ok(Self {
             inner,
             server,
@@ -82,12 +88,12 @@ impl Pool {
         })
     }
 
-    /// Lends a connection; waits for one where all are lent.
+    /// Takes a connection out of the pool, waiting if all are in use.
     ///
     /// # Errors
-    /// None was free in time, or the database cannot be reached.
-    pub(super) async fn acquire(&self) -> sqlx::Result<Loan> {
-        let waiting = Waiting::new(&self.waiters);
+    /// No connection became free in time, or the database is unreachable.
+    pub(super) async fn acquire(&self) -> sqlx::Result<PooledConnection> {
+        let waiting = WaiterCount::new(&self.waiters);
         let started = Instant::now();
         let acquired = self.inner.acquire().await;
         drop(waiting);
@@ -97,17 +103,20 @@ impl Pool {
             Err(_) => "failed",
         };
         self.metrics.observe_acquire(outcome, started.elapsed());
-        acquired.map(|connection| Loan {
+        acquired.map(|connection| PooledConnection {
             connection,
-            sound: false,
+            reusable: false,
         })
     }
 
-    /// Waits for the database's answer, but not for ever: a server that is gone without a word gives none.
+    /// Limits the wait for the database's answer, because a server that vanished sends none.
     ///
     /// # Errors
-    /// Those of the work, or none came in time.
-    pub(super) async fn in_time<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    /// The error of the work, or a timeout.
+    pub(super) async fn with_timeout<T>(
+        &self,
+        work: impl Future<Output = sqlx::Result<T>>,
+    ) -> sqlx::Result<T> {
         let Some(limit) = self.limit else {
             return work.await;
         };
@@ -117,10 +126,10 @@ impl Pool {
         })
     }
 
-    /// A connection beside the pool, without a limit on its statements.
+    /// A connection outside the pool, without a statement timeout.
     ///
     /// # Errors
-    /// The database cannot be reached.
+    /// The database is unreachable.
     pub(super) async fn connect(&self) -> anyhow::Result<PgConnection> {
         let seconds = self.connect_timeout.as_secs();
         timeout(self.connect_timeout, self.server.connect())
@@ -129,12 +138,12 @@ impl Pool {
             .map_err(Into::into)
     }
 
-    /// Closes every connection.
+    /// Closes all connections.
     pub(super) async fn close(&self) {
         self.inner.close().await;
     }
 
-    /// The connections that are open, and who waits for one.
+    /// Number of open connections and of callers that wait for one.
     pub(super) fn state(&self) -> PoolState {
         let idle = self.inner.num_idle();
         let open = usize::try_from(self.inner.size()).unwrap_or(usize::MAX);
@@ -146,34 +155,35 @@ impl Pool {
     }
 }
 
-/// A connection that is lent. One that is not given back, because its caller was cancelled or got no answer, is closed: nobody
-/// knows what it is in the middle of, and a server that is gone must not hold its place in the pool.
+/// A connection that is in use. Dropping it without a release closes it, which happens if its caller is cancelled
+/// or gets no answer. Such a connection may be in the middle of a statement, and a dead server must not occupy a
+/// place in the pool.
 #[derive(Debug)]
-pub(super) struct Loan {
+pub(super) struct PooledConnection {
     connection: PoolConnection<Postgres>,
-    sound: bool,
+    reusable: bool,
 }
 
-impl Loan {
-    /// Gives the connection back, with what came of its use.
+impl PooledConnection {
+    /// Returns the connection to the pool, with the result of its use.
     ///
     /// # Errors
-    /// Those of the use.
-    pub(super) fn give_back<T>(mut self, used: sqlx::Result<T>) -> sqlx::Result<T> {
-        self.sound = !matches!(used, Err(sqlx::Error::Io(_)));
+    /// The error of the use.
+    pub(super) fn release<T>(mut self, used: sqlx::Result<T>) -> sqlx::Result<T> {
+        self.reusable = !matches!(used, Err(sqlx::Error::Io(_)));
         used
     }
 }
 
-impl Drop for Loan {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
-        if !self.sound {
+        if !self.reusable {
             self.connection.close_on_drop();
         }
     }
 }
 
-impl Deref for Loan {
+impl Deref for PooledConnection {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
@@ -181,30 +191,30 @@ impl Deref for Loan {
     }
 }
 
-impl DerefMut for Loan {
+impl DerefMut for PooledConnection {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 }
 
-/// Counts a caller for as long as it waits.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts a caller as waiting until it is dropped.
+struct WaiterCount<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaiterCount<'a> {
     fn new(waiters: &'a AtomicUsize) -> Self {
         waiters.fetch_add(1, Ordering::Relaxed);
         Self(waiters)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterCount<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Where to connect; what the URL says of the application's name stays.
-fn server(url: &str, application: &str) -> anyhow::Result<PgConnectOptions> {
+/// The connect options of a URL. An application name in the URL takes precedence.
+fn connect_options(url: &str, application: &str) -> anyhow::Result<PgConnectOptions> {
     let server: PgConnectOptions = url.parse().context("reading database.url")?;
     Ok(match server.get_application_name() {
         Some(_) => server,
@@ -212,8 +222,8 @@ fn server(url: &str, application: &str) -> anyhow::Result<PgConnectOptions> {
     })
 }
 
-/// The server's own limits: on a statement, and on a transaction whose worker is gone, which would keep its rows locked.
-fn limited(server: PgConnectOptions, limit: Option<Duration>) -> PgConnectOptions {
+/// Sets the server's own timeouts: on a statement, and on an idle transaction, which would keep its rows locked.
+fn with_server_timeouts(server: PgConnectOptions, limit: Option<Duration>) -> PgConnectOptions {
     let Some(limit) = limit else { return server };
     let limit = format!("{}s", limit.as_secs());
     server.options([
@@ -222,15 +232,15 @@ fn limited(server: PgConnectOptions, limit: Option<Duration>) -> PgConnectOption
     ])
 }
 
-/// Closes idle connections beyond those that are kept, until the pool is closed.
+/// Closes idle overflow connections until the pool is closed.
 async fn close_overflow(pool: PgPool, kept: u32) {
-    let mut looks = interval(OVERFLOW_SEEN);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut checks = interval(OVERFLOW_CHECK);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !pool.is_closed() {
-        looks.tick().await;
+        checks.tick().await;
         while pool.size() > kept {
             let Some(surplus) = pool.try_acquire() else { break };
-            // Its place is free again, closed or given up.
+            // The place in the pool is free again even if closing timed out.
             let _ = timeout(ANSWER, surplus.close()).await;
         }
     }

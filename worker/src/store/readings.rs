@@ -1,8 +1,9 @@
-//! The readings of the queues as a fleet shares them: one worker asks Temporal, all show what it read.
+//! Queue readings that a fleet shares: one process asks Temporal, and all show its reading.
 //!
-//! Who asks is a lease in the queue's row: it is kept by asking, and anybody may take it once it has run out. So a fleet of
-//! any size asks as often as one worker, and a worker that dies is followed by another when its lease ends. All queues go into
-//! one statement: one a queue would want a connection each, every second, of a pool that may keep fewer.
+//! A lease in the queue's row decides which process asks. Each reading renews it, and any process may take an
+//! expired one. So a fleet of any size asks as often as one process, and another process takes over after a crash.
+//!
+//! One statement handles all queues. One statement per queue would need a connection each, every second.
 
 use std::time::Duration;
 
@@ -11,19 +12,19 @@ use sqlx::{Row as _, postgres::PgRow, postgres::types::PgInterval};
 use super::Database;
 use crate::metrics::{Queue, Reading};
 
-/// A queue's row.
+/// The row of a queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SharedReading {
     /// The queue.
     pub queue: Queue,
-    /// What was read, and how long ago; nothing where Temporal could not be asked.
+    /// The reading and its age; `None` if Temporal could not be asked.
     pub reading: Option<(Reading, Duration)>,
-    /// Whether it is for the caller to ask: its own lease, or one that has run out.
-    pub mine: bool,
+    /// Whether the caller may take the lease: it holds the lease, or the lease has expired.
+    pub leasable: bool,
 }
 
 impl Database {
-    /// The rows of these queues; a queue that nobody has asked for yet has none.
+    /// The rows of these queues. A queue that was never read has none.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -34,9 +35,9 @@ impl Database {
         reader: &str,
     ) -> sqlx::Result<Vec<SharedReading>> {
         let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
-        let mut loan = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         let rows = sqlx::query(
-            "SELECT queue, kind, reader = $3 OR lease_until < now() AS mine,
+            "SELECT queue, kind, reader = $3 OR lease_until < now() AS leasable,
                     extract(epoch FROM now() - read_at)::float8 AS seconds,
                     depth, backlog_age_seconds, add_rate, dispatch_rate, pollers
              FROM queue_readings WHERE namespace = $1 AND queue = ANY($2)",
@@ -45,12 +46,12 @@ impl Database {
         .bind(names)
         .bind(reader)
         .try_map(|row: PgRow| shared(&row))
-        .fetch_all(&mut *loan);
-        let rows = self.pool.in_time(rows).await;
-        loan.give_back(rows)
+        .fetch_all(&mut *connection);
+        let rows = self.pool.with_timeout(rows).await;
+        connection.release(rows)
     }
 
-    /// Takes or keeps the leases on queues; those are returned which no other worker has.
+    /// Acquires or renews the leases on queues. Returns the queues whose lease no other process holds.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -62,7 +63,7 @@ impl Database {
         length: Duration,
     ) -> sqlx::Result<Vec<Queue>> {
         let (names, kinds) = named(queues.iter().copied());
-        let mut loan = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         let taken = sqlx::query(
             "INSERT INTO queue_readings (namespace, queue, kind, reader, lease_until)
              SELECT $1, queue, kind, $4, now() + $5 FROM unnest($2::text[], $3::text[]) AS wanted (queue, kind)
@@ -77,12 +78,12 @@ impl Database {
         .bind(reader)
         .bind(interval(length))
         .try_map(|row: PgRow| queue(&row))
-        .fetch_all(&mut *loan);
-        let taken = self.pool.in_time(taken).await;
-        loan.give_back(taken)
+        .fetch_all(&mut *connection);
+        let taken = self.pool.with_timeout(taken).await;
+        connection.release(taken)
     }
 
-    /// Tells the fleet what was read just now of each queue, or that nothing could be.
+    /// Writes the new reading of each queue; `None` removes the old one.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -93,7 +94,7 @@ impl Database {
         readings: &[(&Queue, Option<&Reading>)],
     ) -> sqlx::Result<()> {
         let (names, kinds) = named(readings.iter().map(|(queue, _)| *queue));
-        let mut loan = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         let shared = sqlx::query(
             "UPDATE queue_readings AS old
              SET read_at = CASE WHEN new.depth IS NULL THEN NULL ELSE now() END,
@@ -112,22 +113,22 @@ impl Database {
         .bind(column(readings, |reading| reading.add_rate))
         .bind(column(readings, |reading| reading.dispatch_rate))
         .bind(column(readings, |reading| reading.pollers))
-        .execute(&mut *loan);
-        let shared = self.pool.in_time(shared).await;
-        loan.give_back(shared).map(drop)
+        .execute(&mut *connection);
+        let shared = self.pool.with_timeout(shared).await;
+        connection.release(shared).map(drop)
     }
 
-    /// Gives up every lease of a worker that leaves, so that the next one need not wait for it to run out.
+    /// Releases all leases of a process that shuts down, so that the next one need not wait until they expire.
     ///
     /// # Errors
     /// The database cannot be written.
     pub async fn release_leases(&self, reader: &str) -> sqlx::Result<()> {
-        let mut loan = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().await?;
         let released = sqlx::query("UPDATE queue_readings SET lease_until = '-infinity' WHERE reader = $1")
             .bind(reader)
-            .execute(&mut *loan);
-        let released = self.pool.in_time(released).await;
-        loan.give_back(released).map(drop)
+            .execute(&mut *connection);
+        let released = self.pool.with_timeout(released).await;
+        connection.release(released).map(drop)
     }
 }
 
@@ -171,6 +172,6 @@ fn shared(row: &PgRow) -> sqlx::Result<SharedReading> {
     Ok(SharedReading {
         queue: queue(row)?,
         reading,
-        mine: row.try_get("mine")?,
+        leasable: row.try_get("leasable")?,
     })
 }

@@ -1,11 +1,12 @@
-//! `DocumentWorkflow`: fetch a document (IO), extract its text (CPU), summarise it where that is wanted (IO), store the
+//! `DocumentWorkflow`: fetch a document (IO), extract its text (CPU), optionally summarise it (IO), store the
 //! result (IO).
 //!
-//! A poison document fails the workflow at once, with the typed failure of its activity as the cause. A transient fault is
-//! retried with back-off for as long as the workflow may run: an outage of an hour costs an hour, not a document.
+//! A poison document fails the workflow at once; the cause is the typed failure of the activity. A transient
+//! failure is retried with backoff for as long as the workflow may run, so an outage delays documents and fails
+//! none.
 //!
-//! A summary is worth less than its document: the step that makes it has few attempts and an end in time, and a document whose
-//! summary could not be had is stored without. Whether the step runs is in the result of the fetch and so in the history.
+//! A summary is optional: its step has a maximum number of attempts and a timeout, and on failure the document is
+//! stored without a summary. Whether the step runs depends on the result of the fetch, which the history records.
 
 #![expect(missing_docs, reason = "the macros make constants without documentation")]
 
@@ -23,28 +24,30 @@ use crate::{
     },
 };
 
-/// One attempt at an activity, at most. What it may wait for fits: Postgres (10 s) and S3 twice, or S3 and the LLM (30 s each).
-const ATTEMPT: Duration = Duration::from_secs(120);
+/// Start-to-close timeout of an activity. Its calls fit within it: Postgres (10 s) and S3 twice, or S3 and the LLM
+/// (30 s each).
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Silence after which a worker counts as dead. Activities heartbeat every 5 s, and the SDK passes on one in 0.8 of this.
-const SILENCE: Duration = Duration::from_secs(15);
+/// Heartbeat timeout. Activities send a heartbeat every 5 s; the SDK passes on at most one in 0.8 of this timeout.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Attempts at a summary, and the first pause between them: 2 + 4 + 8 + 16 s bridge a restart of the endpoint, and an outage
-/// delays a document by no more than that.
+/// Retry policy of the summary. The pauses of 2 + 4 + 8 + 16 s outlast a restart of the endpoint, and limit the
+/// delay of a document in a longer outage.
 const SUMMARY_ATTEMPTS: u32 = 5;
-const SUMMARY_PAUSE: Duration = Duration::from_secs(2);
+const SUMMARY_INITIAL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// All the time of a summary, waiting for slots included: where the fleet is ten minutes behind, it has better things to do.
-const SUMMARY_TIME: Duration = Duration::from_secs(600);
+/// Schedule-to-close timeout of the summary, which includes the wait for a slot. If the backlog is ten minutes
+/// long, summaries are skipped.
+const SUMMARY_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// No limit to the attempts at what a document cannot do without.
+/// Unlimited attempts, for the steps that every document needs.
 const UNLIMITED: u32 = 0;
 
-/// First pause before a retry, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Shortest and longest pause before a retry.
+const INITIAL_INTERVAL: Duration = Duration::from_millis(500);
+const MAXIMUM_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Where the activities of a document go.
+/// The queues of a document's activities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     io_queue: String,
@@ -52,7 +55,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// The configured queues.
+    /// The queues of this configuration.
     pub fn new(config: &TemporalConfig) -> Self {
         Self {
             io_queue: config.io_activity_queue.clone(),
@@ -69,7 +72,7 @@ pub struct DocumentWorkflow {
 }
 
 impl DocumentWorkflow {
-    /// A workflow whose activities take this route.
+    /// A workflow whose activities go to these queues.
     pub fn new(route: Route) -> Self {
         Self { route }
     }
@@ -77,7 +80,7 @@ impl DocumentWorkflow {
 
 #[workflow_methods(factory_only)]
 impl DocumentWorkflow {
-    /// Fetches, extracts, summarises where that is wanted, and stores.
+    /// Runs the steps.
     #[run(name = "DocumentWorkflow")]
     pub async fn run(
         ctx: &mut WorkflowContext<Self>,
@@ -118,7 +121,7 @@ impl DocumentWorkflow {
     }
 }
 
-/// A summary, or that there is none. Only a cancelled workflow makes this fail.
+/// Runs the summary step. It fails only if the workflow is cancelled.
 async fn summarize(
     ctx: &WorkflowContext<DocumentWorkflow>,
     route: &Route,
@@ -129,11 +132,11 @@ async fn summarize(
         passages: extracted.passages.clone(),
     };
     let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
-        schedule_to_close: SUMMARY_TIME,
-        start_to_close: ATTEMPT,
+        schedule_to_close: SUMMARY_TIMEOUT,
+        start_to_close: ATTEMPT_TIMEOUT,
     };
-    let retries = retries(SUMMARY_PAUSE, SUMMARY_ATTEMPTS);
-    let options = bounded(&route.io_queue, timeouts, retries);
+    let retries = retries(SUMMARY_INITIAL_INTERVAL, SUMMARY_ATTEMPTS);
+    let options = options_with(&route.io_queue, timeouts, retries);
     let summary = ctx.execute_activity(IoActivities::summarize_document, request, options);
     match summary.await {
         Ok(summary) => Ok(summary),
@@ -143,22 +146,22 @@ async fn summarize(
 }
 
 fn options(queue: &str) -> ActivityOptions {
-    let timeouts = ActivityCloseTimeouts::StartToClose(ATTEMPT);
-    bounded(queue, timeouts, retries(FIRST_PAUSE, UNLIMITED))
+    let timeouts = ActivityCloseTimeouts::StartToClose(ATTEMPT_TIMEOUT);
+    options_with(queue, timeouts, retries(INITIAL_INTERVAL, UNLIMITED))
 }
 
-fn retries(first_pause: Duration, attempts: u32) -> RetryPolicy {
+fn retries(initial_interval: Duration, attempts: u32) -> RetryPolicy {
     RetryPolicy::builder()
-        .initial_interval(first_pause)
+        .initial_interval(initial_interval)
         .backoff_coefficient(2.0)
-        .maximum_interval(LONGEST_PAUSE)
+        .maximum_interval(MAXIMUM_INTERVAL)
         .maximum_attempts(attempts)
         .build()
 }
 
-fn bounded(queue: &str, timeouts: ActivityCloseTimeouts, retries: RetryPolicy) -> ActivityOptions {
+fn options_with(queue: &str, timeouts: ActivityCloseTimeouts, retries: RetryPolicy) -> ActivityOptions {
     ActivityOptions::with_close_timeouts(timeouts)
-        .heartbeat_timeout(SILENCE)
+        .heartbeat_timeout(HEARTBEAT_TIMEOUT)
         .task_queue(queue)
         .retry_policy(retries)
         .build()

@@ -1,4 +1,4 @@
-//! Workflows: deterministic, without I/O, clock or randomness of their own.
+//! Workflows. They are deterministic: no I/O, clock or randomness except through the workflow context.
 
 mod document;
 

@@ -1,4 +1,4 @@
-//! What is tried again, what is counted, and when a service is left alone.
+//! What is retried, what is counted, and when the circuit opens.
 
 use std::{
     future::{pending, ready},
@@ -18,16 +18,16 @@ impl Fault for Blamed {
     }
 }
 
-const ROOMY: Duration = Duration::from_secs(20);
+const LONG_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A guard with these limits, and the metrics it writes to.
+/// A guard with these limits, and its metrics.
 fn guard(service: Service, timeout: Duration, limits: &ExternalConfig) -> (Guard, Metrics) {
     let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
     let guard = Guards::new(limits, metrics.external()).of(service, timeout);
     (guard, metrics)
 }
 
-/// The value of a series, as the exposition shows it.
+/// The value of a series in the exposition.
 fn shown(metrics: &Metrics, series: &str) -> u64 {
     let text = metrics.exposition().unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(series));
@@ -42,7 +42,7 @@ fn calls(metrics: &Metrics, outcome: &str) -> u64 {
     )
 }
 
-/// Calls with attempts that fail so until `failures` of them have, and how many attempts there were.
+/// Calls with attempts of which the first `failures` fail. Returns the result and the number of attempts.
 async fn failing(guard: &Guard, blame: Blame, failures: u32) -> (Result<(), CallError<Blamed>>, u32) {
     let attempts = AtomicU32::new(0);
     let result = guard
@@ -59,7 +59,7 @@ async fn failing(guard: &Guard, blame: Blame, failures: u32) -> (Result<(), Call
 }
 
 #[tokio::test]
-async fn only_what_may_pass_in_a_moment_is_tried_again() {
+async fn only_faults_of_the_service_are_retried() {
     let cases = [
         (Blame::Service, 0, true, 1),
         (Blame::Service, 1, true, 2),
@@ -69,15 +69,15 @@ async fn only_what_may_pass_in_a_moment_is_tried_again() {
         (Blame::Load, 1, false, 1),
     ];
     for (blame, failures, works, attempts) in cases {
-        let (guard, _) = guard(Service::S3, ROOMY, &ExternalConfig::default());
+        let (guard, _) = guard(Service::S3, LONG_TIMEOUT, &ExternalConfig::default());
         let (result, made) = failing(&guard, blame, failures).await;
         assert_eq!((result.is_ok(), made), (works, attempts), "{blame:?} {failures}");
     }
 }
 
 #[tokio::test]
-async fn redis_is_asked_once() {
-    let (guard, _) = guard(Service::Redis, ROOMY, &ExternalConfig::default());
+async fn redis_calls_are_not_retried() {
+    let (guard, _) = guard(Service::Redis, LONG_TIMEOUT, &ExternalConfig::default());
     let (result, attempts) = failing(&guard, Blame::Service, 1).await;
     assert!(result.is_err());
     assert_eq!(attempts, 1);
@@ -85,7 +85,7 @@ async fn redis_is_asked_once() {
 
 #[tokio::test]
 async fn every_attempt_is_counted_by_how_it_ended() {
-    let (guard, metrics) = guard(Service::S3, ROOMY, &ExternalConfig::default());
+    let (guard, metrics) = guard(Service::S3, LONG_TIMEOUT, &ExternalConfig::default());
     assert_eq!((calls(&metrics, "ok"), calls(&metrics, "timeout")), (0, 0));
     failing(&guard, Blame::Service, 1).await.0.unwrap();
     failing(&guard, Blame::Request, 1).await.0.unwrap_err();
@@ -96,12 +96,12 @@ async fn every_attempt_is_counted_by_how_it_ended() {
 }
 
 #[tokio::test]
-async fn the_time_out_covers_the_call_with_its_retries() {
+async fn the_timeout_covers_the_call_with_its_retries() {
     let (guard, metrics) = guard(Service::S3, Duration::from_millis(30), &ExternalConfig::default());
     let started = Instant::now();
     let silent = guard.call("get", pending::<Result<(), Blamed>>).await;
     assert!(matches!(silent, Err(CallError::TimedOut { .. })), "{silent:?}");
-    // The first pause takes 50 ms or more, longer than the time-out: the fault itself is the error.
+    // The first pause takes at least 50 ms, longer than the timeout, so the result is the failure itself.
     let (faulty, attempts) = failing(&guard, Blame::Service, 1).await;
     assert!(matches!(faulty, Err(CallError::Service(_))), "{faulty:?}");
     assert_eq!(attempts, 1);
@@ -120,10 +120,10 @@ async fn retries_are_a_bounded_share_of_the_calls() {
         circuit_failures: u32::MAX,
         ..ExternalConfig::default()
     };
-    let (guard, metrics) = guard(Service::S3, ROOMY, &limits);
+    let (guard, metrics) = guard(Service::S3, LONG_TIMEOUT, &limits);
     let failed = futures::future::join_all((0..CALLS).map(|_| failing(&guard, Blame::Service, 9))).await;
     let attempts: u32 = failed.iter().map(|(_, attempts)| attempts).sum();
-    // 20 % of the calls, and one a second of the budget's ten.
+    // 20 % of the calls, and one per second of the budget's window of 10 s.
     let share = CALLS / 5 + 10;
     assert_eq!(attempts, CALLS + share);
     let retries = |budget| {
@@ -141,14 +141,14 @@ async fn retries_are_a_bounded_share_of_the_calls() {
 }
 
 #[tokio::test]
-async fn a_service_that_keeps_failing_is_left_alone_until_a_probe_is_answered() {
+async fn a_service_that_keeps_failing_is_not_called_until_a_probe_is_answered() {
     let limits = ExternalConfig {
         retries: 0,
         circuit_failures: 2,
         circuit_open_seconds: 1,
         ..ExternalConfig::default()
     };
-    let (guard, metrics) = guard(Service::S3, ROOMY, &limits);
+    let (guard, metrics) = guard(Service::S3, LONG_TIMEOUT, &limits);
     let circuit = || shown(&metrics, "document_external_circuit_open{service=\"s3\"}");
     for _ in 0..2 {
         assert_eq!(circuit(), 0);
@@ -173,14 +173,14 @@ async fn a_service_that_keeps_failing_is_left_alone_until_a_probe_is_answered() 
 }
 
 #[tokio::test]
-async fn a_probe_that_nobody_waits_for_makes_room_for_the_next() {
+async fn a_cancelled_probe_makes_room_for_the_next() {
     let limits = ExternalConfig {
         retries: 0,
         circuit_failures: 1,
         circuit_open_seconds: 0,
         ..ExternalConfig::default()
     };
-    let (guard, _) = guard(Service::S3, ROOMY, &limits);
+    let (guard, _) = guard(Service::S3, LONG_TIMEOUT, &limits);
     failing(&guard, Blame::Service, 1).await.0.unwrap_err();
     let mut cancelled = Box::pin(guard.call("get", pending::<Result<(), Blamed>>));
     assert!(futures::poll!(&mut cancelled).is_pending());

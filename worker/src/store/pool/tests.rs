@@ -1,4 +1,5 @@
-//! How many connections are open, against a listener that speaks just enough of the protocol to be connected to.
+//! The number of open connections, tested against a listener that speaks just enough of the protocol to accept
+//! them.
 
 use std::sync::Mutex;
 
@@ -10,7 +11,7 @@ use tokio::{
 use super::*;
 use crate::config::SecretUrl;
 
-/// Lets everyone in, and answers nothing but the question whether it is still there.
+/// Accepts every connection, and answers nothing but pings.
 #[derive(Debug, Clone, Default)]
 struct Server {
     open: Arc<AtomicUsize>,
@@ -30,7 +31,7 @@ impl Server {
                 server.accepted.fetch_add(1, Ordering::SeqCst);
                 server.open.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
-                    // The client may hang up in the middle of a message.
+                    // The client may close the connection in the middle of a message.
                     let _ = server.serve(stream).await;
                     server.open.fetch_sub(1, Ordering::SeqCst);
                 });
@@ -43,17 +44,17 @@ impl Server {
     }
 
     async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
-        const LET_IN: &[u8] = b"R\0\0\0\x08\0\0\0\0";
+        const AUTHENTICATED: &[u8] = b"R\0\0\0\x08\0\0\0\0";
         const READY: &[u8] = b"Z\0\0\0\x05I";
         let startup = body(&mut stream).await?;
         *self.startup.lock().unwrap() = String::from_utf8_lossy(&startup).into_owned();
-        stream.write_all(LET_IN).await?;
+        stream.write_all(AUTHENTICATED).await?;
         stream.write_all(READY).await?;
         loop {
             let kind = stream.read_u8().await?;
             body(&mut stream).await?;
             match kind {
-                // A query is prepared, and ends with a sync of its own: no answer to it.
+                // A query, which is never answered.
                 b'P' => std::future::pending::<()>().await,
                 b'S' => stream.write_all(READY).await?,
                 b'X' => return Ok(()),
@@ -71,7 +72,7 @@ impl Server {
     }
 }
 
-/// The rest of a message: its length, itself included, and its content.
+/// The rest of a message: its length, which counts itself, and its content.
 async fn body(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let length = stream.read_u32().await?;
     let mut body = vec![0; length as usize - 4];
@@ -88,56 +89,56 @@ fn pool(url: &str, pool_size: u32, max_overflow: u32) -> Pool {
         ..DatabaseConfig::default()
     };
     let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-    let holder = Holder {
+    let settings = PoolSettings {
         application: "a-name",
         slots: 5,
     };
-    Pool::open(&config, holder, metrics).unwrap()
+    Pool::open(&config, settings, metrics).unwrap()
 }
 
-/// Looks until it is so; a test that waits for more than a few seconds has failed.
-async fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let mut looks = interval(Duration::from_millis(10));
-    let seen = async {
-        while !is_so() {
-            looks.tick().await;
+/// Waits until the condition holds, for at most 5 s.
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let mut checks = interval(Duration::from_millis(10));
+    let condition = async {
+        while !holds() {
+            checks.tick().await;
         }
     };
-    timeout(Duration::from_secs(5), seen)
+    timeout(Duration::from_secs(5), condition)
         .await
-        .unwrap_or_else(|_| panic!("not so in time: {what}"));
+        .unwrap_or_else(|_| panic!("not within 5 s: {what}"));
 }
 
-async fn lend(pool: &Pool, count: usize) -> Vec<Loan> {
-    let mut loans = Vec::new();
+async fn acquire(pool: &Pool, count: usize) -> Vec<PooledConnection> {
+    let mut connections = Vec::new();
     for _ in 0..count {
-        loans.push(pool.acquire().await.unwrap());
+        connections.push(pool.acquire().await.unwrap());
     }
-    loans
+    connections
 }
 
-fn give_back(loans: Vec<Loan>) {
-    for loan in loans {
-        loan.give_back(Ok(())).unwrap();
+fn release(connections: Vec<PooledConnection>) {
+    for connection in connections {
+        connection.release(Ok(())).unwrap();
     }
 }
 
 #[tokio::test]
-async fn the_pools_size_is_kept_and_what_is_opened_under_need_is_closed_afterwards() {
+async fn connections_of_the_pool_size_stay_open_and_overflow_is_closed() {
     let (server, url) = Server::start().await;
     let pool = pool(&url, 2, 2);
-    let loans = lend(&pool, 4).await;
+    let connections = acquire(&pool, 4).await;
     assert_eq!((server.open(), pool.state().in_use), (4, 4));
     let waiting = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.acquire().await.unwrap().give_back(Ok(())) }
+        async move { pool.acquire().await.unwrap().release(Ok(())) }
     });
     eventually("a fifth caller waits", || pool.state().waiters == 1).await;
-    give_back(loans);
+    release(connections);
     waiting.await.unwrap().unwrap();
     assert_eq!(server.accepted(), 4, "the fifth caller gets one of the four");
     eventually("two are closed", || server.open() == 2 && pool.state().idle == 2).await;
-    give_back(lend(&pool, 2).await);
+    release(acquire(&pool, 2).await);
     assert_eq!(server.accepted(), 4, "the two that are kept are used again");
     assert_eq!(pool.state().waiters, 0);
     pool.close().await;
@@ -145,13 +146,13 @@ async fn the_pools_size_is_kept_and_what_is_opened_under_need_is_closed_afterwar
 }
 
 #[tokio::test]
-async fn a_wait_in_vain_is_measured_as_one() {
+async fn a_wait_that_times_out_is_measured_as_one() {
     let (_server, url) = Server::start().await;
     let pool = pool(&url, 1, 0);
-    let loans = lend(&pool, 1).await;
+    let connections = acquire(&pool, 1).await;
     let error = pool.acquire().await.unwrap_err();
     assert!(matches!(error, sqlx::Error::PoolTimedOut), "{error}");
-    give_back(loans);
+    release(connections);
     let text = pool.metrics.exposition().unwrap();
     for line in [
         "document_database_acquire_seconds_count{outcome=\"acquired\"} 1",
@@ -169,11 +170,13 @@ async fn a_server_that_does_not_answer_is_an_error_and_keeps_no_place_in_the_poo
     let (server, url) = Server::start().await;
     let mut pool = pool(&url, 1, 0);
     pool.limit = Some(Duration::from_millis(100));
-    let mut loan = pool.acquire().await.unwrap();
-    let used = pool.in_time(sqlx::query("SELECT 1").execute(&mut *loan)).await;
-    let error = loan.give_back(used).unwrap_err();
+    let mut connection = pool.acquire().await.unwrap();
+    let used = pool
+        .with_timeout(sqlx::query("SELECT 1").execute(&mut *connection))
+        .await;
+    let error = connection.release(used).unwrap_err();
     assert!(error.to_string().contains("no answer within"), "{error}");
-    give_back(lend(&pool, 1).await);
+    release(acquire(&pool, 1).await);
     assert_eq!(server.accepted(), 2, "another connection takes the place");
 }
 
@@ -181,7 +184,7 @@ async fn a_server_that_does_not_answer_is_an_error_and_keeps_no_place_in_the_poo
 async fn a_connection_whose_caller_is_cancelled_is_closed() {
     let (server, url) = Server::start().await;
     let pool = pool(&url, 1, 0);
-    drop(lend(&pool, 1).await);
+    drop(acquire(&pool, 1).await);
     eventually("it is closed", || {
         server.open() == 0 && pool.state() == PoolState::default()
     })
@@ -189,10 +192,10 @@ async fn a_connection_whose_caller_is_cancelled_is_closed() {
 }
 
 #[tokio::test]
-async fn connections_name_their_holder_and_carry_the_servers_limits() {
+async fn connections_have_the_application_name_and_the_server_timeouts() {
     let (server, url) = Server::start().await;
     let pool = pool(&url, 1, 0);
-    give_back(lend(&pool, 1).await);
+    release(acquire(&pool, 1).await);
     let startup = server.startup.lock().unwrap().clone();
     assert!(startup.contains("application_name\0a-name\0"), "{startup:?}");
     assert!(
@@ -203,7 +206,7 @@ async fn connections_name_their_holder_and_carry_the_servers_limits() {
 
 #[test]
 fn a_name_in_the_url_stays_and_no_limit_sends_no_options() {
-    let named = server("postgres://u@db/documents?application_name=reports", "a-name").unwrap();
+    let named = connect_options("postgres://u@db/documents?application_name=reports", "a-name").unwrap();
     assert_eq!(named.get_application_name(), Some("reports"));
-    assert_eq!(limited(named, None).get_options(), None);
+    assert_eq!(with_server_timeouts(named, None).get_options(), None);
 }
