@@ -1,6 +1,7 @@
-//! The pages of docs/reference, which are generated from the types that they describe, and held to them by the tests here.
+//! Generates the pages of docs/reference from the types that they describe. The tests compare them with the
+//! committed pages.
 //!
-//! `UPDATE_REFERENCE=1 cargo test -p worker reference` writes them anew.
+//! `UPDATE_REFERENCE=1 cargo test -p worker reference` writes them.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -12,18 +13,18 @@ use crate::{
     metrics::names,
 };
 
-/// What the pages begin with, below their titles.
-const GENERATED: &str = "Generated from the worker's source, and checked by its tests: change it there, then run \
-                         `UPDATE_REFERENCE=1 cargo test -p worker reference`.";
+/// First paragraph of each page.
+const GENERATED: &str = "Generated from the worker's source and checked by its tests. To change it, edit the source \
+                         and run\n`UPDATE_REFERENCE=1 cargo test -p worker reference`.";
 
 #[test]
-fn configuration_md_is_what_the_types_say() {
-    hold("configuration.md", &configuration());
+fn configuration_md_matches_the_types() {
+    check_or_write("configuration.md", &configuration());
 }
 
 #[test]
-fn metrics_md_is_what_the_names_say() {
-    hold("metrics.md", &metrics());
+fn metrics_md_matches_the_declarations() {
+    check_or_write("metrics.md", &metrics());
 }
 
 #[test]
@@ -33,8 +34,8 @@ fn every_setting_and_every_metric_is_described() {
     assert!(empty.is_empty(), "a cell is empty in {empty:#?}");
 }
 
-/// Compares a page with the one that is committed, or writes it where the environment asks for that.
-fn hold(page: &str, text: &str) {
+/// Compares a page with the committed one, or writes it if the environment asks for that.
+fn check_or_write(page: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../docs/reference")
         .join(page);
@@ -44,7 +45,7 @@ fn hold(page: &str, text: &str) {
     let committed = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == text,
-        "docs/reference/{page} is not what the source says: run `UPDATE_REFERENCE=1 cargo test -p worker reference`\n{}",
+        "docs/reference/{page} differs from the source: run `UPDATE_REFERENCE=1 cargo test -p worker reference`\n{}",
         first_difference(&committed, text)
     );
 }
@@ -66,11 +67,15 @@ fn configuration() -> String {
     let defaults = serde_json::to_value(Config::default()).unwrap();
     let mut page = format!(
         "# Configuration\n\n{GENERATED}\n\n\
-         A value is taken from the last of these that gives one: the default, `temporal.toml` (address and namespace), the \
-         file of `--config` or `WORKER_CONFIG`, the environment, flags (`--set section.key=value` sets any key). A variable \
-         that is empty counts as unset. `temporal-worker config` prints what is in force and where it came from; \
-         whatever cannot work is reported at once, all of it, with exit code 2. `TEMPORAL_TLS_*`, `TEMPORAL_API_KEY`, \
-         `TEMPORAL_GRPC_META_*`, `TEMPORAL_PROFILE` and `TEMPORAL_CONFIG_FILE` mean what they mean to every Temporal SDK.\n"
+         Values come from these layers; a later layer overrides an earlier one:\n\n\
+         1. the default\n\
+         2. `temporal.toml` (address and namespace only)\n\
+         3. the file of `--config` or `WORKER_CONFIG`\n\
+         4. the environment; an empty variable counts as unset\n\
+         5. flags; `--set section.key=value` sets any key\n\n\
+         `temporal-worker config` prints each value in force and its origin. An invalid configuration ends the\n\
+         program with exit code 2 and a list of all faults. `TEMPORAL_TLS_*`, `TEMPORAL_API_KEY`, `TEMPORAL_GRPC_META_*`,\n\
+         `TEMPORAL_PROFILE` and `TEMPORAL_CONFIG_FILE` have the same meaning as in every Temporal SDK.\n"
     );
     let mut current = "";
     for variable in VARIABLES {
@@ -135,10 +140,10 @@ fn default(value: &Value) -> String {
 fn metrics() -> String {
     let mut page = format!(
         "# Metrics\n\n{GENERATED}\n\n\
-         All are on `:9464/metrics`. A counter or histogram appears with its first event. Beside these are the SDK's own, \
-         under the names that it gives them with `temporal_` before: slots (`temporal_worker_task_slots_used`, \
-         `temporal_worker_task_slots_available`), pollers (`temporal_num_pollers`), latencies, requests. \
-         `temporal-worker watch` shows those of the queues, of the database and of requests, and no other.\n\n\
+         All metrics are on `:9464/metrics`. A counter or histogram appears with its first event. The SDK's own\n\
+         metrics are there too, with the prefix `temporal_`: slots (`temporal_worker_task_slots_used`,\n\
+         `temporal_worker_task_slots_available`), pollers (`temporal_num_pollers`), latencies and requests.\n\
+         `temporal-worker watch` shows only the metrics of the queues, of the database and of requests.\n\n\
          | name | type | labels | meaning |\n|---|---|---|---|\n"
     );
     for metric in names::ALL {

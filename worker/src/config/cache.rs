@@ -1,4 +1,4 @@
-//! The cache of extracted results: where it is, how long it keeps them, how long it may take.
+//! The cache of extraction results: its address, lifetime and limits.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::{Faults, SecretUrl};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheConfig {
-    /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS; unset: no cache (`REDIS_URL`).
+    /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS (`REDIS_URL`). Unset: no cache.
     pub url: Option<SecretUrl>,
-    /// Seconds that a result is kept (`CACHE_TTL_SECONDS`).
+    /// Lifetime of a result in seconds (`CACHE_TTL_SECONDS`).
     pub ttl_seconds: u64,
-    /// Milliseconds after which an answer is no longer waited for (`CACHE_TIMEOUT_MILLISECONDS`).
+    /// Timeout of a call in milliseconds (`CACHE_TIMEOUT_MILLISECONDS`).
     pub timeout_milliseconds: u64,
-    /// A larger result is not cached (`CACHE_MAX_BYTES`).
+    /// Maximum size of a cached result in bytes (`CACHE_MAX_BYTES`).
     pub max_bytes: usize,
 }
 
@@ -33,7 +33,7 @@ impl Default for CacheConfig {
 }
 
 impl CacheConfig {
-    /// For one question and its answer.
+    /// Timeout of one call.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_milliseconds)
     }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_of_redis_and_is_shown_without_its_password() {
+    fn only_a_redis_url_is_valid_and_its_password_is_masked() {
         let cases = [
             ("redis://redis:6379", ""),
             ("rediss://user:hunter2@redis/1", ""),

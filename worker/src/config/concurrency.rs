@@ -1,10 +1,10 @@
-//! Slots and polls of each queue: how much one worker takes on at a time.
+//! Slots and polls of each queue: how many tasks one worker runs at a time.
 
 use serde::{Deserialize, Serialize};
 
 use super::Faults;
 
-/// The SDK keeps a sticky and a normal poller for workflow tasks, so it refuses fewer than two polls and slots.
+/// The SDK has a sticky and a normal poller for workflow tasks, so it rejects fewer than two polls or slots.
 const WORKFLOW_MINIMUM: usize = 2;
 
 /// The `[concurrency]` section.
@@ -12,22 +12,22 @@ const WORKFLOW_MINIMUM: usize = 2;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ConcurrencyConfig {
-    /// Workflow tasks at a time (`TEMPORAL_WORKFLOW_CONCURRENCY`).
+    /// Workflow tasks that run at the same time (`TEMPORAL_WORKFLOW_CONCURRENCY`).
     pub workflow_slots: usize,
-    /// IO activities at a time (`TEMPORAL_IO_ACTIVITY_CONCURRENCY`).
+    /// IO activities that run at the same time (`TEMPORAL_IO_ACTIVITY_CONCURRENCY`).
     pub io_slots: usize,
-    /// CPU activities at a time (`TEMPORAL_CPU_ACTIVITY_CONCURRENCY`).
+    /// CPU activities that run at the same time (`TEMPORAL_CPU_ACTIVITY_CONCURRENCY`).
     pub cpu_slots: usize,
-    /// Polls for workflow tasks in flight.
+    /// Concurrent polls for workflow tasks.
     pub workflow_polls: usize,
-    /// Polls for IO activities in flight.
+    /// Concurrent polls for IO activities.
     pub io_polls: usize,
-    /// Polls for CPU activities in flight.
+    /// Concurrent polls for CPU activities.
     pub cpu_polls: usize,
-    /// Workflows kept in memory between their tasks.
+    /// Maximum number of workflows that are cached between their tasks.
     pub cached_workflows: usize,
-    /// Activities after which the SDK's worker of their queue is made anew, once nothing of it is in flight: the SDK keeps a
-    /// note of each for as long as that worker lives (`TEMPORAL_RENEW_AFTER_ACTIVITIES`).
+    /// Activities after which a queue's SDK worker is recreated, once it has no task in flight
+    /// (`TEMPORAL_RENEW_AFTER_ACTIVITIES`). The SDK keeps some memory per activity until its worker is dropped.
     pub renew_after_activities: u64,
 }
 
@@ -48,7 +48,7 @@ impl Default for ConcurrencyConfig {
 
 impl ConcurrencyConfig {
     pub(super) fn validate(&self, faults: &mut Faults) {
-        // More polls than slots are no fault: the SDK takes a slot before it polls, so lowering the slots alone is enough.
+        // More polls than slots are valid: the SDK takes a slot before it polls. So the slots can be lowered alone.
         for (key, value, minimum) in [
             (
                 "concurrency.workflow_polls",
@@ -67,7 +67,7 @@ impl ConcurrencyConfig {
         ] {
             faults.require_at_least(key, value, minimum);
         }
-        // Without a cache every task would replay its workflow.
+        // Without a cache, every task would replay its workflow.
         faults.require_at_least("concurrency.cached_workflows", self.cached_workflows, 1);
         faults.require_at_least(
             "concurrency.renew_after_activities",

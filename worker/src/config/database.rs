@@ -1,4 +1,4 @@
-//! The database of documents, and how many connections to it one worker may hold.
+//! The database of documents, and how many connections to it one process may open.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use super::{Faults, SecretUrl, concurrency::ConcurrencyConfig};
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database` (`DATABASE_URL`).
     pub url: SecretUrl,
-    /// Connections that are kept once they are open. With `max_overflow`, an upper bound: no more are opened than the IO slots
-    /// can use and one beside them; 2 by a process that only watches.
+    /// Connections that stay open once opened. A process opens at most `pool_size` plus `max_overflow` connections,
+    /// and at most one more than its IO slots. `temporal-worker watch` opens at most 2.
     pub pool_size: u32,
-    /// Connections on top of these under need, closed when nobody uses them any more.
+    /// Additional connections under load, which are closed when idle.
     pub max_overflow: u32,
     /// Seconds to wait for a free connection before the activity fails and is retried.
     pub acquire_timeout_seconds: u64,
-    /// Seconds for a statement: the server ends it then, and a transaction that idles as long; when there is no answer some
-    /// seconds later, the connection is given up and the activity retried. 0 leaves it to the server, for a PgBouncer that
-    /// refuses the startup parameter `options`.
+    /// Timeout in seconds that the server applies to a statement and to an idle transaction. If no answer arrives
+    /// some seconds later, the connection is closed and the activity retried. 0 leaves it to the server, for a PgBouncer
+    /// that rejects the startup parameter `options`.
     pub statement_timeout_seconds: u64,
 }
 
@@ -39,26 +39,26 @@ impl Default for DatabaseConfig {
 }
 
 impl DatabaseConfig {
-    /// Connections that a process opens at most: what is allowed, but never more than its slots can use.
+    /// Maximum number of connections: the lower of what the settings allow and what the slots can use.
     ///
-    /// Each IO slot needs one at a time; one more serves the short notes of the CPU slots.
+    /// Each IO slot needs one connection at a time. One more serves the short statements of the CPU slots.
     pub fn connections(&self, slots: usize) -> u32 {
         let allowed = self.pool_size.saturating_add(self.max_overflow);
         let useful = u32::try_from(slots).unwrap_or(u32::MAX).saturating_add(1);
         allowed.min(useful)
     }
 
-    /// Of these, the ones that are kept once they are open.
+    /// Maximum number of these connections that stay open when idle.
     pub fn connections_kept(&self, slots: usize) -> u32 {
         self.pool_size.min(self.connections(slots))
     }
 
-    /// Time for a free connection.
+    /// Timeout of the wait for a free connection.
     pub fn acquire_timeout(&self) -> Duration {
         Duration::from_secs(self.acquire_timeout_seconds)
     }
 
-    /// Time for a statement, where there is a limit.
+    /// Timeout of a statement, if any.
     pub fn statement_timeout(&self) -> Option<Duration> {
         (self.statement_timeout_seconds > 0).then(|| Duration::from_secs(self.statement_timeout_seconds))
     }
@@ -77,8 +77,8 @@ impl DatabaseConfig {
         let allowed = self.pool_size.saturating_add(self.max_overflow);
         if usize::try_from(allowed).is_ok_and(|allowed| allowed < concurrency.io_slots) {
             faults.add(format!(
-                "database.pool_size and database.max_overflow are {allowed} together, fewer than concurrency.io_slots, {}: \
-                 activities would wait inside a slot; raise DB_POOL_SIZE or DB_MAX_OVERFLOW, or lower \
+                "database.pool_size and database.max_overflow are {allowed} together, fewer than \
+                 concurrency.io_slots, {}: activities would wait inside a slot; raise DB_POOL_SIZE or DB_MAX_OVERFLOW, or lower \
                  TEMPORAL_IO_ACTIVITY_CONCURRENCY",
                 concurrency.io_slots
             ));
@@ -96,12 +96,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_what_the_slots_can_use_and_never_more_than_allowed() {
+    fn connections_are_limited_by_the_slots_and_by_the_settings() {
         let slots = ConcurrencyConfig::default().io_slots;
         let guide = DatabaseConfig::default();
         assert_eq!(guide.connections(slots), 6);
         assert_eq!(guide.connections_kept(slots), 6);
-        assert_eq!(guide.connections(1), 2, "a process that only watches");
+        assert_eq!(guide.connections(1), 2, "temporal-worker watch");
         let small = DatabaseConfig {
             pool_size: 2,
             max_overflow: 1,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_without_a_limit_is_asked_for_by_0() {
+    fn a_statement_timeout_of_0_means_none() {
         let config = DatabaseConfig::default();
         assert_eq!(config.statement_timeout(), Some(Duration::from_secs(30)));
         let open = DatabaseConfig {

@@ -1,10 +1,10 @@
-//! Which version of the worker this is, for Temporal's Worker Deployment versioning.
+//! The version of this worker for Temporal's Worker Deployment versioning.
 
 use serde::{Deserialize, Serialize};
 
 use super::Faults;
 
-/// What Temporal puts between name and build id, and so refuses in a name.
+/// Separators between name and build id, which Temporal rejects in a name.
 const SEPARATORS: [char; 2] = [':', '.'];
 
 /// The `[deployment]` section.
@@ -12,11 +12,11 @@ const SEPARATORS: [char; 2] = [':', '.'];
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DeploymentConfig {
-    /// Name of the Worker Deployment that the fleet belongs to. Unset, workers are not versioned and any of them continues any
-    /// workflow. Set, a version gets new workflows once it is made the current one
-    /// (`temporal worker deployment set-current-version`), and keeps its own until they are done.
+    /// Name of the Worker Deployment that the fleet belongs to. If unset, workers are not versioned, and any of
+    /// them continues any workflow. If set, a version gets new workflows once `temporal worker deployment
+    /// set-current-version` makes it current, and finishes the workflows that it started.
     pub name: Option<String>,
-    /// Version of this worker. Temporal shows it also where no name is set.
+    /// Version of this worker. Temporal shows it even if no name is set.
     pub build_id: String,
 }
 
@@ -36,7 +36,8 @@ impl DeploymentConfig {
             faults.require_text("deployment.name", name);
             if name.contains(SEPARATORS) {
                 faults.add(format!(
-                    "deployment.name (TEMPORAL_DEPLOYMENT_NAME) is {name:?}: Temporal refuses names with a dot or a colon"
+                    "deployment.name (TEMPORAL_DEPLOYMENT_NAME) is {name:?}: Temporal rejects names with a dot or \
+                     a colon"
                 ));
             }
         }

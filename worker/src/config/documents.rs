@@ -1,4 +1,4 @@
-//! Where documents are, and what one may be.
+//! The document store, and the limits on a document.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use super::{Faults, Secret};
 
-/// The `[documents]` section. Settings of S3 that are unset fall back to what the AWS environment offers (profile, instance role).
+/// The `[documents]` section. Unset S3 settings fall back to the AWS environment (profile, instance role).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DocumentsConfig {
     /// Root of documents and claims: `s3://bucket[/prefix]` or `file:///folder` (`DOCUMENT_STORE_URL`).
     pub store_url: String,
-    /// Endpoint of an S3 server that is not AWS (`AWS_ENDPOINT_URL`).
+    /// Endpoint of an S3 server other than AWS (`AWS_ENDPOINT_URL`).
     pub s3_endpoint: Option<String>,
     /// Region (`AWS_REGION`).
     pub s3_region: Option<String>,
-    /// Key id (`AWS_ACCESS_KEY_ID`).
+    /// Access key id (`AWS_ACCESS_KEY_ID`).
     pub s3_access_key_id: Option<String>,
-    /// Secret key (`AWS_SECRET_ACCESS_KEY`).
+    /// Secret access key (`AWS_SECRET_ACCESS_KEY`).
     pub s3_secret_access_key: Option<Secret>,
-    /// Whether the endpoint may be plain HTTP (`AWS_ALLOW_HTTP`).
+    /// Whether the endpoint may use plain HTTP (`AWS_ALLOW_HTTP`).
     pub s3_allow_http: bool,
-    /// Seconds for one call to the store, body and retries included.
+    /// Timeout of one call to the store in seconds, including the body and retries.
     pub request_timeout_seconds: u64,
-    /// A larger document is refused for good.
+    /// Maximum size of a document in bytes. A larger one is refused and not retried.
     pub max_bytes: u64,
-    /// A larger body travels through the store, not through the workflow's history.
+    /// Maximum size in bytes of a body in the workflow's history. A larger body goes through the store.
     pub inline_bytes: usize,
-    /// Words that a passage aims at.
+    /// Target number of words of a passage.
     pub passage_words: usize,
 }
 
@@ -51,7 +51,7 @@ impl Default for DocumentsConfig {
 }
 
 impl DocumentsConfig {
-    /// For one call to the store.
+    /// Timeout of one call to the store.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(self.request_timeout_seconds)
     }
@@ -90,12 +90,12 @@ impl DocumentsConfig {
         self.validate_inline(faults);
     }
 
-    /// Temporal refuses payloads of 2 MiB; base64 makes a body a third larger.
+    /// Temporal rejects payloads of 2 MiB, and base64 makes a body a third larger.
     fn validate_inline(&self, faults: &mut Faults) {
-        const LARGEST_INLINE: usize = 1 << 20;
-        if self.inline_bytes > LARGEST_INLINE {
+        const MAX_INLINE: usize = 1 << 20;
+        if self.inline_bytes > MAX_INLINE {
             faults.add(format!(
-                "documents.inline_bytes is {}, more than {LARGEST_INLINE}: Temporal refuses payloads that large",
+                "documents.inline_bytes is {}, more than {MAX_INLINE}: Temporal rejects payloads that large",
                 self.inline_bytes
             ));
         }

@@ -1,4 +1,4 @@
-//! The environment and flags as layers: which variable sets which key, and how its text is read.
+//! The environment and flags as layers: which variable sets which key, and how its text is parsed.
 
 use std::{collections::BTreeMap, ffi::OsString};
 
@@ -13,10 +13,10 @@ use super::{Faults, names};
 pub(super) const ENVIRONMENT: &str = "environment";
 pub(super) const FLAG: &str = "flag";
 
-/// How the text of a variable becomes a value.
+/// How the text of a variable is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Taken as it is, even where it looks like a number.
+    /// Used as it is, even if it looks like a number.
     Text,
     /// A whole number.
     Number,
@@ -27,7 +27,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// What a value must be, for a fault.
+    /// The expected kind of value, for an error message.
     pub(super) fn expected(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -38,7 +38,7 @@ impl Kind {
     }
 }
 
-/// One variable: its name, the key it sets, how it is read.
+/// One variable: its name, the key that it sets, and how its text is parsed.
 #[derive(Debug)]
 pub struct Variable {
     /// Name in the environment.
@@ -49,7 +49,7 @@ pub struct Variable {
 }
 
 impl Variable {
-    /// The section of the key, and its name in that section.
+    /// The section and the key within it.
     pub fn section_and_key(&self) -> (&'static str, &'static str) {
         self.key.split_once('.').unwrap_or((self.key, ""))
     }
@@ -71,7 +71,7 @@ const fn number(name: &'static str, key: &'static str) -> Variable {
     }
 }
 
-/// Every key, with the variable that sets it; the keys of a section stand together.
+/// All variables with their keys. The keys of a section stand together.
 pub const VARIABLES: &[Variable] = &[
     text("TEMPORAL_ADDRESS", "temporal.address"),
     text("TEMPORAL_NAMESPACE", "temporal.namespace"),
@@ -151,7 +151,7 @@ pub const VARIABLES: &[Variable] = &[
     text("OTEL_SERVICE_NAME", "traces.service_name"),
 ];
 
-/// The variable of a key; none where there is no such key.
+/// The variable of a key; `None` if the key is unknown.
 pub(super) fn variable_of(key: &str) -> Option<&'static Variable> {
     VARIABLES.iter().find(|variable| variable.key == key)
 }
@@ -161,9 +161,9 @@ pub(super) fn variable_of(key: &str) -> Option<&'static Variable> {
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The environment of this process. A variable that is set but empty counts as unset.
+    /// The environment of this process. An empty variable counts as unset.
     ///
-    /// Of a variable that is not ours only the name is kept, to find misspelt ones.
+    /// Of other programs' variables only the names are kept, to find misspelt ones.
     pub fn of_process() -> Self {
         let value_of_ours = |name: &str, value: OsString| match VARIABLES.iter().any(|ours| ours.name == name)
         {
@@ -179,12 +179,12 @@ impl Environment {
             .collect()
     }
 
-    /// Adds a fault for every variable that looks like a misspelling of one that is read.
+    /// Adds a fault for every variable that looks like a misspelling of a known one.
     pub(super) fn report_misspelt(&self, faults: &mut Faults) {
         for name in self.0.keys() {
             if let Some(meant) = names::misspelt(name) {
                 faults.add(format!(
-                    "the environment has {name}, which nothing reads: was {meant} meant? Rename it, or unset it"
+                    "the environment has the unknown variable {name}: did you mean {meant}? Rename or unset it"
                 ));
             }
         }
@@ -240,7 +240,7 @@ fn read(raw: &str, kind: Kind) -> Result<Value, &'static str> {
     value.ok_or(kind.expected())
 }
 
-/// Values of one origin, named for `temporal-worker config`.
+/// The values of one origin, named for `temporal-worker config`.
 #[derive(Debug)]
 pub(super) struct Layer {
     name: &'static str,
@@ -248,7 +248,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// The values of these keys, `section.key`.
+    /// A layer of values by `section.key`.
     pub(super) fn new<V: Into<Value>>(
         name: &'static str,
         given: impl IntoIterator<Item = (&'static str, V)>,

@@ -1,21 +1,22 @@
-//! What holds for every external service: how often a call is tried, and when a service is left alone.
+//! Retries and circuit breakers of all external services.
 
 use serde::{Deserialize, Serialize};
 
 use super::Faults;
 
-/// The `[external]` section: S3, Redis and the LLM, each counted by itself.
+/// The `[external]` section. S3, Redis and the LLM each have their own budget and circuit breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ExternalConfig {
-    /// Retries of one call, at most; Redis is never asked twice (`EXTERNAL_RETRIES`).
+    /// Maximum retries of one call; calls to Redis are never retried (`EXTERNAL_RETRIES`).
     pub retries: u32,
-    /// Retries in percent of the calls, at most, beside one a second (`EXTERNAL_RETRY_PERCENT`).
+    /// Maximum retries in percent of the calls, in addition to one per second (`EXTERNAL_RETRY_PERCENT`).
     pub retry_percent: u8,
-    /// Failures in a row after which a service is left alone (`EXTERNAL_CIRCUIT_FAILURES`).
+    /// Failures in a row that open the circuit of a service (`EXTERNAL_CIRCUIT_FAILURES`).
     pub circuit_failures: u32,
-    /// Seconds that it is left alone before one call tries it (`EXTERNAL_CIRCUIT_OPEN_SECONDS`).
+    /// Seconds for which an open circuit blocks calls before it lets one probe through
+    /// (`EXTERNAL_CIRCUIT_OPEN_SECONDS`).
     pub circuit_open_seconds: u64,
 }
 

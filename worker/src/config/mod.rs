@@ -1,10 +1,11 @@
-//! What the worker runs with: defaults, then temporal.toml, then the file, then the environment, then flags.
+//! The configuration in layers: defaults, then temporal.toml, then the file, then the environment, then flags.
 //!
-//! One file a section. A value is read once, here; no other module looks at the environment. [`Config::validate`] reports
-//! every fault at once, so that a deployment is corrected in one go.
+//! Each section has a file. Values are read once, here; no other module reads the environment. [`Config::validate`]
+//! reports all faults at once, so that one correction fixes them all.
 //!
-//! A new key is a field and a row of [`VARIABLES`]; a new section is a file, a field of [`Config`], and a line each in
-//! [`Config::load`] and [`Config::validate`]. What is printed, the hints on misspelt names and docs/reference follow from these.
+//! A new key needs a field and a row in [`VARIABLES`]. A new section needs a file, a field of [`Config`], and a
+//! line each in [`Config::load`] and [`Config::validate`]. The printed configuration, the hints on misspelt names
+//! and docs/reference follow from these.
 
 mod cache;
 mod concurrency;
@@ -53,13 +54,13 @@ pub use traces::TracesConfig;
 /// The SDK's own configuration file, as an origin of values.
 const TEMPORAL_TOML: &str = "temporal.toml";
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Config {
     /// Temporal and its queues.
     pub temporal: TemporalConfig,
-    /// The version of the worker.
+    /// The version of this worker.
     pub deployment: DeploymentConfig,
     /// Slots and polls.
     pub concurrency: ConcurrencyConfig,
@@ -67,13 +68,13 @@ pub struct Config {
     pub pools: PoolsConfig,
     /// Postgres.
     pub database: DatabaseConfig,
-    /// The store, and what a document may be.
+    /// The document store, and the limits on a document.
     pub documents: DocumentsConfig,
     /// Retries and circuit breakers of S3, Redis and the LLM.
     pub external: ExternalConfig,
-    /// Redis.
+    /// The Redis cache.
     pub cache: CacheConfig,
-    /// The LLM.
+    /// The LLM that writes summaries.
     pub summary: SummaryConfig,
     /// The program itself.
     pub service: ServiceConfig,
@@ -81,30 +82,30 @@ pub struct Config {
     pub traces: TracesConfig,
 }
 
-/// Where the layers over the defaults come from.
+/// The sources of the layers above the defaults.
 #[derive(Debug, Default)]
 pub struct Sources<'a> {
     /// A TOML file with the sections of [`Config`].
     pub file: Option<&'a Path>,
-    /// The process environment, or what a test puts in its place.
+    /// The environment of the process, or of a test.
     pub environment: Environment,
-    /// `section.key` and its value, from flags; the last one wins.
+    /// Pairs of `section.key` and value from flags; the last one wins.
     pub flags: Vec<(String, String)>,
-    /// Whether temporal.toml, the SDK's own file, may give address and namespace.
+    /// Whether temporal.toml, the SDK's own file, may set address and namespace.
     pub temporal_toml: bool,
 }
 
-/// Every reason why a configuration cannot be used.
+/// All faults of a configuration.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Faults(Vec<String>);
 
 impl Faults {
-    /// Adds one.
+    /// Adds a fault.
     pub fn add(&mut self, fault: String) {
         self.0.push(fault);
     }
 
-    /// The faults, in the order in which they were found.
+    /// The faults, in the order of detection.
     #[cfg(test)]
     pub fn list(&self) -> &[String] {
         &self.0
@@ -112,7 +113,7 @@ impl Faults {
 
     fn require_text(&mut self, key: &str, value: &str) {
         if value.trim().is_empty() {
-            self.add(format!("{} is empty: give it a value", with_variable(key)));
+            self.add(format!("{} is empty: set a value", with_variable(key)));
         }
     }
 
@@ -144,10 +145,10 @@ impl fmt::Display for Faults {
 impl std::error::Error for Faults {}
 
 impl Config {
-    /// Reads and checks all layers; the figment holds what they gave, and knows where each value came from.
+    /// Reads and validates all layers. The figment holds their values and the origin of each.
     ///
     /// # Errors
-    /// All faults found: values of the wrong type, unknown keys, and combinations that cannot work.
+    /// All faults: values of the wrong type, unknown keys, and invalid combinations.
     pub fn load(sources: &Sources<'_>) -> Result<(Self, Figment), Faults> {
         let mut faults = Faults::default();
         let figment = layers(sources, &mut faults);
@@ -174,7 +175,7 @@ impl Config {
         }
     }
 
-    /// Adds every fault of the values and of their combinations.
+    /// Adds all faults of the values and of their combinations.
     pub fn validate(&self, faults: &mut Faults) {
         self.temporal.validate(faults);
         self.deployment.validate(faults);
@@ -190,7 +191,7 @@ impl Config {
     }
 }
 
-/// What was given, in order; the defaults are the types' own.
+/// The layers in order, without the defaults, which are in the types.
 fn layers(sources: &Sources<'_>, faults: &mut Faults) -> Figment {
     let mut figment = Figment::new();
     if sources.temporal_toml {
@@ -200,7 +201,7 @@ fn layers(sources: &Sources<'_>, faults: &mut Faults) -> Figment {
         let file = Toml::file_exact(path);
         match file.data() {
             Ok(_) => figment = figment.merge(file),
-            // Merged, it would make every other layer unreadable too.
+            // A missing file that is merged would make every other layer unreadable.
             Err(_) if !path.is_file() => {
                 faults.add(format!("there is no file {}: correct --config", path.display()));
             }
@@ -217,7 +218,8 @@ fn layers(sources: &Sources<'_>, faults: &mut Faults) -> Figment {
     figment
 }
 
-/// Address and namespace of the SDK's own configuration file, where there is one. Its TLS settings are read on connecting.
+/// Address and namespace from the SDK's own configuration file, if it exists. The SDK reads its TLS settings when
+/// it connects.
 fn temporal_toml(figment: Figment, faults: &mut Faults) -> Figment {
     let profile = std::env::var("TEMPORAL_PROFILE")
         .ok()
@@ -242,7 +244,7 @@ fn temporal_toml(figment: Figment, faults: &mut Faults) -> Figment {
     }
 }
 
-/// One section over its defaults. Each value is tried by itself, so that a fault does not hide the next.
+/// One section on top of its defaults. Each value is parsed separately, so that one fault does not hide the next.
 fn section<T: DeserializeOwned + Default>(figment: &Figment, name: &str, faults: &mut Faults) -> T {
     let mut section = T::default();
     let mut accepted = Dict::new();
@@ -261,7 +263,7 @@ fn section<T: DeserializeOwned + Default>(figment: &Figment, name: &str, faults:
             }
             Err(error) => {
                 let (origin, expected) = (print::origin(figment, &path), variable.kind.expected());
-                // The error shows the value, which of a text may be a secret.
+                // The error quotes the value, and a text may be a secret.
                 let why = match variable.kind {
                     environment::Kind::Text => String::new(),
                     _ => format!(": {}", error.kind),
@@ -273,7 +275,7 @@ fn section<T: DeserializeOwned + Default>(figment: &Figment, name: &str, faults:
     section
 }
 
-/// What the layers give for a section.
+/// The values of a section from all layers.
 fn given(figment: &Figment, name: &str, faults: &mut Faults) -> Dict {
     match figment.find_value(name) {
         Ok(Value::Dict(_, values)) => values,

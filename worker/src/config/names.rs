@@ -1,22 +1,23 @@
-//! Names that nothing reads: which known one was meant.
+//! Unknown names of settings and variables, with a hint at the known name.
 //!
-//! In the file an unknown name is always a fault. In the environment, which others use as well, it is one where it looks like
-//! a misspelling: `TEMPORAL_WORKFLOW_CONCURENCY=20` must not be a fleet with 3 slots.
+//! In the file, an unknown name is always a fault. The environment belongs to other programs too, so there only a
+//! likely misspelling is a fault: `TEMPORAL_WORKFLOW_CONCURENCY=20` must not give a fleet with 3 slots.
 
 use strsim::{damerau_levenshtein, normalized_damerau_levenshtein};
 
 use super::environment::VARIABLES;
 
-/// Likeness, from 0 to 1, from which a known name is offered for an unknown one.
-const LIKE: f64 = 0.5;
+/// Minimum similarity, from 0 to 1, of a known name that is suggested for an unknown one.
+const MIN_SIMILARITY: f64 = 0.5;
 
-/// Letters of a variable for each of which one may be wrong: of 8 letters one, of 24 or more three. So few, because a false
-/// alarm keeps a worker from starting, and because `AWS_ENDPOINT_URL_S3` is not a misspelt `AWS_ENDPOINT_URL`.
-const LETTERS_AN_ERROR: usize = 8;
-const MOST_ERRORS: usize = 3;
+/// A variable counts as misspelt with one wrong letter per 8 letters, at most three. The limits are strict because
+/// a false alarm keeps a worker from starting, and because `AWS_ENDPOINT_URL_S3` is not a misspelt
+/// `AWS_ENDPOINT_URL`.
+const LETTERS_PER_ERROR: usize = 8;
+const MAX_ERRORS: usize = 3;
 
-/// Variables of the program and of the SDK that set no key, and so stand in no table.
-const OTHERS: [&str; 18] = [
+/// Variables of the program and of the SDK that set no key.
+const OTHER_VARIABLES: [&str; 18] = [
     "WORKER_CONFIG",
     "TEMPORAL_API_KEY",
     "TEMPORAL_CODEC_AUTH",
@@ -37,10 +38,10 @@ const OTHERS: [&str; 18] = [
     "TEMPORAL_TLS_SERVER_NAME",
 ];
 
-/// What every variable of a header for Temporal begins with; the rest is the user's.
-const HEADERS: &str = "TEMPORAL_GRPC_META_";
+/// Prefix of the variables for gRPC headers; the user chooses the rest.
+const HEADER_PREFIX: &str = "TEMPORAL_GRPC_META_";
 
-/// The sections, in the order of the table.
+/// The sections, in the order of [`VARIABLES`].
 pub(super) fn sections() -> Vec<&'static str> {
     let mut sections: Vec<_> = VARIABLES
         .iter()
@@ -50,17 +51,17 @@ pub(super) fn sections() -> Vec<&'static str> {
     sections
 }
 
-/// The fault for a section that there is not.
+/// The fault for an unknown section.
 pub(super) fn unknown_section(name: &str) -> String {
     if let Some(section) = section_of(name) {
-        return format!("{name} stands outside the sections: it belongs to [{section}]");
+        return format!("{name} is outside of a section: it belongs to [{section}]");
     }
     match best(
         sections()
             .into_iter()
-            .map(|section| (likeness(name, section), section)),
+            .map(|section| (similarity(name, section), section)),
     ) {
-        Some(section) => format!("there is no section [{name}]: was [{section}] meant?"),
+        Some(section) => format!("there is no section [{name}]: did you mean [{section}]?"),
         None => format!(
             "there is no section [{name}]: the sections are {}",
             sections().join(", ")
@@ -68,54 +69,54 @@ pub(super) fn unknown_section(name: &str) -> String {
     }
 }
 
-/// The fault for a key that there is not.
+/// The fault for an unknown key.
 pub(super) fn unknown_key(path: &str) -> String {
     let (section, key) = path.split_once('.').unwrap_or(("", path));
     if let Some(right) = section_of(key) {
-        return format!("there is no setting {path}: it is {right}.{key}");
+        return format!("there is no setting {path}: its name is {right}.{key}");
     }
     let like = VARIABLES.iter().map(|variable| {
         let (known_section, known_key) = variable.section_and_key();
-        let likeness = likeness(section, known_section) * likeness(key, known_key);
-        (likeness, variable.key)
+        let similarity = similarity(section, known_section) * similarity(key, known_key);
+        (similarity, variable.key)
     });
     match best(like) {
-        Some(known) => format!("there is no setting {path}: was {known} meant?"),
+        Some(known) => format!("there is no setting {path}: did you mean {known}?"),
         None => format!("there is no setting {path}: `temporal-worker config` lists them all"),
     }
 }
 
-/// The only section with a key of this name.
+/// The section with a key of this name, if there is exactly one.
 fn section_of(key: &str) -> Option<&'static str> {
     let mut all = VARIABLES.iter().map(|variable| variable.section_and_key());
     let (section, _) = all.find(|(_, known)| *known == key)?;
     all.all(|(_, known)| known != key).then_some(section)
 }
 
-/// The variable that a name is a misspelling of; none where it is known, or like nothing that is.
+/// The known variable that a name misspells; `None` if the name is known, or similar to none.
 pub(super) fn misspelt(name: &str) -> Option<&'static str> {
     let known = || {
         let table = VARIABLES.iter().map(|variable| variable.name);
-        table.chain(OTHERS)
+        table.chain(OTHER_VARIABLES)
     };
-    if known().any(|known| known == name) || name.starts_with(HEADERS) {
+    if known().any(|known| known == name) || name.starts_with(HEADER_PREFIX) {
         return None;
     }
     let upper = name.to_ascii_uppercase();
     known()
         .map(|known| (damerau_levenshtein(&upper, known), known))
-        .filter(|(errors, known)| *errors <= (known.len() / LETTERS_AN_ERROR).clamp(1, MOST_ERRORS))
+        .filter(|(errors, known)| *errors <= (known.len() / LETTERS_PER_ERROR).clamp(1, MAX_ERRORS))
         .min_by_key(|(errors, _)| *errors)
         .map(|(_, known)| known)
 }
 
-fn likeness(name: &str, known: &str) -> f64 {
+fn similarity(name: &str, known: &str) -> f64 {
     normalized_damerau_levenshtein(&name.to_ascii_lowercase(), known)
 }
 
 fn best(candidates: impl Iterator<Item = (f64, &'static str)>) -> Option<&'static str> {
     candidates
-        .filter(|(likeness, _)| *likeness >= LIKE)
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, known)| known)
 }
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_others_are_left_alone() {
+    fn variables_of_other_programs_are_ignored() {
         let known = VARIABLES.iter().map(|variable| variable.name);
         let others = [
             "TEMPORAL_GRPC_META_AUTHORIZATION",
@@ -164,7 +165,7 @@ mod tests {
             "HOSTNAME",
             "PATH",
         ];
-        for name in known.chain(OTHERS).chain(others) {
+        for name in known.chain(OTHER_VARIABLES).chain(others) {
             assert_eq!(misspelt(name), None, "{name}");
         }
     }
@@ -174,19 +175,19 @@ mod tests {
         for (path, hint) in [
             (
                 "concurrency.workflow_slot",
-                "was concurrency.workflow_slots meant?",
+                "did you mean concurrency.workflow_slots?",
             ),
-            ("concurency.io_polls", "it is concurrency.io_polls"),
-            ("concurency.cpu_poll", "was concurrency.cpu_polls meant?"),
-            ("concurrency.slots", "was concurrency.io_slots meant?"),
-            ("pools.cpu_slots", "it is concurrency.cpu_slots"),
-            ("io_slots", "it is concurrency.io_slots"),
+            ("concurency.io_polls", "its name is concurrency.io_polls"),
+            ("concurency.cpu_poll", "did you mean concurrency.cpu_polls?"),
+            ("concurrency.slots", "did you mean concurrency.io_slots?"),
+            ("pools.cpu_slots", "its name is concurrency.cpu_slots"),
+            ("io_slots", "its name is concurrency.io_slots"),
             ("concurrency.colour", "`temporal-worker config` lists them all"),
         ] {
             let fault = unknown_key(path);
             assert!(fault.contains(hint), "{hint:?} is missing in {fault:?}");
         }
-        assert!(unknown_section("pool").contains("was [pools] meant?"));
+        assert!(unknown_section("pool").contains("did you mean [pools]?"));
         assert!(unknown_section("colours").contains("the sections are temporal, "));
         assert!(unknown_section("cpu_slots").contains("it belongs to [concurrency]"));
     }

@@ -1,4 +1,4 @@
-//! Threads: how many compute, and how many may block.
+//! The numbers of threads that compute and that may block.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,9 @@ use super::{Faults, concurrency::ConcurrencyConfig};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolsConfig {
-    /// Threads that may block on IO, at most (`TEMPORAL_IO_THREAD_POOL_SIZE`).
+    /// Maximum number of threads that block on IO (`TEMPORAL_IO_THREAD_POOL_SIZE`).
     pub io_threads: usize,
-    /// Threads that compute, exactly (`TEMPORAL_CPU_THREAD_POOL_SIZE`).
+    /// Number of threads that compute (`TEMPORAL_CPU_THREAD_POOL_SIZE`).
     pub cpu_threads: usize,
 }
 
@@ -30,15 +30,15 @@ impl PoolsConfig {
         faults.require_at_least("pools.cpu_threads", self.cpu_threads, 1);
         if self.cpu_threads < concurrency.cpu_slots {
             faults.add(format!(
-                "pools.cpu_threads is {}, fewer than concurrency.cpu_slots, {}: activities would wait inside a slot; raise \
-                 TEMPORAL_CPU_THREAD_POOL_SIZE or lower TEMPORAL_CPU_ACTIVITY_CONCURRENCY",
+                "pools.cpu_threads is {}, fewer than concurrency.cpu_slots, {}: activities would wait inside a \
+                 slot; raise TEMPORAL_CPU_THREAD_POOL_SIZE or lower TEMPORAL_CPU_ACTIVITY_CONCURRENCY",
                 self.cpu_threads, concurrency.cpu_slots
             ));
         }
         if self.io_threads < concurrency.io_slots {
             faults.add(format!(
-                "pools.io_threads is {}, fewer than concurrency.io_slots, {}: activities would wait inside a slot; raise \
-                 TEMPORAL_IO_THREAD_POOL_SIZE or lower TEMPORAL_IO_ACTIVITY_CONCURRENCY",
+                "pools.io_threads is {}, fewer than concurrency.io_slots, {}: activities would wait inside a \
+                 slot; raise TEMPORAL_IO_THREAD_POOL_SIZE or lower TEMPORAL_IO_ACTIVITY_CONCURRENCY",
                 self.io_threads, concurrency.io_slots
             ));
         }

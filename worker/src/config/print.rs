@@ -1,4 +1,4 @@
-//! The configuration in force as text: TOML that can be used as a file, with the origin of each value and secrets masked.
+//! The configuration in force as a TOML file, with the origin of each value and masked secrets.
 
 use std::fmt::Write as _;
 
@@ -11,9 +11,9 @@ use super::{
     secret::MASK,
 };
 
-/// Sections and keys with their values; `# …` says where each came from.
+/// Renders sections and keys with their values; `# …` gives each origin.
 ///
-/// What is unset or masked is a comment: read back from a file, a mask would be taken for the secret.
+/// Unset and masked values are comments: a mask that is read back would become the secret.
 pub fn render(config: &Config, figment: &Figment) -> String {
     let values = serde_json::to_value(config).unwrap_or_default();
     let mut out = String::new();
@@ -38,12 +38,12 @@ fn line(key: &str, value: &Value) -> String {
     }
 }
 
-/// JSON's numbers, switches and strings are TOML's, but for one letter.
+/// JSON's numbers, booleans and strings are valid TOML, except for one character.
 fn toml(value: &Value) -> String {
     value.to_string().replace('\u{7f}', "\\u007F")
 }
 
-/// Where the value of a key came from: `default`, `temporal.toml`, `file …`, `environment NAME` or `flag`.
+/// The origin of a key's value: `default`, `temporal.toml`, `file …`, `environment NAME` or `flag`.
 pub(super) fn origin(figment: &Figment, path: &str) -> String {
     let Some(metadata) = figment.find_metadata(path) else {
         return "default".into();

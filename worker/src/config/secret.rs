@@ -1,20 +1,20 @@
-//! Values that must never be printed: their `Debug` and `Serialize` show that they are set, not what they are.
+//! Values that must never be printed: `Debug` and `Serialize` show only that they are set.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What stands for a secret.
+/// What is shown instead of a secret.
 pub(super) const MASK: &str = "***";
 
-/// A string whose content is shown nowhere but to the caller of [`Secret::expose`].
+/// A string that only [`Secret::expose`] reveals.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("format" = "password")))]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The content itself.
+    /// The secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -38,19 +38,20 @@ impl Serialize for Secret {
     }
 }
 
-/// A URL whose password is a secret and whose rest is not.
+/// A URL whose password is a secret.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(extend("format" = "uri")))]
 #[serde(transparent)]
 pub struct SecretUrl(String);
 
 impl SecretUrl {
-    /// The whole URL, with its password.
+    /// The URL with its password.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The URL with its password and its query's secrets masked; a text that is no URL is masked whole.
+    /// The URL with its password and the secrets of its query masked. A text that is not a URL is masked
+    /// completely.
     pub fn masked(&self) -> String {
         let Ok(mut url) = url::Url::parse(&self.0) else {
             return MASK.to_owned();

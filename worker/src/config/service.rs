@@ -1,4 +1,4 @@
-//! The program itself: where its metrics are, how it logs, how long it may take to leave.
+//! The program itself: its port, its logs and its shutdown.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Faults;
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For a terminal.
+    /// Text for a terminal.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -24,18 +24,19 @@ pub enum LogFormat {
 pub struct ServiceConfig {
     /// Address of /metrics, /livez and /readyz (`METRICS_ADDRESS`).
     pub metrics_address: String,
-    /// Seconds between two tries to reach Postgres or Temporal at start. It tries for as long as it takes.
+    /// Seconds between two attempts to reach Postgres or Temporal at start. The number of attempts is unlimited.
     pub start_retry_seconds: u64,
-    /// Seconds between two questions to Temporal about a queue, for the whole fleet (`DEPTH_INTERVAL_SECONDS`).
+    /// Seconds between two readings of a queue's depth, for the whole fleet (`DEPTH_INTERVAL_SECONDS`).
     pub depth_interval_seconds: u64,
-    /// Labels of the workers' pods, such as `app=temporal-worker`: `temporal-worker watch` tells Kubernetes which of them have work
-    /// (`DELETION_COST_SELECTOR`). Empty: it does not. Of no effect on a worker.
+    /// Labels of the workers' pods, such as `app=temporal-worker` (`DELETION_COST_SELECTOR`). `temporal-worker
+    /// watch` sets the deletion costs of these pods, so that Kubernetes removes idle ones first. If empty, it sets
+    /// none. Workers ignore this setting.
     pub deletion_cost_selector: String,
     /// `text` or `json` (`LOG_FORMAT`).
     pub log_format: LogFormat,
-    /// What is logged, in the syntax of `RUST_LOG` (`RUST_LOG`).
+    /// Filter of log lines, in the syntax of `RUST_LOG` (`RUST_LOG`).
     pub log_filter: String,
-    /// Seconds from SIGTERM to the end (`SHUTDOWN_GRACE_SECONDS`).
+    /// Maximum seconds from SIGTERM to the exit (`SHUTDOWN_GRACE_SECONDS`).
     pub shutdown_grace_seconds: u64,
 }
 
@@ -54,17 +55,17 @@ impl Default for ServiceConfig {
 }
 
 impl ServiceConfig {
-    /// From the first signal to the end of the process, at most.
+    /// Maximum time from the first signal to the exit.
     pub fn shutdown_grace(&self) -> Duration {
         Duration::from_secs(self.shutdown_grace_seconds)
     }
 
-    /// Time between two tries at start.
+    /// Interval of connection attempts at start.
     pub fn start_retry(&self) -> Duration {
         Duration::from_secs(self.start_retry_seconds)
     }
 
-    /// Time between two readings of a depth.
+    /// Interval of depth readings.
     pub fn depth_interval(&self) -> Duration {
         Duration::from_secs(self.depth_interval_seconds)
     }
@@ -77,12 +78,15 @@ impl ServiceConfig {
                 self.metrics_address
             ));
         }
-        let is_pair = |part: &str| matches!(part.split_once('='), Some((key, value)) if !key.is_empty() && !value.is_empty());
+        let is_pair = |part: &str| {
+            part.split_once('=')
+                .is_some_and(|(key, value)| !key.is_empty() && !value.is_empty())
+        };
         let selector = &self.deletion_cost_selector;
         if !selector.is_empty() && !selector.split(',').all(is_pair) {
             faults.add(format!(
-                "service.deletion_cost_selector is {selector:?}: set DELETION_COST_SELECTOR to labels of the workers' pods, \
-                 such as app=temporal-worker"
+                "service.deletion_cost_selector is {selector:?}: set DELETION_COST_SELECTOR to labels of the workers' \
+                 pods, such as app=temporal-worker"
             ));
         }
         faults.require_at_least("service.start_retry_seconds", self.start_retry_seconds, 1);

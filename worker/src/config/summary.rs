@@ -1,4 +1,4 @@
-//! The optional summary of each document, by an OpenAI-compatible endpoint.
+//! The optional summary of each document, written by an OpenAI-compatible endpoint.
 
 use std::time::Duration;
 
@@ -6,25 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Faults, Secret};
 
-/// An attempt at the step has 120 s, and may spend 40 of them on Postgres and S3 before it asks.
-const LONGEST_TIMEOUT: u64 = 60;
+/// Maximum timeout of the LLM. An attempt at the step has 120 s, of which Postgres and S3 may take 40 s before the
+/// call.
+const MAX_TIMEOUT_SECONDS: u64 = 60;
 
 /// The `[summary]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct SummaryConfig {
-    /// What stands before `/chat/completions`, such as `https://llm.example.com/v1`; unset: no summaries (`LLM_BASE_URL`).
+    /// Part of the endpoint's URL before `/chat/completions`, such as `https://llm.example.com/v1`
+    /// (`LLM_BASE_URL`). Unset: no summaries.
     pub base_url: Option<String>,
-    /// Model that is asked (`LLM_MODEL`).
+    /// Model that writes the summaries (`LLM_MODEL`).
     pub model: Option<String>,
-    /// Sent as a bearer token, where it is set (`LLM_API_KEY`).
+    /// Bearer token, if the endpoint needs one (`LLM_API_KEY`).
     pub api_key: Option<Secret>,
-    /// Seconds for one answer, retries included (`LLM_TIMEOUT_SECONDS`).
+    /// Timeout of one call in seconds, including retries (`LLM_TIMEOUT_SECONDS`).
     pub timeout_seconds: u64,
-    /// Words of the document that are sent, at most (`LLM_MAX_INPUT_WORDS`).
+    /// Maximum number of a document's words that are sent (`LLM_MAX_INPUT_WORDS`).
     pub max_input_words: usize,
-    /// Tokens of the summary, at most (`LLM_MAX_TOKENS`).
+    /// Maximum number of tokens of a summary (`LLM_MAX_TOKENS`).
     pub max_tokens: u32,
 }
 
@@ -42,7 +44,7 @@ impl Default for SummaryConfig {
 }
 
 impl SummaryConfig {
-    /// For one answer.
+    /// Timeout of one call.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds)
     }
@@ -61,9 +63,9 @@ impl SummaryConfig {
             }
         }
         faults.require_at_least("summary.timeout_seconds", self.timeout_seconds, 1);
-        if self.timeout_seconds > LONGEST_TIMEOUT {
+        if self.timeout_seconds > MAX_TIMEOUT_SECONDS {
             faults.add(format!(
-                "summary.timeout_seconds (LLM_TIMEOUT_SECONDS) is {}: it must be at most {LONGEST_TIMEOUT}",
+                "summary.timeout_seconds (LLM_TIMEOUT_SECONDS) is {}: it must be at most {MAX_TIMEOUT_SECONDS}",
                 self.timeout_seconds
             ));
         }
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_needs_a_model_and_an_address_of_the_web() {
+    fn an_endpoint_needs_a_model_and_an_http_url() {
         let cases = [
             (None, None, ""),
             (Some("http://llm:8000/v1"), Some("small"), ""),
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_fits_into_an_attempt() {
+    fn the_timeout_fits_into_an_attempt() {
         let config = SummaryConfig {
             timeout_seconds: 61,
             ..SummaryConfig::default()

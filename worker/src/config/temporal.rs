@@ -1,4 +1,4 @@
-//! Where Temporal is, and the three task queues.
+//! The address of Temporal, and the three task queues.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ use super::Faults;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TemporalConfig {
-    /// Frontend, `host:port` or a URL. Without a scheme it is plain text, or TLS where TLS is configured.
+    /// Address of the frontend: `host:port` or a URL. Without a scheme, the connection uses TLS if TLS is
+    /// configured, else plain text.
     pub address: String,
-    /// Namespace; it must exist.
+    /// Namespace, which must exist.
     pub namespace: String,
-    /// Queue of the workflow tasks.
+    /// Queue of workflow tasks.
     pub workflow_queue: String,
-    /// Queue of the activities that wait for a network: fetch and store.
+    /// Queue of the activities that wait for the network: fetch, summarise and store.
     pub io_activity_queue: String,
     /// Queue of the activities that compute: extract.
     pub cpu_activity_queue: String,
-    /// Seconds for a connection to be made, and at start for Temporal's first answer on it.
+    /// Timeout of a connection in seconds. At start, also the timeout of Temporal's first answer.
     pub connect_timeout_seconds: u64,
 }
 
@@ -50,15 +51,15 @@ impl TemporalConfig {
         ]
     }
 
-    /// Time for a connection to be made.
+    /// Timeout of a connection.
     pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs(self.connect_timeout_seconds)
     }
 
-    /// The address as a URL; without a scheme, by whether TLS is configured.
+    /// The address as a URL. Without a scheme, `tls` decides between https and http.
     ///
     /// # Errors
-    /// It is none, or names no host.
+    /// The address is not a URL, or has no host.
     pub fn url(&self, tls: bool) -> anyhow::Result<Url> {
         let address = &self.address;
         let url = match address.contains("://") {
@@ -89,9 +90,9 @@ impl TemporalConfig {
         faults.require_text("temporal.cpu_activity_queue", cpu);
         if io == cpu {
             faults.add(format!(
-                "temporal.io_activity_queue and temporal.cpu_activity_queue are both {io:?}: activities of one would be \
-                 sent to the worker of the other; set TEMPORAL_IO_ACTIVITY_QUEUE and TEMPORAL_CPU_ACTIVITY_QUEUE to two \
-                 names"
+                "temporal.io_activity_queue and temporal.cpu_activity_queue are both {io:?}: activities of one \
+                 would be sent to the worker of the other; set TEMPORAL_IO_ACTIVITY_QUEUE and \
+                 TEMPORAL_CPU_ACTIVITY_QUEUE to two names"
             ));
         }
     }
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_a_scheme_takes_it_from_tls() {
+    fn an_address_without_a_scheme_gets_it_from_the_tls_settings() {
         assert_eq!(url("temporal:7233", false).unwrap(), "http://temporal:7233/");
         assert_eq!(url("temporal:7233", true).unwrap(), "https://temporal:7233/");
         assert_eq!(
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_none_is_refused_by_its_variable() {
+    fn the_error_of_an_invalid_address_names_its_variable() {
         for address in ["", "http://", "temporal:port", "ftp://temporal"] {
             let error = url(address, false).unwrap_err().to_string();
             assert!(error.contains("TEMPORAL_ADDRESS"), "{address:?}: {error}");

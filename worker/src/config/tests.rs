@@ -1,4 +1,4 @@
-//! How the layers add up, and that every fault is reported at once.
+//! The order of the layers, and that all faults are reported at once.
 
 use std::io::Write as _;
 
@@ -36,7 +36,7 @@ fn load_file(text: &str, variables: &[(&str, &str)]) -> Result<Config, Faults> {
 }
 
 #[test]
-fn the_defaults_are_the_guides_and_have_no_fault() {
+fn the_defaults_match_the_guide_and_are_valid() {
     let config = load(&[]).unwrap();
     assert_eq!(config, Config::default());
     let slots = &config.concurrency;
@@ -50,7 +50,7 @@ fn the_defaults_are_the_guides_and_have_no_fault() {
 }
 
 #[test]
-fn a_flag_beats_the_environment_which_beats_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let file =
         file("[concurrency]\nworkflow_slots = 7\nio_slots = 8\ncpu_slots = 3\n[pools]\nio_threads = 12");
     let sources = Sources {
@@ -107,10 +107,10 @@ fn every_fault_of_one_section_of_the_file_is_reported_at_once() {
     .unwrap_err()
     .to_string();
     for expected in [
-        "there is no setting concurrency.workflow_slot: was concurrency.workflow_slots meant?",
+        "there is no setting concurrency.workflow_slot: did you mean concurrency.workflow_slots?",
         "must be a whole number: invalid type: found string \"two\", expected usize",
         "must be a whole number: invalid value signed int `-1`",
-        "there is no section [pool]: was [pools] meant?",
+        "there is no section [pool]: did you mean [pools]?",
         "pools.cpu_threads is 1, fewer than concurrency.cpu_slots, 2",
         "documents.s3_region of file ",
     ] {
@@ -123,7 +123,7 @@ fn every_fault_of_one_section_of_the_file_is_reported_at_once() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_hides_no_fault_of_the_environment() {
+fn an_invalid_file_does_not_hide_faults_of_the_environment() {
     let faults = load_file("[concurrency", &[("TEMPORAL_IO_ACTIVITY_POLLS", "0")]).unwrap_err();
     let text = faults.to_string();
     assert!(text.contains("cannot be read: "), "{text}");
@@ -140,7 +140,7 @@ fn a_misspelt_variable_is_a_fault_that_names_the_right_one() {
         .unwrap_err()
         .to_string();
     assert!(
-        text.contains("was TEMPORAL_WORKFLOW_CONCURRENCY meant?"),
+        text.contains("did you mean TEMPORAL_WORKFLOW_CONCURRENCY?"),
         "{text}"
     );
     assert!(text.contains("has 1 fault(s)"), "{text}");
@@ -158,11 +158,12 @@ fn concurrency_can_be_lowered_by_its_own_variable_alone() {
 }
 
 #[test]
-fn counts_that_cannot_work_together_are_faults_with_a_way_out() {
+fn invalid_combinations_are_faults_with_a_hint() {
     for (variables, expected) in [
         (
             [("DB_POOL_SIZE", "2"), ("DB_MAX_OVERFLOW", "2")],
-            "are 4 together, fewer than concurrency.io_slots, 5: activities would wait inside a slot; raise DB_POOL_SIZE",
+            "are 4 together, fewer than concurrency.io_slots, 5: activities would wait inside a slot; \
+             raise DB_POOL_SIZE",
         ),
         (
             [("TEMPORAL_ADDRESS", "temporal:port"), ("TEMPORAL_NAMESPACE", "x")],
@@ -198,7 +199,7 @@ fn a_missing_file_and_an_unknown_flag_are_faults() {
         "{text}"
     );
     assert!(
-        text.contains("there is no setting concurrency.slots: was concurrency.io_slots meant?"),
+        text.contains("there is no setting concurrency.slots: did you mean concurrency.io_slots?"),
         "{text}"
     );
 }

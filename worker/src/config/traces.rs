@@ -1,17 +1,18 @@
-//! Where traces go, if anywhere.
+//! The collector of traces, if any.
 
 use serde::{Deserialize, Serialize};
 
 use super::Faults;
 
-/// The `[traces]` section. Sampling follows OpenTelemetry's own `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
+/// The `[traces]` section. `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG` set the sampling.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TracesConfig {
-    /// OTLP over gRPC, `http://collector:4317` or https (`OTEL_EXPORTER_OTLP_ENDPOINT`); unset, nothing is traced.
+    /// Endpoint of OTLP over gRPC, such as `http://collector:4317` (`OTEL_EXPORTER_OTLP_ENDPOINT`). Unset: no
+    /// traces.
     pub endpoint: Option<String>,
-    /// The service that spans belong to (`OTEL_SERVICE_NAME`).
+    /// Service name of the spans (`OTEL_SERVICE_NAME`).
     pub service_name: String,
 }
 
@@ -32,7 +33,8 @@ impl TracesConfig {
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
         if !usable {
             faults.add(format!(
-                "traces.endpoint is {endpoint:?}: set OTEL_EXPORTER_OTLP_ENDPOINT to http://host:4317, or leave it unset"
+                "traces.endpoint is {endpoint:?}: set OTEL_EXPORTER_OTLP_ENDPOINT to http://host:4317, or \
+                 unset it"
             ));
         }
     }

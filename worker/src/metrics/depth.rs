@@ -1,5 +1,4 @@
-//! What Temporal says of the queues, as metrics that are absent rather than wrong: a reading that failed or is too old is not
-//! shown, and never as 0.
+//! Metrics of the queues. A failed or expired reading makes them absent, never 0.
 
 use std::{
     collections::BTreeMap,
@@ -17,12 +16,12 @@ use super::names::{
     ACTIVITY_DEPTH, BACKLOG_AGE, Name, QUEUE_ADD_RATE, QUEUE_DISPATCH_RATE, QUEUE_POLLERS, WORKFLOW_DEPTH,
 };
 
-/// A queue and what waits in it.
+/// A task queue and its kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Queue {
     /// Name of the queue.
     pub name: String,
-    /// Whether activity tasks wait in it, or workflow tasks.
+    /// Whether the queue holds activity tasks; otherwise it holds workflow tasks.
     pub activities: bool,
 }
 
@@ -43,7 +42,7 @@ impl Queue {
         }
     }
 
-    /// What waits in it, as [`Queue::of_kind`] reads it.
+    /// The kind of its tasks, as [`Queue::of_kind`] reads it.
     pub fn kind(&self) -> &'static str {
         if self.activities { "activity" } else { "workflow" }
     }
@@ -57,22 +56,22 @@ impl Queue {
     }
 }
 
-/// What Temporal says of a queue.
+/// What Temporal reports of a queue.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
-    /// Tasks that wait.
+    /// Tasks in the backlog.
     pub depth: i64,
-    /// Seconds that the oldest of them has waited.
+    /// Age of the oldest task in seconds.
     pub backlog_age_seconds: f64,
-    /// Tasks added a second, over the last 30 s.
+    /// Tasks added per second, over the last 30 s.
     pub add_rate: f64,
-    /// Tasks handed to workers a second, over the last 30 s.
+    /// Tasks dispatched to workers per second, over the last 30 s.
     pub dispatch_rate: f64,
-    /// Workers that poll.
+    /// Workers that poll the queue.
     pub pollers: i64,
 }
 
-/// The last reading of each queue.
+/// The last reading of each queue, as metrics.
 #[derive(Debug, Clone)]
 pub struct DepthReadings {
     readings: Arc<Mutex<BTreeMap<Queue, (Reading, Instant)>>>,
@@ -86,10 +85,10 @@ pub struct DepthReadings {
 }
 
 impl DepthReadings {
-    /// No readings yet; each will be shown for `lifetime`.
+    /// No readings yet. Each one will be shown for `lifetime`.
     ///
     /// # Errors
-    /// The names are not names of metrics.
+    /// A metric name is invalid.
     pub(super) fn new(lifetime: Duration) -> prometheus::Result<Self> {
         let gauge = |metric: &Name| GaugeVec::new(Opts::new(metric.name, metric.help), metric.labels);
         Ok(Self {
@@ -104,12 +103,12 @@ impl DepthReadings {
         })
     }
 
-    /// Notes what was read, and when.
+    /// Records a reading and its time.
     pub fn record(&self, queue: &Queue, reading: Reading, at: Instant) {
         self.lock().insert(queue.clone(), (reading, at));
     }
 
-    /// Forgets a queue that cannot be read.
+    /// Removes the reading of a queue that cannot be read.
     pub fn forget(&self, queue: &Queue) {
         self.lock().remove(queue);
     }
@@ -168,7 +167,7 @@ impl Collector for DepthReadings {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        // The gauges only carry the values to the registry: what they show is what is valid now.
+        // The gauges hold no state: each collection sets them to the valid readings.
         let readings = self.lock();
         self.gauges().into_iter().for_each(GaugeVec::reset);
         for (queue, (reading, at)) in readings.iter() {
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_depth_is_shown_until_it_cannot_be_read() {
+    fn a_depth_is_shown_until_a_reading_fails() {
         let readings = DepthReadings::new(Duration::from_secs(60)).unwrap();
         assert!(readings.collect().is_empty());
         let empty = Reading { depth: 0, ..READING };
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_is_too_old_is_absent() {
+    fn an_expired_reading_is_absent() {
         let readings = DepthReadings::new(Duration::from_secs(5)).unwrap();
         let old = Instant::now().checked_sub(Duration::from_secs(6)).unwrap();
         readings.record(&Queue::workflow("w"), READING, old);
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_what_its_kind_says() {
+    fn a_queue_can_be_restored_from_its_kind() {
         for queue in [Queue::workflow("q"), Queue::activity("q")] {
             assert_eq!(Queue::of_kind(queue.name.clone(), queue.kind()), queue);
         }

@@ -1,4 +1,4 @@
-//! What the calls to external services show, the same for all of them, so that one query asks after all of them.
+//! Metrics of the calls to external services. All services share the same metrics, so one query covers them.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 
 use super::names;
 
-/// Bounds of the buckets of a call, in seconds: from a hit in Redis to a slow answer of an LLM.
+/// Histogram buckets of a call in seconds: from a hit in Redis to a slow answer of an LLM.
 const CALL_BUCKETS: &[f64] = &[
     0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
-/// How an attempt at a call ended.
+/// Outcome of an attempt at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// With an answer.
+    /// The service answered.
     Ok,
-    /// With a no that would be a no again.
+    /// The service refused, and would refuse again.
     Refused,
-    /// With an error of the service or of the way to it.
+    /// The service or the connection to it failed.
     Failed,
-    /// Without an answer in time.
+    /// The timeout expired.
     Timeout,
-    /// It was not sent: the circuit is open.
+    /// Nothing was sent: the circuit is open.
     CircuitOpen,
 }
 
@@ -78,7 +78,7 @@ impl ExternalMetrics {
         Ok(metrics)
     }
 
-    /// Shows a service from the start, with zeros: a share of failures is then 0 and not absent.
+    /// Creates the series of a service with the value 0, so that a share of failures is 0 and not absent.
     pub fn announce(&self, service: &str, operations: &[&str]) {
         for operation in operations {
             self.seconds.with_label_values(&[service, operation]);
@@ -93,7 +93,7 @@ impl ExternalMetrics {
         self.set_open(service, false);
     }
 
-    /// Notes an attempt.
+    /// Records an attempt.
     pub fn observe(&self, service: &str, operation: &str, outcome: Outcome, took: Duration) {
         self.calls
             .with_label_values(&[service, operation, outcome.label()])
@@ -103,19 +103,19 @@ impl ExternalMetrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Notes a call that was not sent because the circuit is open.
+    /// Counts a call that was not sent because the circuit is open.
     pub fn count_unsent(&self, service: &str, operation: &str) {
         self.calls
             .with_label_values(&[service, operation, Outcome::CircuitOpen.label()])
             .inc();
     }
 
-    /// Notes that a retry was wanted, and whether the budget granted it.
+    /// Counts a retry, and whether the budget granted it.
     pub fn count_retry(&self, service: &str, granted: bool) {
         self.retries.with_label_values(&[service, budget(granted)]).inc();
     }
 
-    /// Notes whether a service is left alone.
+    /// Records whether the circuit of a service is open.
     pub fn set_open(&self, service: &str, open: bool) {
         self.open.with_label_values(&[service]).set(i64::from(open));
     }

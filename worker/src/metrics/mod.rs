@@ -1,6 +1,6 @@
-//! Everything that :9464/metrics shows, in one exposition: the depth of the queues, the worker's own figures, the SDK's.
+//! All metrics of :9464/metrics in one exposition: queue depths, the worker's own metrics and the SDK's.
 //!
-//! [`names`] describes each metric of ours in one place.
+//! [`names`] declares the worker's own metrics.
 
 mod depth;
 mod external;
@@ -18,22 +18,22 @@ pub use depth::{DepthReadings, Queue, Reading};
 pub use external::{ExternalMetrics, Outcome};
 pub use sdk::SdkMeter;
 
-/// Bounds of the buckets of a step, in seconds: a step waits for a network, up to its time-out.
+/// Histogram buckets of a step in seconds, up to its timeout.
 const STEP_BUCKETS: &[f64] = &[
     0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
 ];
 
-/// Bounds of the buckets of the wait for a connection, in seconds: at once, as long as opening one takes, up to its time-out.
+/// Histogram buckets of the wait for a connection in seconds: none, the time to open one, up to the timeout.
 const ACQUIRE_BUCKETS: &[f64] = &[0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Connections to the database and who waits for one.
+/// State of the connection pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolState {
-    /// Connections that are being used, opened or closed.
+    /// Connections that are in use, being opened or being closed.
     pub in_use: usize,
-    /// Connections that are open and free.
+    /// Open connections that are idle.
     pub idle: usize,
-    /// Callers that wait for one.
+    /// Callers that wait for a connection.
     pub waiters: usize,
 }
 
@@ -56,10 +56,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers every metric; a depth that is older than `depth_lifetime` is not shown.
+    /// Registers all metrics. A depth reading expires after `depth_lifetime`.
     ///
     /// # Errors
-    /// Two metrics have one name.
+    /// Two metrics have the same name.
     pub fn new(depth_lifetime: Duration) -> anyhow::Result<Self> {
         let registry = Registry::new();
         let depths = DepthReadings::new(depth_lifetime)?;
@@ -83,60 +83,60 @@ impl Metrics {
         })
     }
 
-    /// Where the SDK writes its metrics.
+    /// The meter of the SDK.
     pub fn sdk(&self) -> Arc<SdkMeter> {
         Arc::clone(&self.sdk)
     }
 
-    /// Where readings of a queue's depth go.
+    /// The readings of the queues.
     pub fn depths(&self) -> &DepthReadings {
         &self.depths
     }
 
-    /// Notes how long an attempt at a step took and how it ended.
+    /// Records the duration and the outcome of an attempt at a step.
     pub fn observe_step(&self, step: &str, outcome: &str, took: Duration) {
         self.steps
             .with_label_values(&[step, outcome])
             .observe(took.as_secs_f64());
     }
 
-    /// Counts a document that was stored.
+    /// Counts a stored document.
     pub fn count_stored(&self) {
         self.documents.with_label_values(&["stored", ""]).inc();
     }
 
-    /// Counts a document that was refused for good, with the kind of poison.
+    /// Counts a document that cannot be processed, by the kind of poison.
     pub fn count_refused(&self, poison: &str) {
         self.documents.with_label_values(&["refused", poison]).inc();
     }
 
-    /// Counts an attempt at a step that is not its first.
+    /// Counts an attempt at a step after the first.
     pub fn count_retry(&self, step: &str) {
         self.retries.with_label_values(&[step]).inc();
     }
 
-    /// Where calls to external services are noted.
+    /// The metrics of calls to external services.
     pub fn external(&self) -> &ExternalMetrics {
         &self.external
     }
 
-    /// Notes how a look-up in the cache ended.
+    /// Counts a cache lookup by its outcome.
     pub fn count_lookup(&self, outcome: &str) {
         self.cache.with_label_values(&[outcome]).inc();
     }
 
-    /// Notes what became of a summary.
+    /// Counts a summary by its outcome.
     pub fn count_summary(&self, outcome: &str) {
         self.summaries.with_label_values(&[outcome]).inc();
     }
 
-    /// Notes the state of the threads that compute.
+    /// Records the number of busy and of all CPU threads.
     pub fn set_threads(&self, busy: usize, all: usize) {
         set(&self.threads, "busy", busy);
         set(&self.threads, "idle", all.saturating_sub(busy));
     }
 
-    /// Notes the state of the connections to the database.
+    /// Records the state of the connection pool.
     pub fn set_connections(&self, pool: PoolState) {
         set(&self.connections, "idle", pool.idle);
         set(&self.connections, "in_use", pool.in_use);
@@ -145,17 +145,17 @@ impl Metrics {
             .set(i64::try_from(pool.waiters).unwrap_or(i64::MAX));
     }
 
-    /// Notes how long a caller waited for a connection to the database and what came of it.
+    /// Records the wait for a database connection and its outcome.
     pub fn observe_acquire(&self, outcome: &str, took: Duration) {
         self.acquires
             .with_label_values(&[outcome])
             .observe(took.as_secs_f64());
     }
 
-    /// The text of the exposition.
+    /// The exposition as text.
     ///
     /// # Errors
-    /// A metric cannot be written as text.
+    /// A metric cannot be encoded.
     pub fn exposition(&self) -> anyhow::Result<String> {
         let mut families = self.registry.gather();
         families.extend(self.sdk.gather());
@@ -219,7 +219,7 @@ mod tests {
     };
 
     #[test]
-    fn one_exposition_holds_the_depths_our_own_metrics_and_the_sdks() {
+    fn one_exposition_holds_the_depths_the_own_metrics_and_the_sdks() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
         let queue = Queue::workflow("document-workflow-queue");
         metrics.depths().record(&queue, READING, Instant::now());
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_what_is_declared() {
+    fn registered_metrics_equal_the_declared_ones() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
         metrics
             .depths()

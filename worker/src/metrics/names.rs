@@ -1,16 +1,16 @@
-//! The worker's own metrics: each is declared here, once, and docs/reference/metrics.md is generated from here. The SDK names
-//! its own.
+//! The worker's own metrics, each declared once. docs/reference/metrics.md is generated from this file. The SDK
+//! declares its own metrics.
 
 use std::fmt;
 
-/// How a metric counts.
+/// Type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
-    /// Only goes up.
+    /// Only increases.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
-    /// Counts by size.
+    /// Counts by buckets.
     Histogram,
 }
 
@@ -24,16 +24,16 @@ impl fmt::Display for Type {
     }
 }
 
-/// A metric: what it is called, how it counts, and what it means.
+/// A metric: its name, type, labels and meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name {
-    /// As Prometheus knows it.
+    /// Name in Prometheus.
     pub name: &'static str,
-    /// As `# TYPE` shows it.
+    /// Type in `# TYPE`.
     pub kind: Type,
     /// Labels of each series.
     pub labels: &'static [&'static str],
-    /// As `# HELP` shows it.
+    /// Text in `# HELP`.
     pub help: &'static str,
 }
 
@@ -42,7 +42,7 @@ pub const WORKFLOW_DEPTH: Name = Name {
     name: "temporal_workflow_task_queue_depth",
     kind: Type::Gauge,
     labels: &["queue"],
-    help: "Workflow tasks waiting in a queue (approximate, by the server). Absent where it cannot be read.",
+    help: "Workflow tasks in the backlog of a queue (the server's approximation). Absent if it cannot be read.",
 };
 
 /// Depth of an activity queue.
@@ -50,7 +50,7 @@ pub const ACTIVITY_DEPTH: Name = Name {
     name: "temporal_activity_task_queue_depth",
     kind: Type::Gauge,
     labels: &["queue"],
-    help: "Activity tasks waiting in a queue (approximate, by the server). Absent where it cannot be read.",
+    help: "Activity tasks in the backlog of a queue (the server's approximation). Absent if it cannot be read.",
 };
 
 /// Age of a queue's backlog.
@@ -58,7 +58,7 @@ pub const BACKLOG_AGE: Name = Name {
     name: "temporal_task_queue_backlog_age_seconds",
     kind: Type::Gauge,
     labels: &["kind", "queue"],
-    help: "Seconds that the oldest waiting task of a queue has waited, by kind (workflow, activity). Absent as the depth is.",
+    help: "Age of a queue's oldest waiting task in seconds, by kind (workflow, activity). Absent if it cannot be read.",
 };
 
 /// Rate of tasks into a queue.
@@ -66,7 +66,7 @@ pub const QUEUE_ADD_RATE: Name = Name {
     name: "temporal_task_queue_add_rate",
     kind: Type::Gauge,
     labels: &["kind", "queue"],
-    help: "Tasks added to a queue a second, over the last 30 s, those that never waited included.",
+    help: "Tasks added to a queue per second, over the last 30 s. Includes tasks that did not wait.",
 };
 
 /// Rate of tasks out of a queue.
@@ -74,7 +74,7 @@ pub const QUEUE_DISPATCH_RATE: Name = Name {
     name: "temporal_task_queue_dispatch_rate",
     kind: Type::Gauge,
     labels: &["kind", "queue"],
-    help: "Tasks of a queue handed to workers a second, over the last 30 s, those that never waited included.",
+    help: "Tasks of a queue dispatched to workers per second, over the last 30 s. Includes tasks that did not wait.",
 };
 
 /// Pollers of a queue.
@@ -82,39 +82,39 @@ pub const QUEUE_POLLERS: Name = Name {
     name: "temporal_task_queue_pollers",
     kind: Type::Gauge,
     labels: &["kind", "queue"],
-    help: "Workers of the fleet that polled a queue within the last minutes, as Temporal sees them.",
+    help: "Workers that polled a queue within the last minutes, as Temporal reports them.",
 };
 
-/// What became of documents.
+/// Outcomes of documents.
 pub const DOCUMENTS: Name = Name {
     name: "document_outcomes_total",
     kind: Type::Counter,
     labels: &["outcome", "poison"],
-    help: "Documents that came to an end, by outcome: stored, or refused for good, then with the kind of poison.",
+    help: "Finished documents by outcome (stored, refused). The label poison has the kind of error of a refused one.",
 };
 
-/// Attempts beyond the first.
+/// Attempts after the first.
 pub const STEP_RETRIES: Name = Name {
     name: "document_step_retries_total",
     kind: Type::Counter,
     labels: &["step"],
-    help: "Attempts at a step beyond its first.",
+    help: "Attempts at a step after the first.",
 };
 
-/// Time of a step.
+/// Duration of a step.
 pub const STEP_SECONDS: Name = Name {
     name: "document_step_duration_seconds",
     kind: Type::Histogram,
     labels: &["step", "outcome"],
-    help: "Seconds that an attempt at a step took, by step and outcome (done, poison, failed, cancelled).",
+    help: "Duration of an attempt at a step in seconds, by step and outcome (done, poison, failed, cancelled).",
 };
 
-/// Threads that compute.
+/// CPU threads.
 pub const CPU_THREADS: Name = Name {
     name: "document_cpu_threads",
     kind: Type::Gauge,
     labels: &["state"],
-    help: "Threads for computation, by state (busy, idle).",
+    help: "CPU threads by state (busy, idle).",
 };
 
 /// Connections to Postgres.
@@ -122,10 +122,10 @@ pub const DATABASE_CONNECTIONS: Name = Name {
     name: "document_database_connections",
     kind: Type::Gauge,
     labels: &["state"],
-    help: "Connections to the database, by state (in_use, idle).",
+    help: "Connections to the database by state (in_use, idle).",
 };
 
-/// Who waits for a connection to Postgres.
+/// Callers that wait for a connection to Postgres.
 pub const DATABASE_WAITERS: Name = Name {
     name: "document_database_waiters",
     kind: Type::Gauge,
@@ -133,12 +133,12 @@ pub const DATABASE_WAITERS: Name = Name {
     help: "Callers that wait for a connection to the database.",
 };
 
-/// Time until there is a connection to Postgres.
+/// Time to get a connection to Postgres.
 pub const DATABASE_ACQUIRE_SECONDS: Name = Name {
     name: "document_database_acquire_seconds",
     kind: Type::Histogram,
     labels: &["outcome"],
-    help: "Seconds that a caller waited for a connection to the database, by outcome (acquired, timed_out, failed).",
+    help: "Wait for a connection to the database in seconds, by outcome (acquired, timed_out, failed).",
 };
 
 /// Calls to external services.
@@ -150,12 +150,12 @@ pub const EXTERNAL_CALLS: Name = Name {
            (ok, refused, failed, timeout, circuit_open).",
 };
 
-/// Time of these calls.
+/// Duration of these calls.
 pub const EXTERNAL_SECONDS: Name = Name {
     name: "document_external_call_duration_seconds",
     kind: Type::Histogram,
     labels: &["service", "operation"],
-    help: "Seconds that an attempt at a call to an external service took, by service and operation.",
+    help: "Duration of an attempt at a call to an external service in seconds, by service and operation.",
 };
 
 /// State of the circuit breakers.
@@ -163,7 +163,7 @@ pub const EXTERNAL_CIRCUIT_OPEN: Name = Name {
     name: "document_external_circuit_open",
     kind: Type::Gauge,
     labels: &["service"],
-    help: "1 while an external service is left alone because it fails, else 0.",
+    help: "1 while the circuit of an external service is open and it is not called, else 0.",
 };
 
 /// Retries of calls to external services.
@@ -171,15 +171,15 @@ pub const EXTERNAL_RETRIES: Name = Name {
     name: "document_external_retries_total",
     kind: Type::Counter,
     labels: &["service", "budget"],
-    help: "Retries that were wanted of calls to external services, by service and budget (granted, exhausted).",
+    help: "Retries of calls to external services, by service and whether the budget allowed them (granted, exhausted).",
 };
 
-/// Look-ups in the cache.
+/// Cache lookups.
 pub const CACHE: Name = Name {
     name: "document_cache_total",
     kind: Type::Counter,
     labels: &["outcome"],
-    help: "Look-ups of extracted results in the cache, by outcome (hit, miss, corrupt, away).",
+    help: "Cache lookups of extraction results by outcome (hit, miss, corrupt, away). Away: the call failed or was not made.",
 };
 
 /// Summaries.
@@ -187,10 +187,10 @@ pub const SUMMARIES: Name = Name {
     name: "document_summaries_total",
     kind: Type::Counter,
     labels: &["outcome"],
-    help: "Documents stored that should have a summary, by outcome (written, refused, unavailable).",
+    help: "Stored documents for which a summary was requested, by its outcome (written, refused, unavailable).",
 };
 
-/// All of them, in the order of the reference.
+/// All metrics, in the order of the reference.
 pub const ALL: &[Name] = &[
     WORKFLOW_DEPTH,
     ACTIVITY_DEPTH,

@@ -1,7 +1,7 @@
-//! The SDK's own metrics, kept here so that they appear in our exposition instead of behind a second port.
+//! The SDK's own metrics, stored here so that they appear in the worker's exposition and not on a second port.
 //!
-//! The SDK gives one name different labels in different places, which a `prometheus::Registry` refuses; here a name is a set
-//! of series, each with labels of its own. Durations are in seconds, and their names end in `_seconds`.
+//! The SDK uses different label sets for the same metric name, which a `prometheus::Registry` rejects. Here a name
+//! maps to a set of series, each with its own labels. Durations are in seconds, and their names end in `_seconds`.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use temporalio_common::telemetry::metrics::{
     OrderedPromLabelSet, UpDownCounterBase,
 };
 
-/// Put before the SDK's names, which come without it ([`crate::temporal`] asks for that).
+/// Prefix of the SDK's names, which come without one (see [`crate::temporal`]).
 const PREFIX: &str = "temporal_";
 
 /// Gauge of the polls in flight, by `task_queue`.
@@ -61,7 +61,7 @@ pub struct SdkMeter {
 }
 
 impl SdkMeter {
-    /// Everything that was recorded, one family a name.
+    /// All recorded metrics, one family per name.
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         let store = self.store.lock();
         store
@@ -102,7 +102,7 @@ impl SdkMeter {
     }
 }
 
-/// The families of one name as one.
+/// Merges the families of one name.
 fn merged<'a>(series: impl Iterator<Item = &'a Series>) -> Option<MetricFamily> {
     let mut families = series.flat_map(Series::collect);
     let mut family = families.next()?;
@@ -112,7 +112,7 @@ fn merged<'a>(series: impl Iterator<Item = &'a Series>) -> Option<MetricFamily> 
     Some(family)
 }
 
-/// What kind of series an instrument makes.
+/// The kind of series that an instrument creates.
 #[derive(Debug, Clone, Copy)]
 enum Make {
     Counter,
@@ -136,7 +136,7 @@ impl fmt::Debug for Instrument {
 }
 
 impl Instrument {
-    /// The series of these labels, made on first use.
+    /// The series of these labels, created on first use.
     fn series(&self, attributes: &MetricAttributes) -> Result<Series, Box<dyn Error>> {
         let labels = labels(attributes)?;
         let mut store = self.store.lock();
@@ -175,7 +175,7 @@ fn labels(attributes: &MetricAttributes) -> Result<Labels, Box<dyn Error>> {
     }
 }
 
-/// A series of the kind that the instrument was made for; other kinds record nothing.
+/// A series. Records of another kind than the instrument's are ignored.
 struct Bound(Series);
 
 impl CounterBase for Bound {
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_seconds_and_say_so() {
+    fn durations_are_in_seconds_and_named_so() {
         let meter = SdkMeter::default();
         let latency = meter.histogram_duration("activity_execution_latency".into());
         latency.record(Duration::from_millis(2500), &attributes(&meter, &[]));
