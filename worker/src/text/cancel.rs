@@ -1,36 +1,36 @@
-//! Stopping an extraction that nobody waits for any more. A thread cannot be stopped from outside, so the extraction asks at
-//! every page, block and cut whether it shall go on.
+//! Cancellation of an extraction. A thread cannot be stopped from outside, so the extraction checks a flag at every
+//! page, block and cut.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-/// Shared between who waits for an extraction and the thread that carries it out.
+/// The flag, shared by the caller and the thread that extracts.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
-/// The extraction was told to stop.
+/// The extraction was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the extraction was cancelled")]
 pub struct Cancelled;
 
 impl Cancel {
-    /// Tells the extraction to stop at the next place where it asks.
+    /// Requests that the extraction stops at its next check.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Cancels when the guard is dropped, as it is with the future that waits.
+    /// Returns a guard that cancels when it is dropped, for example with the future that waits.
     #[must_use = "a guard that is dropped at once cancels at once"]
     pub fn on_drop(&self) -> CancelOnDrop {
         CancelOnDrop(self.clone())
     }
 
-    /// Whether the extraction may go on. Costs one load of a flag.
+    /// Whether the extraction may continue. Costs one load of a flag.
     ///
     /// # Errors
-    /// It was cancelled.
+    /// The extraction was cancelled.
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.0.load(Ordering::Relaxed) {
             Err(Cancelled)
@@ -40,7 +40,7 @@ impl Cancel {
     }
 }
 
-/// Cancels when dropped. After the extraction is done, that has no effect.
+/// Cancels when dropped, which has no effect after the extraction.
 #[derive(Debug)]
 pub struct CancelOnDrop(Cancel);
 

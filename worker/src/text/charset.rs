@@ -1,8 +1,8 @@
-//! The characters of a document: by its byte order mark, as UTF-8, as it declares, or by detection, in this order.
+//! Decodes a document. The charset comes from, in this order: byte order mark, valid UTF-8, declaration, detection.
 //!
-//! What is valid UTF-8 is UTF-8, whatever it declares: text of another charset with a letter beyond ASCII is practically never
-//! valid UTF-8, while pages that declare the charset of their template are common. What claims to be UTF-8 and is not is
-//! refused, not repaired. Nothing is ever replaced: a charset fits as a whole or not at all.
+//! Valid UTF-8 is read as UTF-8, whatever the document declares. Text of another charset with a letter beyond ASCII
+//! is almost never valid UTF-8, while pages that declare the charset of their template are common. Invalid text
+//! that claims to be UTF-8 is refused, not repaired. A charset must fit completely: no character is ever replaced.
 
 use std::{borrow::Cow, iter};
 
@@ -12,7 +12,8 @@ use memchr::memmem;
 
 use super::{MediaType, PoisonError};
 
-/// Bytes at the beginning in which a declaration is looked for. Browsers look at 1024 and read on where they must.
+/// Number of bytes at the start that are searched for a declaration. Browsers search 1024 bytes, and more if
+/// necessary.
 const DECLARED_WITHIN: usize = 4096;
 
 /// A document's text and the name of its charset.
@@ -21,7 +22,7 @@ pub(super) struct Decoded<'a> {
     pub(super) charset: &'static str,
 }
 
-/// Decodes a document that is text.
+/// Decodes a text document.
 pub(super) fn decode(media_type: MediaType, bytes: &[u8]) -> Result<Decoded<'_>, PoisonError> {
     if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         return decode_marked(encoding, bytes, mark);
@@ -32,7 +33,7 @@ pub(super) fn decode(media_type: MediaType, bytes: &[u8]) -> Result<Decoded<'_>,
         None
     };
     match std::str::from_utf8(bytes) {
-        // ISO-2022-JP is ASCII with escapes, so that it is always valid UTF-8 too.
+        // ISO-2022-JP is ASCII with escape sequences, so it is always valid UTF-8 too.
         Ok(text) if declared != Some(ISO_2022_JP) => return Ok(utf8(text)),
         Err(error) if declared == Some(UTF_8) || (declared.is_none() && is_damaged_utf8(bytes)) => {
             let offset = error.valid_up_to();
@@ -46,7 +47,7 @@ pub(super) fn decode(media_type: MediaType, bytes: &[u8]) -> Result<Decoded<'_>,
         .ok_or(PoisonError::UnknownCharset)
 }
 
-/// Decodes what follows a byte order mark. The mark is an assertion: there is no second guess.
+/// Decodes the text after a byte order mark. The mark is binding: no other charset is tried.
 fn decode_marked<'a>(
     encoding: &'static Encoding,
     bytes: &'a [u8],
@@ -71,7 +72,8 @@ fn utf8(text: &str) -> Decoded<'_> {
     }
 }
 
-/// The text in one charset, if every byte belongs to it and none is a control character that text does not have.
+/// The text in one charset; `None` if a byte does not belong to it, or is a control character that text does not
+/// have.
 fn decode_cleanly<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> Option<Decoded<'a>> {
     let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
     let is_foreign =
@@ -91,8 +93,8 @@ fn detect(bytes: &[u8]) -> &'static Encoding {
     detector.guess(None, Utf8Detection::Deny)
 }
 
-/// Whether most of what is not ASCII is UTF-8 nevertheless: then the rest is damage, and to read it in another charset would
-/// spoil what is sound.
+/// Whether most non-ASCII characters are valid UTF-8. Then the rest is damage, and another charset would spoil the
+/// valid ones.
 fn is_damaged_utf8(bytes: &[u8]) -> bool {
     let (mut sound, mut broken) = (0_usize, 0_usize);
     for chunk in bytes.utf8_chunks() {
@@ -106,11 +108,11 @@ fn is_damaged_utf8(bytes: &[u8]) -> bool {
     sound > 0 && sound >= broken
 }
 
-/// The charset that the beginning of an HTML document declares: in a `<meta>`, else in an XML declaration.
+/// The charset that the start of an HTML document declares: in a `<meta>`, else in an XML declaration.
 fn declared(head: &[u8]) -> Option<&'static Encoding> {
     let head = head.to_ascii_lowercase();
     let found = declared_by_meta(&head).or_else(|| declared_by_xml(&head))?;
-    // What could be read as ASCII is not UTF-16, whatever it says (HTML standard, 13.2.3.2).
+    // A declaration that was read as ASCII cannot be in UTF-16 (HTML standard, 13.2.3.2).
     Some(if found == UTF_16LE || found == UTF_16BE {
         UTF_8
     } else {
@@ -225,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn what_claims_to_be_utf8_and_is_not_is_poison() {
+    fn text_that_claims_to_be_utf8_and_is_not_is_poison() {
         assert_eq!(
             kind(MediaType::Html, b"<meta charset=utf-8>caf\xe9"),
             Err("InvalidUtf8")
         );
         let Err(error) = decode(MediaType::Html, b"<meta charset=utf-8>caf\xe9") else {
-            panic!("it was read");
+            panic!("the document was accepted");
         };
         assert_eq!(error, PoisonError::InvalidUtf8 { offset: 23 });
         assert_eq!(
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_in_any_charset_are_poison() {
+    fn bytes_that_are_not_text_in_any_charset_are_poison() {
         let junk: Vec<u8> = (0..=255).cycle().take(2048).filter(|byte| *byte != 0).collect();
         assert_eq!(plain(&junk), Err("UnknownCharset"));
     }

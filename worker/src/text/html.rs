@@ -1,8 +1,8 @@
-//! The visible text, title, headings and links of an HTML page, by a browser's own parsing rules (html5ever).
+//! The visible text, title, headings and links of an HTML page, parsed by the rules of browsers (html5ever).
 //!
-//! A page is parsed piece by piece, so that an extraction that was cancelled stops, and so that a page which makes the tree
-//! explode (formatting elements that are never closed are opened again in every paragraph) or nest without end is refused
-//! before it takes the memory.
+//! A page is parsed piece by piece, so that a cancelled extraction stops, and a hostile page is refused before it
+//! uses up the memory. Such a page nests without end, or never closes formatting elements, which are then reopened
+//! in every paragraph.
 
 use ego_tree::{NodeId, NodeRef, iter::Edge};
 use html5ever::{
@@ -13,10 +13,10 @@ use scraper::{Html, HtmlTreeSink, Node, node::Element};
 
 use super::{Cancel, ExtractError, PoisonError, Structure, VisibleText, structure};
 
-/// Elements whose text nobody sees. A title is kept apart and is not part of the text.
+/// Elements with invisible text. The title is kept separately and is not part of the text.
 const HIDDEN: &[&str] = &["head", "noscript", "script", "style", "template", "title"];
 
-/// Elements that begin and end a line: those that a browser lays out as blocks, table cells, options and `<br>`.
+/// Elements that begin and end a line: those that browsers lay out as blocks, table cells, options and `<br>`.
 #[rustfmt::skip]
 const BLOCKS: &[&str] = &[
     "address", "article", "aside", "audio", "blockquote", "body", "br", "caption", "center", "col",
@@ -27,31 +27,31 @@ const BLOCKS: &[&str] = &[
     "tfoot", "th", "thead", "tr", "ul", "video", "xmp",
 ];
 
-/// Bytes that are parsed between two looks at the flag and at the tree. While it nests as deep as it may, so many bytes are some
-/// sixty paragraphs, each of which may open every formatting element again.
-const PIECE: usize = 256;
+/// Bytes that are parsed between two checks of the flag and of the tree. At the maximum depth, this is about sixty
+/// paragraphs, each of which may reopen every formatting element.
+const PIECE_BYTES: usize = 256;
 
-/// Nodes of the largest tree. A node takes 200 bytes or so; a page has one in 20 to 40 bytes.
-const MOST_NODES: usize = 1_000_000;
+/// Maximum number of nodes. A node takes about 200 bytes; pages have one per 20 to 40 bytes.
+const MAX_NODES: usize = 1_000_000;
 
-/// Nesting of the deepest tree. The parser looks through the open elements at every tag: time grows with the square.
-const DEEPEST: usize = 12_000;
+/// Maximum depth. The parser searches the open elements at every tag, so time grows with the square of the depth.
+const MAX_DEPTH: usize = 12_000;
 
-/// Bytes that are looked at of a title, a heading, or the text of a link.
-const LONGEST_CAPTURE: usize = 8 << 10;
+/// Maximum bytes that are kept of a title, a heading or the text of a link.
+const MAX_CAPTURE_BYTES: usize = 8 << 10;
 
-/// What a page holds.
+/// The result of reading a page.
 pub(super) struct Page {
     pub(super) title: Option<String>,
     pub(super) visible: VisibleText,
     pub(super) structure: Structure,
 }
 
-/// Reads a page, or a fragment of one.
+/// Reads a page or a fragment.
 pub(super) fn read(page: &str, cancel: &Cancel) -> Result<Page, ExtractError> {
     let html = parse(page, cancel)?;
     let mut reader = Reader::default();
-    // Without recursion: a page may be nested deeper than a stack is.
+    // Without recursion, because a page may be nested deeper than the stack allows.
     for (index, edge) in html.tree.root().traverse().enumerate() {
         if index % 4096 == 0 {
             cancel.check()?;
@@ -70,7 +70,7 @@ fn parse(page: &str, cancel: &Cancel) -> Result<Html, ExtractError> {
     let mut rest = page;
     while !rest.is_empty() {
         cancel.check()?;
-        let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE));
+        let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
         parser.process(StrTendril::from(piece));
         rest = more;
         check_size(&parser.tokenizer.sink.sink.0.borrow())?;
@@ -80,22 +80,22 @@ fn parse(page: &str, cancel: &Cancel) -> Result<Html, ExtractError> {
 
 fn check_size(html: &Html) -> Result<(), PoisonError> {
     let too_complex = |what, limit| Err(PoisonError::TooComplex { what, limit });
-    if html.tree.nodes().len() > MOST_NODES {
-        return too_complex("elements and texts", MOST_NODES);
+    if html.tree.nodes().len() > MAX_NODES {
+        return too_complex("elements and texts", MAX_NODES);
     }
     let newest = html.tree.nodes().next_back();
-    if newest.is_some_and(|node| node.ancestors().nth(DEEPEST).is_some()) {
-        return too_complex("nested elements", DEEPEST);
+    if newest.is_some_and(|node| node.ancestors().nth(MAX_DEPTH).is_some()) {
+        return too_complex("nested elements", MAX_DEPTH);
     }
     Ok(())
 }
 
-/// What has been read so far, and the elements that are being read.
+/// The text read so far, and the elements that are open.
 #[derive(Default)]
 struct Reader {
     visible: VisibleText,
     structure: Structure,
-    /// How many hidden elements are open.
+    /// Number of open hidden elements.
     hidden: usize,
     title: Option<String>,
     first_h1: Option<String>,
@@ -104,7 +104,7 @@ struct Reader {
     open_link: Option<(Capture, String)>,
 }
 
-/// The text of an element that is open.
+/// The text of an open element.
 struct Capture {
     element: NodeId,
     text: String,
@@ -119,7 +119,7 @@ impl Capture {
     }
 
     fn push(&mut self, text: &str) {
-        let room = LONGEST_CAPTURE.saturating_sub(self.text.len());
+        let room = MAX_CAPTURE_BYTES.saturating_sub(self.text.len());
         self.text.push_str(&text[..text.floor_char_boundary(room)]);
     }
 }
@@ -218,7 +218,7 @@ fn heading_level(name: &str) -> Option<usize> {
 }
 
 fn titled(text: &str) -> Option<String> {
-    let title = structure::one_line(text, structure::LONGEST_TITLE);
+    let title = structure::one_line(text, structure::MAX_TITLE_CHARACTERS);
     (!title.is_empty()).then_some(title)
 }
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_sees_is_left_out() {
+    fn invisible_text_is_left_out() {
         let page = "<head><title>T</title><style>a{}</style></head><body>seen<script>var x</script>\
                     <noscript>no</noscript><template><p>no</p></template><!-- no --> too</body>";
         assert_eq!(text(page), "seen too");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_title_is_the_title_else_the_first_heading_else_none() {
+    fn the_title_is_the_title_element_else_the_first_heading() {
         assert_eq!(
             page("<title> A \n B </title><h1>C</h1>").title.as_deref(),
             Some("A B")
@@ -301,8 +301,8 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_nests_without_end_is_refused_soon() {
-        let limit = DEEPEST;
+    fn a_page_that_nests_without_end_is_refused() {
+        let limit = MAX_DEPTH;
         let what = "nested elements";
         assert_eq!(
             refused(&"<div>".repeat(1_000_000)),
@@ -314,7 +314,7 @@ mod tests {
     fn a_page_whose_tree_explodes_is_refused() {
         let formatting: String = (0..1_000).map(|index| format!("<font size={index}>")).collect();
         let page = format!("<p>{formatting}{}", "<p>x".repeat(20_000));
-        let limit = MOST_NODES;
+        let limit = MAX_NODES;
         let what = "elements and texts";
         assert_eq!(refused(&page), PoisonError::TooComplex { what, limit }.into());
     }
@@ -332,7 +332,7 @@ mod tests {
             parts in proptest::collection::vec("(<p>|<b>|</b>|<!-- |-->|&amp;|&am|<table>|<td>|é|\r\n|[a-z ]{0,9}){1,9}", 1..6),
             padding in 0_usize..40,
         ) {
-            let page = format!("{}{}", "x".repeat(PIECE - 20 + padding), parts.concat());
+            let page = format!("{}{}", "x".repeat(PIECE_BYTES - 20 + padding), parts.concat());
             let at_once = Html::parse_document(&page).html();
             prop_assert_eq!(parse(&page, &Cancel::default()).unwrap().html(), at_once);
         }

@@ -1,27 +1,27 @@
-//! The language of a text, by its letters and trigrams (whatlang), with how sure that is.
+//! The language of a text and the confidence, from its letters and trigrams (whatlang).
 
 use serde::{Deserialize, Serialize};
 
-/// Letters below which there is no telling: whatlang compares profiles of trigrams, and a title has too few of them.
-const FEWEST_LETTERS: usize = 40;
+/// Minimum number of letters. whatlang compares profiles of trigrams, and a title has too few of them.
+const MIN_LETTERS: usize = 40;
 
-/// Bytes of a text that are looked at. More of the same text changes nothing but the time.
-const SAMPLE: usize = 16 << 10;
+/// Maximum bytes that are examined. More text takes more time and does not change the result.
+const SAMPLE_BYTES: usize = 16 << 10;
 
-/// What a text is written in.
+/// The language of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Language {
-    /// ISO 639-3, for example `eng`.
+    /// ISO 639-3 code, for example `eng`.
     pub code: String,
-    /// How sure that is, in percent. Below 90 another language is nearly as likely.
+    /// Confidence in percent. Below 90, another language is nearly as likely.
     pub confidence: u8,
 }
 
-/// The language of a text; none where it is short or has no letters.
+/// The language of a text; `None` if the text has too few letters.
 pub(super) fn detect(text: &str) -> Option<Language> {
-    let sample = &text[..text.floor_char_boundary(SAMPLE)];
+    let sample = &text[..text.floor_char_boundary(SAMPLE_BYTES)];
     let letters = sample.chars().filter(|character| character.is_alphabetic());
-    if letters.take(FEWEST_LETTERS).count() < FEWEST_LETTERS {
+    if letters.take(MIN_LETTERS).count() < MIN_LETTERS {
         return None;
     }
     let found = whatlang::detect(sample)?;
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn languages_of_several_scripts_are_told_apart() {
+    fn languages_of_several_scripts_are_detected() {
         for (text, expected) in [
             (
                 "The quick brown fox jumps over the lazy dog while the others are watching from afar.",

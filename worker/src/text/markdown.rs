@@ -1,10 +1,10 @@
-//! Markdown as the HTML it renders to: CommonMark with tables and strikethrough, raw HTML passed on.
+//! Markdown, read by way of its HTML: CommonMark with tables and strikethrough; raw HTML is passed through.
 
 use pulldown_cmark::{Options, Parser, html};
 
 use super::{Cancel, cancel::Cancelled};
 
-/// Renders a Markdown text.
+/// Renders a Markdown text as HTML.
 pub(super) fn to_html(markdown: &str, cancel: &Cancel) -> Result<String, Cancelled> {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     let mut rendered = String::with_capacity(markdown.len() * 3 / 2);

@@ -1,17 +1,17 @@
-//! What a document is, by its name and by its first bytes. Where the two disagree, it is refused, not guessed.
+//! The type of a document, from its name and its first bytes. If they disagree, the document is refused.
 
 use encoding_rs::{Encoding, UTF_8};
 use serde::{Deserialize, Serialize};
 
 use super::PoisonError;
 
-/// Bytes that are looked at.
-const SNIFFED: usize = 1024;
+/// Number of bytes that are examined.
+const SNIFFED_BYTES: usize = 1024;
 
-/// How a PDF begins. Readers accept it anywhere in the first 1024 bytes.
+/// Start of a PDF. Readers accept it anywhere in the first 1024 bytes.
 const PDF: &[u8] = b"%PDF-";
 
-/// First bytes of formats that are not processed, with the name that the error gives them.
+/// First bytes of unsupported formats, with the name for the error.
 const SIGNATURES: &[(&[u8], &str)] = &[
     (b"PK\x03\x04", "application/zip"),
     (b"PK\x05\x06", "application/zip"),
@@ -32,10 +32,10 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"\xd0\xcf\x11\xe0", "application/x-ole-storage"),
 ];
 
-/// A type that is processed.
+/// A supported type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MediaType {
-    /// HTML, also where the name says XHTML.
+    /// HTML, or XHTML.
     #[serde(rename = "text/html")]
     Html,
     /// CommonMark with tables and strikethrough.
@@ -44,7 +44,7 @@ pub enum MediaType {
     /// Text without markup.
     #[serde(rename = "text/plain")]
     Plain,
-    /// PDF with text in it.
+    /// PDF with text.
     #[serde(rename = "application/pdf")]
     Pdf,
 }
@@ -53,8 +53,8 @@ impl MediaType {
     /// The type of a document.
     ///
     /// # Errors
-    /// [`PoisonError::Empty`] for nothing but white space, [`PoisonError::UnknownType`] for what is not processed,
-    /// [`PoisonError::TypeMismatch`] for a PDF that is not named so, or what is named so and is none.
+    /// [`PoisonError::Empty`] if there is only white space. [`PoisonError::UnknownType`] for an unsupported type.
+    /// [`PoisonError::TypeMismatch`] if only one of name and content says PDF.
     pub fn detect(name: &str, bytes: &[u8]) -> Result<Self, PoisonError> {
         let marked = Encoding::for_bom(bytes);
         let content = &bytes[marked.map_or(0, |(_, length)| length)..];
@@ -82,13 +82,13 @@ impl MediaType {
                 Some(_) => Err(mismatch(Self::Pdf.as_str())),
             };
         }
-        // UTF-16 is half NULs, and a byte order mark tells it from binary data.
+        // UTF-16 of ASCII is half NULs; its byte order mark distinguishes it from binary data.
         let wide = marked.is_some_and(|(encoding, _)| encoding != UTF_8);
         if !wide && head(bytes).contains(&0) {
             return Err(unknown("binary data"));
         }
         match (Self::of_extension(named.as_deref()), named) {
-            (Some(Self::Pdf), _) => Err(mismatch("no PDF")),
+            (Some(Self::Pdf), _) => Err(mismatch("not a PDF")),
             (Some(named), _) => Ok(named),
             (None, _) if looks_like_html(bytes) => Ok(Self::Html),
             (None, None) => Ok(Self::Plain),
@@ -106,7 +106,7 @@ impl MediaType {
         }
     }
 
-    /// The registered name.
+    /// The registered media type.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Html => "text/html",
@@ -118,10 +118,10 @@ impl MediaType {
 }
 
 fn head(bytes: &[u8]) -> &[u8] {
-    &bytes[..bytes.len().min(SNIFFED)]
+    &bytes[..bytes.len().min(SNIFFED_BYTES)]
 }
 
-/// The name of a format that is not processed, where the bytes begin with it.
+/// The name of the unsupported format that the bytes begin with, if any.
 fn signature(bytes: &[u8]) -> Option<&'static str> {
     let known = SIGNATURES.iter().find(|(first, _)| bytes.starts_with(first));
     let bzip2 = bytes.starts_with(b"BZh") && bytes.get(4..10) == Some(b"1AY&SY");
@@ -132,7 +132,7 @@ fn signature(bytes: &[u8]) -> Option<&'static str> {
         .or(tar.then_some("application/x-tar"))
 }
 
-/// A text may speak of `%PDF-`; only what is named so may have it further on.
+/// A text may mention `%PDF-`, so the mark counts after the start only if the name says PDF.
 fn is_pdf(bytes: &[u8], named: Option<&str>) -> bool {
     let somewhere = || memchr::memmem::find(head(bytes), PDF).is_some();
     bytes.trim_ascii_start().starts_with(PDF) || (named == Some("pdf") && somewhere())
@@ -156,7 +156,7 @@ fn looks_like_html(bytes: &[u8]) -> bool {
     starts(b"<!doctype html") || starts(b"<html")
 }
 
-/// What follows the last dot of the last part of a path, in lower case; a leading dot begins a name, not an extension.
+/// The extension of the last part of a path, in lower case. A leading dot begins a name, not an extension.
 fn extension(name: &str) -> Option<String> {
     let file = name.rsplit('/').next().unwrap_or(name);
     let (stem, extension) = file.rsplit_once('.')?;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_extension_decides_and_the_content_where_there_is_none() {
+    fn the_extension_decides_else_the_content() {
         assert_eq!(kind("a/b.html", b"x"), Ok(MediaType::Html));
         assert_eq!(kind("README.MD", b"# x"), Ok(MediaType::Markdown));
         assert_eq!(kind("notes.txt", b"x"), Ok(MediaType::Plain));
@@ -190,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn utf16_is_text_where_a_mark_says_so() {
+    fn utf16_is_text_if_it_has_a_byte_order_mark() {
         assert_eq!(kind("a.txt", b"\xfe\xff\0h\0i"), Ok(MediaType::Plain));
         assert_eq!(kind("a.txt", b"\0h\0i"), Err("UnknownDocumentType"));
     }
 
     #[test]
-    fn poison_is_told_apart_by_kind() {
+    fn poison_has_kinds() {
         for (name, bytes, expected) in [
             ("a.html", b"".as_slice(), "EmptyDocument"),
             ("a.txt", b" \n\t", "EmptyDocument"),

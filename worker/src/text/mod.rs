@@ -1,8 +1,8 @@
-//! From a document's bytes to its title, its words and its passages. Pure: no network, no clock, no async.
+//! Extracts title, words and passages from a document's bytes. Pure: no network, no clock, no async.
 //!
-//! Every format ends in [`VisibleText`]: blocks of text, one a line, white space collapsed. Words and passages are made from
-//! that alone, so a Markdown document and the HTML it renders to give the same rows. docs/documents.md describes what is
-//! extracted, and every way in which a document is refused.
+//! Every format is turned into [`VisibleText`]: one block of text per line, with white space collapsed. Words and
+//! passages come from that alone, so a Markdown document and its HTML give the same rows. docs/documents.md
+//! describes the result, and all reasons to refuse a document.
 
 mod cancel;
 mod charset;
@@ -30,42 +30,43 @@ pub use structure::{Heading, Link, Structure};
 
 use visible::VisibleText;
 
-/// Counts the changes after which equal bytes give another [`Extract`]: what an older program cached is then not found.
+/// Version of the extraction. It increases when equal bytes give another [`Extract`], so that older cached results
+/// are not found.
 pub const EXTRACT_VERSION: u32 = 1;
 
-/// What is kept of a document.
+/// The result of an extraction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extract {
-    /// The document's own title, else its first heading, else nothing.
+    /// The document's title, else its first heading, if any.
     pub title: Option<String>,
-    /// The charset of its text, by its name in the Encoding Standard; none for a PDF.
+    /// Charset of the text, by its name in the Encoding Standard; `None` for a PDF.
     pub charset: Option<String>,
-    /// Its pages, where it has pages.
+    /// Number of pages, for a PDF.
     pub pages: Option<u32>,
-    /// Its headings and links.
+    /// Headings and links.
     pub structure: Structure,
-    /// The language of its text, where there is enough of it to tell.
+    /// Language of the text; `None` if the text is too short to tell.
     pub language: Option<Language>,
     /// Words in the visible text.
     pub words: u64,
-    /// By which near-duplicates are found; none without words.
+    /// SimHash of the text, for finding near-duplicates; `None` without words.
     pub signature: Option<Signature>,
-    /// The text, cut into passages that cover it once.
+    /// The text in passages that cover it once.
     pub passages: Vec<Passage>,
 }
 
-/// Why there is no extract.
+/// Why an extraction failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExtractError {
     /// The document can never be read.
     #[error(transparent)]
     Poison(#[from] PoisonError),
-    /// Nobody waits for the extract any more.
+    /// The extraction was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
 
-/// What a reader makes of one format.
+/// The result of the reader of one format.
 struct Reading {
     title: Option<String>,
     charset: Option<&'static str>,
@@ -74,10 +75,10 @@ struct Reading {
     structure: Structure,
 }
 
-/// Reads a document of a known type.
+/// Extracts a document of a known type.
 ///
 /// # Errors
-/// Poison: what the document says it is cannot be read. Cancelled: through `cancel`, within a page or a block of text.
+/// Poison if the document is not valid for its type. Cancelled through `cancel`, within one page or block of text.
 pub fn extract(
     media_type: MediaType,
     bytes: &[u8],
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn markdown_and_the_html_it_renders_to_give_the_same_extract() {
+    fn markdown_and_its_html_give_the_same_extract() {
         let markdown =
             "# Title\n\nSome *emphasised* [text](/t), ~~gone~~.\n\n| a | b |\n|---|---|\n| one | two |\n";
         let html = markdown::to_html(markdown, &Cancel::default()).unwrap();
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_the_utf8_they_claim_to_be_are_poison_and_the_error_says_where() {
+    fn invalid_utf8_is_poison_and_the_error_has_the_offset() {
         let error = extract(MediaType::Plain, b"\xef\xbb\xbffine \xff", 200).unwrap_err();
         assert_eq!(error, PoisonError::InvalidUtf8 { offset: 8 }.into());
     }

@@ -1,7 +1,7 @@
-//! Passages for retrieval: the text cut into pieces of about a given number of words that cover it once, in order.
+//! Passages for retrieval: pieces of the text with about a given number of words, which cover it once, in order.
 //!
-//! A cut falls at the end of a block where one is near, else between two words, never inside one. So the words of the
-//! passages add up to the words of the text, and equal text gives equal passages with equal hashes.
+//! A cut is at the end of a block if one is near, else between two words. So the words of the passages add up to
+//! the words of the text, and equal texts give equal passages with equal hashes.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,7 +11,7 @@ use super::{Cancel, cancel::Cancelled, words};
 /// One piece of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passage {
-    /// Place in the document, from 0.
+    /// Position in the document, from 0.
     pub ordinal: u32,
     /// The text, without white space around it.
     pub text: String,
@@ -21,7 +21,7 @@ pub struct Passage {
     pub sha256: String,
 }
 
-/// Cuts a text.
+/// Cuts a text into passages.
 pub(super) fn cut(text: &str, target_words: usize, cancel: &Cancel) -> Result<Vec<Passage>, Cancelled> {
     let mut passages = Vec::new();
     let mut start = 0;
@@ -45,8 +45,9 @@ fn passage(ordinal: usize, text: &str) -> Passage {
     }
 }
 
-/// Where the text is cut: at the end of a block once three quarters of the target are reached, at any white space once the
-/// target is, between any two words once five quarters are (a long line of commas must not become one passage).
+/// Positions of the cuts. From three quarters of the target on, the end of a block is a cut. From the target on,
+/// white space is one too, and from five quarters on any gap between words. The last rule limits a long line
+/// without white space.
 fn boundaries(text: &str, target: usize) -> impl Iterator<Item = usize> + '_ {
     let near = target - target / 4;
     let far = target + target / 4;
@@ -108,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn a_block_without_an_end_is_cut_at_the_target() {
+    fn a_long_block_is_cut_at_the_target() {
         let text = vec!["word"; 450].join(" ");
         let sizes: Vec<u32> = cut(&text, 200).iter().map(|passage| passage.words).collect();
         assert_eq!(sizes, [200, 200, 50]);
     }
 
     #[test]
-    fn a_cancelled_cutting_stops() {
+    fn a_cancelled_cut_stops() {
         let cancel = Cancel::default();
         cancel.cancel();
         assert_eq!(super::cut("one two", 200, &cancel), Err(Cancelled));

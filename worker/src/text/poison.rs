@@ -1,101 +1,98 @@
-//! Documents that can never be processed, however often they are tried. The kinds are part of the interface: operators and
-//! workflows tell them apart by [`PoisonError::kind`].
+//! Documents that can never be processed. The kinds are a public interface: operators and workflows use
+//! [`PoisonError::kind`].
 
-/// Why a document is refused for good.
+/// Why a document can never be processed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PoisonError {
-    /// Nothing but white space.
-    #[error("the document is empty: upload it again, or remove it from the load")]
+    /// The document has only white space.
+    #[error("the document is empty: upload it again, or do not process it")]
     Empty,
-    /// Over the limit.
+    /// The document is larger than the limit.
     #[error(
         "the document has {bytes} bytes, more than the {limit} allowed: split it, or raise DOCUMENT_MAX_BYTES"
     )]
     TooBig {
-        /// Size of the document.
+        /// Size in bytes.
         bytes: u64,
-        /// Largest size that is processed.
+        /// Maximum size in bytes.
         limit: u64,
     },
-    /// It claims to be UTF-8, or mostly is, and is not.
+    /// The document declares UTF-8 or mostly is UTF-8, and is invalid.
     #[error(
         "the document is not valid UTF-8 at byte {offset}: repair it, or correct the charset that it declares"
     )]
     InvalidUtf8 {
-        /// Index of the first byte that is not.
+        /// Index of the first invalid byte.
         offset: usize,
     },
-    /// No charset gives text.
+    /// No charset decodes the document.
     #[error(
-        "the document is text in no charset that is known: convert it to UTF-8, or name it for the format that it is in"
+        "the document is not text in any known charset: convert it to UTF-8, or give it the extension of its type"
     )]
     UnknownCharset,
-    /// A type that is not processed.
+    /// The type is not supported.
     #[error(
-        "the document {name:?} is {found}: HTML, Markdown, plain text and PDF are processed, and archives are not unpacked"
+        "the document {name:?} is {found}: only HTML, Markdown, plain text and PDF are supported, and archives are \
+         not unpacked"
     )]
     UnknownType {
         /// Name of the document.
         name: String,
-        /// What it seems to be.
+        /// The type of the content.
         found: String,
     },
-    /// A name that disagrees with the content.
-    #[error("the document {name:?} is {found} by its content: give it the name of its type")]
+    /// The name disagrees with the content.
+    #[error("the document {name:?} is {found} by its content: give it the extension of its type")]
     TypeMismatch {
         /// Name of the document.
         name: String,
-        /// What it is.
+        /// The type of the content.
         found: &'static str,
     },
-    /// A PDF that ends too early.
+    /// The PDF is truncated.
     #[error("the PDF is cut off ({reason}): upload the whole file again")]
     TruncatedPdf {
-        /// What is missing.
+        /// The missing part.
         reason: String,
     },
-    /// A PDF that cannot be read.
-    #[error("the PDF is damaged ({reason}): repair it, or make it again")]
+    /// The PDF cannot be read.
+    #[error("the PDF is damaged ({reason}): repair it, or create it again")]
     CorruptPdf {
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
-    /// A PDF that is encrypted, with or without a password to open it.
+    /// The PDF is encrypted, even if it opens without a password.
     #[error("the PDF is encrypted: upload it without encryption")]
     EncryptedPdf,
-    /// A PDF of pictures, or with fonts that do not say which characters they show.
-    #[error(
-        "no page of the PDF has text that can be read ({pages} pages): recognise the text (OCR) before it is uploaded"
-    )]
+    /// The PDF has only pictures, or fonts without a mapping to characters.
+    #[error("none of the {pages} pages of the PDF has readable text: run OCR before the upload")]
     PdfWithoutText {
-        /// Its pages.
+        /// Number of pages.
         pages: u32,
     },
-    /// Compressed data that inflates beyond measure.
-    #[error(
-        "the document inflates to more than {limit} bytes: it is a decompression bomb, or has to be split"
-    )]
+    /// Compressed data inflates beyond the limit.
+    #[error("the document inflates to more than {limit} bytes: it is a decompression bomb, or must be split")]
     DecompressionBomb {
-        /// Bytes that would have been allowed.
+        /// Maximum number of inflated bytes.
         limit: usize,
     },
-    /// Too large when taken apart, though it is not too large in bytes.
+    /// The document is small in bytes but too large when parsed.
     #[error("the document has more than {limit} {what}: simplify or split it")]
     TooComplex {
-        /// What there is too much of.
+        /// The kind of part that exceeds its limit.
         what: &'static str,
-        /// How much would have been allowed.
+        /// The limit.
         limit: usize,
     },
-    /// No such object.
-    #[error("there is no document {document:?} in the store: upload it before its workflow starts")]
+    /// The document is not in the store.
+    #[error("the document {document:?} is not in the store: upload it before its workflow starts")]
     Missing {
-        /// Where it should be.
+        /// Address of the document.
         document: String,
     },
-    /// A source outside the configured store.
+    /// The source is outside the configured store.
     #[error(
-        "the source {document:?} is not in the store {root:?}: use a source below it, or set DOCUMENT_STORE_URL"
+        "the source {document:?} is outside of the store {root:?}: use a source below it, or set DOCUMENT_STORE_URL"
     )]
     ForeignSource {
         /// The source.
@@ -103,16 +100,16 @@ pub enum PoisonError {
         /// The configured root.
         root: String,
     },
-    /// The reader itself gave up.
+    /// The reader panicked.
     #[error("the document made its reader panic: {message}")]
     ReaderPanicked {
-        /// What the panic said.
+        /// Message of the panic.
         message: String,
     },
 }
 
 impl PoisonError {
-    /// The stable name, carried as the type of the application failure.
+    /// The stable name, which is the type of the application failure.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Empty => "EmptyDocument",

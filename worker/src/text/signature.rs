@@ -1,9 +1,9 @@
-//! A signature by which near-duplicates are found: SimHash of 64 bits over shingles of three words.
+//! A signature for finding near-duplicates: a 64-bit SimHash over shingles of three words.
 //!
-//! Why SimHash: it is one `bigint` a document, and two documents are compared by the bits in which they differ, which SQL can
-//! count (`bit_count`); MinHash gives a better estimate of the overlap for dozens of times the space, and "is this nearly that"
-//! does not need one. The definition is fixed (docs/documents.md has it in words): a change of it makes every stored signature
-//! worthless, so the tests hold it to values.
+//! SimHash takes one `bigint` per document, and SQL compares two documents by the number of different bits
+//! (`bit_count`). MinHash estimates the overlap better, but takes dozens of times the space, and finding
+//! near-duplicates needs no estimate. The definition is fixed (docs/documents.md): a change would invalidate every
+//! stored signature, so the tests compare with fixed values.
 
 use std::fmt;
 
@@ -12,13 +12,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// Words in a shingle.
 const SHINGLE: usize = 3;
 
-/// A signature. Near-equal texts differ in few bits, unrelated ones in about half of them.
+/// A signature. Similar texts differ in few bits, unrelated ones in about half of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Signature(pub u64);
 
 impl Signature {
-    /// Bits in which two signatures differ, 0 to 64. One word changed in a thousand moves one or two bits, unrelated texts
-    /// differ in 32 or so: up to 6 says near-duplicate.
+    /// Number of different bits, 0 to 64. One changed word in a thousand changes one or two bits, and unrelated
+    /// texts differ in about
+    /// 32. A distance of up to 6 indicates a near-duplicate.
     #[must_use]
     pub fn distance(self, other: Self) -> u32 {
         (self.0 ^ other.0).count_ones()
@@ -31,7 +32,7 @@ impl fmt::Display for Signature {
     }
 }
 
-// Hex in JSON: a number over 2^53 does not survive every reader.
+// Hex in JSON, because some readers lose precision above 2^53.
 impl Serialize for Signature {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -45,7 +46,7 @@ impl<'de> Deserialize<'de> for Signature {
     }
 }
 
-/// The signature of a text; none where it has no words. A text of one or two words is one shingle.
+/// The signature of a text; `None` without words. A text of one or two words is one shingle.
 pub(super) fn of(text: &str) -> Option<Signature> {
     let mut tally = [0_i64; 64];
     let mut window = [0_u64; SHINGLE];
@@ -64,7 +65,7 @@ pub(super) fn of(text: &str) -> Option<Signature> {
     (tokens > 0).then(|| Signature(majority(&tally)))
 }
 
-/// Calls back with the hash of each token: a word in lower case, or one character of a script that is written without spaces.
+/// Calls `each` with the hash of each token: a word in lower case, or one character of a script without spaces.
 fn for_each_token(text: &str, mut each: impl FnMut(u64)) {
     let mut word: Option<Fnv> = None;
     for character in text.chars() {
@@ -131,7 +132,7 @@ impl Fnv {
     }
 }
 
-/// The finaliser of MurmurHash3: FNV's high bits alone are too alike for a vote of bits.
+/// The finaliser of MurmurHash3. The high bits of FNV alone are too similar for a vote per bit.
 fn mix(mut hash: u64) -> u64 {
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -146,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// Words that look like words, and are the same in every run.
+    /// Pseudo-random words, the same in every run.
     fn text(words: usize, seed: u64) -> Vec<String> {
         (0..words as u64)
             .map(|index| format!("w{}", mix(seed.wrapping_mul(1_000_003) + index) % 5_000))
@@ -170,19 +171,19 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_words_has_none() {
+    fn a_text_without_words_has_no_signature() {
         assert_eq!(of(""), None);
         assert_eq!(of("— !?"), None);
     }
 
     #[test]
-    fn case_white_space_and_punctuation_play_no_part() {
+    fn case_white_space_and_punctuation_do_not_matter() {
         assert_eq!(of("One, two;\n THREE four"), of("one two three (four)"));
         assert_ne!(of("one two three four"), of("four three two one"));
     }
 
     #[test]
-    fn it_travels_as_hex() {
+    fn the_json_is_hex() {
         let json = serde_json::to_string(&Signature(0xab)).unwrap();
         assert_eq!(json, "\"00000000000000ab\"");
         assert_eq!(serde_json::from_str::<Signature>(&json).unwrap(), Signature(0xab));
@@ -191,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn near_equal_texts_are_near(seed in 0_u64..1_000_000, at in 0_usize..1_990) {
+        fn similar_texts_have_a_small_distance(seed in 0_u64..1_000_000, at in 0_usize..1_990) {
             let original = text(2_000, seed);
             let mut edited = original.clone();
             edited[at] = "edited".into();
@@ -200,13 +201,13 @@ mod tests {
         }
 
         #[test]
-        fn different_texts_are_far(seed in 0_u64..1_000_000) {
+        fn different_texts_have_a_large_distance(seed in 0_u64..1_000_000) {
             let (one, other) = (text(1_000, seed), text(1_000, seed + 1_000_000));
             prop_assert!(signature(&one).distance(signature(&other)) >= 12);
         }
 
         #[test]
-        fn any_text_has_a_signature_where_it_has_a_word(text in "\\PC{0,80}") {
+        fn any_text_with_a_word_has_a_signature(text in "\\PC{0,80}") {
             prop_assert_eq!(of(&text).is_some(), super::super::words::count(&text) > 0);
         }
     }

@@ -1,66 +1,67 @@
-//! Headings and links of a document: all are counted, the first of them are kept, each with a bounded length, so that what
-//! an extraction returns is small however large or hostile the document is.
+//! Headings and links of a document. All are counted, and the first ones are kept with a maximum length, so that
+//! the result is small however large or hostile the document is.
 
 use serde::{Deserialize, Serialize};
 
-/// Headings that are kept, and links.
-const MOST: usize = 200;
+/// Maximum number of kept headings, and of kept links.
+const MAX_ENTRIES: usize = 200;
 
-/// Characters that are kept of a heading or of the text of a link.
-const LONGEST_TEXT: usize = 200;
+/// Maximum characters of a heading or of the text of a link.
+const MAX_TEXT_CHARACTERS: usize = 200;
 
-/// Characters that are kept of a title.
-pub(super) const LONGEST_TITLE: usize = 1_000;
+/// Maximum characters of a title.
+pub(super) const MAX_TITLE_CHARACTERS: usize = 1_000;
 
-/// A longer target (a picture in a `data:` URL, say) is counted and not kept: cut, it would lead elsewhere. In bytes.
-const LONGEST_TARGET: usize = 2_000;
+/// Maximum bytes of a link's target. A longer one, such as a `data:` URL, is counted and not kept: truncated, it
+/// would lead elsewhere.
+const MAX_TARGET_BYTES: usize = 2_000;
 
 /// A heading: an HTML heading, or a bookmark of a PDF.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heading {
-    /// 1 to 6; 1 is the highest.
+    /// Level from 1 (highest) to 6.
     pub level: u8,
-    /// Its text, on one line.
+    /// Text, on one line.
     pub text: String,
 }
 
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// As the document has it: it may be relative.
+    /// Target as in the document; may be relative.
     pub target: String,
-    /// Its text, on one line; empty where it has none, and in a PDF.
+    /// Text, on one line; empty if the link has no text, and in a PDF.
     pub text: String,
 }
 
-/// What a document says about its own parts.
+/// The structure of a document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Structure {
     /// The first headings.
     pub headings: Vec<Heading>,
-    /// All headings.
+    /// Number of all headings.
     pub heading_count: u32,
     /// The first links.
     pub links: Vec<Link>,
-    /// All links.
+    /// Number of all links.
     pub link_count: u32,
 }
 
 impl Structure {
-    /// Notes a heading. One without text is none.
+    /// Adds a heading. A heading without text is ignored.
     pub(super) fn heading(&mut self, level: usize, text: &str) {
-        let text = one_line(text, LONGEST_TEXT);
+        let text = one_line(text, MAX_TEXT_CHARACTERS);
         if text.is_empty() {
             return;
         }
         self.heading_count = self.heading_count.saturating_add(1);
-        if self.headings.len() < MOST {
+        if self.headings.len() < MAX_ENTRIES {
             let level = u8::try_from(level.clamp(1, 6)).unwrap_or(6);
             self.headings.push(Heading { level, text });
         }
     }
 
-    /// Notes a link. What leads nowhere else (a fragment, a script) is none.
+    /// Adds a link. Fragments and scripts are ignored.
     pub(super) fn link(&mut self, target: &str, text: &str) {
         let target = target.trim();
         let script = target
@@ -70,15 +71,15 @@ impl Structure {
             return;
         }
         self.link_count = self.link_count.saturating_add(1);
-        if self.links.len() < MOST && target.len() <= LONGEST_TARGET {
-            let target = one_line(target, LONGEST_TARGET);
-            let text = one_line(text, LONGEST_TEXT);
+        if self.links.len() < MAX_ENTRIES && target.len() <= MAX_TARGET_BYTES {
+            let target = one_line(target, MAX_TARGET_BYTES);
+            let text = one_line(text, MAX_TEXT_CHARACTERS);
             self.links.push(Link { target, text });
         }
     }
 }
 
-/// A text on one line, without control characters (Postgres stores no NUL), cut after so many characters.
+/// A text on one line, without control characters (Postgres stores no NUL), truncated to a number of characters.
 pub(super) fn one_line(text: &str, longest: usize) -> String {
     let is_gap = |character: char| character.is_whitespace() || character.is_control();
     let mut line = String::new();
@@ -111,17 +112,20 @@ mod tests {
     #[test]
     fn all_are_counted_and_the_first_are_kept() {
         let mut structure = Structure::default();
-        for index in 0..MOST + 5 {
+        for index in 0..MAX_ENTRIES + 5 {
             structure.heading(2, &format!("heading {index}"));
             structure.link(&format!("/{index}"), "here");
         }
-        assert_eq!((structure.headings.len(), structure.links.len()), (MOST, MOST));
+        assert_eq!(
+            (structure.headings.len(), structure.links.len()),
+            (MAX_ENTRIES, MAX_ENTRIES)
+        );
         assert_eq!((structure.heading_count, structure.link_count), (205, 205));
         assert_eq!(structure.headings[1].text, "heading 1");
     }
 
     #[test]
-    fn what_leads_nowhere_is_no_link_and_what_is_empty_no_heading() {
+    fn fragments_scripts_and_empty_headings_are_ignored() {
         let mut structure = Structure::default();
         for target in ["", " ", "#top", "JavaScript:void(0)"] {
             structure.link(target, "x");
@@ -133,7 +137,7 @@ mod tests {
     #[test]
     fn a_target_that_is_too_long_is_counted_only() {
         let mut structure = Structure::default();
-        structure.link(&"x".repeat(LONGEST_TARGET + 1), "picture");
+        structure.link(&"x".repeat(MAX_TARGET_BYTES + 1), "picture");
         assert_eq!((structure.link_count, structure.links.len()), (1, 0));
     }
 

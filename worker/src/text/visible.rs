@@ -1,4 +1,4 @@
-//! Text as a reader sees it: blocks, one a line, white space collapsed to single spaces.
+//! Text as a reader sees it: one block per line, white space collapsed to single spaces.
 
 /// Collects the text of a document.
 #[derive(Debug, Default)]
@@ -7,7 +7,7 @@ pub(super) struct VisibleText {
     gap: Gap,
 }
 
-/// What stands between the text so far and the next character.
+/// Separator between the text so far and the next character.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Gap {
     #[default]
@@ -17,7 +17,7 @@ enum Gap {
 }
 
 impl VisibleText {
-    /// Text without markup; its lines are its blocks.
+    /// Text without markup, where each line is a block.
     pub(super) fn of_plain(text: &str) -> Self {
         let mut visible = Self::default();
         for line in text.lines() {
@@ -27,10 +27,10 @@ impl VisibleText {
         visible
     }
 
-    /// Adds inline text: it joins the word before it unless white space comes between.
+    /// Appends inline text. It joins the word before it unless white space separates them.
     pub(super) fn push(&mut self, text: &str) {
         for character in text.chars() {
-            // Postgres cannot store a NUL, and nobody sees one.
+            // Postgres cannot store a NUL, and it is invisible.
             if character.is_whitespace() || character == '\0' {
                 self.gap = self.gap.max(Gap::Space);
             } else {
@@ -40,7 +40,7 @@ impl VisibleText {
         }
     }
 
-    /// Ends the block: what follows is on a line of its own.
+    /// Ends the block: the next text begins a new line.
     pub(super) fn end_block(&mut self) {
         self.gap = Gap::Block;
     }
@@ -50,7 +50,7 @@ impl VisibleText {
         &self.text
     }
 
-    /// The whole text.
+    /// The complete text.
     pub(super) fn into_string(self) -> String {
         self.text
     }

@@ -1,4 +1,4 @@
-//! What a word is: a maximal run of alphanumeric characters, in the sense of Unicode.
+//! Counts words. A word is a maximal run of alphanumeric Unicode characters.
 
 /// Number of words in a text.
 pub(super) fn count(text: &str) -> u64 {

@@ -1,4 +1,4 @@
-//! Where text goes on a page: the transformations and the text state of the graphics operators.
+//! The position of text on a page: transformations and text state of the graphics operators.
 
 use std::rc::Rc;
 
@@ -6,17 +6,17 @@ use lopdf::{Dictionary, Object};
 
 use super::{content::Token, font::Font};
 
-/// Graphics states that are kept; Acrobat accepts 28.
-const DEEPEST_STATE: usize = 64;
+/// Maximum number of saved graphics states; Acrobat accepts 28.
+const MAX_SAVED_STATES: usize = 64;
 
-/// A transformation: `[a b c d e f]` as PDF writes it.
+/// A transformation: `[a b c d e f]` as in PDF.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix([f32; 6]);
 
 impl Matrix {
     pub(super) const IDENTITY: Self = Self([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
 
-    /// First this, then the other.
+    /// This transformation followed by the other.
     pub(super) fn then(self, other: Self) -> Self {
         let ([a, b, c, d, e, f], [oa, ob, oc, od, oe, of]) = (self.0, other.0);
         Self([
@@ -29,7 +29,7 @@ impl Matrix {
         ])
     }
 
-    /// The matrix of an array; 0 where the array is shorter.
+    /// The matrix of an array, filled up with 0.
     pub(super) fn of(array: &[Object]) -> Self {
         let mut numbers = array.iter().map(|number| number.as_float().unwrap_or_default());
         Self(std::array::from_fn(|_| numbers.next().unwrap_or_default()))
@@ -40,7 +40,7 @@ impl Matrix {
     }
 }
 
-/// What `q` saves and `Q` restores, as far as it concerns text.
+/// The part of the graphics state that concerns text: `q` saves it, `Q` restores it.
 #[derive(Clone)]
 pub(super) struct State {
     pub(super) matrix: Matrix,
@@ -68,7 +68,7 @@ impl State {
     }
 }
 
-/// An interpreter of one page or form.
+/// The drawing state of one page or form.
 pub(super) struct Canvas<'d> {
     pub(super) resources: Option<&'d Dictionary>,
     pub(super) state: State,
@@ -91,7 +91,7 @@ impl<'d> Canvas<'d> {
     pub(super) fn apply(&mut self, operator: &[u8], operands: &[Token<'_>]) {
         let [first] = numbers(operands);
         match operator {
-            b"q" if self.saved.len() < DEEPEST_STATE => self.saved.push(self.state.clone()),
+            b"q" if self.saved.len() < MAX_SAVED_STATES => self.saved.push(self.state.clone()),
             b"Q" => self.state = self.saved.pop().unwrap_or_else(|| self.state.clone()),
             b"cm" => self.state.matrix = Matrix(numbers(operands)).then(self.state.matrix),
             b"BT" => self.begin_line(Matrix::IDENTITY),
@@ -129,13 +129,13 @@ impl<'d> Canvas<'d> {
         self.text = Matrix::translation(x, 0.0).then(self.text);
     }
 
-    /// Where the next glyph begins on the page, and how large it is there.
+    /// Position of the next glyph on the page, and its size there.
     pub(super) fn origin(&self) -> ((f32, f32), f32) {
         let Matrix([_, _, c, d, e, f]) = self.text.then(self.state.matrix);
         ((e, f), c.hypot(d) * self.state.size.abs())
     }
 
-    /// Where the line runs to on the page, one unit long.
+    /// Direction of the line on the page, as a unit vector.
     pub(super) fn direction(&self) -> (f32, f32) {
         let Matrix([a, b, ..]) = self.text.then(self.state.matrix);
         let length = a.hypot(b);
@@ -147,7 +147,7 @@ impl<'d> Canvas<'d> {
     }
 }
 
-/// The first numbers of an operator, 0 where there are fewer.
+/// The first numeric operands of an operator, filled up with 0.
 pub(super) fn numbers<const N: usize>(operands: &[Token<'_>]) -> [f32; N] {
     let mut found = operands.iter().filter_map(|operand| match operand {
         Token::Number(number) => Some(*number),

@@ -1,29 +1,30 @@
-//! ToUnicode maps: from the codes of a font to the characters that they show. lopdf has such maps too, but builds the inverse
-//! of every range, and one hostile range has four thousand million codes; here a range stays a range.
+//! ToUnicode maps from a font's codes to characters. lopdf has such maps too, but expands every range, and one
+//! hostile range can have four billion codes. Here a range stays a range.
 
 use super::content::{Token, Tokens};
 
-/// Ranges and single codes of the largest map: every code of two bytes, once.
-const MOST_ENTRIES: usize = 1 << 16;
+/// Maximum number of ranges and single codes: every two-byte code, once.
+const MAX_ENTRIES: usize = 1 << 16;
 
-/// Bytes of a map that are read. The largest that are well made have some hundred thousand.
-const LARGEST: usize = 2 << 20;
+/// Maximum bytes of a map that are read. The largest ordinary maps have some hundred thousand.
+const MAX_BYTES: usize = 2 << 20;
 
-/// UTF-16 units that are kept of what one code shows: a ligature has three or four.
-const LONGEST_TARGET: usize = 16;
+/// Maximum UTF-16 units of one code: a ligature has three or four.
+const MAX_TARGET_UNITS: usize = 16;
 
 /// A map from codes to characters.
 #[derive(Debug, Default)]
 pub(super) struct CMap {
-    /// By their first code.
+    /// Sorted by the first code.
     entries: Vec<Entry>,
-    /// What the entries show, in UTF-16, one after the other.
+    /// The targets of all entries in UTF-16, concatenated.
     units: Vec<u16>,
-    /// Bytes of a code, where the map says so and all codes have one length.
+    /// Bytes per code, if the map declares one length for all.
     code_bytes: Option<usize>,
 }
 
-/// Codes from `first` to `last`; each shows the last unit of the target plus its distance from `first`.
+/// Codes from `first` to `last`. A code's characters are the target, with the distance from `first` added to the
+/// last unit.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     first: u32,
@@ -33,11 +34,11 @@ struct Entry {
 }
 
 impl CMap {
-    /// Reads a map. What is odd in it is left out.
+    /// Parses a map. Invalid parts are ignored.
     pub(super) fn parse(stream: &[u8]) -> Self {
         let mut map = Self::default();
         let mut operands = Vec::new();
-        for token in Tokens::of(&stream[..stream.len().min(LARGEST)]) {
+        for token in Tokens::of(&stream[..stream.len().min(MAX_BYTES)]) {
             match token {
                 Token::Operator(b"endcodespacerange") => map.code_space(&operands),
                 Token::Operator(b"endbfchar") => map.characters(&operands),
@@ -54,19 +55,19 @@ impl CMap {
         map
     }
 
-    /// Bytes of a code.
+    /// Bytes per code.
     pub(super) fn code_bytes(&self) -> Option<usize> {
         self.code_bytes
     }
 
-    /// How much memory the map takes, in entries.
+    /// Memory of the map, in entries.
     pub(super) fn weight(&self) -> usize {
         self.entries.len()
     }
 
-    /// The characters that a code shows.
+    /// The characters of a code.
     pub(super) fn get(&self, code: u32) -> Option<String> {
-        /// A code may lie in a range that begins before some single codes.
+        /// Entries that are searched backwards: a code may be in a range that begins before some single codes.
         const OVERLAPPING: usize = 8;
         let after = self.entries.partition_point(|entry| entry.first <= code);
         let before = self.entries[..after].iter().rev().take(OVERLAPPING);
@@ -123,7 +124,7 @@ impl CMap {
     }
 
     fn add(&mut self, first: u32, last: u32, target: &[u8]) {
-        if self.entries.len() >= MOST_ENTRIES || target.is_empty() || last < first {
+        if self.entries.len() >= MAX_ENTRIES || target.is_empty() || last < first {
             return;
         }
         let start = self.units.len();
@@ -132,7 +133,7 @@ impl CMap {
             [single] => u16::from(single),
             _ => 0,
         });
-        self.units.extend(units.take(LONGEST_TARGET));
+        self.units.extend(units.take(MAX_TARGET_UNITS));
         let (Ok(target), Ok(length)) = (u32::try_from(start), u8::try_from(self.units.len() - start)) else {
             return;
         };
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_with_more_targets_than_codes_does_not_spoil_what_follows() {
+    fn an_array_with_more_targets_than_codes_does_not_break_the_next_range() {
         let map = CMap::parse(b"<01> <01> [<0061> <0062> <0063>] <05> <05> <0064> endbfrange");
         assert_eq!(
             (map.get(1).as_deref(), map.get(5).as_deref()),
@@ -206,7 +207,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_map_can_be_asked(stream in "([<>\\[\\]0-9A-F ]{0,12}(endbfrange|endbfchar|endcodespacerange)?){0,12}", code: u32) {
+        fn any_input_gives_a_map(stream in "([<>\\[\\]0-9A-F ]{0,12}(endbfrange|endbfchar|endcodespacerange)?){0,12}", code: u32) {
             let map = CMap::parse(stream.as_bytes());
             let _ = (map.get(code), map.get(code % 300));
             prop_assert!(map.weight() <= stream.len());

@@ -1,13 +1,13 @@
-//! Tokens of a content stream, one after the other, from borrowed bytes. ToUnicode maps are written in the same syntax.
+//! Tokens of a content stream, read from borrowed bytes. ToUnicode maps use the same syntax.
 //!
-//! A content stream cannot be wrong, only odd: what is no token is skipped. Nothing is nested here, so nothing overflows.
+//! Invalid content is skipped, never an error. Nothing is nested, so the stack cannot overflow.
 
 use std::borrow::Cow;
 
 /// A token.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token<'a> {
-    /// A number; what cannot be read as one is 0.
+    /// A number; 0 if it cannot be parsed.
     Number(f32),
     /// A name, without its slash.
     Name(Cow<'a, [u8]>),
@@ -33,7 +33,7 @@ impl<'a> Tokens<'a> {
         Self { rest: stream }
     }
 
-    /// Skips the data of an inline image, which follows its operator `ID`: up to `EI` that stands alone.
+    /// Skips the data of an inline image, from its operator `ID` to a separate `EI`.
     pub(super) fn skip_image(&mut self) {
         let stands_alone = |at: usize| {
             let before = at.checked_sub(1).and_then(|before| self.rest.get(before));
@@ -45,9 +45,9 @@ impl<'a> Tokens<'a> {
     }
 
     fn take(&mut self, length: usize) -> &'a [u8] {
-        let (taken, rest) = self.rest.split_at(length.min(self.rest.len()));
+        let (head, rest) = self.rest.split_at(length.min(self.rest.len()));
         self.rest = rest;
-        taken
+        head
     }
 
     fn take_while(&mut self, belongs: impl Fn(u8) -> bool) -> &'a [u8] {
@@ -117,7 +117,7 @@ impl<'a> Tokens<'a> {
         Token::String(string)
     }
 
-    /// What follows a backslash in a literal string; a line end continues the string and is no part of it.
+    /// The byte of an escape sequence in a literal string; `None` for an escaped line end.
     fn escape(&mut self) -> Option<u8> {
         let octal = self
             .rest
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_odd_is_skipped_or_zero() {
+    fn invalid_content_is_skipped_or_zero() {
         assert_eq!(tokens("(open"), [string("open")]);
         assert_eq!(
             tokens("--5 1.2.3 }) x"),
@@ -268,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_give_a_finite_number_of_tokens(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(Tokens::of(&bytes).count() <= bytes.len());
         }
 

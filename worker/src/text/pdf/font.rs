@@ -1,7 +1,8 @@
-//! Fonts: which characters a code shows, and how far the pen moves on.
+//! Fonts: the characters of a code, and the width of its glyph.
 //!
-//! Only what a font says in the PDF itself is used, never its font program: its ToUnicode map first, then its encoding.
-//! Without widths (the fourteen standard fonts may lack them) widths are estimated, which is enough to tell a space from none.
+//! Characters come from the PDF alone: from the font's ToUnicode map, else from its encoding, and never from the
+//! font program. Missing widths, which the fourteen standard fonts may lack, are estimated, which is enough to
+//! detect spaces.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -10,22 +11,22 @@ use lopdf::{Dictionary, Document, Object};
 
 use super::{Budget, PoisonError, cmap::CMap};
 
-/// What all maps that are kept may weigh, in entries of 16 bytes.
-const HEAVIEST: usize = 1 << 20;
+/// Maximum memory of all cached maps, in entries of 16 bytes.
+const MAX_MAP_ENTRIES: usize = 1 << 20;
 
-/// Fonts that are kept.
-const MOST_FONTS: usize = 256;
+/// Maximum number of cached fonts.
+const MAX_FONTS: usize = 256;
 
-/// Width of a glyph where nothing is said, in thousandths of the font's size.
-const USUAL_WIDTH: f32 = 500.0;
+/// Default width of a glyph, in thousandths of the font's size.
+const DEFAULT_WIDTH: f32 = 500.0;
 
 /// Width of an ideograph.
-const WIDE: f32 = 1000.0;
+const IDEOGRAPH_WIDTH: f32 = 1000.0;
 
-/// The fonts of a document, each read once.
+/// A cache of a document's fonts.
 #[derive(Default)]
 pub(super) struct Fonts {
-    /// By the address of the dictionary in the document, which outlives this.
+    /// Keyed by the address of the font's dictionary. The document outlives this cache.
     read: HashMap<usize, Rc<Font>>,
     weight: usize,
 }
@@ -42,7 +43,7 @@ impl Fonts {
         if let Some(font) = self.read.get(&address) {
             return Ok(Rc::clone(font));
         }
-        if self.weight > HEAVIEST || self.read.len() >= MOST_FONTS {
+        if self.weight > MAX_MAP_ENTRIES || self.read.len() >= MAX_FONTS {
             self.read.clear();
             self.weight = 0;
         }
@@ -53,13 +54,13 @@ impl Fonts {
     }
 }
 
-/// One glyph that is shown.
+/// One glyph.
 pub(super) struct Glyph {
-    /// Its characters; empty where the font does not say.
+    /// Its characters; empty if the font does not map them.
     pub(super) text: String,
-    /// How far the pen moves on, in units of the font's size.
+    /// Advance width, in units of the font's size.
     pub(super) width: f32,
-    /// Whether it is the code 32 of one byte, to which word spacing applies.
+    /// Whether it is the one-byte code 32, to which word spacing applies.
     pub(super) is_space: bool,
 }
 
@@ -70,13 +71,13 @@ pub(super) struct Font {
     widths: Widths,
 }
 
-/// How codes are read, and what they show where the map does not say.
+/// How codes are read, and their characters if the ToUnicode map has none.
 enum Codes {
-    /// One byte each.
+    /// One byte per code.
     Simple(Vec<Option<char>>),
-    /// So many bytes each, without a meaning of their own.
+    /// This number of bytes per code, without characters of their own.
     Composite(usize),
-    /// Text in a charset, which predefined maps for Chinese, Japanese and Korean are.
+    /// Text in a charset, as the predefined maps for Chinese, Japanese and Korean define.
     Charset(&'static Encoding),
 }
 
@@ -107,12 +108,16 @@ impl Font {
         })
     }
 
-    /// Calls back with each glyph that a string shows.
+    /// Calls `each` with each glyph of a string.
     pub(super) fn for_each_glyph(&self, string: &[u8], mut each: impl FnMut(Glyph)) {
         match &self.codes {
             Codes::Charset(encoding) if self.to_unicode.is_none() => {
                 for character in encoding.decode_without_bom_handling(string).0.chars() {
-                    let width = if character.is_ascii() { USUAL_WIDTH } else { WIDE };
+                    let width = if character.is_ascii() {
+                        DEFAULT_WIDTH
+                    } else {
+                        IDEOGRAPH_WIDTH
+                    };
                     each(Glyph {
                         text: character.to_string(),
                         width: width / 1000.0,
@@ -160,13 +165,13 @@ fn descendant<'d>(document: &'d Document, font: &'d Dictionary) -> Option<&'d Di
     first.as_dict().ok()
 }
 
-/// What each byte shows by the font's encoding. lopdf knows the encodings and the names of glyphs.
+/// The character of each byte in the font's encoding. lopdf knows the encodings and the glyph names.
 fn simple_codes(
     document: &Document,
     font: &Dictionary,
     budget: &mut Budget,
 ) -> Result<Vec<Option<char>>, PoisonError> {
-    // A ToUnicode map has been read already; lopdf would take it for the encoding, and unfold it.
+    // The ToUnicode map was read before; lopdf would use it as the encoding and expand it.
     let mut own = font.clone();
     own.remove(b"ToUnicode");
     own.set("Type", "Font");
@@ -193,7 +198,7 @@ fn composite_codes(
     }
 }
 
-/// The charset that a predefined map is named for (ISO 32000-1, table 118).
+/// The charset of a predefined map, by the map's name (ISO 32000-1, table 118).
 fn charset_of(map: &[u8]) -> Option<&'static Encoding> {
     let map = std::str::from_utf8(map).ok()?;
     let has = |part: &str| map.contains(part);
@@ -210,11 +215,11 @@ fn charset_of(map: &[u8]) -> Option<&'static Encoding> {
 
 /// Widths of glyphs.
 struct Widths {
-    /// First code, last code and width, by the first code.
+    /// First code, last code and width, sorted by the first code.
     ranges: Vec<(u32, u32, f32)>,
-    /// What a code that is in no range has; none to estimate it.
+    /// Width of codes outside the ranges; `None` to estimate it.
     default: Option<f32>,
-    /// One unit of width in units of the font's size.
+    /// Unit of the widths, relative to the font's size.
     unit: f32,
 }
 
@@ -227,7 +232,7 @@ impl Widths {
             let width = document.dereference(width).ok()?.1.as_float().ok()?;
             Some((code, code, width))
         });
-        // Glyphs of Type 3 fonts have a space of their own.
+        // Glyphs of Type 3 fonts have a coordinate system of their own.
         let matrix = font.get_deref(b"FontMatrix", document).and_then(Object::as_array);
         let unit = matrix.ok().and_then(|matrix| matrix.first()?.as_float().ok());
         Self {
@@ -237,12 +242,12 @@ impl Widths {
         }
     }
 
-    /// `/W` holds `first [width …]` and `first last width`, in any mixture.
+    /// `/W` contains `first [width …]` and `first last width`, mixed.
     fn composite(document: &Document, font: &Dictionary) -> Self {
         let default = font
             .get_deref(b"DW", document)
             .and_then(Object::as_float)
-            .unwrap_or(WIDE);
+            .unwrap_or(IDEOGRAPH_WIDTH);
         let mut ranges = Vec::new();
         let listed = font.get_deref(b"W", document).and_then(Object::as_array);
         let resolved = |object| document.dereference(object).ok().map(|(_, object)| object);
@@ -280,7 +285,7 @@ impl Widths {
     }
 }
 
-/// A width near enough to that of a sans-serif or a serif font.
+/// An estimate that is close to common sans-serif and serif fonts.
 fn estimated(character: Option<char>) -> f32 {
     match character {
         Some(
@@ -289,7 +294,7 @@ fn estimated(character: Option<char>) -> f32 {
         ) => 290.0,
         Some('m' | 'w' | 'M' | 'W' | '@' | '%') => 830.0,
         Some(character) if character.is_uppercase() => 680.0,
-        _ => USUAL_WIDTH,
+        _ => DEFAULT_WIDTH,
     }
 }
 
@@ -333,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_to_unicode_map_comes_first_and_the_encoding_where_it_says_nothing() {
+    fn a_to_unicode_map_takes_precedence_over_the_encoding() {
         let mut document = Document::new();
         let map = Stream::new(Dictionary::new(), b"<41> <005A> endbfchar".to_vec());
         let map = document.add_object(map);
@@ -368,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_predefined_map_is_the_charset_that_it_is_named_for() {
+    fn a_predefined_map_is_read_as_its_charset() {
         let document = Document::new();
         let dictionary = dictionary! {
             "Type" => "Font", "Subtype" => "Type0", "Encoding" => "90ms-RKSJ-H",
@@ -379,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_font_without_anything_shows_nothing_and_still_moves_the_pen() {
+    fn a_font_without_a_mapping_has_no_characters_but_a_width() {
         let document = Document::new();
         let dictionary = dictionary! {
             "Subtype" => "Type0", "Encoding" => "Identity-H",

@@ -1,20 +1,20 @@
-//! Looks through a PDF before it is loaded. Loading inflates every object stream and cross-reference stream and parses every
-//! object, and keeps what it finds; here streams are inflated into a buffer that is thrown away, and objects are weighed, so that
-//! a bomb is refused with a constant amount of memory and after a bounded amount of work.
+//! Checks a PDF before it is loaded. Loading inflates and parses all object streams and cross-reference streams and
+//! keeps the result. Here, streams are inflated into a reused buffer and the memory of objects is estimated, so a
+//! bomb is refused with constant memory and bounded work.
 //!
-//! A stream begins after the keyword `stream`, an object after `obj`, wherever that stands in the file: nothing that a hostile
-//! file says about itself is believed.
+//! A stream begins after the keyword `stream` and an object after `obj`, anywhere in the file. Nothing that the
+//! file declares about itself is trusted.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use memchr::memmem;
 
 use super::{Cancel, ExtractError, PoisonError, load, weigh};
 
-/// Inflated at a time.
+/// Bytes that are inflated at a time.
 const BUFFER: usize = 32 << 10;
 
-/// Refuses a file whose streams together read and inflate to more than `limit` bytes, each counted up to what loading accepts of
-/// one. Counting what is read too bounds the work where streams lie within each other.
+/// Refuses a file whose streams together read and inflate to more than `limit` bytes. Each stream counts at most
+/// what loading accepts. Counting the input bounds the work if streams overlap.
 pub(super) fn check_streams(bytes: &[u8], limit: usize, cancel: &Cancel) -> Result<(), ExtractError> {
     let mut inflater = Inflater::new();
     let mut total = 0_usize;
@@ -34,7 +34,7 @@ pub(super) fn check_objects(bytes: &[u8], cancel: &Cancel) -> Result<(), Extract
     let headers = memmem::find_iter(bytes, b"obj").filter(|at| weigh::is_header(&bytes[..*at]));
     let headers = headers.map(|at| at + b"obj".len());
     let trailers = memmem::find_iter(bytes, b"trailer").map(|at| at + b"trailer".len());
-    // In a sound file each object is read once; one within another would be read again.
+    // In a valid file each object is read once. Nested objects would be read again.
     let mut left = 4 * bytes.len() + (1 << 20);
     for at in headers.chain(trailers) {
         cancel.check()?;
@@ -52,7 +52,7 @@ fn after_line_end(data: &[u8]) -> &[u8] {
     data.strip_prefix(b"\n").unwrap_or(data)
 }
 
-/// Inflates without keeping anything.
+/// Inflates and discards the output.
 struct Inflater {
     state: Decompress,
     discarded: Vec<u8>,
@@ -66,8 +66,8 @@ impl Inflater {
         }
     }
 
-    /// Bytes that a stream reads and inflates to. As lopdf does, it is read as zlib, and where that gives nothing as deflate
-    /// after the two bytes of a header.
+    /// Bytes that a stream reads plus bytes that it inflates to. As in lopdf, the data is read as zlib, and if that
+    /// gives nothing, as deflate after a header of two bytes.
     fn measure(&mut self, data: &[u8]) -> usize {
         let (size, inflated) = self.inflate(data, true);
         match data.get(2..) {
@@ -76,11 +76,11 @@ impl Inflater {
         }
     }
 
-    /// The bytes, and whether there were any that came out.
+    /// The number of bytes, and whether there was output.
     fn inflate(&mut self, data: &[u8], zlib: bool) -> (usize, bool) {
         self.state.reset(zlib);
         let mut size = 0;
-        while size <= load::LARGEST_LOADED_STREAM {
+        while size <= load::MAX_LOADED_STREAM {
             let before = self.state.total_out();
             let read = usize::try_from(self.state.total_in()).unwrap_or(data.len());
             let status = self
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_streams_inflate_to_adds_up_over_the_file() {
+    fn inflated_sizes_add_up_over_the_file() {
         let bomb = deflated(&[0; 1 << 20]);
         let limit = 10 << 20;
         let file = |streams| file(&vec![bomb.clone(); streams]);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_stream_counts_no_more_than_loading_accepts() {
+    fn one_stream_counts_at_most_what_loading_accepts() {
         for data in [
             deflated(&vec![0; 50 << 20]),
             deflated(&vec![0; 50 << 20])[2..].to_vec(),
@@ -140,20 +140,20 @@ mod tests {
             let headless = [b"??", data.as_slice()].concat();
             for data in [data, headless] {
                 let size = Inflater::new().measure(&data);
-                assert!(size <= load::LARGEST_LOADED_STREAM + 2 * BUFFER, "{size}");
+                assert!(size <= load::MAX_LOADED_STREAM + 2 * BUFFER, "{size}");
             }
         }
     }
 
     #[test]
-    fn a_stream_without_its_header_is_seen_through() {
+    fn a_stream_without_its_header_is_measured() {
         let headless = [b"??", &deflated(&[0; 1 << 20])[2..]].concat();
         assert!(Inflater::new().measure(&headless) > 1 << 20);
     }
 
     #[test]
-    fn streams_within_streams_do_not_make_endless_work() {
-        // Stored blocks, each of which holds the beginning of the next stream.
+    fn overlapping_streams_cause_bounded_work() {
+        // Stored blocks, each of which contains the start of the next stream.
         let block = b"\x00\x09\x00\xf6\xffstream\nx\x9c";
         let file = block.repeat(100_000);
         let limit = 8 * file.len();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_compressed_costs_next_to_nothing() {
+    fn uncompressed_streams_count_almost_nothing() {
         for file in [
             file(&[b"plain text".to_vec()]),
             b"stream".to_vec(),
@@ -181,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn objects_within_objects_do_not_make_endless_work() {
+    fn nested_objects_cause_bounded_work() {
         let file = "1 0 obj[(".repeat(100_000);
         assert!(check_objects(file.as_bytes(), &Cancel::default()).is_err());
     }
 
     proptest! {
         #[test]
-        fn no_bytes_are_too_odd(bytes in "(stream\r?\nx\u{9c}|[0-9] 0 obj|[\\x00-\\x7f]{0,9}){0,20}") {
+        fn any_small_input_passes(bytes in "(stream\r?\nx\u{9c}|[0-9] 0 obj|[\\x00-\\x7f]{0,9}){0,20}") {
             prop_assert!(check_streams(bytes.as_bytes(), usize::MAX, &Cancel::default()).is_ok());
             prop_assert!(check_objects(bytes.as_bytes(), &Cancel::default()).is_ok());
         }

@@ -1,8 +1,8 @@
-//! What stands on a page, in the order in which it is drawn, with the spaces and lines that its positions mean.
+//! The text of a page in drawing order, with the spaces and lines that its positions imply.
 //!
-//! A PDF places glyphs; it need not contain spaces or line ends. So the pen is followed: a gap along the line is a space, a step
-//! across it a new line of the same block, a larger step a new block. Columns come in the order of drawing, which nearly all
-//! producers keep to the order of reading.
+//! A PDF positions glyphs, and need not contain spaces or line ends. They are derived from the pen's movement. A
+//! gap along the line is a space, a step across it a new line of the same block, a larger step a new block. Columns
+//! appear in drawing order, which almost all producers keep to the reading order.
 
 use lopdf::{Dictionary, Document, Object, Stream};
 
@@ -13,26 +13,26 @@ use super::{
     font::Fonts,
 };
 
-/// A gap of this share of the font's size is a space: letters are kerned by less, words set apart by more.
+/// Minimum gap of a space, relative to the font's size. Kerning is smaller, word gaps are larger.
 const SPACE: f32 = 0.17;
 
-/// A step across the line of this share of the font's size begins a new line. A superscript steps less.
+/// Minimum step across the line of a new line, relative to the font's size. A superscript steps less.
 const LINE: f32 = 0.6;
 
 /// A step down of more than this begins a new block. Lines of a paragraph are 1.2 to 1.5 apart.
 const BLOCK: f32 = 1.8;
 
-/// Glyphs that are larger or smaller by more than this begin a new block with their line: a heading, a footnote.
+/// A larger or smaller ratio of glyph sizes begins a new block with the line: a heading, a footnote.
 const RESIZED: f32 = 1.15;
 
-/// Operands that are kept of one operator: strings and gaps of one line.
-const MOST_OPERANDS: usize = 10_000;
+/// Maximum operands of one operator: strings and gaps of one line.
+const MAX_OPERANDS: usize = 10_000;
 
-/// Forms within forms that are followed. They are followed by recursion.
-const DEEPEST_FORM: usize = 8;
+/// Maximum nesting of forms, which are read by recursion.
+const MAX_FORM_DEPTH: usize = 8;
 
-/// Levels of the page tree from which resources are inherited.
-const DEEPEST_PAGE_TREE: usize = 64;
+/// Maximum levels of the page tree from which resources are inherited.
+const MAX_PAGE_TREE_DEPTH: usize = 64;
 
 /// Reads the pages of a document.
 pub(super) struct PageReader<'d, 'b> {
@@ -40,11 +40,11 @@ pub(super) struct PageReader<'d, 'b> {
     budget: &'b mut Budget,
     cancel: &'b Cancel,
     fonts: Fonts,
-    /// Where the last glyph ended.
+    /// End of the last glyph.
     pen: Option<Pen>,
 }
 
-/// Where a glyph ended, on the page, and how large it was.
+/// End of a glyph on the page, and its size.
 #[derive(Clone, Copy)]
 struct Pen {
     x: f32,
@@ -63,7 +63,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
         }
     }
 
-    /// Adds what stands on a page.
+    /// Appends the text of a page.
     pub(super) fn read(&mut self, page: &'d Dictionary, out: &mut VisibleText) -> Result<(), ExtractError> {
         out.end_block();
         self.pen = None;
@@ -87,7 +87,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
         let mut operators = 0_usize;
         while let Some(token) = tokens.next() {
             let Token::Operator(operator) = token else {
-                if operands.len() < MOST_OPERANDS {
+                if operands.len() < MAX_OPERANDS {
                     operands.push(token);
                 }
                 continue;
@@ -125,7 +125,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
                 canvas.state.word_spacing = word;
                 canvas.state.character_spacing = character;
                 canvas.next_line();
-                // The two numbers are no gaps.
+                // The first two operands are not gaps.
                 self.show(canvas, operands.get(2..).unwrap_or_default(), out);
             }
             _ => canvas.apply(operator, operands),
@@ -146,7 +146,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
         Ok(())
     }
 
-    /// Draws a form; pictures are passed over.
+    /// Reads a form. Pictures are skipped.
     fn draw(
         &mut self,
         canvas: &Canvas<'d>,
@@ -165,7 +165,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
             .get(b"Subtype")
             .and_then(Object::as_name)
             .is_ok_and(|subtype| subtype == b"Form");
-        if !is_form || depth >= DEEPEST_FORM {
+        if !is_form || depth >= MAX_FORM_DEPTH {
             return Ok(());
         }
         let own = dictionary(self.document, &form.dict, b"Resources");
@@ -214,7 +214,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
     }
 }
 
-/// Adds what the way from the last glyph to this one means.
+/// Appends the separator that the distance from the last glyph implies.
 fn separate(pen: Option<Pen>, start: &(f32, f32), size: f32, direction: (f32, f32), out: &mut VisibleText) {
     let Some(pen) = pen else {
         return;
@@ -231,7 +231,7 @@ fn separate(pen: Option<Pen>, start: &(f32, f32), size: f32, direction: (f32, f3
     }
 }
 
-/// Adds characters as a reader would type them: without control characters, and ligatures taken apart.
+/// Appends characters as a reader would type them: without control characters, and with ligatures split.
 fn push_readable(text: &str, out: &mut VisibleText) {
     let mut buffer = [0; 4];
     for character in text.chars() {
@@ -253,7 +253,7 @@ fn dictionary<'d>(document: &'d Document, of: &'d Dictionary, key: &[u8]) -> Opt
     of.get_deref(key, document).and_then(Object::as_dict).ok()
 }
 
-/// An entry of the resources: a font, a form.
+/// An entry of the resources, such as a font or a form.
 fn resource<'d>(
     document: &'d Document,
     resources: Option<&'d Dictionary>,
@@ -265,10 +265,10 @@ fn resource<'d>(
         .ok()
 }
 
-/// The resources of a page, its own or the nearest above it.
+/// The resources of a page, or of its nearest ancestor that has some.
 fn resources_of<'d>(document: &'d Document, page: &'d Dictionary) -> Option<&'d Dictionary> {
     let mut node = page;
-    for _ in 0..DEEPEST_PAGE_TREE {
+    for _ in 0..MAX_PAGE_TREE_DEPTH {
         if let Some(resources) = dictionary(document, node, b"Resources") {
             return Some(resources);
         }

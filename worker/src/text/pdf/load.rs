@@ -1,9 +1,9 @@
-//! Loading a PDF with lopdf, within bounds.
+//! Loads a PDF with lopdf, within limits.
 //!
-//! lopdf keeps every object of a file in memory, parsed, which takes many times its bytes, and it inflates object streams and
-//! cross-reference streams at once. It bounds a single stream and the nesting of objects by itself; the sum is bounded here, by
-//! a hook that lopdf calls for every object. The hook is a plain function, so what it counts with is in a thread-local; lopdf
-//! is built without its threads and calls it on ours.
+//! lopdf keeps every object of a file in memory, parsed, which takes many times the file's size. It also inflates
+//! object streams and cross-reference streams at once. lopdf limits single streams and the nesting of objects. The
+//! total is limited here, by a hook that lopdf calls for every object. The hook is a plain function, so its state
+//! is in a thread-local. lopdf is built without threads and calls the hook on the current one.
 
 use std::cell::RefCell;
 
@@ -15,20 +15,21 @@ use crate::text::{Cancel, ExtractError, PoisonError};
 
 use super::{corrupt, weigh};
 
-/// Bytes to which an object stream or a cross-reference stream may inflate. Producers put one or two hundred objects into one.
-pub(super) const LARGEST_LOADED_STREAM: usize = 2 << 20;
+/// Maximum inflated bytes of an object stream or a cross-reference stream. Producers put one or two hundred objects
+/// into one.
+pub(super) const MAX_LOADED_STREAM: usize = 2 << 20;
 
-/// Bytes that the objects of a file may take in memory, beside the file's own length.
+/// Maximum memory of a file's objects in bytes, in addition to the file's own length.
 pub(super) const OBJECT_MEMORY: usize = 96 << 20;
 
 /// Bytes at the end of a file in which readers look for its last line.
-const TAIL: usize = 1024;
+const TAIL_BYTES: usize = 1024;
 
 thread_local! {
     static ADMISSION: RefCell<Option<Admission>> = const { RefCell::new(None) };
 }
 
-/// What decides whether an object is kept.
+/// The state of the hook that decides whether an object is kept.
 struct Admission {
     cancel: Cancel,
     left: usize,
@@ -41,7 +42,8 @@ pub(super) fn load(bytes: &[u8], cancel: &Cancel) -> Result<Document, ExtractErr
         return Err(PoisonError::EncryptedPdf.into());
     }
     let mut document = load_admitted(bytes, cancel, false)?;
-    // lopdf does so by itself where no hook is set: the table read well, and pointed past the objects.
+    // The cross-reference table may be valid but wrong about the objects. Then it is rebuilt, as lopdf does by
+    // itself without a hook.
     if document.page_iter().next().is_none() {
         document = load_admitted(bytes, cancel, true)?;
     }
@@ -49,7 +51,7 @@ pub(super) fn load(bytes: &[u8], cancel: &Cancel) -> Result<Document, ExtractErr
         return Err(PoisonError::EncryptedPdf.into());
     }
     if document.xref_recovery == Some(XrefRecovery::Reconstructed) && !has_end(bytes) {
-        return Err(truncated("its last line is not there").into());
+        return Err(truncated("its last line is missing").into());
     }
     Ok(document)
 }
@@ -62,7 +64,7 @@ fn load_admitted(bytes: &[u8], cancel: &Cancel, force_reconstruct: bool) -> Resu
     }));
     let options = LoadOptions {
         filter: Some(admit),
-        max_decompressed_size: Some(LARGEST_LOADED_STREAM),
+        max_decompressed_size: Some(MAX_LOADED_STREAM),
         force_reconstruct,
         ..LoadOptions::default()
     };
@@ -73,8 +75,8 @@ fn load_admitted(bytes: &[u8], cancel: &Cancel, force_reconstruct: bool) -> Resu
     loaded.map_err(|error| fault(bytes, &error).into())
 }
 
-/// The hook. Returns none for what is not kept. lopdf takes what is returned only for a member of an object stream, which is
-/// never a stream itself, and goes on with `object` otherwise: so a stream needs no copy.
+/// The hook. Returns `None` for an object that is not kept. lopdf uses the returned object only for members of
+/// object streams, which are never streams, and `object` otherwise. So a stream is not copied.
 fn admit(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Object)> {
     ADMISSION.with_borrow_mut(|admission| {
         let admission = admission.as_mut()?;
@@ -109,21 +111,19 @@ impl Admission {
     }
 }
 
-/// Weighs an object stream before its members are parsed. One in other filters than deflate, which producers use, was not seen
-/// through by what looked at the file before, and is refused.
+/// Estimates the memory of an object stream's members before they are parsed. A stream with other filters than
+/// deflate, which producers use, was not checked by [`super::guard`] and is refused.
 fn weigh_members(stream: &Stream) -> Result<(), PoisonError> {
     let deflate_only = |filters: &Vec<&[u8]>| matches!(filters.as_slice(), [] | [b"FlateDecode"]);
     if !stream.filters().is_ok_and(|filters| deflate_only(&filters)) && stream.dict.has(b"Filter") {
-        return Err(corrupt(
-            "an object stream is packed with other filters than deflate",
-        ));
+        return Err(corrupt("an object stream uses other filters than deflate"));
     }
-    // What cannot be inflated has no members; what inflates too far fails when lopdf does it.
+    // A stream that cannot be inflated has no members. One that is too large fails when lopdf inflates it.
     let content = stream
-        .get_plain_content_with_limit(LARGEST_LOADED_STREAM)
+        .get_plain_content_with_limit(MAX_LOADED_STREAM)
         .unwrap_or_default();
     let mut memory = 0_usize;
-    // Any number of members may begin at one place, and each would be parsed.
+    // Any number of members may begin at the same place, and each would be parsed.
     let mut left = 4 * content.len();
     for member in members(&stream.dict, &content).into_iter().flatten() {
         let weight = weigh::at_most(member);
@@ -136,7 +136,7 @@ fn weigh_members(stream: &Stream) -> Result<(), PoisonError> {
     Ok(())
 }
 
-/// Where the members of an object stream begin, by its index of numbers and offsets.
+/// The members of an object stream, by its index of numbers and offsets.
 fn members<'a>(dictionary: &Dictionary, content: &'a [u8]) -> Option<impl Iterator<Item = &'a [u8]>> {
     let first = dictionary.get(b"First").and_then(Object::as_i64).ok()?;
     let (index, rest) = content.split_at_checked(usize::try_from(first).ok()?)?;
@@ -153,7 +153,7 @@ pub(super) fn too_many_objects() -> PoisonError {
     }
 }
 
-/// Pictures, font programs and metadata take most of a file and are not looked at.
+/// Pictures, font programs and metadata take up most of a file and are not needed.
 fn is_never_read(dictionary: &Dictionary) -> bool {
     const SUBTYPES: [&[u8]; 5] = [b"Image", b"Type1C", b"CIDFontType0C", b"OpenType", b"XML"];
     let subtype = dictionary.get(b"Subtype").and_then(Object::as_name);
@@ -161,9 +161,9 @@ fn is_never_read(dictionary: &Dictionary) -> bool {
     font_program || subtype.is_ok_and(|subtype| SUBTYPES.contains(&subtype))
 }
 
-/// Bytes that an object takes in memory, nearly. lopdf bounds the nesting to 100.
+/// Approximate memory of an object in bytes. lopdf limits the nesting to 100.
 fn memory(object: &Object) -> usize {
-    /// A vector's allocation, beside its elements.
+    /// Overhead of a vector's allocation.
     const ALLOCATION: usize = 16;
     let of_dictionary = |dictionary: &Dictionary| -> usize {
         let entries = dictionary.iter();
@@ -182,8 +182,8 @@ fn memory(object: &Object) -> usize {
     size_of::<Object>() + held
 }
 
-/// Whether the file is encrypted. Loading would decrypt one without a password, and not call the hook then; so this is asked
-/// before, of the trailer alone, and only where the file has the word at all.
+/// Whether the file is encrypted. Loading would decrypt a file without a password and not call the hook. So the
+/// trailer is read first, and only if the file contains the name.
 fn is_encrypted(bytes: &[u8]) -> bool {
     if !names(bytes, b"Encrypt") {
         return false;
@@ -200,7 +200,7 @@ fn is_encrypted(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether a name occurs, plain or with `#xx` for some of its characters.
+/// Whether a name occurs, plain or with `#xx` escapes.
 fn names(bytes: &[u8], name: &[u8]) -> bool {
     memchr::memchr_iter(b'/', bytes).any(|at| {
         let mut rest = bytes[at + 1..].iter().copied();
@@ -233,14 +233,14 @@ fn truncated(reason: &str) -> PoisonError {
     }
 }
 
-/// Whether the last line of a PDF is there; some producers pad a file after it.
+/// Whether the file has the last line of a PDF. Some producers add padding after it.
 fn has_end(bytes: &[u8]) -> bool {
     let padding = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
     let end = bytes
         .iter()
         .rposition(|byte| !padding(byte))
         .map_or(0, |last| last + 1);
-    let tail = &bytes[end.saturating_sub(TAIL)..end];
+    let tail = &bytes[end.saturating_sub(TAIL_BYTES)..end];
     memchr::memmem::find(tail, b"%%EOF").is_some()
 }
 
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_begin_at_one_place_are_weighed_each() {
+    fn members_that_begin_at_the_same_place_all_count() {
         let weigh = |index: &str, members: &str| {
             let dictionary = lopdf::dictionary! { "Type" => "ObjStm", "First" => index.len() as i64 };
             weigh_members(&Stream::new(dictionary, format!("{index}{members}").into_bytes()))
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_counts_what_is_nested() {
+    fn memory_includes_nested_objects() {
         let array = Object::Array(vec![Object::Integer(1); 10]);
         assert!(memory(&array) >= 11 * size_of::<Object>());
         assert!(memory(&Object::Array(vec![array; 10])) >= 110 * size_of::<Object>());

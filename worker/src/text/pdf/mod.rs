@@ -1,8 +1,8 @@
-//! The text of a PDF by page, its title, bookmarks and links. lopdf reads the structure of the file; what stands on a page is
-//! read here, because lopdf's own extraction knows no positions and takes words apart or together.
+//! The text of a PDF by page, its title, bookmarks and links. lopdf parses the file's structure. The text of the
+//! pages is read here, because lopdf's own extraction ignores positions and splits or joins words.
 //!
-//! A PDF is the one format here that can be far larger than its bytes. [`guard`] looks through its streams and objects before
-//! lopdf sees them, [`load`] bounds what lopdf makes of them, and a [`Budget`] bounds what is inflated afterwards.
+//! A PDF is the only format that can be far larger than its bytes. [`guard`] checks its streams and objects before
+//! lopdf sees them, [`load`] limits what lopdf loads, and a [`Budget`] limits what is inflated afterwards.
 
 mod canvas;
 mod cmap;
@@ -19,17 +19,17 @@ use lopdf::{Dictionary, Document, ObjectId, Stream, xref::XrefRecovery};
 use super::{Cancel, ExtractError, PoisonError, Reading, Structure, VisibleText, words};
 use layout::PageReader;
 
-/// Bytes to which one stream may inflate: a page of drawings is some megabytes.
-const LARGEST_STREAM: usize = 32 << 20;
+/// Maximum inflated bytes of one stream: a page of drawings takes some megabytes.
+const MAX_STREAM: usize = 32 << 20;
 
-/// Bytes to which all streams that are looked at may inflate, beside [`LARGEST_RATIO`] times the file.
-const LEAST_BUDGET: usize = 64 << 20;
+/// Base of the budget of inflated bytes, to which [`MAX_RATIO`] times the file's size is added.
+const BASE_BUDGET: usize = 64 << 20;
 
-/// Deflate makes text about four times smaller, drawings eight times; a bomb comes near a thousand.
-const LARGEST_RATIO: usize = 8;
+/// Deflate shrinks text about four times, drawings eight times, and a bomb almost a thousand times.
+const MAX_RATIO: usize = 8;
 
-/// What even an empty stream costs of the budget: a page may name one stream a million times.
-const LEAST_COST: usize = 256;
+/// Minimum cost of a stream, because a page may name one stream a million times.
+const MIN_COST: usize = 256;
 
 /// Reads a PDF.
 pub(super) fn read(bytes: &[u8], cancel: &Cancel) -> Result<Reading, ExtractError> {
@@ -70,7 +70,7 @@ pub(super) fn read(bytes: &[u8], cancel: &Cancel) -> Result<Reading, ExtractErro
     })
 }
 
-/// A page of the tree. One that is not there means that a part of the file is missing.
+/// A page of the tree. A missing page means that a part of the file is missing.
 fn page(document: &Document, id: ObjectId, number: u32) -> Result<&Dictionary, PoisonError> {
     document.get_dictionary(id).map_err(|_| {
         let reason = format!("page {number} is missing");
@@ -88,17 +88,17 @@ fn corrupt(reason: impl Into<String>) -> PoisonError {
     }
 }
 
-/// What may still be inflated of a document.
+/// The budget of inflated bytes of a document.
 struct Budget {
     left: usize,
     limit: usize,
-    /// Why a stream could not be decoded, where one could not.
+    /// Why a stream could not be decoded, if one could not.
     damaged: Option<&'static str>,
 }
 
 impl Budget {
     fn of_file(length: usize) -> Self {
-        let limit = LEAST_BUDGET + LARGEST_RATIO * length;
+        let limit = BASE_BUDGET + MAX_RATIO * length;
         Self {
             left: limit,
             limit,
@@ -106,19 +106,19 @@ impl Budget {
         }
     }
 
-    /// The content of a stream. One that cannot be decoded is empty, and noted.
+    /// The content of a stream. A stream that cannot be decoded counts as empty and is recorded.
     fn inflate(&mut self, stream: &Stream) -> Result<Vec<u8>, PoisonError> {
-        let allowed = self.left.min(LARGEST_STREAM);
+        let allowed = self.left.min(MAX_STREAM);
         let content = match stream.get_plain_content_with_limit(allowed) {
             Ok(content) => content,
             Err(lopdf::Error::Decompress(
                 lopdf::DecompressError::MemoryLimitExceeded { .. }
                 | lopdf::DecompressError::TooManyFilters { .. },
             )) => {
-                let limit = if allowed < LARGEST_STREAM {
+                let limit = if allowed < MAX_STREAM {
                     self.limit
                 } else {
-                    LARGEST_STREAM
+                    MAX_STREAM
                 };
                 return Err(PoisonError::DecompressionBomb { limit });
             }
@@ -127,7 +127,7 @@ impl Budget {
                 Vec::new()
             }
         };
-        self.left = self.left.saturating_sub(content.len().max(LEAST_COST));
+        self.left = self.left.saturating_sub(content.len().max(MIN_COST));
         if self.left == 0 {
             return Err(PoisonError::DecompressionBomb { limit: self.limit });
         }

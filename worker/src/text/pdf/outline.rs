@@ -1,4 +1,4 @@
-//! What a PDF says about itself: its title, its bookmarks (which are its headings) and the links of its pages.
+//! The title, bookmarks and links of a PDF. Bookmarks are its headings.
 
 use std::collections::HashSet;
 
@@ -6,11 +6,11 @@ use lopdf::{Dictionary, Document, Object, ObjectId, decode_text_string};
 
 use crate::text::{Structure, structure};
 
-/// Bookmarks that are looked at.
-const MOST_BOOKMARKS: usize = 10_000;
+/// Maximum number of bookmarks that are read.
+const MAX_BOOKMARKS: usize = 10_000;
 
-/// Annotations that are looked at in the whole document: pages may share a list of any length.
-const MOST_ANNOTATIONS: usize = 100_000;
+/// Maximum number of annotations that are read in the whole document, because pages may share a list of any length.
+const MAX_ANNOTATIONS: usize = 100_000;
 
 /// The title from the document information.
 pub(super) fn title(document: &Document) -> Option<String> {
@@ -19,10 +19,10 @@ pub(super) fn title(document: &Document) -> Option<String> {
         .get_deref(b"Info", document)
         .and_then(Object::as_dict)
         .ok()?;
-    text(document, information, b"Title", structure::LONGEST_TITLE)
+    text(document, information, b"Title", structure::MAX_TITLE_CHARACTERS)
 }
 
-/// Notes the bookmarks in their order, and returns the text of the first.
+/// Adds the bookmarks in their order, and returns the text of the first.
 pub(super) fn bookmarks(document: &Document, structure: &mut Structure) -> Option<String> {
     let outlines = document
         .catalog()
@@ -30,19 +30,19 @@ pub(super) fn bookmarks(document: &Document, structure: &mut Structure) -> Optio
     let outlines = outlines.and_then(Object::as_dict).ok()?;
     let mut first = None;
     let mut seen = HashSet::new();
-    // What comes next, with its level: the siblings of a bookmark wait while its children are read.
+    // The next bookmarks with their levels. The siblings of a bookmark wait while its children are read.
     let mut waiting: Vec<(ObjectId, usize)> = reference(outlines, b"First")
         .map(|id| (id, 1))
         .into_iter()
         .collect();
     while let Some((id, level)) = waiting.pop() {
-        if seen.len() >= MOST_BOOKMARKS || !seen.insert(id) {
+        if seen.len() >= MAX_BOOKMARKS || !seen.insert(id) {
             continue;
         }
         let Ok(bookmark) = document.get_dictionary(id) else {
             continue;
         };
-        if let Some(title) = text(document, bookmark, b"Title", structure::LONGEST_TITLE) {
+        if let Some(title) = text(document, bookmark, b"Title", structure::MAX_TITLE_CHARACTERS) {
             structure.heading(level, &title);
             first.get_or_insert(title);
         }
@@ -52,7 +52,7 @@ pub(super) fn bookmarks(document: &Document, structure: &mut Structure) -> Optio
     first
 }
 
-/// Reads links, up to a number over all pages.
+/// Reads links, up to a maximum over all pages.
 pub(super) struct Annotations {
     left: usize,
 }
@@ -60,13 +60,13 @@ pub(super) struct Annotations {
 impl Default for Annotations {
     fn default() -> Self {
         Self {
-            left: MOST_ANNOTATIONS,
+            left: MAX_ANNOTATIONS,
         }
     }
 }
 
 impl Annotations {
-    /// Notes the links of a page that lead out of the document.
+    /// Adds the links of a page that lead out of the document.
     pub(super) fn links(&mut self, document: &Document, page: &Dictionary, structure: &mut Structure) {
         let Ok(listed) = page.get_deref(b"Annots", document).and_then(Object::as_array) else {
             return;
@@ -132,17 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_annotations_that_many_pages_share_is_read_so_often_only() {
+    fn annotations_shared_by_many_pages_are_read_up_to_the_maximum() {
         let mut document = Document::new();
         let link =
             dictionary! { "A" => dictionary! { "S" => "URI", "URI" => string("https://example.org/") } };
-        let shared = document.add_object(vec![Object::Dictionary(link); MOST_ANNOTATIONS - 1]);
+        let shared = document.add_object(vec![Object::Dictionary(link); MAX_ANNOTATIONS - 1]);
         let page = dictionary! { "Annots" => shared };
         let (mut annotations, mut structure) = (Annotations::default(), Structure::default());
         for _ in 0..3 {
             annotations.links(&document, &page, &mut structure);
         }
-        assert_eq!(structure.link_count as usize, MOST_ANNOTATIONS);
+        assert_eq!(structure.link_count as usize, MAX_ANNOTATIONS);
         assert_eq!(structure.links[0].target, "https://example.org/");
     }
 }

@@ -1,27 +1,27 @@
-//! How much memory an object that is written in a PDF can take at most, found out without making them.
+//! Estimates the maximum memory of a PDF object from its text, without parsing it.
 //!
-//! lopdf makes a value of a hundred bytes and more of each number in an array, so thirty megabytes of zeros are two gigabytes.
-//! What it makes of one object nobody can stop in between, so every place where an object may begin is weighed before.
-//! The weight errs upwards: whatever lopdf could take for the beginning of a value counts as one.
+//! lopdf turns each number of an array into a value of more than a hundred bytes, so 30 MB of zeros become 2 GB.
+//! Parsing one object cannot be interrupted, so every place where an object may begin is checked before. The
+//! estimate errs upwards: whatever lopdf could read as the beginning of a value counts as a value.
 
 use lopdf::Object;
 
-/// A value, and what holds it together.
+/// Memory of a value and its overhead.
 const VALUE: usize = size_of::<Object>() + 16;
 
-/// Room that a vector makes for its first elements.
+/// Memory of a vector's initial capacity.
 const ARRAY: usize = 4 * size_of::<Object>();
 
-/// A dictionary, which has a table and a key beside each value.
+/// Memory of a dictionary, which has a table, and a key per value.
 const DICTIONARY: usize = 2 * ARRAY;
 
-/// The weight of a text, and how much of it was read.
+/// The estimated memory of an object, and the number of bytes read.
 pub(super) struct Weight {
     pub(super) memory: usize,
     pub(super) read: usize,
 }
 
-/// Weighs the object that a text begins with. It ends with its last bracket, or where no object can go on.
+/// Estimates the object at the start of a text. It ends with its last bracket, or where no object can continue.
 pub(super) fn at_most(text: &[u8]) -> Weight {
     let mut memory = 0_usize;
     let mut at = 0;
@@ -39,7 +39,7 @@ pub(super) fn at_most(text: &[u8]) -> Weight {
             b'>' if doubled => (0, 2),
             b'0'..=b'9' => (VALUE, until(rest, |byte| !byte.is_ascii_digit())),
             b'+' | b'-' | b'.' | b't' | b'f' | b'n' => (VALUE, 1),
-            // What is left of `true`, `false`, `null`, and `R` of a reference.
+            // The rest of `true`, `false` or `null`, and the `R` of a reference.
             b'a' | b'e' | b'l' | b'r' | b's' | b'u' | b'R' | b']' => (0, 1),
             other if is_space(other) => (0, 1),
             _ => break,
@@ -53,7 +53,7 @@ pub(super) fn at_most(text: &[u8]) -> Weight {
             b'>' => open = open.saturating_sub(1),
             _ => {}
         }
-        // A number may be the first of a reference, and is one value all the same.
+        // A number that begins a reference is counted as one value.
         if open == 0 && memory > 0 {
             break;
         }
@@ -64,7 +64,7 @@ pub(super) fn at_most(text: &[u8]) -> Weight {
     }
 }
 
-/// Whether `obj` after this text is the beginning of an object: two numbers stand before it, perhaps with comments between.
+/// Whether `obj` after this text begins an object: two numbers must precede it, possibly with comments between.
 pub(super) fn is_header(before: &[u8]) -> bool {
     let number_before = |text| -> Option<&[u8]> {
         let text = without_space(text);
@@ -74,7 +74,7 @@ pub(super) fn is_header(before: &[u8]) -> bool {
     number_before(before).and_then(number_before).is_some()
 }
 
-/// Without white space and comments at its end.
+/// Removes white space and comments at the end.
 fn without_space(text: &[u8]) -> &[u8] {
     let mut text = text;
     loop {
@@ -93,7 +93,7 @@ fn without_space(text: &[u8]) -> &[u8] {
     }
 }
 
-/// Length of a literal string, parentheses included.
+/// Length of a literal string, with its parentheses.
 fn literal(text: &[u8]) -> usize {
     let mut depth = 0_usize;
     let mut escaped = false;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_ends_where_no_object_can_go_on() {
+    fn an_object_ends_where_no_object_can_continue() {
         for (text, end) in [
             (b"<< /A [1 0 R true null] >>\nendobj\n2 0 obj".as_slice(), 26),
             (b" % a\n<< /Length 5 >> stream\nhello", 20),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_write_many_values_weighs() {
+    fn every_notation_of_many_values_counts() {
         for values in [
             "0 ", "-0", ".0", "0-0-", "[]", "[0]", "()", "<>", "/", "/a", "null", "nullnull", "true", "<<>>",
             "0 0 R ",
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_two_numbers_whatever_stands_between_them() {
+    fn a_header_is_two_numbers_with_anything_blank_between_them() {
         for (before, header) in [
             (b"1 0 ".as_slice(), true),
             (b"endobj\n12 0", true),
