@@ -1,4 +1,4 @@
-//! The client of an OpenAI-compatible endpoint: one question, one answer, both bounded.
+//! The client of an OpenAI-compatible endpoint: one request and one answer, both bounded.
 
 use std::time::Duration;
 
@@ -18,47 +18,47 @@ use crate::{
     text::Passage,
 };
 
-/// Bytes of an answer that are read: many times what any summary needs.
-const LONGEST_ANSWER: usize = 256 << 10;
+/// Maximum bytes that are read of an answer: many times what a summary needs.
+const MAX_ANSWER_BYTES: usize = 256 << 10;
 
-/// Characters of a refusal that are repeated in the error.
-const QUOTED: usize = 200;
+/// Maximum characters of a refusal that the error quotes.
+const MAX_QUOTED_CHARACTERS: usize = 200;
 
 /// Why there is no summary.
 #[derive(Debug, thiserror::Error)]
 pub enum LlmError {
-    /// The endpoint will say so again.
+    /// The endpoint refused, and would refuse again.
     #[error("the LLM refused with {status}: {said}")]
     Refused {
-        /// What kind of no.
+        /// Status of the refusal.
         status: StatusCode,
-        /// Its first words.
+        /// Start of the refusal's body.
         said: String,
     },
-    /// It wrote nothing.
+    /// The answer has no text.
     #[error("the LLM answered without any text")]
     NoText,
-    /// It asks for a pause.
+    /// The endpoint asks for a pause.
     #[error("the LLM is busy: {status}")]
     Busy {
-        /// What it answered with.
+        /// Status of the answer.
         status: StatusCode,
-        /// The pause, where it says how long.
+        /// The pause, if the answer gives one.
         pause: Option<Duration>,
     },
-    /// It could not.
+    /// The endpoint failed.
     #[error("the LLM failed with {0}")]
     Failed(StatusCode),
-    /// It, or something before it, answered with something else.
+    /// The endpoint or a proxy answered with something else.
     #[error("the LLM's answer is not a chat completion: {0}")]
     Garbage(String),
-    /// There was no answer.
+    /// The endpoint did not answer.
     #[error("the LLM cannot be reached: {0}")]
     Unreachable(#[source] reqwest::Error),
 }
 
 impl LlmError {
-    /// The pause that was asked for.
+    /// The pause that the endpoint asks for.
     pub fn pause(&self) -> Option<Duration> {
         match self {
             Self::Busy { pause, .. } => *pause,
@@ -77,7 +77,7 @@ impl Fault for LlmError {
     }
 }
 
-/// Writes summaries.
+/// Asks the LLM for summaries.
 #[derive(Debug, Clone)]
 pub struct Summarizer {
     http: Client,
@@ -89,7 +89,7 @@ pub struct Summarizer {
 }
 
 impl Summarizer {
-    /// The configured endpoint, or none. Nothing is sent yet.
+    /// The configured endpoint, if any. Nothing is sent yet.
     ///
     /// # Errors
     /// The key cannot be sent in a header, or TLS cannot be set up.
@@ -104,7 +104,7 @@ impl Summarizer {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        // A redirect would turn the POST into a GET, or send the document where nobody meant it to go.
+        // A redirect would turn the POST into a GET, or send the document to another host.
         let http = Client::builder()
             .default_headers(headers)
             .redirect(Policy::none())
@@ -122,7 +122,7 @@ impl Summarizer {
     /// A summary of a document.
     ///
     /// # Errors
-    /// There is none, now or for good: see [`LlmError`].
+    /// There is no summary, now or at all: see [`LlmError`].
     pub async fn summarize(
         &self,
         title: Option<&str>,
@@ -166,7 +166,7 @@ fn unreachable(error: reqwest::Error) -> LlmError {
     LlmError::Unreachable(error.without_url())
 }
 
-/// `Retry-After` in seconds. Its other form, a date, is not used by these endpoints; the usual back-off stands in for it.
+/// `Retry-After` in seconds. The form with a date is ignored, so the usual backoff applies.
 fn pause(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
@@ -177,15 +177,15 @@ async fn head(mut response: Response) -> Result<Vec<u8>, LlmError> {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(unreachable)? {
         body.extend_from_slice(&piece);
-        if body.len() > LONGEST_ANSWER {
-            body.truncate(LONGEST_ANSWER);
+        if body.len() > MAX_ANSWER_BYTES {
+            body.truncate(MAX_ANSWER_BYTES);
             break;
         }
     }
     Ok(body)
 }
 
-/// What is read of an answer; everything else in it is ignored.
+/// The part of an answer that is read; the rest is ignored.
 #[derive(Deserialize)]
 struct Answer {
     choices: Vec<Choice>,
@@ -213,7 +213,7 @@ fn summary(body: &[u8]) -> Result<String, LlmError> {
 
 fn quote(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    text.trim().chars().take(QUOTED).collect()
+    text.trim().chars().take(MAX_QUOTED_CHARACTERS).collect()
 }
 
 #[cfg(test)]
@@ -236,7 +236,7 @@ mod tests {
     const ANSWER: &str =
         r#"{"choices":[{"message":{"role":"assistant","content":" A page.\n"}}],"usage":{}}"#;
 
-    /// One answer of the double.
+    /// One answer of the fake endpoint.
     #[derive(Debug, Clone, Copy)]
     enum Reply {
         Status(u16, &'static str),
@@ -246,22 +246,22 @@ mod tests {
 
     use Reply::{After, Silence, Status};
 
-    /// A stand-in for the endpoint: gives its replies in turn, and keeps what it was asked.
+    /// A fake endpoint: gives its replies in turn, and records the requests.
     #[derive(Debug, Clone, Default)]
-    struct Double {
+    struct FakeEndpoint {
         replies: Arc<Mutex<VecDeque<Reply>>>,
         asked: Arc<Mutex<Vec<(HeaderMap, Value)>>>,
     }
 
     async fn complete(
-        State(double): State<Double>,
+        State(fake): State<FakeEndpoint>,
         request: Request<axum::body::Body>,
     ) -> axum::response::Response {
         let headers = request.headers().clone();
         let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
         let body = serde_json::from_slice(&body).unwrap();
-        double.asked.lock().unwrap().push((headers, body));
-        let reply = double.replies.lock().unwrap().pop_front();
+        fake.asked.lock().unwrap().push((headers, body));
+        let reply = fake.replies.lock().unwrap().pop_front();
         let status = |code| StatusCode::from_u16(code).unwrap();
         match reply.expect("one call more than there are replies") {
             Status(code, body) => (status(code), body).into_response(),
@@ -270,14 +270,14 @@ mod tests {
         }
     }
 
-    /// Asks a double that gives these replies, with a time-out; says what came of it and what the double was asked.
+    /// Asks a fake endpoint with these replies and a timeout. Returns the result and the requests.
     async fn summarize(
         replies: &[Reply],
         timeout: Duration,
     ) -> (Result<String, CallError<LlmError>>, Vec<(HeaderMap, Value)>) {
         crate::tls::install_provider();
-        let double = Double::default();
-        double.replies.lock().unwrap().extend(replies);
+        let fake = FakeEndpoint::default();
+        fake.replies.lock().unwrap().extend(replies);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = SummaryConfig {
             base_url: Some(format!("http://{}/v1/", listener.local_addr().unwrap())),
@@ -288,7 +288,7 @@ mod tests {
         };
         let router = Router::new()
             .route("/v1/chat/completions", post(complete))
-            .with_state(double.clone());
+            .with_state(fake.clone());
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
         let guards = Guards::for_tests();
         let mut summarizer = Summarizer::open(&config, &guards).unwrap().unwrap();
@@ -298,15 +298,15 @@ mod tests {
             .passages;
         let result = summarizer.summarize(Some("Title"), &passages).await;
         server.abort();
-        let asked = std::mem::take(&mut *double.asked.lock().unwrap());
+        let asked = std::mem::take(&mut *fake.asked.lock().unwrap());
         (result, asked)
     }
 
-    const ROOMY: Duration = Duration::from_secs(20);
+    const LONG_TIMEOUT: Duration = Duration::from_secs(20);
 
     #[tokio::test]
-    async fn the_document_is_asked_about_with_key_model_and_bounds() {
-        let (result, asked) = summarize(&[Status(200, ANSWER)], ROOMY).await;
+    async fn the_request_has_the_key_the_model_and_the_limits() {
+        let (result, asked) = summarize(&[Status(200, ANSWER)], LONG_TIMEOUT).await;
         assert_eq!(result.unwrap(), "A page.");
         let [(headers, body)] = &asked[..] else {
             panic!("asked {} times", asked.len());
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_pass_is_asked_again_and_what_will_not_is_not() {
+    async fn only_failures_of_the_service_are_retried() {
         let cases: [(&[Reply], Result<&str, Blame>, usize); 10] = [
             (&[Status(500, ""), Status(200, ANSWER)], Ok("A page."), 2),
             (&[Status(408, ""), Status(200, ANSWER)], Ok("A page."), 2),
@@ -338,7 +338,7 @@ mod tests {
             (&[Status(200, r#"{"choices":[]}"#)], Err(Blame::Request), 1),
         ];
         for (replies, wanted, calls) in cases {
-            let (result, asked) = summarize(replies, ROOMY).await;
+            let (result, asked) = summarize(replies, LONG_TIMEOUT).await;
             let found = result.as_deref().map_err(|error| match error {
                 CallError::Service(error) => error.blame(),
                 other => panic!("{replies:?}: {other}"),
@@ -348,13 +348,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_pause_that_is_asked_for_is_told() {
+    async fn the_pause_that_the_endpoint_asks_for_is_returned() {
         for (after, wanted) in [
             ("7", Some(7)),
             ("Wed, 21 Oct 2026 07:28:00 GMT", None),
             ("-1", None),
         ] {
-            let (result, _) = summarize(&[After(429, after)], ROOMY).await;
+            let (result, _) = summarize(&[After(429, after)], LONG_TIMEOUT).await;
             let Err(CallError::Service(error)) = result else {
                 panic!("{after:?}: {result:?}");
             };
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_does_not_come_is_given_up() {
+    async fn a_missing_answer_ends_in_a_timeout() {
         let (result, asked) = summarize(&[Silence], Duration::from_millis(100)).await;
         assert!(matches!(result, Err(CallError::TimedOut { .. })), "{result:?}");
         assert_eq!(asked.len(), 1);
@@ -371,7 +371,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_quoted_and_the_key_is_not_shown() {
-        let (result, _) = summarize(&[Status(404, "no model \"small\"")], ROOMY).await;
+        let (result, _) = summarize(&[Status(404, "no model \"small\"")], LONG_TIMEOUT).await;
         let error = result.unwrap_err().to_string();
         assert_eq!(error, "the LLM refused with 404 Not Found: no model \"small\"");
         let config = SummaryConfig {

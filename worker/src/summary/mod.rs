@@ -1,7 +1,7 @@
-//! The optional summary of a document: what is asked (`prompt`) and who is asked (`client`).
+//! The optional summary of a document: `prompt` builds the request, `client` sends it.
 //!
-//! A document is worth storing without its summary, so everything here is bounded: the text that is sent, the answer that is
-//! read, the time that it may take.
+//! A document is stored without its summary if need be, so everything here has a limit: the text sent, the answer
+//! read, and the time.
 
 mod client;
 mod prompt;
