@@ -1,4 +1,4 @@
-//! The cache of extracts in Redis: what it saves while it is there, and that nothing is lost while it is not.
+//! The cache of extraction results in Redis: it avoids repeated work, and an outage loses nothing.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::{
 };
 
 tests![
-    equal_documents_are_read_once,
-    an_outage_of_redis_costs_no_attempt_and_the_cache_is_used_after_it,
-    a_redis_that_was_never_there_costs_no_attempt,
+    equal_documents_are_extracted_once,
+    an_outage_of_redis_fails_no_attempt_and_the_cache_is_used_afterwards,
+    a_redis_that_never_ran_fails_no_attempt,
 ];
 
-/// Time for the cache to be used again: its circuit is tried a second after it opened.
-const SOON: Duration = Duration::from_secs(20);
+/// Timeout for the cache to be used again. Its circuit lets a probe through one second after it opened.
+const RECOVERY: Duration = Duration::from_secs(20);
 
-async fn equal_documents_are_read_once(world: &World) -> Result<()> {
+async fn equal_documents_are_extracted_once(world: &World) -> Result<()> {
     let worker = world.worker().start().await?;
     for id in ["a", "b"] {
         let source = world
@@ -45,7 +45,7 @@ async fn equal_documents_are_read_once(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn an_outage_of_redis_costs_no_attempt_and_the_cache_is_used_after_it(world: &World) -> Result<()> {
+async fn an_outage_of_redis_fails_no_attempt_and_the_cache_is_used_afterwards(world: &World) -> Result<()> {
     let worker = world
         .worker()
         .env("EXTERNAL_CIRCUIT_OPEN_SECONDS", "1")
@@ -54,15 +54,15 @@ async fn an_outage_of_redis_costs_no_attempt_and_the_cache_is_used_after_it(worl
     let source = world.upload("a.txt", "one two").await?;
     done_at_once(world, "before", &world.run_document("before", &source).await?).await?;
     world.redis.cut().await?;
-    // More than it takes for the circuit to open, so that both ways of doing without are gone.
+    // More documents than open the circuit, so that both the timeout and the open circuit occur.
     for id in ["a", "b", "c", "d", "e", "f", "g"] {
         done_at_once(world, id, &world.run_document(id, &source).await?).await?;
     }
     let away = looked_up(&worker, "away").await?;
-    ensure!(away == 7.0, "it was away {away} times");
-    world.redis.mend().await?;
+    ensure!(away == 7.0, "the cache did not answer {away} times");
+    world.redis.restore().await?;
     let mut count = 0;
-    eventually("the cache is used again", SOON, async || {
+    eventually("the cache is used again", RECOVERY, async || {
         count += 1;
         match hits_with_another(world, &worker, &format!("after{count}"), &source).await {
             Ok(hits) => when(hits > 0.0, || "no hit yet".into()),
@@ -72,17 +72,17 @@ async fn an_outage_of_redis_costs_no_attempt_and_the_cache_is_used_after_it(worl
     .await
 }
 
-async fn a_redis_that_was_never_there_costs_no_attempt(world: &World) -> Result<()> {
-    let nowhere = format!("redis://127.0.0.1:{}", ports::free());
-    let worker = world.worker().env("REDIS_URL", &nowhere).start().await?;
+async fn a_redis_that_never_ran_fails_no_attempt(world: &World) -> Result<()> {
+    let unused = format!("redis://127.0.0.1:{}", ports::free());
+    let worker = world.worker().env("REDIS_URL", &unused).start().await?;
     let source = world.upload("a.txt", "one two").await?;
     done_at_once(world, "a", &world.run_document("a", &source).await?).await?;
     let away = looked_up(&worker, "away").await?;
-    ensure!(away == 1.0, "it was away {away} times");
+    ensure!(away == 1.0, "the cache did not answer {away} times");
     Ok(())
 }
 
-/// Processes one more document; the answer is the number of hits by then.
+/// Processes one more document, and returns the number of hits so far.
 async fn hits_with_another(world: &World, worker: &Worker, id: &str, source: &str) -> Result<f64> {
     done_at_once(world, id, &world.run_document(id, source).await?).await?;
     looked_up(worker, "hit").await
@@ -96,7 +96,7 @@ async fn looked_up(worker: &Worker, outcome: &str) -> Result<f64> {
     Ok(count.unwrap_or(0.0))
 }
 
-/// The document was extracted at the first attempt, and stored.
+/// Checks that the document was extracted at the first attempt, and stored.
 async fn done_at_once(world: &World, id: &str, history: &History) -> Result<()> {
     let end = history.end()?;
     ensure!(matches!(end, End::Completed(_)), "{id}: {end:?}");

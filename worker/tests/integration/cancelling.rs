@@ -1,4 +1,4 @@
-//! Workflows that are cancelled: their activities stop, and the slots are free again.
+//! Cancelled workflows: their activities stop and free their slots.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::{
 
 tests![cancelling_a_workflow_cancels_its_activity];
 
-/// Heartbeats carry the news to the activity; the SDK sends one at most every 12 s.
-const HEARD: Duration = Duration::from_secs(30);
+/// Timeout for the cancellation to reach the activity. Heartbeats carry it, and the SDK sends at most one in 12 s.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(30);
 
 async fn cancelling_a_workflow_cancels_its_activity(world: &World) -> Result<()> {
     let worker = world.worker().start().await?;
     let source = world.upload("a.txt", "one two").await?;
     world.s3.slow(Duration::from_secs(60)).await?;
     let run = world.start_document("a", &source).await?;
-    world.attempted("a", "fetch_document", HEARD).await?;
+    world.attempted("a", "fetch_document", CANCELLED_WITHIN).await?;
     run.cancel().await?;
     let end = run.ended().await?.end()?;
     ensure!(end == End::Cancelled, "{end:?}");
-    eventually("the activity stops", HEARD, async || {
+    eventually("the activity stops", CANCELLED_WITHIN, async || {
         match worker.metrics().await {
             Ok(metrics) => {
                 let labels = [("step", "fetch_document"), ("outcome", "cancelled")];

@@ -1,4 +1,4 @@
-//! A configuration that cannot be used: refused at once, every fault named.
+//! An invalid configuration: the worker exits at once and names every fault.
 
 use std::time::Duration;
 

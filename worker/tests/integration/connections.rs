@@ -1,4 +1,4 @@
-//! The connections to Postgres: never more than were allowed, and as many left as are kept.
+//! The connections to Postgres: never more than the maximum, and afterwards as many as the pool keeps.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::{
 
 tests![connections_stay_within_the_pool_and_its_overflow];
 
-/// The workers' name among the connections.
+/// Application name of the workers' connections.
 const WORKER: &str = "temporal-worker";
 
-/// Kept connections, and those beyond them.
+/// Size of the pool, and of its overflow.
 const KEPT: i64 = 2;
 const OVERFLOW: i64 = 2;
 
-/// Documents at a time: enough for all slots to be busy for some seconds.
+/// Number of documents: enough to keep all slots busy for some seconds.
 const DOCUMENTS: usize = 24;
 
-/// Time for the overflow to be closed: it is looked for every second.
+/// Timeout for the overflow to be closed, which is checked every second.
 const CLOSED: Duration = Duration::from_secs(15);
 
 async fn connections_stay_within_the_pool_and_its_overflow(world: &World) -> Result<()> {
@@ -56,14 +56,14 @@ async fn connections_stay_within_the_pool_and_its_overflow(world: &World) -> Res
     .await?;
     ensure!(
         most > KEPT && most_used > KEPT as f64,
-        "no more than {most} connections were open and {most_used} in use: no need was made"
+        "no more than {most} connections were open and {most_used} in use: the load was too low"
     );
-    ensure!(waited, "nobody waited for a connection");
+    ensure!(waited, "no caller waited for a connection");
     for run in runs {
         let end = run.ended().await?.end()?;
         ensure!(matches!(end, End::Completed(_)), "{end:?}");
     }
-    world.postgres.mend().await?;
+    world.postgres.restore().await?;
     eventually("the overflow is closed", CLOSED, async || {
         match (world.connections(WORKER).await, shown(&worker, "idle").await) {
             (Ok(open), Ok(idle)) => when(open == KEPT && idle == Some(KEPT as f64), || {
@@ -77,13 +77,13 @@ async fn connections_stay_within_the_pool_and_its_overflow(world: &World) -> Res
         "document_database_acquire_seconds_count",
         &[("outcome", "acquired")],
     );
-    // Each document notes three attempts and is stored.
+    // Each document records three attempts and is stored.
     let least = 4.0 * DOCUMENTS as f64;
-    ensure!(acquired >= Some(least), "{acquired:?} connections were lent");
+    ensure!(acquired >= Some(least), "{acquired:?} connections were acquired");
     Ok(())
 }
 
-/// What is seen at one moment.
+/// What is observed at one moment.
 #[derive(Debug)]
 struct Seen {
     open: i64,

@@ -1,4 +1,4 @@
-//! Documents that are processed: what is in the database and in the history afterwards.
+//! Processed documents: their rows in the database and their histories.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -11,15 +11,15 @@ use crate::{
 
 tests![
     an_html_page_is_stored_with_its_title_words_and_passages,
-    markdown_is_stored_as_the_page_that_it_renders_to,
+    markdown_is_stored_as_its_html,
     plain_text_is_stored_without_a_title,
     a_pdf_is_stored_with_its_pages_bookmarks_and_links,
     a_page_in_a_legacy_charset_is_stored_with_its_charset_and_structure,
     a_document_is_stored_once_however_often_it_is_processed,
-    a_large_document_never_travels_through_the_history,
+    a_large_document_is_not_in_the_history,
 ];
 
-/// What may travel itself: 64 KiB.
+/// Maximum size of an inline body: 64 KiB.
 const INLINE_BYTES: usize = 64 << 10;
 
 async fn an_html_page_is_stored_with_its_title_words_and_passages(world: &World) -> Result<()> {
@@ -59,7 +59,7 @@ async fn an_html_page_is_stored_with_its_title_words_and_passages(world: &World)
     Ok(())
 }
 
-async fn markdown_is_stored_as_the_page_that_it_renders_to(world: &World) -> Result<()> {
+async fn markdown_is_stored_as_its_html(world: &World) -> Result<()> {
     let _worker = world.worker().start().await?;
     let source = world
         .upload(
@@ -128,7 +128,7 @@ async fn a_pdf_is_stored_with_its_pages_bookmarks_and_links(world: &World) -> Re
 
 async fn a_page_in_a_legacy_charset_is_stored_with_its_charset_and_structure(world: &World) -> Result<()> {
     let _worker = world.worker().start().await?;
-    // The bytes beyond ASCII are letters and a dash of windows-1252.
+    // The non-ASCII bytes are letters and a dash of windows-1252.
     let page = b"<!doctype html><meta charset=iso-8859-1><title>D\xe9j\xe0 vu</title>\
         <h1>Les mar\xe9es</h1><p>La mer monte et descend deux fois par jour \x97 la <a href=/lune>lune</a> \
         l'attire, et les p\xeacheurs du village connaissent les heures par coeur depuis toujours.</p>\
@@ -191,10 +191,10 @@ async fn a_document_is_stored_once_however_often_it_is_processed(world: &World) 
     Ok(())
 }
 
-async fn a_large_document_never_travels_through_the_history(world: &World) -> Result<()> {
+async fn a_large_document_is_not_in_the_history(world: &World) -> Result<()> {
     let _worker = world.worker().start().await?;
     let text: String = (0..9_000).map(|number| format!("word{number} ")).collect();
-    // Little more than what may travel itself, so that the limit is tried and not just any size.
+    // A little larger than the maximum inline size, so that the limit itself is tested.
     ensure!(
         (INLINE_BYTES..3 * INLINE_BYTES / 2).contains(&text.len()),
         "the document has {} bytes",

@@ -1,4 +1,4 @@
-//! Workers that are killed: what they held is done by others, and takes effect once.
+//! Killed workers: other workers take over their tasks, and each takes effect once.
 
 use std::time::Duration;
 
@@ -9,29 +9,30 @@ use crate::{
     runner::tests,
 };
 
-tests![two_workers_killed_in_turn_leave_each_effect_once];
+tests![killing_two_workers_in_turn_leaves_each_effect_once];
 
-/// Time for the next attempt: a worker is missed after 15 s without a heartbeat.
-const MISSED: Duration = Duration::from_secs(40);
+/// Timeout for the next attempt, which starts 15 s after a worker's last heartbeat.
+const HEARTBEAT_MISSED: Duration = Duration::from_secs(40);
 
-async fn two_workers_killed_in_turn_leave_each_effect_once(world: &World) -> Result<()> {
+async fn killing_two_workers_in_turn_leaves_each_effect_once(world: &World) -> Result<()> {
     let source = world.upload("a.txt", "one two").await?;
 
-    // The first dies while it fetches.
+    // The first worker is killed during the fetch.
     let first = world.worker().start().await?;
     world.s3.slow(Duration::from_secs(60)).await?;
     let run = world.start_document("a", &source).await?;
-    world.attempted("a", "fetch_document", MISSED).await?;
+    world.attempted("a", "fetch_document", HEARTBEAT_MISSED).await?;
     first.kill().await?;
-    world.s3.mend().await?;
+    world.s3.restore().await?;
 
-    // The second dies when the effect is in the database and Temporal has not heard of it: the worst moment. Each answer of
-    // Postgres takes so long that there is time to cut the way to Temporal between the note of the attempt and the effect.
+    // The second worker is killed at the worst moment: the effect is in the database, and Temporal does not know
+    // it. Postgres answers slowly, so that there is time to block Temporal between the record of the attempt and
+    // the effect.
     let second = world.worker().start().await?;
     world.postgres.slow(Duration::from_millis(400)).await?;
-    world.attempted("a", "store_document", MISSED).await?;
+    world.attempted("a", "store_document", HEARTBEAT_MISSED).await?;
     world.temporal.block().await?;
-    eventually("the effect is there", MISSED, async || {
+    eventually("the effect is there", HEARTBEAT_MISSED, async || {
         match world.effects("a").await {
             Ok(effects) => when(!effects.is_empty(), || "there is none".into()),
             Err(error) => Probe::Failed(error),
@@ -39,10 +40,10 @@ async fn two_workers_killed_in_turn_leave_each_effect_once(world: &World) -> Res
     })
     .await?;
     second.kill().await?;
-    world.postgres.mend().await?;
-    world.temporal.mend().await?;
+    world.postgres.restore().await?;
+    world.temporal.restore().await?;
 
-    // The third finds the effect and adds none.
+    // The third worker finds the effect and adds none.
     let _third = world.worker().start().await?;
     let history = run.ended().await?;
     let end = history.end()?;

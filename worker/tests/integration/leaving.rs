@@ -1,4 +1,4 @@
-//! How a worker leaves: the first signal finishes what is in flight, the second does not.
+//! Shutdown of a worker: after the first signal it finishes the tasks in flight, after the second it exits at once.
 
 use std::time::Duration;
 
@@ -11,32 +11,32 @@ use crate::{
 };
 
 tests![
-    an_activity_in_flight_is_finished_before_the_worker_leaves,
-    what_is_not_finished_in_time_is_given_back,
+    a_graceful_shutdown_finishes_the_activity_in_flight,
+    activities_that_exceed_the_drain_time_are_retried_elsewhere,
     a_second_signal_ends_the_worker_at_once,
-    an_idle_worker_leaves_at_once_with_code_0,
+    an_idle_worker_exits_at_once_with_code_0,
 ];
 
-/// What must happen at once is given this long, on a machine that does much else.
+/// Timeout of what should be immediate, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Time for an activity to begin.
+/// Timeout for an activity to begin.
 const BEGINS: Duration = Duration::from_secs(30);
 
-async fn an_activity_in_flight_is_finished_before_the_worker_leaves(world: &World) -> Result<()> {
+async fn a_graceful_shutdown_finishes_the_activity_in_flight(world: &World) -> Result<()> {
     let mut worker = world.worker().start().await?;
     let source = world.upload("a.txt", "one two").await?;
-    // Longer than the look below at a worker that leaves, shorter than the grace period.
+    // Longer than the check of readiness below, and shorter than the grace period.
     world.s3.slow(Duration::from_secs(6)).await?;
     let run = world.start_document("a", &source).await?;
     world.attempted("a", "fetch_document", BEGINS).await?;
     worker.signal(Signal::TERM)?;
-    worker.readiness("not ready: leaving", AT_ONCE).await?;
+    worker.readiness("not ready: shutting down", AT_ONCE).await?;
     consistently(
         "the worker stays, not ready, while S3 answers",
         Duration::from_secs(2),
         async || match worker.get("/readyz").await {
-            Ok((_, text)) => when(text.starts_with("not ready: leaving"), || text.clone()),
+            Ok((_, text)) => when(text.starts_with("not ready: shutting down"), || text.clone()),
             Err(error) => Probe::Failed(error),
         },
     )
@@ -49,7 +49,7 @@ async fn an_activity_in_flight_is_finished_before_the_worker_leaves(world: &Worl
         .any(|activity| activity.activity == "fetch_document");
     ensure!(!fetches, "the result was not acknowledged: {waiting:?}");
 
-    world.s3.mend().await?;
+    world.s3.restore().await?;
     let _next = world.worker().start().await?;
     let history = run.ended().await?;
     let end = history.end()?;
@@ -61,7 +61,7 @@ async fn an_activity_in_flight_is_finished_before_the_worker_leaves(world: &Worl
     Ok(())
 }
 
-async fn what_is_not_finished_in_time_is_given_back(world: &World) -> Result<()> {
+async fn activities_that_exceed_the_drain_time_are_retried_elsewhere(world: &World) -> Result<()> {
     let mut worker = world.worker().env("SHUTDOWN_GRACE_SECONDS", "5").start().await?;
     let source = world.upload("a.txt", "one two").await?;
     world.s3.slow(Duration::from_secs(60)).await?;
@@ -70,8 +70,8 @@ async fn what_is_not_finished_in_time_is_given_back(world: &World) -> Result<()>
     worker.signal(Signal::TERM)?;
     let code = worker.exit_code(Duration::from_secs(15)).await?;
     ensure!(code == 0, "the worker ended with {code}");
-    world.s3.mend().await?;
-    // Sooner than the 15 s of silence after which Temporal would have given it to another by itself.
+    world.s3.restore().await?;
+    // Earlier than the heartbeat timeout of 15 s, after which Temporal would retry in any case.
     let _next = world.worker().start().await?;
     world
         .attempted("a", "store_document", Duration::from_secs(10))
@@ -89,14 +89,14 @@ async fn a_second_signal_ends_the_worker_at_once(world: &World) -> Result<()> {
     world.start_document("a", &source).await?;
     world.attempted("a", "fetch_document", BEGINS).await?;
     worker.signal(Signal::TERM)?;
-    worker.readiness("not ready: leaving", AT_ONCE).await?;
+    worker.readiness("not ready: shutting down", AT_ONCE).await?;
     worker.signal(Signal::TERM)?;
     let code = worker.exit_code(AT_ONCE).await?;
     ensure!(code == 143, "the worker ended with {code}");
     Ok(())
 }
 
-async fn an_idle_worker_leaves_at_once_with_code_0(world: &World) -> Result<()> {
+async fn an_idle_worker_exits_at_once_with_code_0(world: &World) -> Result<()> {
     let mut worker = world.worker().start().await?;
     worker.signal(Signal::INT)?;
     let code = worker.exit_code(AT_ONCE).await?;

@@ -1,17 +1,17 @@
-//! The worker as its users run it: the program itself against a real Temporal, Postgres, Redis and S3. A black box: its
-//! environment, its signals, its port and what it leaves in the servers are all that is looked at.
+//! The worker as users run it: the program itself against a real Temporal, Postgres, Redis and S3. The tests see
+//! only its environment, its signals, its port and its effects on the servers.
 //!
-//! `cargo xtask test` builds or installs the servers, says where they are, and runs this with `--include-ignored`. Plain
-//! `cargo test` ignores every test here. By hand, with temporal-server, versitygw, toxiproxy-server, redis-server and
-//! Postgres' programs on PATH:
+//! `cargo xtask test` provides the servers, passes their paths, and runs this with `--include-ignored`. Plain
+//! `cargo test` ignores all tests here. To run them by hand, put temporal-server, versitygw, toxiproxy-server,
+//! redis-server and the programs of Postgres on PATH:
 //!
 //! ```text
 //! cargo test -p worker --test integration -- --include-ignored [part of a name]
 //! ```
 //!
-//! To add a test, write `async fn what_it_shows(world: &World) -> Result<()>` in the module of its subject, and its name into
-//! that module's `tests!`. See [`harness`] for what a `World` offers. Tests run side by side: bounds must be generous, and
-//! what takes long is waited for, not timed.
+//! To add a test, write `async fn what_it_shows(world: &World) -> Result<()>` in the module of its subject, and add
+//! its name to that module's `tests!`. [`harness`] describes what a `World` offers. Tests run in parallel, so their
+//! timeouts must be generous.
 
 mod cache;
 mod cancelling;

@@ -1,4 +1,4 @@
-//! What the port shows: the guide's names first.
+//! The metrics on the port, above all those with the guide's names.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::{
 
 tests![
     depths_have_the_guides_names_and_a_queue_each,
-    tasks_that_wait_are_the_depth_of_their_queue,
+    the_depth_of_a_queue_is_its_waiting_tasks,
     slots_steps_and_connections_are_shown,
     slots_are_shown_from_the_start_and_only_tasks_use_them,
 ];
 
-/// Temporal caches what it says of a queue for 5 s, and the worker asks every second.
+/// Timeout for a metric. Temporal caches the figures of a queue for 5 s, and the worker asks every second.
 const SEEN: Duration = Duration::from_secs(20);
 
 /// The guide's metrics, with its queues.
@@ -29,7 +29,7 @@ pub(crate) const DEPTHS: [(&str, &str); 3] = [
     ),
 ];
 
-/// The slots of each queue's worker, by the guide.
+/// The slots of each queue's worker, as in the guide.
 pub(crate) const SLOTS: [(&str, f64); 3] = [
     ("document-workflow-queue", 3.0),
     ("document-io-activity-queue", 5.0),
@@ -40,12 +40,15 @@ async fn depths_have_the_guides_names_and_a_queue_each(world: &World) -> Result<
     let worker = world.worker().start().await?;
     for (name, queue) in DEPTHS {
         let depth = shown(&worker, name, &[("queue", queue)], |_| true).await?;
-        ensure!(depth == 0.0, "{queue} is {depth} deep, and nothing was started");
+        ensure!(
+            depth == 0.0,
+            "{queue} has a depth of {depth}, and nothing was started"
+        );
     }
     Ok(())
 }
 
-async fn tasks_that_wait_are_the_depth_of_their_queue(world: &World) -> Result<()> {
+async fn the_depth_of_a_queue_is_its_waiting_tasks(world: &World) -> Result<()> {
     let worker = world
         .worker()
         .env("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "1")
@@ -56,7 +59,7 @@ async fn tasks_that_wait_are_the_depth_of_their_queue(world: &World) -> Result<(
     for id in ["a", "b", "c", "d", "e"] {
         world.start_document(id, &source).await?;
     }
-    // One has the slot, so four wait.
+    // One task has the slot, so four wait.
     let [_, (name, queue), _] = DEPTHS;
     shown(&worker, name, &[("queue", queue)], |depth| depth == 4.0).await?;
     Ok(())
@@ -103,7 +106,7 @@ async fn slots_are_shown_from_the_start_and_only_tasks_use_them(world: &World) -
         let free = metrics.value("temporal_worker_task_slots_available", &labels);
         ensure!(
             (used, free) == (Some(0.0), Some(slots)),
-            "{queue} with nothing to do: {used:?} used, {free:?} available"
+            "idle queue {queue}: {used:?} slots used, {free:?} available"
         );
     }
     let source = world.upload("a.txt", "one").await?;
@@ -123,7 +126,7 @@ async fn slots_are_shown_from_the_start_and_only_tasks_use_them(world: &World) -
     Ok(())
 }
 
-/// Waits until a metric is there and is as expected.
+/// Waits until a metric has an expected value.
 pub(crate) async fn shown(
     worker: &Worker,
     name: &str,

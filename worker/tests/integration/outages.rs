@@ -1,4 +1,4 @@
-//! Servers that are away for a while: work waits and is done once, and the worker neither crashes nor pretends.
+//! Outages of servers: work waits and is done once, and the worker neither crashes nor reports wrong metrics.
 
 use std::time::Duration;
 
@@ -22,8 +22,9 @@ tests![
     a_worker_started_before_its_servers_waits_for_them,
 ];
 
-/// Time for what follows an outage: a retry comes after at most 30 s, and these outages are too short for that.
-const SOON: Duration = Duration::from_secs(30);
+/// Timeout after an outage. Retries come at most 30 s apart, and these outages are too short to reach that
+/// interval.
+const RECOVERY: Duration = Duration::from_secs(30);
 
 async fn an_outage_of_s3_is_retried_until_it_is_over(world: &World) -> Result<()> {
     let _worker = world.worker().start().await?;
@@ -31,7 +32,7 @@ async fn an_outage_of_s3_is_retried_until_it_is_over(world: &World) -> Result<()
     world.s3.cut().await?;
     let run = world.start_document("a", &source).await?;
     is_retried(&run, "object store").await?;
-    world.s3.mend().await?;
+    world.s3.restore().await?;
     let history = run.ended().await?;
     done_once(world, &history).await?;
     let attempts = world.attempts("a", "fetch_document").await?;
@@ -57,7 +58,7 @@ async fn an_outage_of_the_database_is_retried_until_it_is_over(world: &World) ->
         live.0 == StatusCode::OK,
         "an outage of the database must not restart workers: {live:?}"
     );
-    world.postgres.mend().await?;
+    world.postgres.restore().await?;
     let history = run.ended().await?;
     done_once(world, &history).await?;
     ensure!(worker.runs()?, "the worker ended");
@@ -75,18 +76,22 @@ async fn an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it(world: 
                 .value("temporal_workflow_task_queue_depth", &labels),
         )
     };
-    eventually("the depth is shown", SOON, async || match depth(&worker).await {
-        Ok(depth) => when(depth.is_some(), || "it is absent".into()),
-        Err(error) => Probe::Failed(error),
+    eventually("the depth is shown", RECOVERY, async || {
+        match depth(&worker).await {
+            Ok(depth) => when(depth.is_some(), || "it is absent".into()),
+            Err(error) => Probe::Failed(error),
+        }
     })
     .await?;
     world.temporal.cut().await?;
-    eventually("the depth is absent", SOON, async || match depth(&worker).await {
-        Ok(depth) => when(depth.is_none(), || format!("it is {depth:?}")),
-        Err(error) => Probe::Failed(error),
+    eventually("the depth is absent", RECOVERY, async || {
+        match depth(&worker).await {
+            Ok(depth) => when(depth.is_none(), || format!("it is {depth:?}")),
+            Err(error) => Probe::Failed(error),
+        }
     })
     .await?;
-    world.temporal.mend().await?;
+    world.temporal.restore().await?;
     let source = world.upload("a.txt", "one two").await?;
     let history = world.run_document("a", &source).await?;
     done_once(world, &history).await?;
@@ -98,32 +103,34 @@ async fn a_worker_started_before_its_servers_waits_for_them(world: &World) -> Re
     world.postgres.cut().await?;
     world.temporal.cut().await?;
     let mut worker = world.worker().spawn()?;
-    worker.readiness("not ready: waiting for Postgres", SOON).await?;
+    worker
+        .readiness("not ready: waiting for Postgres", RECOVERY)
+        .await?;
     let live = worker.get("/livez").await?;
     ensure!(
         live.0 == StatusCode::OK,
         "a worker that waits must not be restarted: {live:?}"
     );
     let output = worker.output();
-    let line = output
-        .lines()
-        .find(|line| line.contains("not reached; trying again"));
+    let line = output.lines().find(|line| line.contains("not reached; retrying"));
     ensure!(
         line.is_some_and(|line| line.contains("Postgres")),
-        "no line says what is waited for:\n{output}"
+        "no log line names what the worker waits for:\n{output}"
     );
-    world.postgres.mend().await?;
-    worker.readiness("not ready: waiting for Temporal", SOON).await?;
-    world.temporal.mend().await?;
+    world.postgres.restore().await?;
+    worker
+        .readiness("not ready: waiting for Temporal", RECOVERY)
+        .await?;
+    world.temporal.restore().await?;
     worker.is_ready().await?;
     let source = world.upload("a.txt", "one two").await?;
     let history = world.run_document("a", &source).await?;
     done_once(world, &history).await
 }
 
-/// Waits until the first activity has failed for now, naming this, and is tried again.
+/// Waits until the first activity has failed with this text in its error, and is retried.
 async fn is_retried(run: &Run, fault: &str) -> Result<()> {
-    eventually("fetch_document is retried", SOON, async || {
+    eventually("fetch_document is retried", RECOVERY, async || {
         match run.pending().await {
             Ok(pending) => {
                 let retried = |activity: &Pending| {
@@ -139,7 +146,7 @@ async fn is_retried(run: &Run, fault: &str) -> Result<()> {
     .await
 }
 
-/// The workflow of document `a` has completed, and its effect is there once.
+/// Checks that the workflow of document `a` has completed, with one effect.
 async fn done_once(world: &World, history: &History) -> Result<()> {
     let end = history.end()?;
     ensure!(matches!(end, End::Completed(_)), "{end:?}");

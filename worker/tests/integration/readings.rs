@@ -1,4 +1,4 @@
-//! The depths of the queues in a fleet: one worker asks Temporal, all show what it read, and another follows it.
+//! Queue depths in a fleet: one worker asks Temporal, all workers show the reading, and another worker takes over.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::{
 };
 
 tests![
-    another_worker_asks_when_the_one_that_asks_leaves,
-    another_worker_asks_when_the_one_that_asks_is_killed_and_depths_go_on,
+    another_worker_takes_over_when_the_reader_shuts_down,
+    another_worker_takes_over_when_the_reader_is_killed_without_a_gap_in_the_depths,
     one_worker_of_three_asks_and_all_show_the_depths,
 ];
 
-/// Time for a depth to be shown: the machine does much else.
+/// Timeout for a depth to be shown, on a busy machine.
 const SHOWN: Duration = Duration::from_secs(20);
 
-/// A lease of three intervals of a second, and two more.
+/// A lease (three intervals of 1 s), and 2 s more.
 pub(crate) const LEASE_AND_MORE: Duration = Duration::from_secs(5);
 
-/// Long enough that each queue is asked for several times.
+/// Long enough that each queue is read several times.
 const WINDOW: Duration = Duration::from_secs(4);
 
 async fn one_worker_of_three_asks_and_all_show_the_depths(world: &World) -> Result<()> {
@@ -37,42 +37,44 @@ async fn one_worker_of_three_asks_and_all_show_the_depths(world: &World) -> Resu
         .zip(&after)
         .map(|(before, after)| after - before)
         .collect();
-    let askers = asked.iter().filter(|count| **count > 0.0).count();
-    ensure!(askers == 1, "{askers} workers asked: {asked:?}");
-    // One a second and queue, and the one with which the window begins.
+    let readers = asked.iter().filter(|count| **count > 0.0).count();
+    ensure!(readers == 1, "{readers} workers asked: {asked:?}");
+    // One request per second and queue, and the one at the start of the window.
     let most = DEPTHS.len() as f64 * (took.as_secs_f64() + 1.0);
     let all: f64 = asked.iter().sum();
     ensure!(all <= most, "asked {all} times within {took:?}: {asked:?}");
     Ok(())
 }
 
-async fn another_worker_asks_when_the_one_that_asks_is_killed_and_depths_go_on(world: &World) -> Result<()> {
+async fn another_worker_takes_over_when_the_reader_is_killed_without_a_gap_in_the_depths(
+    world: &World,
+) -> Result<()> {
     let mut fleet = fleet(world, "1").await?;
-    let asker = asker(world, &fleet).await?;
-    fleet.remove(asker).kill().await?;
+    let reader = reader(world, &fleet).await?;
+    fleet.remove(reader).kill().await?;
     let before = asked(&fleet).await?;
     let shown = consistently("the others show the depths", LEASE_AND_MORE, async || {
         all_shown(&fleet).await
     });
-    let followed = follows(world, &fleet, &before, LEASE_AND_MORE);
-    futures::try_join!(shown, followed)?;
+    let taken_over = takes_over(world, &fleet, &before, LEASE_AND_MORE);
+    futures::try_join!(shown, taken_over)?;
     Ok(())
 }
 
-async fn another_worker_asks_when_the_one_that_asks_leaves(world: &World) -> Result<()> {
-    // An interval of 5 s makes a lease of 15 s, so that it matters that the lease is given up.
+async fn another_worker_takes_over_when_the_reader_shuts_down(world: &World) -> Result<()> {
+    // An interval of 5 s makes a lease of 15 s, so the test depends on the release of the lease.
     let mut fleet = fleet(world, "5").await?;
-    let asker = asker(world, &fleet).await?;
-    let mut leaving = fleet.remove(asker);
+    let reader = reader(world, &fleet).await?;
+    let mut leaving = fleet.remove(reader);
     let before = asked(&fleet).await?;
     leaving.signal(Signal::TERM)?;
     let code = leaving.exit_code(Duration::from_secs(10)).await?;
     ensure!(code == 0, "the worker ended with {code}");
-    // The others look every interval; the lease would have lasted two at least.
-    follows(world, &fleet, &before, Duration::from_secs(9)).await
+    // The others check once per interval. The lease would have lasted at least two more.
+    takes_over(world, &fleet, &before, Duration::from_secs(9)).await
 }
 
-/// Three workers that show the depths; the first asks.
+/// Three workers that show the depths. The first one holds the leases.
 async fn fleet(world: &World, interval: &str) -> Result<Vec<Worker>> {
     let start = || world.worker().env("DEPTH_INTERVAL_SECONDS", interval).start();
     let mut fleet = vec![start().await?];
@@ -112,18 +114,23 @@ pub(crate) async fn asked(fleet: &[Worker]) -> Result<Vec<f64>> {
     try_join_all(asked).await
 }
 
-/// The one that has the leases of all queues.
-pub(crate) async fn asker(world: &World, fleet: &[Worker]) -> Result<usize> {
+/// The index of the worker that holds the leases of all queues.
+pub(crate) async fn reader(world: &World, fleet: &[Worker]) -> Result<usize> {
     let leases = world.leases().await?;
     let has_all =
         |worker: &Worker| leases.len() == DEPTHS.len() && leases.iter().all(|lease| lease.is_of(worker));
-    let asker = fleet.iter().position(has_all);
-    asker.with_context(|| format!("no worker asks for all queues: {leases:?}"))
+    let reader = fleet.iter().position(has_all);
+    reader.with_context(|| format!("no worker asks for all queues: {leases:?}"))
 }
 
-/// Waits until workers of this fleet have the leases of all queues, and have asked.
-pub(crate) async fn follows(world: &World, fleet: &[Worker], before: &[f64], within: Duration) -> Result<()> {
-    eventually("another worker asks", within, async || {
+/// Waits until workers of this fleet hold the leases of all queues and have asked Temporal.
+pub(crate) async fn takes_over(
+    world: &World,
+    fleet: &[Worker],
+    before: &[f64],
+    within: Duration,
+) -> Result<()> {
+    eventually("another worker takes over", within, async || {
         match (world.leases().await, asked(fleet).await) {
             (Ok(leases), Ok(now)) => {
                 let theirs = leases

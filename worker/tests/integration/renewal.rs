@@ -1,8 +1,9 @@
-//! The SDK's workers are made anew now and then (see `activities::Taken`): nothing is lost, and nothing done twice.
+//! The SDK workers are recreated now and then (see `activities::ActivityLimit`). No task is lost or done twice.
 //!
-//! That every attempt is the first cannot be asked here. Temporal may have handed a task to a poll in the moment in which it
-//! is told to end it: once in some twenty stops under a full queue, with `frontend.enableCancelWorkerPollsOnShutdown`, and
-//! every third time without. Such a task is tried again after the heartbeat time-out.
+//! The test cannot require that every attempt is the first. Temporal may dispatch a task to a poll that it is about
+//! to cancel. Under a full queue this happens at every twentieth stop with
+//! `frontend.enableCancelWorkerPollsOnShutdown`, and at every third without. Temporal retries such a task after the
+//! heartbeat timeout.
 
 use anyhow::{Result, ensure};
 use futures::future::try_join_all;
@@ -13,12 +14,12 @@ use crate::{
     runner::tests,
 };
 
-tests![documents_are_processed_while_workers_are_made_anew];
+tests![documents_are_processed_while_workers_are_recreated];
 
-/// Each of the two activity queues' workers is made anew a dozen times and more.
+/// Enough documents to recreate the worker of each activity queue at least a dozen times.
 const DOCUMENTS: usize = 40;
 
-async fn documents_are_processed_while_workers_are_made_anew(world: &World) -> Result<()> {
+async fn documents_are_processed_while_workers_are_recreated(world: &World) -> Result<()> {
     let worker = world
         .worker()
         .env("TEMPORAL_RENEW_AFTER_ACTIVITIES", "3")
@@ -38,18 +39,18 @@ async fn documents_are_processed_while_workers_are_made_anew(world: &World) -> R
         let effects = world.effects(id).await?;
         ensure!(effects == ["store_document"], "effects: {effects:?}");
     }
-    let anew = worker.output().matches("the SDK's worker is made anew").count();
+    let recreated = worker.output().matches("recreating the SDK worker").count();
     ensure!(
-        anew >= DOCUMENTS / 3,
-        "only {anew} times anew: this showed nothing"
+        recreated >= DOCUMENTS / 3,
+        "workers were recreated only {recreated} times: the test proves nothing"
     );
-    // The blocking IO's threads come and go; of the workers that were made anew none stays.
+    // The number of threads for blocking IO varies. Threads of replaced SDK workers must not remain.
     let left = worker.threads()?.saturating_sub(threads);
     ensure!(
         left < DOCUMENTS as u64 / 3,
-        "{left} threads more after {anew} workers made anew"
+        "{left} threads more after {recreated} recreated workers"
     );
-    // Who scales by the slots sees one series a queue, which goes on.
+    // An autoscaler sees one series of slots per queue, which continues.
     for (queue, slots) in SLOTS {
         let labels = [("task_queue", queue)];
         shown(&worker, "temporal_worker_task_slots_used", &labels, |used| {

@@ -1,5 +1,5 @@
-//! Runs the tests as `cargo test` runs others (names, filters, `--list`, `--include-ignored`), but with one set of servers for
-//! all of them, which is started at the first test and ended after the last.
+//! Runs the tests with the options of `cargo test` (names, filters, `--list`, `--include-ignored`). All tests share
+//! one set of servers, which starts with the first test and ends after the last.
 
 use std::{any::Any, panic::AssertUnwindSafe, process::ExitCode, sync::Arc, time::Duration};
 
@@ -8,12 +8,12 @@ use futures::{FutureExt as _, future::LocalBoxFuture};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::{runtime::Runtime, sync::OnceCell, time::timeout};
 
-use crate::harness::{Servers, World, keeper};
+use crate::harness::{Servers, World, reaper};
 
-/// Tests at a time. They wait most of their time, so that more than there are cores gain much.
+/// Number of parallel tests. They mostly wait, so more tests than cores save time.
 const AT_A_TIME: usize = 8;
 
-/// A test that takes longer hangs: the longest wait of one is a minute, and none has more than two such.
+/// Timeout of a test. The longest single wait is a minute, and no test has more than two such waits.
 const LIMIT: Duration = Duration::from_secs(150);
 
 /// A test and its name.
@@ -25,7 +25,7 @@ pub(crate) struct Test {
     pub(crate) run: for<'a> fn(&'a World) -> LocalBoxFuture<'a, Result<()>>,
 }
 
-/// Makes the constant `TESTS` of a module from the names of its functions.
+/// Defines the constant `TESTS` of a module from the names of its functions.
 macro_rules! tests {
     ($($test:ident),* $(,)?) => {
         /// The tests of this module.
@@ -37,15 +37,15 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// Runs what the command line asks for.
+/// Runs the tests that the command line selects.
 pub(crate) fn main(groups: &[&[Test]]) -> ExitCode {
-    if let Some(code) = keeper::called() {
+    if let Some(code) = reaper::run_if_called() {
         return code;
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_A_TIME);
-    let stage = match Stage::new() {
-        Ok(stage) => Arc::new(stage),
+    let shared = match Shared::new() {
+        Ok(shared) => Arc::new(shared),
         Err(error) => {
             eprintln!("error: {error:#}");
             return ExitCode::FAILURE;
@@ -55,30 +55,30 @@ pub(crate) fn main(groups: &[&[Test]]) -> ExitCode {
         .iter()
         .copied()
         .flatten()
-        .map(|test| trial(*test, &stage))
+        .map(|test| trial(*test, &shared))
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    // The last owner: here the servers end.
-    drop(stage);
+    // Dropping the last owner ends the servers.
+    drop(shared);
     conclusion.exit_code()
 }
 
-fn trial(test: Test, stage: &Arc<Stage>) -> Trial {
-    let stage = Arc::clone(stage);
+fn trial(test: Test, shared: &Arc<Shared>) -> Trial {
+    let shared = Arc::clone(shared);
     let name = test
         .name
         .split_once("::")
         .map_or(test.name, |(_crate, name)| name);
-    Trial::test(name, move || stage.run(test)).with_ignored_flag(true)
+    Trial::test(name, move || shared.run(test)).with_ignored_flag(true)
 }
 
 /// What all tests share.
-struct Stage {
+struct Shared {
     servers: OnceCell<Result<Arc<Servers>, String>>,
     runtime: Runtime,
 }
 
-impl Stage {
+impl Shared {
     fn new() -> Result<Self> {
         let runtime = Runtime::new().context("starting an async runtime")?;
         Ok(Self {
@@ -98,14 +98,14 @@ impl Stage {
             let servers = self.servers.get_or_init(start).await.clone();
             let world = World::new(servers?)
                 .await
-                .map_err(|error| format!("making a world: {error:#}"))?;
+                .map_err(|error| format!("creating a world: {error:#}"))?;
             let outcome = AssertUnwindSafe(timeout(LIMIT, (test.run)(&world)))
                 .catch_unwind()
                 .await;
             let fault = match outcome {
                 Ok(Ok(Ok(()))) => return Ok(()),
                 Ok(Ok(Err(error))) => format!("{error:#}"),
-                Ok(Err(_)) => format!("not done after {LIMIT:?}"),
+                Ok(Err(_)) => format!("not finished within {LIMIT:?}"),
                 Err(panic) => message(panic.as_ref()),
             };
             Err(format!("{fault}\n{}", world.outputs()).into())
@@ -113,9 +113,9 @@ impl Stage {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".into())
+        .unwrap_or_else(|| "a panic without a message".into())
 }

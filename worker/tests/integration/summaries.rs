@@ -1,4 +1,4 @@
-//! Summaries by an LLM: a document is stored with one where it can be had, and without where it cannot.
+//! Summaries by an LLM: a document is stored with its summary, or without if the LLM fails.
 
 use anyhow::{Result, ensure};
 use reqwest::StatusCode;
@@ -14,16 +14,16 @@ use crate::{
 };
 
 tests![
-    a_document_is_stored_without_its_summary_where_the_llm_is_away,
-    a_busy_llm_is_asked_again_until_the_summary_is_written,
-    a_summary_is_asked_for_once_and_stored_with_its_document,
+    a_document_is_stored_without_its_summary_if_the_llm_is_unreachable,
+    a_busy_llm_is_retried_until_the_summary_is_written,
+    a_summary_is_requested_once_and_stored_with_its_document,
     a_refusal_is_final_and_the_document_is_stored_without_a_summary,
 ];
 
-/// Attempts at a summary, as the workflow has them.
+/// Maximum attempts at a summary, as in the workflow.
 const ATTEMPTS: i32 = 5;
 
-async fn a_summary_is_asked_for_once_and_stored_with_its_document(world: &World) -> Result<()> {
+async fn a_summary_is_requested_once_and_stored_with_its_document(world: &World) -> Result<()> {
     let llm = Llm::start(&[]).await?;
     let (_worker, summary) = summarized(world, &llm.url, "written").await?;
     ensure!(summary.as_deref() == Some(SUMMARY), "{summary:?}");
@@ -31,16 +31,16 @@ async fn a_summary_is_asked_for_once_and_stored_with_its_document(world: &World)
     let [question] = &asked[..] else {
         anyhow::bail!("asked {} times: {asked:?}", asked.len());
     };
-    let told = question["messages"][1]["content"].as_str().unwrap_or_default();
+    let prompt = question["messages"][1]["content"].as_str().unwrap_or_default();
     ensure!(
-        question["model"] == "small" && told.contains("one two three"),
+        question["model"] == "small" && prompt.contains("one two three"),
         "{question}"
     );
     Ok(())
 }
 
-async fn a_busy_llm_is_asked_again_until_the_summary_is_written(world: &World) -> Result<()> {
-    // Three are one attempt of the activity with both its retries.
+async fn a_busy_llm_is_retried_until_the_summary_is_written(world: &World) -> Result<()> {
+    // Three calls are one attempt of the activity with its two retries.
     let llm = Llm::start(&[StatusCode::SERVICE_UNAVAILABLE; 3]).await?;
     let (worker, summary) = summarized(world, &llm.url, "written").await?;
     ensure!(summary.as_deref() == Some(SUMMARY), "{summary:?}");
@@ -72,9 +72,9 @@ async fn a_refusal_is_final_and_the_document_is_stored_without_a_summary(world: 
     Ok(())
 }
 
-async fn a_document_is_stored_without_its_summary_where_the_llm_is_away(world: &World) -> Result<()> {
-    let nowhere = format!("http://127.0.0.1:{}/v1", ports::free());
-    let (_worker, summary) = summarized(world, &nowhere, "unavailable").await?;
+async fn a_document_is_stored_without_its_summary_if_the_llm_is_unreachable(world: &World) -> Result<()> {
+    let unused = format!("http://127.0.0.1:{}/v1", ports::free());
+    let (_worker, summary) = summarized(world, &unused, "unavailable").await?;
     ensure!(summary.is_none(), "{summary:?}");
     let attempts = world.attempts("a", "summarize_document").await?;
     ensure!(
@@ -84,8 +84,8 @@ async fn a_document_is_stored_without_its_summary_where_the_llm_is_away(world: &
     Ok(())
 }
 
-/// Processes document `a` with an LLM at an address; it is stored once, and its summary counted by this outcome. The answer is
-/// the worker and the summary.
+/// Processes document `a` with an LLM at this address. Checks that it is stored once and counted with this outcome.
+/// Returns the worker and the summary.
 async fn summarized(world: &World, url: &str, outcome: &str) -> Result<(Worker, Option<String>)> {
     let worker = world
         .worker()

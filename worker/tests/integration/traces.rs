@@ -1,4 +1,4 @@
-//! Traces: a document is one of them, and a collector that is away costs nothing but its spans.
+//! Traces: a document is one trace, and an unreachable collector costs only spans.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::{
 
 tests![
     a_document_is_one_trace_from_its_workflow_to_its_steps,
-    a_collector_that_is_away_costs_no_document,
+    an_unreachable_collector_fails_no_document,
 ];
 
-/// Time for a worker without work to leave, the last spans included.
-const LEAVES: Duration = Duration::from_secs(15);
+/// Timeout of the shutdown of an idle worker, including the last export.
+const SHUTDOWN: Duration = Duration::from_secs(15);
 
 async fn a_document_is_one_trace_from_its_workflow_to_its_steps(world: &World) -> Result<()> {
     let collector = Collector::start()?;
@@ -34,9 +34,9 @@ async fn a_document_is_one_trace_from_its_workflow_to_its_steps(world: &World) -
     let source = world.upload("a.txt", "one two").await?;
     let end = world.run_document("a", &source).await?.end()?;
     ensure!(matches!(end, End::Completed(_)), "{end:?}");
-    // What was not sent yet is sent when the worker leaves.
+    // The worker exports the remaining spans at shutdown.
     worker.signal(Signal::TERM)?;
-    let code = worker.exit_code(LEAVES).await?;
+    let code = worker.exit_code(SHUTDOWN).await?;
     ensure!(code == 0, "the worker ended with {code}");
 
     let spans = collector.spans();
@@ -57,7 +57,7 @@ async fn a_document_is_one_trace_from_its_workflow_to_its_steps(world: &World) -
             .find(|span| span.name == "activity" && span.parent == run.id);
         ensure!(
             scheduled.parent == workflow.id && run.parent == scheduled.id && own.is_some(),
-            "{step} does not hang below the workflow: {spans:#?}"
+            "the spans of {step} are not below the workflow's: {spans:#?}"
         );
     }
     let foreign = spans
@@ -65,23 +65,23 @@ async fn a_document_is_one_trace_from_its_workflow_to_its_steps(world: &World) -
         .find(|span| span.service != "documents" || span.trace != workflow.trace);
     ensure!(
         foreign.is_none(),
-        "one span is not of this document: {foreign:#?}"
+        "a span does not belong to this document: {foreign:#?}"
     );
     Ok(())
 }
 
-async fn a_collector_that_is_away_costs_no_document(world: &World) -> Result<()> {
-    let nowhere = format!("http://127.0.0.1:{}", ports::free());
+async fn an_unreachable_collector_fails_no_document(world: &World) -> Result<()> {
+    let unused = format!("http://127.0.0.1:{}", ports::free());
     let mut worker = world
         .worker()
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &nowhere)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &unused)
         .start()
         .await?;
     let source = world.upload("a.txt", "one two").await?;
     let end = world.run_document("a", &source).await?.end()?;
     ensure!(matches!(end, End::Completed(_)), "{end:?}");
     worker.signal(Signal::TERM)?;
-    let code = worker.exit_code(LEAVES).await?;
+    let code = worker.exit_code(SHUTDOWN).await?;
     ensure!(code == 0, "the worker ended with {code}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Worker Deployment versioning: a version gets no work before it is the current one, and keeps what it began.
+//! Worker Deployment versioning: a version gets no work before it is current, and keeps its workflows.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ async fn a_workflow_waits_until_the_version_is_current_and_is_pinned_to_it(world
         .await?;
     let source = world.upload("a.txt", "one two").await?;
     let run = world.start_document("a", &source).await?;
-    // Without versions the whole document takes a fraction of this.
+    // Without versioning, a document takes a fraction of this time.
     consistently("the workflow waits", Duration::from_secs(3), async || {
         match run.has_begun().await {
-            Ok(begun) => when(!begun, || "it was given to a worker".into()),
+            Ok(begun) => when(!begun, || "a worker got a task of it".into()),
             Err(error) => Probe::Failed(error),
         }
     })

@@ -1,4 +1,4 @@
-//! `temporal-worker watch`: the queues' depths with no worker alive, or with workers beside it.
+//! `temporal-worker watch`: queue depths with no running worker, or with workers beside it.
 
 use std::time::Duration;
 
@@ -9,34 +9,35 @@ use rustix::process::Signal;
 use crate::{
     harness::{Probe, Worker, World, eventually, wait::consistently, when},
     metrics::{DEPTHS, shown},
-    readings::{LEASE_AND_MORE, all_shown, asked, asker, follows, shown_by},
+    readings::{LEASE_AND_MORE, all_shown, asked, reader, shown_by, takes_over},
     runner::tests,
 };
 
 tests![
-    a_watch_follows_a_worker_that_is_killed_and_depths_go_on,
-    a_worker_follows_a_watch_that_is_killed_and_depths_go_on,
-    an_outage_of_temporal_leaves_no_depth_and_the_watch_outlives_it,
-    a_watch_shows_what_waits_where_no_worker_is_alive,
+    a_watch_takes_over_from_a_killed_worker_without_a_gap_in_the_depths,
+    a_worker_takes_over_from_a_killed_watch_without_a_gap_in_the_depths,
+    during_an_outage_of_temporal_the_watch_stays_up_and_shows_no_depth,
+    a_watch_shows_the_depths_if_no_worker_runs,
     a_watch_started_before_its_servers_waits_for_them,
-    a_watch_leaves_within_a_second_with_code_0,
-    a_watch_leaves_with_code_0_when_the_database_does_not_answer,
+    a_watch_exits_within_a_second_with_code_0,
+    a_watch_exits_with_code_0_if_the_database_does_not_answer,
 ];
 
-/// Its name among the connections, and what it may hold.
+/// Application name of its connections, and their maximum number.
 const APPLICATION: &str = "temporal-queue-metrics";
 const CONNECTIONS: i64 = 2;
 
-/// Memory of its own, in kB: a quarter of what its container may have (manifests/base/temporal-queue-metrics.yaml).
+/// Maximum anonymous memory in kB: a quarter of its container's limit (manifests/base/temporal-queue-metrics.yaml).
 const MEMORY: u64 = 16 << 10;
 
-/// A reading is shown for six intervals of a second: who sees one for longer sees that of who followed.
+/// Longer than the lifetime of a reading (six intervals of 1 s), so a depth that is shown all the time comes from
+/// the new reader.
 const LIFETIME_AND_MORE: Duration = Duration::from_secs(8);
 
-/// Time for what follows an outage.
-const SOON: Duration = Duration::from_secs(30);
+/// Timeout after an outage.
+const RECOVERY: Duration = Duration::from_secs(30);
 
-async fn a_watch_shows_what_waits_where_no_worker_is_alive(world: &World) -> Result<()> {
+async fn a_watch_shows_the_depths_if_no_worker_runs(world: &World) -> Result<()> {
     let watch = world.watch().start().await?;
     for id in ["a", "b", "c", "d", "e"] {
         world.start_document(id, "s3://nowhere/at-all").await?;
@@ -57,29 +58,33 @@ async fn a_watch_shows_what_waits_where_no_worker_is_alive(world: &World) -> Res
         "document_external_calls_total",
     ] {
         let value = metrics.value(foreign, &[]);
-        ensure!(value.is_none(), "{foreign} is {value:?} of a process without it");
+        ensure!(
+            value.is_none(),
+            "{foreign} is {value:?}, but this process does not have it"
+        );
     }
     Ok(())
 }
 
-async fn a_watch_follows_a_worker_that_is_killed_and_depths_go_on(world: &World) -> Result<()> {
+async fn a_watch_takes_over_from_a_killed_worker_without_a_gap_in_the_depths(world: &World) -> Result<()> {
     let worker = world.worker().start().await?;
     shown_by(std::slice::from_ref(&worker)).await?;
     let watch = world.watch().start().await?;
-    takes_over(world, [worker, watch]).await
+    hands_over(world, [worker, watch]).await
 }
 
-async fn a_worker_follows_a_watch_that_is_killed_and_depths_go_on(world: &World) -> Result<()> {
+async fn a_worker_takes_over_from_a_killed_watch_without_a_gap_in_the_depths(world: &World) -> Result<()> {
     let watch = world.watch().start().await?;
     let worker = world.worker().start().await?;
-    takes_over(world, [watch, worker]).await
+    hands_over(world, [watch, worker]).await
 }
 
-/// Kills the first, which asks; the second shows the depths all the while, and asks from then on.
-async fn takes_over(world: &World, fleet: [Worker; 2]) -> Result<()> {
+/// Kills the first process, which holds the leases. Checks that the second shows the depths without a gap, and
+/// takes over.
+async fn hands_over(world: &World, fleet: [Worker; 2]) -> Result<()> {
     shown_by(&fleet).await?;
-    let asker = asker(world, &fleet).await?;
-    ensure!(asker == 0, "the one that came second asks");
+    let reader = reader(world, &fleet).await?;
+    ensure!(reader == 0, "the second process holds the leases");
     let [first, second] = fleet;
     first.kill().await?;
     let fleet = [second];
@@ -87,12 +92,12 @@ async fn takes_over(world: &World, fleet: [Worker; 2]) -> Result<()> {
     let shown = consistently("the other shows the depths", LIFETIME_AND_MORE, async || {
         all_shown(&fleet).await
     });
-    let followed = follows(world, &fleet, &before, LEASE_AND_MORE);
-    futures::try_join!(shown, followed)?;
+    let taken_over = takes_over(world, &fleet, &before, LEASE_AND_MORE);
+    futures::try_join!(shown, taken_over)?;
     Ok(())
 }
 
-async fn an_outage_of_temporal_leaves_no_depth_and_the_watch_outlives_it(world: &World) -> Result<()> {
+async fn during_an_outage_of_temporal_the_watch_stays_up_and_shows_no_depth(world: &World) -> Result<()> {
     let mut watch = world.watch().start().await?;
     for id in ["a", "b"] {
         world.start_document(id, "s3://nowhere/at-all").await?;
@@ -100,20 +105,20 @@ async fn an_outage_of_temporal_leaves_no_depth_and_the_watch_outlives_it(world: 
     let [(name, queue), ..] = DEPTHS;
     shown(&watch, name, &[("queue", queue)], |depth| depth == 2.0).await?;
     world.temporal.cut().await?;
-    eventually("no depth is shown", SOON, async || depthless(&watch).await).await?;
+    eventually("no depth is shown", RECOVERY, async || depthless(&watch).await).await?;
     consistently(
         "no depth is shown by a watch that is live",
         Duration::from_secs(3),
         async || depthless(&watch).await,
     )
     .await?;
-    world.temporal.mend().await?;
+    world.temporal.restore().await?;
     shown(&watch, name, &[("queue", queue)], |depth| depth == 2.0).await?;
     ensure!(watch.runs()?, "the watch ended");
     Ok(())
 }
 
-/// Whether a live watch shows no depth; one that shows another depth than the two tasks that wait shows what is not so.
+/// Whether a live watch shows no depth. Any depth other than that of the two waiting tasks is an error.
 async fn depthless(watch: &Worker) -> Probe<()> {
     let look = async {
         let live = watch.get("/livez").await?;
@@ -138,22 +143,26 @@ async fn a_watch_started_before_its_servers_waits_for_them(world: &World) -> Res
     world.postgres.cut().await?;
     world.temporal.cut().await?;
     let mut watch = world.watch().spawn()?;
-    watch.readiness("not ready: waiting for Postgres", SOON).await?;
-    world.postgres.mend().await?;
-    watch.readiness("not ready: waiting for Temporal", SOON).await?;
+    watch
+        .readiness("not ready: waiting for Postgres", RECOVERY)
+        .await?;
+    world.postgres.restore().await?;
+    watch
+        .readiness("not ready: waiting for Temporal", RECOVERY)
+        .await?;
     let live = watch.get("/livez").await?;
     ensure!(
         live.0 == StatusCode::OK,
         "one that waits must not be restarted: {live:?}"
     );
-    world.temporal.mend().await?;
-    // A first answer that takes a while tells a connection from a reading.
+    world.temporal.restore().await?;
+    // A slow first answer separates being connected from having a reading.
     world.temporal.slow(Duration::from_millis(300)).await?;
     watch.is_ready().await?;
     all_shown_by(&watch).await
 }
 
-/// One that is ready has shown a reading of each queue.
+/// Checks that a ready watch shows a reading of each queue.
 async fn all_shown_by(watch: &Worker) -> Result<()> {
     match all_shown(std::slice::from_ref(watch)).await {
         Probe::Ready(()) => Ok(()),
@@ -162,7 +171,7 @@ async fn all_shown_by(watch: &Worker) -> Result<()> {
     }
 }
 
-async fn a_watch_leaves_within_a_second_with_code_0(world: &World) -> Result<()> {
+async fn a_watch_exits_within_a_second_with_code_0(world: &World) -> Result<()> {
     let mut watch = world.watch().start().await?;
     watch.signal(Signal::TERM)?;
     let code = watch.exit_code(Duration::from_secs(1)).await?;
@@ -170,16 +179,16 @@ async fn a_watch_leaves_within_a_second_with_code_0(world: &World) -> Result<()>
     let leases = world.leases().await?;
     ensure!(
         leases.len() == DEPTHS.len() && leases.iter().all(|lease| !lease.valid),
-        "its leases were not given up: {leases:?}"
+        "its leases were not released: {leases:?}"
     );
     Ok(())
 }
 
-async fn a_watch_leaves_with_code_0_when_the_database_does_not_answer(world: &World) -> Result<()> {
+async fn a_watch_exits_with_code_0_if_the_database_does_not_answer(world: &World) -> Result<()> {
     let mut watch = world.watch().start().await?;
     world.postgres.block().await?;
     watch.signal(Signal::TERM)?;
-    // A second for the leases, and some for a machine that does much else.
+    // One second for the leases, and some for a busy machine.
     let code = watch.exit_code(Duration::from_secs(5)).await?;
     ensure!(code == 0, "it ended with {code}");
     Ok(())

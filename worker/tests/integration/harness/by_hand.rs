@@ -1,4 +1,4 @@
-//! What a worker would do, done by hand: so tasks wait in queues that no worker ever polled.
+//! Does a worker's part by hand, so that tasks wait in queues that no worker has polled.
 
 use anyhow::{Context as _, Result, ensure};
 use temporalio_client::tonic::IntoRequest as _;
@@ -12,11 +12,12 @@ use temporalio_common::protos::temporal::api::{
 
 use super::world::{WORKFLOW_QUEUE, World};
 
-/// Who took the task.
+/// Identity of the poller.
 const IDENTITY: &str = "by hand";
 
 impl World {
-    /// Takes the first task of a workflow that was started, and answers it with so many activities in each of these queues.
+    /// Polls the first task of a started workflow, and answers it with this number of activities in each of these
+    /// queues.
     pub(crate) async fn schedule_activities(&self, queues: &[(&str, usize)]) -> Result<()> {
         let mut service = self.client.connection().workflow_service();
         let poll = PollWorkflowTaskQueueRequest {
@@ -57,7 +58,7 @@ fn queue(name: &str) -> TaskQueue {
     }
 }
 
-/// The command that schedules one activity, which waits for as long as the test takes.
+/// The command that schedules one activity, with a timeout longer than the test.
 fn activity(number: usize, name: &str) -> Command {
     let attributes = ScheduleActivityTaskCommandAttributes {
         activity_id: number.to_string(),

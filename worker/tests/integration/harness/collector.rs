@@ -1,4 +1,4 @@
-//! A stand-in for an OpenTelemetry collector: takes spans over gRPC and keeps them.
+//! A fake OpenTelemetry collector: accepts spans over gRPC and keeps them.
 
 use std::{
     net::SocketAddr,
@@ -19,16 +19,16 @@ use tokio::task::JoinSet;
 
 use super::ports;
 
-/// The double; dropping it closes its port.
+/// The fake collector. Dropping it closes its port.
 #[derive(Debug)]
 pub(crate) struct Collector {
-    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is set to.
+    /// Value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub(crate) endpoint: String,
     received: Received,
     _server: JoinSet<()>,
 }
 
-/// A span that was received, its ids in hex.
+/// A received span, with its ids in hex.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
     pub(crate) service: String,
@@ -42,7 +42,7 @@ pub(crate) struct Span {
 struct Received(Arc<Mutex<Vec<Span>>>);
 
 impl Collector {
-    /// Starts it.
+    /// Starts the collector.
     pub(crate) fn start() -> Result<Self> {
         let address: SocketAddr = ([127, 0, 0, 1], ports::free()).into();
         let received = Received::default();

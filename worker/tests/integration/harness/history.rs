@@ -1,4 +1,4 @@
-//! A workflow's history, and what a test asks of it.
+//! A workflow's history, with the queries of the tests.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -11,24 +11,24 @@ use temporalio_common::protos::temporal::api::{
 /// How a workflow ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum End {
-    /// It returned this.
+    /// It returned this value.
     Completed(Value),
-    /// An activity failed, as its code said.
+    /// An activity failed with an application failure.
     Failed {
         /// Type of the failure.
         kind: String,
-        /// Its message.
+        /// Message of the failure.
         message: String,
-        /// Whether trying again was ruled out.
-        for_good: bool,
+        /// Whether the failure is not retryable.
+        permanent: bool,
     },
-    /// It was cancelled.
+    /// The workflow was cancelled.
     Cancelled,
-    /// Anything else, in Temporal's words.
+    /// Anything else, as Temporal reports it.
     Other(String),
 }
 
-/// All events of a workflow that has ended.
+/// All events of a finished workflow.
 #[derive(Debug)]
 pub(crate) struct History(pub(super) Vec<HistoryEvent>);
 
@@ -50,7 +50,7 @@ impl History {
         })
     }
 
-    /// The attempt that ended each execution of an activity, in the order in which they began.
+    /// The last attempt of each execution of an activity, in the order of their start.
     pub(crate) fn last_attempts(&self, activity: &str) -> Vec<i32> {
         let scheduled = |id: i64| {
             self.0
@@ -77,7 +77,7 @@ impl History {
         attempts.collect()
     }
 
-    /// The size of each event as JSON, in bytes: no less than what Temporal keeps of it.
+    /// The size of each event as JSON in bytes: an upper bound of what Temporal stores.
     pub(crate) fn sizes(&self) -> Result<Vec<usize>> {
         let size = |event: &HistoryEvent| Ok(serde_json::to_vec(event).context("writing an event")?.len());
         self.0.iter().map(size).collect()
@@ -88,11 +88,11 @@ impl History {
 fn json(payloads: Option<&Payloads>) -> Result<Value> {
     let payload = payloads
         .and_then(|payloads| payloads.payloads.first())
-        .context("there is none")?;
+        .context("there is no payload")?;
     Ok(serde_json::from_slice(&payload.data)?)
 }
 
-/// The failure of the activity's own code, below those that Temporal wraps around it.
+/// The failure of the activity's own code, below the failures that Temporal wraps around it.
 fn failed(failure: Option<&Failure>) -> End {
     let causes = std::iter::successors(failure, |failure| failure.cause.as_deref());
     let own = causes.filter_map(|failure| match failure.failure_info.as_ref()? {
@@ -104,7 +104,7 @@ fn failed(failure: Option<&Failure>) -> End {
         |(failure, info)| End::Failed {
             kind: info.r#type.clone(),
             message: failure.message.clone(),
-            for_good: info.non_retryable,
+            permanent: info.non_retryable,
         },
     )
 }

@@ -1,4 +1,4 @@
-//! A stand-in for an LLM's endpoint: gives the statuses it was told to, then summaries, and keeps what it was asked.
+//! A fake LLM endpoint: answers with given statuses, then with summaries, and records the requests.
 
 use std::{
     collections::VecDeque,
@@ -16,57 +16,57 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
-/// Every summary that it writes.
+/// The text of every summary.
 pub(crate) const SUMMARY: &str = "A page about numbers.";
 
-/// The double; dropping it closes its port.
+/// The fake endpoint. Dropping it closes its port.
 #[derive(Debug)]
 pub(crate) struct Llm {
-    /// What `LLM_BASE_URL` is set to.
+    /// Value for `LLM_BASE_URL`.
     pub(crate) url: String,
-    told: Told,
+    shared: Shared,
     _server: JoinSet<()>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Told {
+struct Shared {
     statuses: Arc<Mutex<VecDeque<StatusCode>>>,
     asked: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Llm {
-    /// Starts it; its first answers have these statuses.
+    /// Starts the endpoint. Its first answers have these statuses.
     pub(crate) async fn start(statuses: &[StatusCode]) -> Result<Self> {
-        let told = Told::default();
-        lock(&told.statuses).extend(statuses);
+        let shared = Shared::default();
+        lock(&shared.statuses).extend(statuses);
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .context("taking a port for the LLM")?;
         let url = format!("http://{}/v1", listener.local_addr()?);
         let router = Router::new()
             .route("/v1/chat/completions", post(complete))
-            .with_state(told.clone());
+            .with_state(shared.clone());
         let mut server = JoinSet::new();
         server.spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self {
             url,
-            told,
+            shared,
             _server: server,
         })
     }
 
     /// The body of each request so far.
     pub(crate) fn asked(&self) -> Vec<Value> {
-        lock(&self.told.asked).clone()
+        lock(&self.shared.asked).clone()
     }
 }
 
-async fn complete(State(told): State<Told>, body: String) -> Response {
+async fn complete(State(shared): State<Shared>, body: String) -> Response {
     let body = serde_json::from_str(&body).unwrap_or_else(|_| json!({"not JSON": body}));
-    lock(&told.asked).push(body);
-    match lock(&told.statuses).pop_front() {
+    lock(&shared.asked).push(body);
+    match lock(&shared.statuses).pop_front() {
         Some(status) => status.into_response(),
         None => json!({"choices": [{"message": {"content": SUMMARY}}]})
             .to_string()

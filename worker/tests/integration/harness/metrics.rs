@@ -1,18 +1,18 @@
-//! What a worker's /metrics said, and the values in it.
+//! The text of a worker's /metrics, and its values.
 
-/// One reading of /metrics, as text.
+/// One response of /metrics.
 #[derive(Debug)]
 pub(crate) struct Exposition(pub(crate) String);
 
 impl Exposition {
-    /// The sum of all series of a name that carry these labels; none where there is no such series.
+    /// The sum of all series with this name and these labels; `None` if there is no such series.
     pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let series = self.0.lines().filter_map(|line| sample(line, name, labels));
         series.reduce(|sum, value| sum + value)
     }
 }
 
-/// The value of one line, where it is of the metric and carries the labels.
+/// The value of one line, if it has the name and the labels.
 fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let (series, value) = line.rsplit_once(' ')?;
     let found = series.strip_prefix(name)?;

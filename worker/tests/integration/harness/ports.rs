@@ -1,5 +1,5 @@
-//! Free ports of 127.0.0.1. They lie below those that the system gives to outgoing connections, so that none of these takes a
-//! port between the look at it and its use; no two calls in one process give the same.
+//! Free ports of 127.0.0.1. They are below the range of outgoing connections, so none of these takes a port between
+//! the check and its use. A process never gets the same port twice.
 
 use std::{
     net::TcpListener,
@@ -11,9 +11,9 @@ const COUNT: u16 = 12_000;
 
 static GIVEN: AtomicU16 = AtomicU16::new(0);
 
-/// A port that nobody listens on.
+/// A port that no process listens on.
 pub(crate) fn free() -> u16 {
-    // Where two runs start side by side, each begins at a place of its own.
+    // Two parallel runs start at different ports.
     let start = u16::try_from(std::process::id() * 97 % u32::from(COUNT)).unwrap_or(0);
     loop {
         let step = GIVEN.fetch_add(1, Ordering::Relaxed);

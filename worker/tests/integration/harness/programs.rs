@@ -1,13 +1,14 @@
-//! Finds the servers' programs: where `cargo xtask test` says they are, else on PATH, else where Debian keeps Postgres.
+//! Finds the programs of the servers: at the paths that `cargo xtask test` passes, else on PATH, else in Debian's
+//! folder of Postgres.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// Debian's folder of Postgres: a folder a version in it, with a `bin` each, and none of that on PATH.
+/// Debian's folder of Postgres: one folder per version with a `bin` in it, not on PATH.
 const DEBIAN_POSTGRES: &str = "/usr/lib/postgresql";
 
-/// A program that is built from the pins; the variable names its path.
+/// A program that is built from the pinned sources. The variable holds its path.
 pub(crate) fn built(variable: &str, name: &str) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
         return Ok(path.into());
@@ -17,7 +18,7 @@ pub(crate) fn built(variable: &str, name: &str) -> Result<PathBuf> {
     })
 }
 
-/// A program that the system has.
+/// A program of the system.
 pub(crate) fn installed(name: &str) -> Result<PathBuf> {
     on_path(name)
         .or_else(|| in_debian_postgres(name))
@@ -33,7 +34,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// In the newest version that has it.
+/// Searches the newest version that has the program.
 fn in_debian_postgres(name: &str) -> Option<PathBuf> {
     let versions = std::fs::read_dir(DEBIAN_POSTGRES).ok()?.flatten();
     versions

@@ -1,4 +1,4 @@
-//! The program under test as a child process: its environment, its signals, its port, its output.
+//! The program under test as a child process: its environment, signals, port and output.
 
 use std::{
     collections::BTreeMap,
@@ -15,25 +15,26 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{process::Child, time::timeout};
 
 use super::{
-    keeper::Keeper,
     metrics::Exposition,
     ports,
+    reaper::Reaper,
     wait::{Probe, eventually, when},
 };
 
-/// The program. `SLIPWAY_WORKER` names another one: the one that an image ships, for a benchmark.
+/// The path of the program. A benchmark sets `SLIPWAY_WORKER` to the program of an image.
 fn program() -> PathBuf {
     std::env::var_os("SLIPWAY_WORKER")
         .map_or_else(|| env!("CARGO_BIN_EXE_temporal-worker").into(), PathBuf::from)
 }
 
-/// Time from start to ready. A second is usual, also for a debug build; on two cores up to eight tests start theirs at once.
+/// Timeout from start to ready. One second is usual, even for a debug build, but up to eight tests start workers at
+/// once on two cores.
 const READY: Duration = Duration::from_secs(30);
 
-/// A worker to be: its environment is what is set here and nothing of the tests' own.
+/// A worker that is not started yet. Its environment has only what is set here, nothing of the tests' own.
 #[derive(Debug)]
 pub(crate) struct WorkerBuilder<'a> {
-    pub(super) keeper: &'a Keeper,
+    pub(super) reaper: &'a Reaper,
     pub(super) arguments: Vec<String>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) output: PathBuf,
@@ -52,22 +53,23 @@ impl WorkerBuilder<'_> {
         self
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts the worker and waits until it is ready.
     pub(crate) async fn start(self) -> Result<Worker> {
         let mut worker = self.spawn()?;
         worker.is_ready().await?;
         Ok(worker)
     }
 
-    /// Starts it.
+    /// Starts the worker.
     pub(crate) fn spawn(mut self) -> Result<Worker> {
         let port = ports::free();
         let address = format!("127.0.0.1:{port}");
         self.environment
             .entry("METRICS_ADDRESS".to_owned())
             .or_insert_with(|| address.clone());
-        let file = File::create(&self.output).with_context(|| format!("making {}", self.output.display()))?;
-        let mut command = self.keeper.command(&program());
+        let file =
+            File::create(&self.output).with_context(|| format!("creating {}", self.output.display()))?;
+        let mut command = self.reaper.command(&program());
         command
             .args(&self.arguments)
             .env_clear()
@@ -96,7 +98,7 @@ impl WorkerBuilder<'_> {
     }
 }
 
-/// A running worker; dropping it kills it.
+/// A running worker. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Worker {
     process: Child,
@@ -113,12 +115,12 @@ impl Worker {
         kill_process(self.id, signal).with_context(|| format!("sending {signal:?} to the worker"))
     }
 
-    /// Kills it: nothing that it holds is handed back.
+    /// Kills the worker without a graceful shutdown.
     pub(crate) async fn kill(mut self) -> Result<()> {
         self.process.kill().await.context("killing the worker")
     }
 
-    /// Whether it still runs.
+    /// Whether the worker still runs.
     pub(crate) fn runs(&mut self) -> Result<bool> {
         Ok(self
             .process
@@ -127,17 +129,17 @@ impl Worker {
             .is_none())
     }
 
-    /// Memory that is its own, in kB.
+    /// Anonymous memory in kB.
     pub(crate) fn memory(&self) -> Result<u64> {
         self.status("RssAnon")
     }
 
-    /// Threads that it has.
+    /// Number of threads.
     pub(crate) fn threads(&self) -> Result<u64> {
         self.status("Threads")
     }
 
-    /// A number that the kernel keeps of it.
+    /// A number from /proc/<pid>/status.
     fn status(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id.as_raw_nonzero());
         let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
@@ -145,10 +147,10 @@ impl Worker {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-        number.with_context(|| format!("{path} tells no {name}"))
+        number.with_context(|| format!("{path} has no {name}"))
     }
 
-    /// Waits for its end; the answer is its exit code, or 128 and the signal that ended it.
+    /// Waits for the exit. Returns the exit code, or 128 plus the signal that ended the process.
     pub(crate) async fn exit_code(&mut self, deadline: Duration) -> Result<i32> {
         let ended = timeout(deadline, self.process.wait()).await;
         let status: ExitStatus = ended
@@ -157,7 +159,7 @@ impl Worker {
         Ok(status.code().unwrap_or(128 + status.signal().unwrap_or_default()))
     }
 
-    /// What a path of its port says.
+    /// Status and body of a path on its port.
     pub(crate) async fn get(&self, path: &str) -> Result<(StatusCode, String)> {
         let answer = self.http.get(format!("{}{path}", self.base)).send().await;
         let answer = answer.with_context(|| format!("asking the worker for {path}"))?;
@@ -167,19 +169,19 @@ impl Worker {
         ))
     }
 
-    /// Its metrics now.
+    /// The current metrics.
     pub(crate) async fn metrics(&self) -> Result<Exposition> {
         Ok(Exposition(self.get("/metrics").await?.1))
     }
 
-    /// Waits until it is ready.
+    /// Waits until the worker is ready.
     pub(crate) async fn is_ready(&mut self) -> Result<()> {
         self.readiness("ready", READY).await
     }
 
-    /// Waits until /readyz says so.
+    /// Waits until the body of /readyz starts with this text.
     pub(crate) async fn readiness(&mut self, says: &str, deadline: Duration) -> Result<()> {
-        let what = format!("/readyz says {says:?}");
+        let what = format!("/readyz answers {says:?}");
         eventually(&what, deadline, async || {
             if let Ok(Some(ended)) = self.process.try_wait() {
                 return Probe::Failed(anyhow!("the worker ended with {ended}"));
@@ -192,13 +194,13 @@ impl Worker {
         .await
     }
 
-    /// What it has printed so far.
+    /// The output so far.
     pub(crate) fn output(&self) -> String {
         read(&self.output)
     }
 }
 
-/// A worker's output.
+/// The content of an output file.
 pub(crate) fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }

@@ -1,4 +1,4 @@
-//! What one test has for itself on the servers that all share.
+//! What belongs to one test on the shared servers.
 
 use std::{
     collections::BTreeMap,
@@ -35,37 +35,37 @@ use super::{
     worker::{self, Worker, WorkerBuilder},
 };
 
-/// The queue and the type of the workflow, as the guide and the wire have them.
+/// The queue and the type of the workflow, as in the guide.
 pub(super) const WORKFLOW_QUEUE: &str = "document-workflow-queue";
 const WORKFLOW: &str = "DocumentWorkflow";
 
-/// All that a process needs which only watches the queues.
-const OF_A_WATCH: [&str; 4] = [
+/// The variables that `temporal-worker watch` needs.
+const WATCH_VARIABLES: [&str; 4] = [
     "TEMPORAL_ADDRESS",
     "TEMPORAL_NAMESPACE",
     "DATABASE_URL",
     "DEPTH_INTERVAL_SECONDS",
 ];
 
-/// Time for a workflow to end. The longest way is that of two workers killed in turn, each missed only after 15 s.
-const END: Duration = Duration::from_secs(60);
+/// Timeout of a workflow. The longest test kills two workers in turn, each detected after 15 s.
+const WORKFLOW_END: Duration = Duration::from_secs(60);
 
-/// Time for a version of a deployment to be known: its polls are told of a moment after they began.
-const KNOWN: Duration = Duration::from_secs(30);
+/// Timeout for Temporal to learn of a deployment version, which happens shortly after its first polls.
+const VERSION_KNOWN: Duration = Duration::from_secs(30);
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// A namespace, a schema of the database, a bucket, and a way to each server.
+/// A namespace, a database schema, a bucket, and a proxy to each server.
 pub(crate) struct World {
-    /// The way from the workers to Temporal.
+    /// The workers' proxy to Temporal.
     pub(crate) temporal: Proxy,
-    /// The way from the workers to Postgres.
+    /// The workers' proxy to Postgres.
     pub(crate) postgres: Proxy,
-    /// The way from the workers to S3.
+    /// The workers' proxy to S3.
     pub(crate) s3: Proxy,
-    /// The way from the workers to Redis.
+    /// The workers' proxy to Redis.
     pub(crate) redis: Proxy,
-    /// The database itself, past the way of the workers. It is empty until a worker was ready.
+    /// A direct connection to the database. It has no tables until a worker has been ready.
     pub(crate) database: PgPool,
     pub(super) name: String,
     pub(super) client: Client,
@@ -90,24 +90,24 @@ pub(crate) struct DocumentRow {
     pub(crate) language: Option<String>,
     pub(crate) pages: Option<i32>,
     pub(crate) signature: Option<i64>,
-    /// As JSON, as the links are.
+    /// JSON, like the links.
     pub(crate) headings: String,
     pub(crate) links: String,
     pub(crate) summary: Option<String>,
 }
 
 impl World {
-    /// A new one.
+    /// Creates a world.
     pub(crate) async fn new(servers: Arc<Servers>) -> Result<Self> {
         let name = format!("world{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = servers.keeper.folder().join(&name);
-        fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let way = |to: &str, port| servers.toxiproxy.to(format!("{name}-{to}"), port);
+        let folder = servers.reaper.folder().join(&name);
+        fs::create_dir(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        let proxy = |to: &str, port| servers.toxiproxy.to(format!("{name}-{to}"), port);
         let (temporal, postgres, s3, redis, client, ()) = futures::try_join!(
-            way("temporal", servers.temporal.port),
-            way("postgres", servers.postgres.port),
-            way("s3", servers.s3.port),
-            way("redis", servers.redis.port),
+            proxy("temporal", servers.temporal.port),
+            proxy("postgres", servers.postgres.port),
+            proxy("s3", servers.s3.port),
+            proxy("redis", servers.redis.port),
             servers.temporal.create(&name),
             servers.postgres.create(&name),
         )?;
@@ -128,7 +128,7 @@ impl World {
         })
     }
 
-    /// A worker of this world, with the program's own defaults but for addresses and for depths read every second.
+    /// A worker of this world, with the program's own defaults except for addresses and a depth interval of 1 s.
     pub(crate) fn worker(&self) -> WorkerBuilder<'_> {
         let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let output = self.folder.join(format!("worker{}.log", outputs.len() + 1));
@@ -149,23 +149,23 @@ impl World {
         ];
         let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
         WorkerBuilder {
-            keeper: &self.servers.keeper,
+            reaper: &self.servers.reaper,
             arguments: Vec::new(),
             environment,
             output,
         }
     }
 
-    /// The program as it only watches the queues, with nothing in its environment that this does not need.
+    /// The program as `temporal-worker watch`, with only the variables that it needs.
     pub(crate) fn watch(&self) -> WorkerBuilder<'_> {
         let mut watch = self.worker().arguments(&["watch"]);
         watch
             .environment
-            .retain(|name, _| OF_A_WATCH.contains(&name.as_str()));
+            .retain(|name, _| WATCH_VARIABLES.contains(&name.as_str()));
         watch
     }
 
-    /// Puts a document into the bucket; the answer is its source.
+    /// Uploads a document to the bucket, and returns its source.
     pub(crate) async fn upload(&self, key: &str, content: impl Into<Vec<u8>>) -> Result<String> {
         let path = Path::parse(key)?;
         self.bucket
@@ -175,12 +175,12 @@ impl World {
         Ok(self.source(key))
     }
 
-    /// The source of a key, whether there is a document or not.
+    /// The source of a key, whether or not the document exists.
     pub(crate) fn source(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.name)
     }
 
-    /// The keys of the bucket below a folder.
+    /// The bucket's keys below a folder.
     pub(crate) async fn keys(&self, folder: &str) -> Result<Vec<String>> {
         let listed = self.bucket.list(Some(&Path::parse(folder)?));
         let keys = listed
@@ -190,7 +190,7 @@ impl World {
         keys.with_context(|| format!("listing {folder}"))
     }
 
-    /// Starts the workflow of a document. Its id is the document's.
+    /// Starts the workflow of a document, with the document's id.
     pub(crate) async fn start_document(&self, id: &str, source: &str) -> Result<Run> {
         let input = RawValue::from_value(&document_of(id, source), &PayloadConverter::serde_json());
         let options = WorkflowStartOptions::new(WORKFLOW_QUEUE, id).build();
@@ -224,7 +224,7 @@ impl World {
         texts.with_context(|| format!("reading the passages of {id}"))
     }
 
-    /// The attempts at a step that began, in the order in which they did.
+    /// The attempts at a step, in the order of their start.
     pub(crate) async fn attempts(&self, workflow: &str, step: &str) -> Result<Vec<i32>> {
         let query = "SELECT attempt FROM attempts WHERE workflow_id = $1 AND step = $2 ORDER BY at";
         let attempts = sqlx::query_scalar(query)
@@ -245,7 +245,7 @@ impl World {
         steps.with_context(|| format!("reading the effects of {workflow}"))
     }
 
-    /// Waits until an attempt at a step has begun; the answer is its number.
+    /// Waits until an attempt at a step has begun, and returns its number.
     pub(crate) async fn attempted(&self, workflow: &str, step: &str, within: Duration) -> Result<i32> {
         eventually(
             &format!("an attempt at {step} begins"),
@@ -260,7 +260,7 @@ impl World {
         .await
     }
 
-    /// Who asks Temporal for the queues.
+    /// The leases on the queues.
     pub(crate) async fn leases(&self) -> Result<Vec<Lease>> {
         let query =
             "SELECT queue, reader, lease_until > now() AS valid FROM queue_readings WHERE namespace = $1";
@@ -268,10 +268,10 @@ impl World {
             .bind(&self.name)
             .fetch_all(&self.database)
             .await;
-        leases.context("reading who asks for the queues")
+        leases.context("reading the leases on the queues")
     }
 
-    /// The connections to the database that go by this name.
+    /// The number of connections to the database with this application name.
     pub(crate) async fn connections(&self, application: &str) -> Result<i64> {
         let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND usename = $2";
         let count = sqlx::query_scalar(query)
@@ -282,7 +282,7 @@ impl World {
         count.context("counting connections")
     }
 
-    /// Makes a version of a deployment the current one, as soon as Temporal knows it.
+    /// Makes a deployment version current, as soon as Temporal knows it.
     pub(crate) async fn make_current(&self, deployment: &str, build_id: &str) -> Result<()> {
         let request = SetWorkerDeploymentCurrentVersionRequest {
             namespace: self.name.clone(),
@@ -291,7 +291,7 @@ impl World {
             ..SetWorkerDeploymentCurrentVersionRequest::default()
         };
         let what = format!("{build_id} becomes the current version");
-        eventually(&what, KNOWN, async || {
+        eventually(&what, VERSION_KNOWN, async || {
             let mut service = self.client.connection().workflow_service();
             let request = request.clone().into_request();
             let answer = service.set_worker_deployment_current_version(request).await;
@@ -300,7 +300,7 @@ impl World {
         .await
     }
 
-    /// What the workers printed, for a test that failed.
+    /// The output of the workers, for a failed test.
     pub(crate) fn outputs(&self) -> String {
         let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = outputs.iter().map(|output| {
@@ -311,46 +311,48 @@ impl World {
     }
 }
 
-/// Who asks Temporal for a queue.
+/// The lease on a queue.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct Lease {
     /// The queue.
     #[expect(dead_code, reason = "shown where a test fails")]
     queue: String,
     reader: String,
-    /// Whether it has not run out.
+    /// Whether the lease has not expired.
     pub(crate) valid: bool,
 }
 
 impl Lease {
-    /// Whether this worker asks: its name begins with its process.
+    /// Whether this worker holds the lease: its name begins with its process id.
     pub(crate) fn is_of(&self, worker: &Worker) -> bool {
         let process = worker.id.as_raw_nonzero().to_string();
         self.reader.split('@').next() == Some(process.as_str())
     }
 }
 
-/// The workflow's one argument.
+/// The argument of the workflow.
 fn document_of(id: &str, source: &str) -> Value {
     json!({"document_id": id, "source": source})
 }
 
-/// A workflow that was started.
+/// A started workflow.
 pub(crate) struct Run(UntypedWorkflowHandle<Client>);
 
 impl Run {
     /// Waits for its end.
     pub(crate) async fn ended(&self) -> Result<History> {
         let id = &self.0.info().workflow_id;
-        eventually(&format!("the workflow {id} ends"), END, async || {
-            match self.look().await {
+        eventually(
+            &format!("the workflow {id} ends"),
+            WORKFLOW_END,
+            async || match self.look().await {
                 Ok((WorkflowExecutionStatus::Running, pending)) => {
                     Probe::NotYet(format!("it waits for {pending:?}"))
                 }
                 Ok(_) => Probe::Ready(()),
                 Err(error) => Probe::Failed(error),
-            }
-        })
+            },
+        )
         .await?;
         self.events().await
     }
@@ -368,12 +370,12 @@ impl Run {
         ))
     }
 
-    /// The activities that it waits for.
+    /// The pending activities.
     pub(crate) async fn pending(&self) -> Result<Vec<Pending>> {
         Ok(self.look().await?.1)
     }
 
-    /// Whether a worker was given a task of it.
+    /// Whether a worker has started one of its tasks.
     pub(crate) async fn has_begun(&self) -> Result<bool> {
         Ok(self.events().await?.0.iter().any(|event| {
             matches!(
@@ -397,7 +399,7 @@ impl Run {
         Ok(version.map(|version| (version.deployment_name, version.build_id)))
     }
 
-    /// Asks it to cancel.
+    /// Requests its cancellation.
     pub(crate) async fn cancel(&self) -> Result<()> {
         Ok(self.0.cancel(WorkflowCancelOptions::default()).await?)
     }
@@ -418,14 +420,14 @@ impl Run {
     }
 }
 
-/// An activity that a workflow waits for.
+/// A pending activity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pending {
-    /// Its name.
+    /// Name of the activity.
     pub(crate) activity: String,
-    /// The attempt that runs, or comes next.
+    /// The current or next attempt.
     pub(crate) attempt: i32,
-    /// What the attempt before ended with; empty where there was none.
+    /// Failure of the previous attempt; empty if there was none.
     pub(crate) last_failure: String,
 }
 

@@ -1,4 +1,5 @@
-//! The real servers: started once, side by side, for all tests, on free ports of 127.0.0.1, in the keeper's folder.
+//! The real servers. They start once and in parallel for all tests, on free ports of 127.0.0.1 and in the reaper's
+//! folder.
 
 mod postgres;
 mod redis;
@@ -16,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use super::{
-    keeper::Keeper,
+    reaper::Reaper,
     wait::{Probe, eventually},
 };
 
@@ -26,13 +27,13 @@ pub(crate) use s3::{REGION, S3, SECRET};
 pub(crate) use temporal::Temporal;
 pub(crate) use toxiproxy::{Proxy, Toxiproxy};
 
-/// Time to the first answer of a server. Two seconds are usual; a machine that also compiles takes more.
+/// Timeout for a server's first answer. Two seconds are usual; a machine that also compiles takes longer.
 const START: Duration = Duration::from_secs(60);
 
-/// How many last lines of a server's output an error shows.
+/// Number of last lines of a server's output in an error.
 const TAIL: usize = 20;
 
-/// All of them.
+/// All servers.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) temporal: Temporal,
@@ -40,30 +41,31 @@ pub(crate) struct Servers {
     pub(crate) redis: Redis,
     pub(crate) s3: S3,
     pub(crate) toxiproxy: Toxiproxy,
-    /// Last, because its end is theirs.
-    pub(crate) keeper: Keeper,
+    /// Dropped last, because its drop ends the servers.
+    pub(crate) reaper: Reaper,
 }
 
 impl Servers {
-    /// Starts them and waits for an answer of each.
+    /// Starts the servers and waits for an answer of each.
     ///
     /// # Errors
-    /// A program is not there, or does not answer: the error shows the end of its output.
+    /// A program is missing or does not answer. The error shows the end of its output.
     pub(crate) async fn start() -> Result<Self> {
-        // An error says that one is installed already. Nothing here speaks TLS, but the HTTP clients ask for it.
+        // An error means that a provider is installed already. Nothing here uses TLS, but the HTTP clients need a
+        // provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let keeper = Keeper::start()?;
+        let reaper = Reaper::start()?;
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .no_proxy()
             .build()
-            .context("making an HTTP client")?;
+            .context("creating an HTTP client")?;
         let (temporal, postgres, redis, s3, toxiproxy) = futures::try_join!(
-            Temporal::start(&keeper),
-            Postgres::start(&keeper),
-            Redis::start(&keeper),
-            S3::start(&keeper, &http),
-            Toxiproxy::start(&keeper, &http),
+            Temporal::start(&reaper),
+            Postgres::start(&reaper),
+            Redis::start(&reaper),
+            S3::start(&reaper, &http),
+            Toxiproxy::start(&reaper, &http),
         )?;
         Ok(Self {
             temporal,
@@ -71,12 +73,12 @@ impl Servers {
             redis,
             s3,
             toxiproxy,
-            keeper,
+            reaper,
         })
     }
 }
 
-/// A server's process, its output in a file.
+/// A server's process, with its output in a file.
 #[derive(Debug)]
 struct Server {
     name: &'static str,
@@ -85,9 +87,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(keeper: &Keeper, name: &'static str, mut command: Command) -> Result<Self> {
-        let output = keeper.folder().join(format!("{name}.log"));
-        let file = File::create(&output).with_context(|| format!("making {}", output.display()))?;
+    fn start(reaper: &Reaper, name: &'static str, mut command: Command) -> Result<Self> {
+        let output = reaper.folder().join(format!("{name}.log"));
+        let file = File::create(&output).with_context(|| format!("creating {}", output.display()))?;
         let process = command
             .stdout(file.try_clone()?)
             .stderr(file)

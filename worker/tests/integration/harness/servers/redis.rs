@@ -1,4 +1,4 @@
-//! Redis: in memory alone.
+//! Redis, without persistence.
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::{
@@ -7,25 +7,25 @@ use tokio::{
 };
 
 use super::{
-    super::{keeper::Keeper, ports, programs},
+    super::{ports, programs, reaper::Reaper},
     Server,
 };
 
 /// A Redis server.
 #[derive(Debug)]
 pub(crate) struct Redis {
-    /// Where it listens.
+    /// Its port.
     pub(crate) port: u16,
     _server: Server,
 }
 
 impl Redis {
-    pub(super) async fn start(keeper: &Keeper) -> Result<Self> {
+    pub(super) async fn start(reaper: &Reaper) -> Result<Self> {
         let port = ports::free();
-        let mut command = keeper.command(&programs::installed("redis-server")?);
+        let mut command = reaper.command(&programs::installed("redis-server")?);
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
         command.args(["--save", "", "--appendonly", "no"]);
-        let mut server = Server::start(keeper, "redis-server", command)?;
+        let mut server = Server::start(reaper, "redis-server", command)?;
         server.answers(async || ping(port).await).await?;
         Ok(Self {
             port,

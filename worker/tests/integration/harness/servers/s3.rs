@@ -1,4 +1,4 @@
-//! S3: versitygw over a folder, in which each folder is a bucket.
+//! S3: versitygw on a folder, where each subfolder is a bucket.
 
 use std::{fs, path::PathBuf};
 
@@ -6,38 +6,38 @@ use anyhow::{Context as _, Result};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 
 use super::{
-    super::{keeper::Keeper, ports, programs},
+    super::{ports, programs, reaper::Reaper},
     Server,
 };
 
-/// Its region.
+/// The region.
 pub(crate) const REGION: &str = "us-east-1";
 
-/// Key id and secret key, both.
+/// Both the key id and the secret key.
 pub(crate) const SECRET: &str = "slipway-tests";
 
 /// An S3 server.
 #[derive(Debug)]
 pub(crate) struct S3 {
-    /// Where it listens.
+    /// Its port.
     pub(crate) port: u16,
     buckets: PathBuf,
     _server: Server,
 }
 
 impl S3 {
-    pub(super) async fn start(keeper: &Keeper, http: &reqwest::Client) -> Result<Self> {
+    pub(super) async fn start(reaper: &Reaper, http: &reqwest::Client) -> Result<Self> {
         let port = ports::free();
-        let buckets = keeper.folder().join("buckets");
-        fs::create_dir(&buckets).context("making the folder of the buckets")?;
-        let mut command = keeper.command(&programs::built("SLIPWAY_VERSITYGW", "versitygw")?);
+        let buckets = reaper.folder().join("buckets");
+        fs::create_dir(&buckets).context("creating the folder of the buckets")?;
+        let mut command = reaper.command(&programs::built("SLIPWAY_VERSITYGW", "versitygw")?);
         command
             .args([&format!("--port=127.0.0.1:{port}"), &format!("--region={REGION}")])
             .args(["--health=/health", "--keep-alive", "--quiet", "posix"])
             .arg(&buckets)
             .env("ROOT_ACCESS_KEY_ID", SECRET)
             .env("ROOT_SECRET_ACCESS_KEY", SECRET);
-        let mut server = Server::start(keeper, "versitygw", command)?;
+        let mut server = Server::start(reaper, "versitygw", command)?;
         let health = format!("http://127.0.0.1:{port}/health");
         server
             .answers(async || Ok(http.get(&health).send().await?.error_for_status()?))
@@ -49,9 +49,9 @@ impl S3 {
         })
     }
 
-    /// Makes a bucket, and a client for it.
+    /// Creates a bucket and a client for it.
     pub(crate) fn create(&self, bucket: &str) -> Result<AmazonS3> {
-        fs::create_dir(self.buckets.join(bucket)).with_context(|| format!("making the bucket {bucket}"))?;
+        fs::create_dir(self.buckets.join(bucket)).with_context(|| format!("creating the bucket {bucket}"))?;
         let client = AmazonS3Builder::new()
             .with_endpoint(format!("http://127.0.0.1:{}", self.port))
             .with_region(REGION)
@@ -60,6 +60,6 @@ impl S3 {
             .with_bucket_name(bucket)
             .with_allow_http(true)
             .build();
-        client.with_context(|| format!("making a client for the bucket {bucket}"))
+        client.with_context(|| format!("creating a client for the bucket {bucket}"))
     }
 }

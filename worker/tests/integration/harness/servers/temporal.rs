@@ -1,6 +1,6 @@
-//! Temporal: our own build, its services in one process, on SQLite in memory.
+//! Temporal: the project's own build, with its services in one process, on SQLite in memory.
 //!
-//! Its `worker` service runs too: Temporal keeps the versions of a Worker Deployment in workflows of its own.
+//! Its `worker` service runs too, because Temporal stores Worker Deployment versions in workflows of its own.
 
 use std::{fs, time::Duration};
 
@@ -13,19 +13,19 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::RegisterNames
 
 use super::{
     super::{
-        keeper::Keeper,
         ports, programs,
+        reaper::Reaper,
         wait::{Probe, eventually},
     },
     Server,
 };
 
-/// Time for the services to find each other once the port is open.
+/// Timeout for the services to find each other once the port is open.
 const SETTLE: Duration = Duration::from_secs(30);
 
 /// A Temporal server.
 pub(crate) struct Temporal {
-    /// Where its frontend listens.
+    /// The port of its frontend.
     pub(crate) port: u16,
     connection: Connection,
     _server: Server,
@@ -38,14 +38,14 @@ impl std::fmt::Debug for Temporal {
 }
 
 impl Temporal {
-    pub(super) async fn start(keeper: &Keeper) -> Result<Self> {
+    pub(super) async fn start(reaper: &Reaper) -> Result<Self> {
         let port = ports::free();
-        let dynamic = keeper.folder().join("temporal-dynamic.yaml");
+        let dynamic = reaper.folder().join("temporal-dynamic.yaml");
         fs::write(&dynamic, DYNAMIC_CONFIG).context("writing Temporal's dynamic configuration")?;
-        let config = keeper.folder().join("temporal.yaml");
+        let config = reaper.folder().join("temporal.yaml");
         fs::write(&config, configuration(port, &dynamic.display().to_string()))
             .context("writing Temporal's configuration")?;
-        let mut command = keeper.command(&programs::built("SLIPWAY_TEMPORAL_SERVER", "temporal-server")?);
+        let mut command = reaper.command(&programs::built("SLIPWAY_TEMPORAL_SERVER", "temporal-server")?);
         command
             .arg("--config-file")
             .arg(&config)
@@ -53,7 +53,7 @@ impl Temporal {
         for service in ["frontend", "history", "matching", "worker"] {
             command.args(["--service", service]);
         }
-        let mut server = Server::start(keeper, "temporal-server", command)?;
+        let mut server = Server::start(reaper, "temporal-server", command)?;
         let connection = server.answers(async || connect(port).await).await?;
         Ok(Self {
             port,
@@ -62,7 +62,7 @@ impl Temporal {
         })
     }
 
-    /// Registers a namespace, and makes a client for it.
+    /// Registers a namespace, and creates a client for it.
     pub(crate) async fn create(&self, namespace: &str) -> Result<Client> {
         eventually("a namespace can be registered", SETTLE, async || {
             self.register(namespace).await
@@ -87,7 +87,7 @@ impl Temporal {
             .await
         {
             Ok(_) => Probe::Ready(()),
-            // The request before was heard, its answer was not.
+            // An earlier request succeeded, but its answer was lost.
             Err(status) if status.code() == Code::AlreadyExists => Probe::Ready(()),
             Err(status) => Probe::NotYet(status.to_string()),
         }
@@ -105,7 +105,7 @@ async fn connect(port: u16) -> Result<Connection> {
     Ok(Connection::connect(options).await?)
 }
 
-/// One partition a task queue: with four, a task can wait in one while a worker polls another.
+/// One partition per task queue. With four, a task could wait in one while a worker polls another.
 const DYNAMIC_CONFIG: &str = "\
 matching.numTaskqueueReadPartitions:
   - value: 1

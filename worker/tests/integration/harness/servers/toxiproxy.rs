@@ -1,4 +1,4 @@
-//! Toxiproxy: a way from a worker to a server, for each test its own, that can be cut, slowed and blocked.
+//! Toxiproxy: a proxy from a worker to a server, one per test and server, which can be cut, slowed and blocked.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    super::{keeper::Keeper, ports, programs},
+    super::{ports, programs, reaper::Reaper},
     Server,
 };
 
-/// The proxy server.
+/// The Toxiproxy server.
 #[derive(Debug)]
 pub(crate) struct Toxiproxy {
     api: Api,
@@ -19,11 +19,11 @@ pub(crate) struct Toxiproxy {
 }
 
 impl Toxiproxy {
-    pub(super) async fn start(keeper: &Keeper, http: &reqwest::Client) -> Result<Self> {
+    pub(super) async fn start(reaper: &Reaper, http: &reqwest::Client) -> Result<Self> {
         let port = ports::free();
-        let mut command = keeper.command(&programs::built("SLIPWAY_TOXIPROXY", "toxiproxy-server")?);
+        let mut command = reaper.command(&programs::built("SLIPWAY_TOXIPROXY", "toxiproxy-server")?);
         command.args(["-host", "127.0.0.1", "-port", &port.to_string()]);
-        let mut server = Server::start(keeper, "toxiproxy-server", command)?;
+        let mut server = Server::start(reaper, "toxiproxy-server", command)?;
         let api = Api {
             http: http.clone(),
             base: format!("http://127.0.0.1:{port}"),
@@ -34,7 +34,7 @@ impl Toxiproxy {
         Ok(Self { api, _server: server })
     }
 
-    /// A way to a port; its name must be new.
+    /// Creates a proxy to a port. Its name must be new.
     pub(crate) async fn to(&self, name: String, upstream: u16) -> Result<Proxy> {
         let port = ports::free();
         let proxy = json!({
@@ -50,23 +50,23 @@ impl Toxiproxy {
     }
 }
 
-/// A way to a server.
+/// A proxy to a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     api: Api,
     name: String,
-    /// Where it begins.
+    /// The port of the proxy.
     pub(crate) port: u16,
 }
 
 impl Proxy {
-    /// Ends every connection, and refuses new ones until [`Proxy::mend`].
+    /// Closes every connection, and refuses new ones until [`Proxy::restore`].
     pub(crate) async fn cut(&self) -> Result<()> {
         self.enable(false).await
     }
 
-    /// Takes away every fault.
-    pub(crate) async fn mend(&self) -> Result<()> {
+    /// Removes all faults.
+    pub(crate) async fn restore(&self) -> Result<()> {
         let toxics = self.api.call(Method::GET, &self.path("/toxics"), None).await?;
         let toxics: Value = serde_json::from_str(&toxics).context("reading toxics")?;
         for name in toxics
@@ -88,7 +88,7 @@ impl Proxy {
         self.add("latency", "downstream", attributes).await
     }
 
-    /// Lets no request through any more; connections stay open, as when packets are lost.
+    /// Drops all requests. Connections stay open, as with packet loss.
     pub(crate) async fn block(&self) -> Result<()> {
         self.add("timeout", "upstream", json!({"timeout": 0})).await
     }
@@ -115,7 +115,7 @@ impl Proxy {
     }
 }
 
-/// Toxiproxy's API.
+/// Toxiproxy's HTTP API.
 #[derive(Debug, Clone)]
 struct Api {
     http: reqwest::Client,

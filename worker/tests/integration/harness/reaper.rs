@@ -1,8 +1,8 @@
-//! Ends whatever the tests started, however they end: at the last test, at a panic, at Ctrl-C, at SIGKILL.
+//! Ends all processes that the tests started, whether the tests end by success, panic, Ctrl-C or SIGKILL.
 //!
-//! The keeper is this program again, as a process of its own. It reads from a pipe that only the tests hold; when the pipe
-//! closes, the tests are over or dead. Then it ends every process of its group, which all servers and workers join when they
-//! are started, and removes their folder. There is no other clean-up, so this one is tried out by every run.
+//! The reaper is this program again, as a separate process. It reads from a pipe that only the tests hold open.
+//! When the pipe closes, the tests have ended. Then it ends every process of its process group, which all servers
+//! and workers join, and removes their folder. There is no other clean-up, so every run tests this one.
 
 use std::{
     fs, io,
@@ -17,41 +17,42 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 
 use super::wait::{Probe, eventually, when};
 
-/// First argument of a keeper.
-const CALLED: &str = "--keep-folder";
+/// First argument of a reaper.
+const ARGUMENT: &str = "--reap-folder";
 
-/// Time for the servers to end by themselves. Postgres uses it to give back its shared memory; who needs longer is killed.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout of a graceful end. Postgres uses it to release its shared memory; slower processes are killed.
+const GRACEFUL_END: Duration = Duration::from_secs(3);
 
-/// The keeper of one run of the tests. Dropping it ends all processes and removes the folder.
+/// The reaper of one test run. Dropping it ends all processes and removes the folder.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct Reaper {
     process: Child,
     folder: PathBuf,
 }
 
-impl Keeper {
-    /// Starts the keeper of a new, empty folder, which any user may read: Postgres runs as another one.
+impl Reaper {
+    /// Starts the reaper of a new, empty folder. Any user may read the folder, because Postgres runs as another
+    /// user.
     pub(crate) fn start() -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("worker-tests-")
             .tempdir()
-            .context("making a folder")?;
+            .context("creating a folder")?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).context("opening the folder")?;
         let process = Command::new(std::env::current_exe().context("finding this program")?)
-            .arg(CALLED)
+            .arg(ARGUMENT)
             .arg(folder.path())
             .stdin(Stdio::piped())
             .process_group(0)
             .spawn()
-            .context("starting the keeper")?;
+            .context("starting the reaper")?;
         Ok(Self {
             process,
             folder: folder.keep(),
         })
     }
 
-    /// Where everything is kept.
+    /// The folder of all files.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -68,27 +69,24 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Reaper {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         match self.process.wait() {
             Ok(status) if status.success() => {}
-            ended => eprintln!(
-                "the keeper of {} did not end well: {ended:?}",
-                self.folder.display()
-            ),
+            ended => eprintln!("the reaper of {} failed: {ended:?}", self.folder.display()),
         }
     }
 }
 
-/// Does a keeper's work where this program was called as one.
-pub(crate) fn called() -> Option<ExitCode> {
+/// Acts as the reaper if this program was started as one.
+pub(crate) fn run_if_called() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next()? != CALLED {
+    if arguments.next()? != ARGUMENT {
         return None;
     }
     let folder = PathBuf::from(arguments.next()?);
-    Some(match keep(&folder) {
+    Some(match reap(&folder) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cleaning up {}: {error:#}", folder.display());
@@ -97,8 +95,8 @@ pub(crate) fn called() -> Option<ExitCode> {
     })
 }
 
-fn keep(folder: &Path) -> Result<()> {
-    // An error says as much as the end: nobody writes any more.
+fn reap(folder: &Path) -> Result<()> {
+    // An error means the same as the end of the pipe: the tests have ended.
     let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -107,15 +105,15 @@ fn keep(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).context("removing the folder")
 }
 
-/// Asks every other process of this group to end, then kills those that have not.
+/// Asks every other process of this group to end, then kills the remaining ones.
 async fn end_group() -> Result<()> {
     for signal in [Signal::INT, Signal::KILL] {
         let left = others()?;
         for process in &left {
-            // It may have ended since.
+            // The process may have ended in between.
             let _ = kill_process(*process, signal);
         }
-        let gone = eventually("all processes end", PATIENCE, async || match others() {
+        let gone = eventually("all processes end", GRACEFUL_END, async || match others() {
             Ok(left) => when(left.is_empty(), || format!("{left:?} run")),
             Err(error) => Probe::Failed(error),
         });
@@ -126,7 +124,7 @@ async fn end_group() -> Result<()> {
     anyhow::bail!("{:?} run after SIGKILL", others()?)
 }
 
-/// The processes of this group that run, without this one.
+/// The running processes of this group, except this one.
 fn others() -> Result<Vec<Pid>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("listing /proc")? {
@@ -138,7 +136,7 @@ fn others() -> Result<Vec<Pid>> {
         else {
             continue;
         };
-        // A process that ended meanwhile has no file any more.
+        // A process that has ended has no such file.
         let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
         if process != getpid() && runs_in(&stat, getpid().as_raw_nonzero().get()) {
             found.push(process);
@@ -147,9 +145,9 @@ fn others() -> Result<Vec<Pid>> {
     Ok(found)
 }
 
-/// Whether a line of /proc/<pid>/stat is of a process that runs in a group. A zombie does not run.
+/// Whether a line of /proc/<pid>/stat belongs to a running process of a group. A zombie does not run.
 fn runs_in(stat: &str, group: i32) -> bool {
-    // The name, in brackets, may hold anything; state, parent and group follow the last bracket.
+    // The name in brackets may contain anything. State, parent and group follow the last bracket.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let mut fields = after_name.split_whitespace();
     let state = fields.next();
