@@ -1,4 +1,4 @@
-//! Prints what is extracted of files, without Temporal, store or database. For developers.
+//! Prints the extraction result of files, without Temporal, store or database. For developers.
 //!
 //! `cargo run -p worker --example extract -- a.pdf b.html`
 

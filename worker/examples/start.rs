@@ -1,4 +1,4 @@
-//! Starts a workflow for each source given, waits for all, and prints what became of them. For developers.
+//! Starts a workflow for each source given, waits for all, and prints their results. For developers.
 //!
 //! `cargo run -p worker --example start -- s3://documents/a.html s3://documents/b.md`
 

@@ -1,6 +1,6 @@
-//! Replays the histories of every past shape of the workflow: what began under an earlier version must go on under this one.
+//! Replays the histories of all past versions of the workflow: the current version must be able to continue them.
 //!
-//! `tests/histories/README.md` says what each file is and how one is added.
+//! `tests/histories/README.md` describes the files and how to add one.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock, time::Duration};
 
@@ -40,7 +40,7 @@ fn histories() -> BTreeMap<String, History> {
         .collect()
 }
 
-/// A history as Temporal writes it. The SDK reads a JSON of its own only, which no other tool knows.
+/// Parses a history in Temporal's JSON. The SDK reads only a JSON format of its own, which no other tool writes.
 fn read(json: &[u8]) -> anyhow::Result<History> {
     static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
         DescriptorPool::decode(include_bytes!(env!("TEMPORAL_DESCRIPTORS")).as_slice()).unwrap()
@@ -52,7 +52,7 @@ fn read(json: &[u8]) -> anyhow::Result<History> {
     Ok(DynamicMessage::deserialize(history, &mut json)?.transcode_to()?)
 }
 
-/// What came of each history under a workflow of the type `DocumentWorkflow`.
+/// The failure of each history's replay, if any, under a workflow of the type `DocumentWorkflow`.
 async fn replay(options: WorkflowReplayerOptions) -> BTreeMap<String, Option<WorkflowReplayFailure>> {
     let (names, histories): (Vec<_>, Vec<_>) = histories().into_iter().unzip();
     let replayer = WorkflowReplayer::new(options).unwrap();
@@ -114,7 +114,7 @@ async fn a_workflow_with_other_commands_does_not_replay() {
 }
 
 #[test]
-fn each_history_is_what_its_name_says() {
+fn each_history_matches_its_name() {
     let histories = histories();
     let names: Vec<_> = histories.keys().map(String::as_str).collect();
     assert_eq!(names, ["claimed-bodies", "poison", "processed", "retried"]);
@@ -133,7 +133,7 @@ fn each_history_is_what_its_name_says() {
     assert!(claims("claimed-bodies") && !claims("processed"));
 }
 
-/// The attempt at which each activity of a history came through.
+/// The attempts that completed each activity of a history.
 fn attempts(history: &History) -> Vec<i32> {
     let started = history.events.iter().filter_map(|event| match &event.attributes {
         Some(Attributes::ActivityTaskStartedEventAttributes(started)) => Some(started.attempt),
@@ -142,7 +142,7 @@ fn attempts(history: &History) -> Vec<i32> {
     started.collect()
 }
 
-/// The results of the activities of a history, as JSON.
+/// The results of a history's activities, as JSON.
 fn results(history: &History) -> Vec<String> {
     let completed = history.events.iter().filter_map(|event| match &event.attributes {
         Some(Attributes::ActivityTaskCompletedEventAttributes(completed)) => completed.result.as_ref(),

@@ -1,5 +1,5 @@
-//! Documents that are damaged, or made to harm: each is read, or refused for good with the kind that names its cause, in bounded
-//! memory, in bounded time and on a stack of the default size.
+//! Damaged and hostile documents. Each is read, or refused with the kind of its cause, in bounded memory and time
+//! and on a stack of the default size.
 
 use std::time::Duration;
 
@@ -14,9 +14,10 @@ use crate::{
     support::{read, text},
 };
 
-/// Bombs of gigabytes, wherever a reader may inflate: each is refused, and the picture, which is never inflated, does no harm.
+/// Bombs of gigabytes in every place that a reader may inflate: each is refused. The picture is never inflated and
+/// does no harm.
 #[test]
-fn decompression_bombs_are_refused_wherever_they_hide() {
+fn decompression_bombs_are_refused_in_every_place() {
     let gigabytes = bomb(b' ', 4096);
     let flate = "/Filter /FlateDecode";
     let show = || content("BT /F1 10 Tf (text) Tj ET");
@@ -86,7 +87,7 @@ fn decompression_bombs_are_refused_wherever_they_hide() {
 }
 
 #[test]
-fn a_page_drawn_again_and_again_uses_up_what_may_be_inflated() {
+fn a_page_drawn_many_times_uses_up_the_inflation_budget() {
     let page = "3 0 R ".repeat(10_000);
     let file = pdf(&[
         object("<< /Type /Catalog /Pages 2 0 R >>"),
@@ -104,7 +105,7 @@ fn a_page_drawn_again_and_again_uses_up_what_may_be_inflated() {
 }
 
 #[test]
-fn an_object_stream_in_other_filters_is_not_unpacked() {
+fn an_object_stream_with_other_filters_is_not_inflated() {
     let hidden = stream(
         "/Type /ObjStm /N 1 /First 4 /Filter /RunLengthDecode",
         &b"\x81 ".repeat(10),
@@ -114,7 +115,7 @@ fn an_object_stream_in_other_filters_is_not_unpacked() {
 }
 
 #[test]
-fn more_objects_than_memory_allows_are_refused_before_they_are_made() {
+fn objects_that_exceed_the_memory_limit_are_refused_before_parsing() {
     let show = || content("BT /F1 10 Tf (text) Tj ET");
     let zeros = "0 ".repeat(2_000_000);
     let packed = deflated(format!("1 0 [{}]", "[0]".repeat(500_000)).as_bytes());
@@ -144,7 +145,7 @@ fn more_objects_than_memory_allows_are_refused_before_they_are_made() {
     }
 }
 
-/// On a thread as those that compute have it: two mebibytes of stack.
+/// Runs on a thread like the CPU threads, with a stack of 2 MiB.
 #[test]
 fn nesting_does_not_overflow_the_stack() {
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(20_000), close.repeat(20_000));
@@ -192,9 +193,9 @@ fn nesting_does_not_overflow_the_stack() {
 }
 
 #[tokio::test]
-async fn an_extraction_that_nobody_waits_for_frees_its_thread() {
+async fn a_cancelled_extraction_frees_its_thread() {
     let pool = CpuPool::start(1).unwrap();
-    // Minutes of work, if it is not stopped: a page with as many passages as words, a hundred times.
+    // Minutes of work unless it is stopped: a page with as many passages as words, extracted a hundred times.
     let page = "<p>word ".repeat(400_000);
     let cancel = Cancel::default();
     let waiting = {
@@ -215,7 +216,7 @@ async fn an_extraction_that_nobody_waits_for_frees_its_thread() {
     assert_eq!(next.expect("the thread is still busy"), Ok(7));
 }
 
-/// Kinds that a damaged PDF may be refused with.
+/// Kinds of errors that a damaged PDF may give.
 const DAMAGED: [&str; 7] = [
     "TruncatedPdf",
     "CorruptPdf",
@@ -248,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_drawn_is_read_or_refused(operators in "([()<>\\[\\]/ ]|Tj|TJ|Tf|F1 |Td |Tm |BT |ET |q |Q |cm |Do |BI |ID |EI |-?[0-9.]{1,6} |[a-z]{1,5}){0,60}") {
+    fn any_content_stream_is_read_or_refused(operators in "([()<>\\[\\]/ ]|Tj|TJ|Tf|F1 |Td |Tm |BT |ET |q |Q |cm |Do |BI |ID |EI |-?[0-9.]{1,6} |[a-z]{1,5}){0,60}") {
         if let Err(kind) = text(&one_page(content(&operators), "", &[])) {
             prop_assert!(["PdfWithoutText", "CorruptPdf"].contains(&kind), "{}", kind);
         }

@@ -1,6 +1,6 @@
-//! Documents as they come, through the worker's own front door: each is read, or refused for good with the kind that names its
-//! cause. ReportLab, fpdf2 and pypdf wrote the PDFs in `files` (the font in them is Bitstream Vera, which may be embedded and
-//! passed on); what is hostile is built when it is needed.
+//! Documents as users upload them, passed through the worker's public functions. Each is read, or refused with the
+//! kind of its cause. ReportLab, fpdf2 and pypdf wrote the PDFs in `files`. Their font is Bitstream Vera, whose
+//! licence allows embedding and redistribution. Hostile files are built by the tests.
 
 mod hostile;
 mod pdf;

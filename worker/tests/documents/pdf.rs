@@ -1,5 +1,5 @@
-//! PDFs: two that other programs wrote, and builders that make one byte by byte, so that the tests decide what is in it: sound
-//! ones, odd ones and hostile ones. Nothing here is the worker's.
+//! PDFs: two that other programs wrote, and builders that write valid, unusual and hostile ones byte by byte.
+//! Nothing here uses the worker's code.
 
 use std::io::Write as _;
 
@@ -10,12 +10,12 @@ pub(crate) const REPORT: &[u8] = include_bytes!("files/reportlab.pdf");
 /// A PDF that fpdf2 wrote.
 pub(crate) const TIDES: &[u8] = include_bytes!("files/fpdf2.pdf");
 
-/// A PDF of these objects, numbered from 1; the first is the catalog.
+/// A PDF of these objects, numbered from 1. The first is the catalog.
 pub(crate) fn pdf(objects: &[Vec<u8>]) -> Vec<u8> {
     pdf_with_trailer(objects, "")
 }
 
-/// The same with more entries in its trailer.
+/// The same, with additional entries in its trailer.
 pub(crate) fn pdf_with_trailer(objects: &[Vec<u8>], trailer: &str) -> Vec<u8> {
     let mut file = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n".to_vec();
     let mut offsets = Vec::new();
@@ -55,7 +55,7 @@ pub(crate) fn one_page(content: Vec<u8>, resources: &str, more: &[Vec<u8>]) -> V
     pdf(&objects)
 }
 
-/// An object that is written as text.
+/// An object, written as text.
 pub(crate) fn object(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
 }
@@ -68,19 +68,20 @@ pub(crate) fn stream(dictionary: &str, data: &[u8]) -> Vec<u8> {
     object
 }
 
-/// A content stream that is not compressed.
+/// An uncompressed content stream.
 pub(crate) fn content(operators: &str) -> Vec<u8> {
     stream("", operators.as_bytes())
 }
 
-/// Data in zlib's format.
+/// Data, compressed by zlib.
 pub(crate) fn deflated(data: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
 }
 
-/// A zlib stream of so many mebibytes of one byte, made in no time: a block of one mebibyte, repeated.
+/// A zlib stream that inflates to this many mebibytes of one byte. It repeats one compressed block, so building it
+/// is fast.
 pub(crate) fn bomb(byte: u8, mebibytes: usize) -> Vec<u8> {
     let mut compress = Compress::new(Compression::best(), false);
     let mut block = Vec::with_capacity(64 << 10);

@@ -1,4 +1,4 @@
-//! Files that other programs wrote, and what a page can look like; and a document of every kind that is refused.
+//! Files that other programs wrote, variants of page content, and a document for every kind of refusal.
 
 use proptest::prelude::*;
 
@@ -33,7 +33,7 @@ fn a_pdf_with_standard_fonts_gives_text_title_bookmarks_and_links() {
         .map(|link| link.target.as_str())
         .collect();
     assert_eq!(links, ["https://example.org/launching?ship=1"]);
-    // Counted by another program (pypdf), too.
+    // pypdf counts the same number.
     assert_eq!(extract.words, 159);
     let text = text(REPORT).unwrap();
     for line in [
@@ -64,7 +64,7 @@ fn a_pdf_with_an_embedded_font_is_read_by_its_map_to_unicode() {
 }
 
 #[test]
-fn legacy_charsets_are_read_by_declaration_by_mark_and_by_detection() {
+fn legacy_charsets_are_read_by_declaration_byte_order_mark_and_detection() {
     for (name, bytes, charset, words, found) in [
         (
             "windows-1252.html",
@@ -144,7 +144,7 @@ fn positions_make_spaces_lines_and_blocks() {
 }
 
 #[test]
-fn forms_are_read_where_they_are_drawn_and_one_that_draws_itself_ends() {
+fn forms_are_read_where_they_are_drawn_and_recursion_ends() {
     let form = stream(
         "/Type /XObject /Subtype /Form /Resources << /Font << /F1 5 0 R >> /XObject << /X 6 0 R >> >>",
         b"BT /F1 10 Tf (again) Tj ET /X Do",
@@ -206,14 +206,14 @@ fn objects_in_object_streams_are_read() {
 }
 
 #[test]
-fn a_file_whose_table_points_elsewhere_is_read_by_its_objects() {
+fn a_file_with_a_wrong_cross_reference_table_is_read() {
     let file = one_page(content("BT /F1 10 Tf (found) Tj ET"), "", &[]);
     let shifted = [b"%PDF-1.7\n% a line that was not there\n", &file[9..]].concat();
     assert_eq!(text(&shifted), Ok("found".into()));
 }
 
 #[test]
-fn poison_has_a_kind_of_its_own() {
+fn each_fault_has_its_own_kind_of_poison() {
     let lines = content("0 0 m 100 100 l S");
     for (why, name, bytes, kind) in [
         ("empty", "a.pdf", Vec::new(), "EmptyDocument"),
@@ -335,7 +335,7 @@ fn poison_has_a_kind_of_its_own() {
 }
 
 #[test]
-fn a_pdf_that_is_cut_off_anywhere_is_said_to_be_truncated() {
+fn a_pdf_that_is_cut_off_anywhere_is_reported_as_truncated() {
     for document in [REPORT, TIDES] {
         for cut in (20..document.len() - 8).step_by(97) {
             assert_eq!(
@@ -349,7 +349,7 @@ fn a_pdf_that_is_cut_off_anywhere_is_said_to_be_truncated() {
 
 proptest! {
     #[test]
-    fn text_that_is_drawn_is_text_that_is_read(words in proptest::collection::vec("[a-zA-Z]{1,12}", 1..30)) {
+    fn drawn_text_is_read_back(words in proptest::collection::vec("[a-zA-Z]{1,12}", 1..30)) {
         let drawn = words.iter().enumerate().map(|(index, word)| format!("1 0 0 1 50 {} Tm ({word}) Tj ", 780 - 12 * index));
         let operators = format!("BT /F1 10 Tf {} ET", drawn.collect::<String>());
         prop_assert_eq!(text(&one_page(content(&operators), "", &[])), Ok(words.join(" ")));
