@@ -74,8 +74,8 @@ fn configuration() -> String {
          4. the environment; an empty variable counts as unset\n\
          5. flags; `--set section.key=value` sets any key\n\n\
          `temporal-worker config` prints each value in force and its origin. An invalid configuration ends the\n\
-         program with exit code 2 and a list of all faults. `TEMPORAL_TLS_*`, `TEMPORAL_API_KEY`, `TEMPORAL_GRPC_META_*`,\n\
-         `TEMPORAL_PROFILE` and `TEMPORAL_CONFIG_FILE` have the same meaning as in every Temporal SDK.\n"
+         program with exit code 2 and a list of all faults. `TEMPORAL_TLS_*`, `TEMPORAL_API_KEY`,\n\
+         `TEMPORAL_GRPC_META_*`, `TEMPORAL_PROFILE` and `TEMPORAL_CONFIG_FILE` have the same meaning as in every Temporal SDK.\n"
     );
     let mut current = "";
     for variable in VARIABLES {

@@ -21,8 +21,8 @@ pub struct DatabaseConfig {
     /// Seconds to wait for a free connection before the activity fails and is retried.
     pub acquire_timeout_seconds: u64,
     /// Timeout in seconds that the server applies to a statement and to an idle transaction. If no answer arrives
-    /// some seconds later, the connection is closed and the activity retried. 0 leaves it to the server, for a PgBouncer
-    /// that rejects the startup parameter `options`.
+    /// some seconds later, the connection is closed and the activity retried. 0 leaves it to the server, for a
+    /// PgBouncer that rejects the startup parameter `options`.
     pub statement_timeout_seconds: u64,
 }
 
@@ -78,8 +78,8 @@ impl DatabaseConfig {
         if usize::try_from(allowed).is_ok_and(|allowed| allowed < concurrency.io_slots) {
             faults.add(format!(
                 "database.pool_size and database.max_overflow are {allowed} together, fewer than \
-                 concurrency.io_slots, {}: activities would wait inside a slot; raise DB_POOL_SIZE or DB_MAX_OVERFLOW, or lower \
-                 TEMPORAL_IO_ACTIVITY_CONCURRENCY",
+                 concurrency.io_slots, {}: activities would wait inside a slot; raise DB_POOL_SIZE or \
+                 DB_MAX_OVERFLOW, or lower TEMPORAL_IO_ACTIVITY_CONCURRENCY",
                 concurrency.io_slots
             ));
         }

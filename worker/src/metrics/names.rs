@@ -179,7 +179,8 @@ pub const CACHE: Name = Name {
     name: "document_cache_total",
     kind: Type::Counter,
     labels: &["outcome"],
-    help: "Cache lookups of extraction results by outcome (hit, miss, corrupt, away). Away: the call failed or was not made.",
+    help: "Cache lookups of extraction results by outcome (hit, miss, corrupt, away). \
+           Away: the call failed or was not made.",
 };
 
 /// Summaries.
