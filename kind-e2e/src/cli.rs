@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use thiserror::Error;
 
-use crate::scenarios::{ALL, CORE, Scenario};
+use crate::scenarios::{CORE, Entry, REGISTRY};
 
 /// Loads, observes and judges a cluster.
 ///
-/// Reads cluster.json, runs scenarios against the cluster that it describes, and leaves in the run's
-/// folder what it saw and what it made of that: facts.json, samples.jsonl, verdict.json, figures.json,
-/// junit.xml, report.html, report.md, and the cluster's logs, events and objects where the run did not pass.
+/// Reads cluster.json, measures what the host carries, runs scenarios against the cluster, and leaves in the run's
+/// folder what it saw and what that shows: facts.json, samples.jsonl, verdict.json, figures.json, junit.xml,
+/// report.html, report.md, and the cluster's logs, events and objects where the run did not pass.
 ///
-/// Exit codes: 0 pass, 1 fail, 2 wrong use or no cluster (nothing was changed), 3 inconclusive,
-/// 130 interrupted.
+/// Exit codes: 0 pass, 1 fail, 2 wrong use or no cluster (nothing was changed), 3 inconclusive, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "kind-e2e", version, max_term_width = 100)]
 pub struct Cli {
@@ -45,7 +44,7 @@ pub struct Run {
     /// Where the run's files go; it is made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub run_dir: PathBuf,
-    /// The folder of the documents: HTML (.html, .htm), Markdown (.md, .markdown) and text (.txt) files, in folders below, too.
+    /// The folder of the documents: HTML, Markdown and text files, also in folders below.
     #[arg(long, value_name = "DIR")]
     pub corpus: PathBuf,
     /// The seed of everything that is drawn: documents, their order, their times.
@@ -57,6 +56,9 @@ pub struct Run {
     /// A suite to run; `core` where neither scenario nor suite is given.
     #[arg(long, value_name = "NAME")]
     pub suite: Option<String>,
+    /// Break the cluster on purpose before the scenarios, to see whether the checks notice. See docs/mutations.md.
+    #[arg(long, value_name = "NAME")]
+    pub mutation: Option<String>,
 }
 
 /// Arguments of `list`.
@@ -90,81 +92,68 @@ pub struct Agree {
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("no {kind} is called {name:?}; did you mean {nearest:?}? known: {known}")]
 pub struct Unknown {
-    /// Scenario or suite.
     kind: &'static str,
-    /// What was asked for.
     name: String,
-    /// The known name that is most like it.
-    nearest: &'static str,
-    /// All known names.
+    nearest: String,
     known: String,
 }
 
-/// The scenarios that `names` and `suite` ask for, each once, in their own order.
+/// The scenarios that `names` and `suite` ask for, each once, in the registry's order.
 ///
 /// # Errors
 /// A name is not known.
-pub fn select(names: &[String], suite: Option<&str>) -> Result<Vec<Scenario>, Unknown> {
-    let known: Vec<&'static str> = ALL.iter().map(|scenario| scenario.name()).collect();
+pub fn select(names: &[String], suite: Option<&str>) -> Result<Vec<Entry>, Unknown> {
     for name in names {
-        if !known.contains(&name.as_str()) {
-            return Err(unknown("scenario", name, &known));
-        }
+        known("scenario", name, REGISTRY.iter().map(|entry| entry.name))?;
     }
-    let mut suites: Vec<&'static str> = ALL.iter().map(|scenario| scenario.suite()).collect();
-    suites.dedup();
     let suite = suite.or(names.is_empty().then_some(CORE));
-    if let Some(suite) = suite
-        && !suites.contains(&suite)
-    {
-        return Err(unknown("suite", suite, &suites));
+    if let Some(suite) = suite {
+        known("suite", suite, REGISTRY.iter().map(Entry::suite))?;
     }
-    let asked = |scenario: &Scenario| {
-        names.iter().any(|name| name == scenario.name()) || suite == Some(scenario.suite())
-    };
-    Ok(ALL.into_iter().filter(asked).collect())
+    let asked = |entry: &Entry| names.iter().any(|name| name == entry.name) || suite == Some(entry.suite());
+    Ok(REGISTRY.into_iter().filter(asked).collect())
 }
 
-fn unknown(kind: &'static str, name: &str, known: &[&'static str]) -> Unknown {
-    let nearest = known
+/// Refuses a name that is none of `all`.
+///
+/// # Errors
+/// The name is not known; the error has the nearest.
+pub fn known<'a>(kind: &'static str, name: &str, all: impl Iterator<Item = &'a str>) -> Result<(), Unknown> {
+    let mut all: Vec<&str> = all.collect();
+    all.dedup();
+    if all.contains(&name) {
+        return Ok(());
+    }
+    let likeness = |one: &str| strsim::jaro_winkler(name, one);
+    let nearest = all
         .iter()
-        .max_by(|one, other| strsim::jaro_winkler(name, one).total_cmp(&strsim::jaro_winkler(name, other)));
-    Unknown {
+        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    Err(Unknown {
         kind,
         name: name.to_owned(),
-        nearest: nearest.copied().unwrap_or(""),
-        known: known.join(", "),
-    }
+        nearest: nearest.map(|one| (*one).to_owned()).unwrap_or_default(),
+        known: all.join(", "),
+    })
 }
 
 /// The list of scenarios as text or JSON.
 pub fn list(json: bool) -> String {
     if json {
-        let scenarios: Vec<serde_json::Value> = ALL
-            .iter()
-            .map(|scenario| {
-                serde_json::json!({"name": scenario.name(), "suite": scenario.suite(), "about": scenario.about()})
-            })
-            .collect();
-        return serde_json::Value::Array(scenarios).to_string();
+        let object = |entry: &Entry| serde_json::json!({"name": entry.name, "suite": entry.suite(), "about": entry.about()});
+        return serde_json::Value::Array(REGISTRY.iter().map(object).collect()).to_string();
     }
-    let rows = ALL.iter().map(|scenario| {
-        format!(
-            "{:<8} {:<16} {}",
-            scenario.suite(),
-            scenario.name(),
-            scenario.about()
-        )
-    });
-    rows.collect::<Vec<_>>().join("\n")
+    let row = |entry: &Entry| format!("{:<8} {:<16} {}", entry.suite(), entry.name, entry.about());
+    REGISTRY.iter().map(row).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    fn selected(names: &[&str], suite: Option<&str>) -> Result<Vec<&'static str>, String> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let found = select(&names, suite).map_err(|error| error.to_string())?;
+        Ok(found.iter().map(|entry| entry.name).collect())
     }
 
     #[test]
@@ -175,35 +164,33 @@ mod tests {
 
     #[test]
     fn names_and_suites_select() {
-        assert_eq!(select(&[], None).unwrap(), ALL[..3]);
-        assert_eq!(select(&[], Some("core")).unwrap(), ALL[..3]);
-        assert_eq!(select(&[], Some("scaling")).unwrap(), ALL[3..]);
+        let core = Ok(vec!["fleet", "step", "monitoring"]);
+        assert_eq!(selected(&[], None), core);
+        assert_eq!(selected(&[], Some("core")), core);
+        assert_eq!(selected(&[], Some("scaling")).map(|found| found.len()), Ok(5));
         assert_eq!(
-            select(&names(&["monitoring"]), None).unwrap(),
-            [Scenario::Monitoring]
-        );
-        assert_eq!(
-            select(&names(&["monitoring", "step", "step"]), None).unwrap(),
-            [Scenario::Step, Scenario::Monitoring]
+            selected(&["monitoring", "step", "step"], None),
+            Ok(vec!["step", "monitoring"])
         );
     }
 
     #[test]
     fn an_unknown_name_is_told_the_nearest() {
-        let error = select(&names(&["setp"]), None).unwrap_err();
-        let told = "no scenario is called \"setp\"; did you mean \"step\"? known: step, fleet, monitoring, \
-             comparison, oscillation, table, isolation, outage";
-        assert_eq!(error.to_string(), told);
-        let error = select(&[], Some("cor")).unwrap_err();
+        let error = selected(&["setp"], None).unwrap_err();
+        assert!(
+            error.starts_with("no scenario is called \"setp\"; did you mean \"step\"? known: fleet, step"),
+            "{error}"
+        );
+        let error = selected(&[], Some("cor")).unwrap_err();
         assert_eq!(
-            error.to_string(),
+            error,
             "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling"
         );
     }
 
     #[test]
     fn the_list_is_for_people_and_for_programs() {
-        assert!(list(false).starts_with("core     step             holds 3 workers"));
+        assert!(list(false).starts_with("core     fleet "));
         let parsed: serde_json::Value = serde_json::from_str(&list(true)).unwrap();
         assert_eq!(parsed[2]["name"], "monitoring");
     }

@@ -4,17 +4,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::corpus::Summary;
-use crate::observe::sample::{Reading, Sample};
-use crate::scenarios::Detail;
-use crate::survey::Survey;
+use crate::cluster::reading::Reading;
+use crate::cluster::survey::Survey;
+use crate::load::calibration::Calibration;
+use crate::load::corpus::Summary;
+use crate::observe::sample::Sample;
+use crate::scenarios::{Recorded, recorded};
 
 /// The facts of one run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// Which run.
     pub run: Run,
+    /// What this host carries; none where no scenario of the run needs to know it.
+    pub calibration: Option<Reading<Calibration>>,
     /// Its scenarios in the order in which they ran.
     pub scenarios: Vec<ScenarioFacts>,
     /// The cluster before the first scenario.
@@ -26,9 +31,9 @@ pub struct Facts {
 }
 
 /// A run's identity.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// What its documents' ids begin with.
+    /// The beginning of its documents' ids.
     pub id: String,
     /// The seed of everything that is drawn.
     pub seed: u64,
@@ -44,10 +49,13 @@ pub struct Run {
     pub asked: Vec<String>,
     /// Its documents.
     pub corpus: Summary,
+    /// What was changed in the cluster on purpose, to see whether the checks notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutation: Option<String>,
 }
 
 /// One scenario.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScenarioFacts {
     /// Its name.
     pub name: String,
@@ -59,7 +67,17 @@ pub struct ScenarioFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What it found, as far as it came.
-    pub detail: Detail,
+    pub detail: Value,
+}
+
+impl ScenarioFacts {
+    /// The scenario with what it found.
+    ///
+    /// # Errors
+    /// The facts are of another version.
+    pub fn scenario(&self) -> Result<Box<dyn Recorded>> {
+        recorded(&self.name, self.detail.clone())
+    }
 }
 
 /// The name of the facts' file in a run's folder.
@@ -70,7 +88,7 @@ pub const SAMPLES: &str = "samples.jsonl";
 /// Reads the facts and the samples of the run in `folder`.
 ///
 /// # Errors
-/// There is no such run, or it is not of this version.
+/// There is no such run, or it is of another version.
 pub fn read(folder: &Path) -> Result<(Facts, Vec<Sample>)> {
     let path = folder.join(FACTS);
     let text = std::fs::read_to_string(&path).with_context(|| {
@@ -82,12 +100,19 @@ pub fn read(folder: &Path) -> Result<(Facts, Vec<Sample>)> {
     let facts = serde_json::from_str(&text).with_context(|| format!("understanding {}", path.display()))?;
     let path = folder.join(SAMPLES);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let samples = text
-        .lines()
-        .enumerate()
-        .map(|(number, line)| {
-            serde_json::from_str(line).with_context(|| format!("{} line {}", path.display(), number + 1))
-        })
-        .collect::<Result<_>>()?;
-    Ok((facts, samples))
+    Ok((
+        facts,
+        samples(&text).with_context(|| format!("understanding {}", path.display()))?,
+    ))
+}
+
+/// The samples in a text, one a line.
+///
+/// # Errors
+/// A line is no sample.
+pub fn samples(text: &str) -> Result<Vec<Sample>> {
+    let lines = text.lines().enumerate();
+    lines
+        .map(|(number, line)| serde_json::from_str(line).with_context(|| format!("line {}", number + 1)))
+        .collect()
 }

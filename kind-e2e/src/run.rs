@@ -1,29 +1,33 @@
-//! One run from its arguments to its files: connect, observe, run scenarios, judge, tell.
+//! One run from its arguments to its files: connect, observe, calibrate, run scenarios, judge, tell.
 //!
-//! Everything that may be wrong with the arguments or the cluster is found before anything is changed.
-//! However a run ends, the latency on the way to S3 is taken away and what was seen is written.
+//! Wrong arguments and a cluster that cannot be used are found before anything is changed. However a run ends, what
+//! the scenarios did to the cluster is undone, and what was seen is written.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::Board;
-use crate::cli;
-use crate::clock::Clock;
-use crate::facts::{self, FACTS, Facts, SAMPLES};
-use crate::fixture::{Cluster, Fixture};
-use crate::judge::judge;
-use crate::observe::sample::Reading;
-use crate::progress::say;
-use crate::scenarios::{self, Context, Scenario};
-use crate::survey::survey;
-use crate::verdict::{Outcome, Verdict};
-use crate::{agreement, corpus, evidence, observe, progress, report};
+use crate::cluster::reading::Reading;
+use crate::cluster::survey::survey;
+use crate::cluster::{Cluster, Fixture, evidence};
+use crate::conclude::judge;
+use crate::facts::{self, FACTS, Facts, SAMPLES, ScenarioFacts};
+use crate::judge::verdict::{Outcome, Verdict};
+use crate::load::calibration::calibrate;
+use crate::load::context::Context;
+use crate::load::corpus;
+use crate::observe::board::Board;
+use crate::observe::clock::Clock;
+use crate::observe::{self, progress, rows};
+use crate::report::{self, agreement};
+use crate::scenarios::mutation::{MUTATIONS, Mutation};
+use crate::scenarios::{Entry, Recorded, restore_cluster};
+use crate::{cli, conclude};
 
 /// The exit code of an interrupted run: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -31,18 +35,19 @@ const INTERRUPTED: u8 = 130;
 /// Runs and returns the exit code that follows from the verdict.
 ///
 /// # Errors
-/// The arguments or the cluster are wrong: nothing was changed; or the run's files cannot be written.
+/// The arguments or the cluster cannot be used: nothing was changed; or the run's files cannot be written.
 pub async fn run(arguments: &cli::Run) -> Result<u8> {
     let scenarios = cli::select(&arguments.scenario, arguments.suite.as_deref())?;
+    let mutation = arguments.mutation.as_deref().map(mutation).transpose()?;
     let cluster = Cluster::read(&arguments.cluster)?;
     let (folder, seed) = (arguments.corpus.clone(), arguments.seed);
     let (documents, corpus) = tokio::task::spawn_blocking(move || corpus::load(&folder, seed)).await??;
     let fixture = Fixture::connect(cluster).await?;
+    rows::check_commit_times(&fixture.postgres).await?;
     let folder = &arguments.run_dir;
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let clock = Clock::start();
     let context = Context {
-        cores: cores(&fixture.kube).await?,
         board: Arc::new(Board::default()),
         clock,
         seed,
@@ -50,6 +55,8 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
         run: format!("e2e-{:x}", (clock.began_unix() * 1000.0) as u64),
         documents: Arc::new(documents),
         folder: folder.clone(),
+        calibration: Reading::default(),
+        later: mutation.map_or(0.0, |mutation| mutation.later()),
         fixture,
     };
     let mut facts = Facts {
@@ -59,91 +66,120 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
             began_unix: clock.began_unix(),
             seconds: 0.0,
             cluster: context.fixture.cluster.name.clone(),
-            cores: context.cores,
+            cores: cores(&context.fixture.kube).await?,
             asked: scenarios
                 .iter()
-                .map(|scenario| scenario.name().to_owned())
+                .map(|scenario| scenario.name.to_owned())
                 .collect(),
             corpus,
+            mutation: mutation.map(|mutation| mutation.name.to_owned()),
         },
-        scenarios: Vec::new(),
-        began: Reading::Gap("not read".to_owned()),
-        ended: Reading::Gap("not read".to_owned()),
-        interrupted: false,
+        ..Facts::default()
     };
-    say(
-        clock,
-        &format!(
-            "run {}, seed {seed}, {} documents",
-            context.run,
-            context.documents.len()
-        ),
-    );
-    carry_out(&context, &scenarios, &mut facts).await?;
+    let documents = context.documents.len();
+    context.say(&format!(
+        "run {}, seed {seed}, {documents} documents",
+        context.run
+    ));
+    carry_out(&context, &scenarios, mutation, &mut facts).await?;
     conclude(&context, &facts).await
 }
 
+fn mutation(name: &str) -> Result<&'static Mutation> {
+    cli::known("mutation", name, MUTATIONS.iter().map(|mutation| mutation.name))?;
+    let found = MUTATIONS.iter().find(|mutation| mutation.name == name);
+    found.context("a mutation that is known is in the list")
+}
+
 /// Runs the scenarios with the observer beside them, until the last or a signal.
-async fn carry_out(context: &Context, scenarios: &[Scenario], facts: &mut Facts) -> Result<()> {
+async fn carry_out(
+    context: &Context,
+    scenarios: &[Entry],
+    mutation: Option<&Mutation>,
+    facts: &mut Facts,
+) -> Result<()> {
     let stop = CancellationToken::new();
     let _stops_in_any_case = stop.clone().drop_guard();
+    let (board, clock) = (context.board.clone(), context.clock);
     let samples = context.folder.join(SAMPLES);
     let observer = tokio::spawn(observe::observe(
         context.fixture.clone(),
-        context.board.clone(),
-        context.clock,
+        board.clone(),
+        clock,
         samples,
         stop.clone(),
     ));
-    let lines = tokio::spawn(progress::report(
-        context.board.clone(),
-        context.clock,
-        stop.clone(),
-    ));
+    let lines = tokio::spawn(progress::report(board, clock, stop.clone()));
     let mut terminated = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+    let mut playing: Option<Box<dyn Recorded>> = None;
+    facts.began = survey(&context.fixture.kube).await.into();
+    if let Some(mutation) = mutation {
+        context.say(&format!("mutation {}: {}", mutation.name, mutation.about()));
+        mutation.apply(&context.fixture).await?;
+    }
     facts.interrupted = tokio::select! {
-        () = all(context, scenarios, facts) => false,
+        () = all(context, scenarios, facts, &mut playing) => false,
         _ = tokio::signal::ctrl_c() => true,
         _ = terminated.recv() => true,
     };
     if facts.interrupted {
-        say(
-            context.clock,
-            "interrupted: the load stops, the latency is taken away, what was seen is written",
-        );
-        if let Some(last) = facts.scenarios.last_mut().filter(|last| last.ended <= last.began) {
-            last.ended = context.clock.now();
+        context.say("interrupted: the load stops, the cluster is restored, what was seen is written");
+        if let (Some(last), Some(scenario)) = (facts.scenarios.last_mut(), playing) {
+            last.ended = clock.now();
             last.error = Some("the run was interrupted".to_owned());
+            last.detail = scenario.facts()?;
         }
     }
-    scenarios::clear(context).await;
+    restore_cluster(context).await;
+    if let Some(mutation) = mutation {
+        mutation.revert(&context.fixture).await?;
+    }
     facts.ended = survey(&context.fixture.kube).await.into();
-    facts.run.seconds = context.clock.now();
+    facts.run.seconds = clock.now();
     stop.cancel();
     lines.await.context("the progress lines")?;
     observer.await.context("the observer")?
 }
 
-async fn all(context: &Context, scenarios: &[Scenario], facts: &mut Facts) {
-    facts.began = survey(&context.fixture.kube).await.into();
-    for scenario in scenarios {
-        facts
-            .scenarios
-            .push(scenarios::empty(*scenario, context.clock.now()));
+/// Calibrates where a scenario loads, and plays the scenarios. `playing` is the one that is played.
+async fn all(
+    context: &Context,
+    scenarios: &[Entry],
+    facts: &mut Facts,
+    playing: &mut Option<Box<dyn Recorded>>,
+) {
+    let mut context = context.clone();
+    if scenarios.iter().any(|scenario| scenario.loads) {
+        context.calibration = calibrate(&context).await.into();
+        facts.calibration = Some(context.calibration.clone());
+    }
+    for entry in scenarios {
+        facts.scenarios.push(ScenarioFacts {
+            name: entry.name.to_owned(),
+            began: context.clock.now(),
+            ..ScenarioFacts::default()
+        });
+        let ended = play(&context, entry, playing).await;
         let Some(one) = facts.scenarios.last_mut() else {
             return;
         };
-        if let Err(error) = scenarios::run(context, &mut one.detail).await {
-            say(
-                context.clock,
-                &format!("{} did not come to its end: {error:#}", one.name),
-            );
+        one.ended = context.clock.now();
+        let found = playing.take().map(|scenario| scenario.facts()).transpose();
+        match found {
+            Ok(found) => one.detail = found.unwrap_or_default(),
+            Err(error) => one.error = Some(format!("{error:#}")),
+        }
+        if let Err(error) = ended {
+            context.say(&format!("{} did not come to its end: {error:#}", one.name));
             one.error = Some(format!("{error:#}"));
         }
-        one.ended = context.clock.now();
         context.board.enter("");
-        scenarios::clear(context).await;
+        restore_cluster(&context).await;
     }
+}
+
+async fn play(context: &Context, entry: &Entry, playing: &mut Option<Box<dyn Recorded>>) -> Result<()> {
+    playing.insert(entry.begin()?).run(context).await
 }
 
 /// Judges, writes everything, and collects evidence where the run did not pass.
@@ -155,30 +191,27 @@ async fn conclude(context: &Context, facts: &Facts) -> Result<u8> {
     let verdict = judge(facts, &samples);
     if verdict.outcome != Outcome::Pass && !facts.interrupted {
         let files = evidence::collect(&context.fixture, &context.folder).await?;
-        say(
-            context.clock,
-            &format!(
-                "{files} files of logs, events and objects in {}",
-                context.folder.display()
-            ),
-        );
+        let folder = context.folder.display();
+        context.say(&format!("{files} files of logs, events and objects in {folder}"));
     }
     eprint!("{}", report::write(&context.folder, facts, &samples, &verdict)?);
     Ok(exit_code(facts, &verdict))
 }
 
 fn exit_code(facts: &Facts, verdict: &Verdict) -> u8 {
-    if facts.interrupted {
-        INTERRUPTED
-    } else {
-        verdict.outcome.exit_code()
+    match facts.interrupted {
+        true => INTERRUPTED,
+        false => verdict.outcome.exit_code(),
     }
 }
 
 /// Makes verdict and report again from a run's folder, and returns the exit code of its verdict.
+///
+/// # Errors
+/// There is no such run, or its files cannot be written.
 pub fn report_again(folder: &Path) -> Result<u8> {
     let (facts, samples) = facts::read(folder)?;
-    let verdict = judge(&facts, &samples);
+    let verdict = conclude::judge(&facts, &samples);
     eprint!("{}", report::write(folder, &facts, &samples, &verdict)?);
     Ok(exit_code(&facts, &verdict))
 }
@@ -186,9 +219,28 @@ pub fn report_again(folder: &Path) -> Result<u8> {
 /// Compares the runs in two folders, figure by figure, and returns 0 where all agree, else 1.
 ///
 /// # Errors
-/// They are not two runs of the same load.
+/// A folder has no run; the seeds differ, which are then two loads; or no load is in both.
 pub fn agree(folders: [&Path; 2]) -> Result<u8> {
-    let rows = agreement::of_runs(folders)?;
+    let [one, other] = [facts::read(folders[0])?, facts::read(folders[1])?];
+    let seeds = [one.0.run.seed, other.0.run.seed];
+    ensure!(
+        seeds[0] == seeds[1],
+        "{} has seed {} and {} has seed {}: two loads, which need not agree; run one again with --seed {}",
+        folders[0].display(),
+        seeds[0],
+        folders[1].display(),
+        seeds[1],
+        seeds[0]
+    );
+    let [one, other] = [
+        report::figures_of(&one.0, &one.1),
+        report::figures_of(&other.0, &other.1),
+    ];
+    let rows = agreement::of_figures([&one, &other]);
+    ensure!(
+        !rows.is_empty(),
+        "the two runs have no load in common: run the same scenarios"
+    );
     for row in &rows {
         println!("{}", row.line());
     }
@@ -201,13 +253,13 @@ pub fn agree(folders: [&Path; 2]) -> Result<u8> {
 async fn cores(client: &kube::Client) -> Result<usize> {
     let nodes = Api::<Node>::all(client.clone())
         .list(&ListParams::default())
-        .await
-        .context("listing nodes")?;
-    let told = nodes
-        .items
+        .await;
+    let nodes = nodes.context("listing nodes")?.items;
+    let capacity = nodes
         .iter()
         .filter_map(|node| node.status.as_ref()?.capacity.as_ref()?.get("cpu"));
-    told.filter_map(|cpu| cpu.0.parse().ok())
+    capacity
+        .filter_map(|cpu| cpu.0.parse().ok())
         .max()
         .context("no node tells how many cores it has")
 }

@@ -51,6 +51,10 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// Break the cluster on purpose in this way, to see that the run fails. docs/mutations.md lists the ways.
+    #[arg(long, value_name = "NAME")]
+    mutation: Option<String>,
+
     #[command(flatten)]
     cluster: up::ClusterArgs,
 
@@ -68,6 +72,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     scenarios::check(&known, &args.scenario, &args.suite).map_err(Unusable)?;
+    scenarios::check_mutation(&session.workspace.root, args.mutation.as_deref()).map_err(Unusable)?;
     if let Some(dir) = &args.corpus {
         corpus::check(dir).map_err(Unusable)?;
     }
@@ -145,6 +150,9 @@ impl Run {
         }
         for name in &self.args.scenario {
             driver = driver.args(["--scenario", name]);
+        }
+        if let Some(name) = &self.args.mutation {
+            driver = driver.args(["--mutation", name]);
         }
         let status = driver.passthrough().context("load and judge the cluster")?;
         interrupt::check()?;

@@ -37,6 +37,20 @@ pub(crate) fn check(known: &BTreeMap<String, Scenario>, names: &[String], suite:
     Ok(())
 }
 
+/// Refuses a mutation that is not in `kind-e2e/mutations.toml`.
+pub(crate) fn check_mutation(root: &Path, name: Option<&str>) -> Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    let path = root.join("kind-e2e/mutations.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let known: BTreeMap<String, String> =
+        toml::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
+    if !known.contains_key(name) {
+        let all: Vec<&str> = known.keys().map(String::as_str).collect();
+        bail!("no mutation {name}; the mutations are: {}", distinct(&all));
+    }
+    Ok(())
+}
+
 fn distinct(names: &[&str]) -> String {
     let set: std::collections::BTreeSet<&str> = names.iter().copied().collect();
     set.into_iter().collect::<Vec<_>>().join(", ")

@@ -1,15 +1,18 @@
-//! The observer: once a second it reads everything there is to read and writes it down. The workers' number, whose every change
-//! counts, it watches as well.
+//! The observer: once a second it reads every source and writes down what it read. It also watches the workers'
+//! counts, so that no change between two samples is missed.
 //!
-//! It never decides. What could not be read within the second's limit is a gap with its reason; a
-//! second that it missed is missing, and the checks see the distance between the samples.
+//! It never decides. A source that does not answer in time is a gap with its reason. A second that was missed is
+//! missing, and the checks see the distance between the samples.
 
+pub mod board;
+pub mod clock;
 pub mod connections;
-pub mod kubernetes;
-pub mod prometheus;
+pub mod host;
+pub mod progress;
+pub mod rows;
 pub mod sample;
+pub mod window;
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -19,26 +22,29 @@ use anyhow::{Context, Result, bail};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{Board, lock};
-use crate::clock::Clock;
-use crate::fixture::Fixture;
-use crate::oracle::rows;
-use sample::{Fleet, Reading, Sample};
+use self::board::{Board, lock};
+use self::clock::Clock;
+use self::host::Meter;
+use self::sample::{Figures, Sample};
+use crate::cluster::kubernetes::{self, Fleet};
+use crate::cluster::reading::Reading;
+use crate::cluster::{Fixture, prometheus};
 
-/// How often.
+/// Time between two samples.
 const PERIOD: Duration = Duration::from_secs(1);
-/// A reading that takes longer is a gap: it would be of another second.
+/// A reading that takes longer is a gap: it would belong to another second.
 const LIMIT: Duration = Duration::from_secs(3);
-/// Temporal is asked for its backlog in every such sample: it answers from a cache of 5 s.
+/// Temporal is asked for its backlog in every fifth sample: by default it answers from a cache of 5 s.
 const BACKLOG_EVERY: u64 = 5;
-
-/// Before the workers' number is watched again after the watch ended or failed.
+/// The metrics API is asked for memory in every fifteenth sample: metrics-server scrapes every 15 s at most.
+const MEMORY_EVERY: u64 = 15;
+/// A watch that ended or failed begins again after this time.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
-/// Changes of the workers' number that are in no sample yet.
+/// Changes of the workers' counts that are in no sample yet.
 type Changes = Mutex<Vec<(f64, Fleet)>>;
 
-/// Observes until `stop`, appending to `file`.
+/// Observes until `stop`, appending samples to `file`.
 ///
 /// # Errors
 /// The samples cannot be written: without its samples a run shows nothing.
@@ -55,11 +61,9 @@ pub async fn observe(
     sampled
 }
 
-/// Watches the workers' number, again and again; what is missed meanwhile the samples have.
+/// Watches the workers' counts, again and again; the samples have what is missed between two watches.
 async fn watch(fixture: &Fixture, clock: Clock, changes: &Changes) {
-    let told = |fleet| {
-        lock(changes).push((clock.now(), fleet));
-    };
+    let told = |fleet| lock(changes).push((clock.now(), fleet));
     let mut again = interval(WATCH_AGAIN);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -77,8 +81,9 @@ async fn sample(
     stop: &CancellationToken,
     changes: &Changes,
 ) -> Result<()> {
-    let told = || format!("writing {}", file.display());
-    let mut output = std::fs::File::create(file).with_context(told)?;
+    let writing = || format!("writing {}", file.display());
+    let mut output = std::fs::File::create(file).with_context(writing)?;
+    let mut meter = Meter::start(&fixture.cluster).await;
     let mut tick = interval(PERIOD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for number in 0u64.. {
@@ -86,47 +91,52 @@ async fn sample(
             () = stop.cancelled() => break,
             _ = tick.tick() => {}
         }
-        let mut sample = take(fixture, board, clock, number.is_multiple_of(BACKLOG_EVERY)).await;
+        let mut sample = take(fixture, board, clock, number).await;
+        sample.host = meter.read().into();
         sample.changes = std::mem::take(&mut *lock(changes));
-        let line = serde_json::to_string(&sample).with_context(told)?;
-        writeln!(output, "{line}").with_context(told)?;
+        let line = serde_json::to_string(&sample).with_context(writing)?;
+        writeln!(output, "{line}").with_context(writing)?;
         board.show(sample);
     }
     Ok(())
 }
 
 /// Reads every source at the same time.
-async fn take(fixture: &Fixture, board: &Board, clock: Clock, with_backlog: bool) -> Sample {
+async fn take(fixture: &Fixture, board: &Board, clock: Clock, number: u64) -> Sample {
     let (at, phase, load) = (clock.now(), board.phase(), board.load());
-    let backlog = async {
-        match with_backlog {
-            true => Some(reading(fixture.temporal.backlogs()).await),
-            false => None,
-        }
-    };
-    let (fleet, autoscaler, pods, depth, slots_used, slots_by_worker, backlog, stored) = futures::join!(
+    let backlog = every(number, BACKLOG_EVERY, fixture.temporal.backlogs());
+    let memory = every(number, MEMORY_EVERY, kubernetes::read_memory(&fixture.kube));
+    let (fleet, pods, depth, slots_used, slots_by_worker, backlog, memory, stored) = futures::join!(
         reading(kubernetes::read_fleet(&fixture.kube)),
-        reading(kubernetes::read_autoscaler(&fixture.kube)),
         reading(kubernetes::read_pods(&fixture.kube)),
         reading(ask(fixture, prometheus::DEPTH_QUERY, "queue")),
         reading(ask(fixture, prometheus::SLOTS_QUERY, "task_queue")),
         reading(ask(fixture, prometheus::WORKERS_QUERY, "pod")),
         backlog,
+        memory,
         reading(stored(fixture, board)),
     );
     Sample {
         at,
         phase,
         fleet,
-        changes: Vec::new(),
-        autoscaler,
         pods,
         depth,
         slots_used,
         slots_by_worker,
         backlog,
+        memory,
         stored,
         load,
+        ..Sample::default()
+    }
+}
+
+/// Reads in every `period`-th sample only.
+async fn every<T>(number: u64, period: u64, read: impl Future<Output = Result<T>>) -> Option<Reading<T>> {
+    match number.is_multiple_of(period) {
+        true => Some(reading(read).await),
+        false => None,
     }
 }
 
@@ -137,7 +147,7 @@ async fn reading<T>(read: impl Future<Output = Result<T>>) -> Reading<T> {
     }
 }
 
-async fn ask(fixture: &Fixture, promql: &str, label: &str) -> Result<BTreeMap<String, f64>> {
+async fn ask(fixture: &Fixture, promql: &str, label: &str) -> Result<Figures> {
     let series = prometheus::query(&fixture.http, &fixture.cluster.endpoints.prometheus, promql).await?;
     prometheus::greatest_by(label, &series)
 }

@@ -1,267 +1,176 @@
-//! Whether what is stored is what was loaded: exactly the acknowledged documents, each once, each as
-//! it was uploaded, counted again by other parsers than the worker's.
-//!
-//! [`rows`] reads the worker's tables; everything in this file is pure and takes those rows as values.
+//! Whether what is stored is what was loaded: each acknowledged document once, with the text that other parsers than
+//! the worker's read in it. Pure: rows come in as values ([`crate::observe::rows`] reads them).
 
-pub mod rows;
+pub mod attempts;
+pub mod ending;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::count::words_of_text;
-use crate::verdict::{Check, Outcome};
-use rows::{Document, Passage, Rows};
+use crate::load::corpus::Expected;
+use crate::observe::rows::{Document, Passage, Rows};
+use crate::text::words_sequence_of_passages;
 
-/// The step whose effect makes a document stored.
-pub const STORE_STEP: &str = "store_document";
-
-/// At most so many offenders are named; the rest are counted.
-const NAMED: usize = 5;
-
-/// What one start of the load must have led to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
-    /// Document id and workflow id.
+/// What is stored of one document, as far as it is compared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Document id.
     pub id: String,
-    /// Where the document lies, as the workflow was told.
+    /// Where it was read from.
     pub source: String,
-    /// Length of what was uploaded.
-    pub bytes: u64,
-    /// Hash of what was uploaded, in hex.
-    pub sha256: String,
-    /// The oracle's count of its words.
-    pub words: u64,
-    /// Whether Temporal acknowledged the start. What was not acknowledged may be stored or not.
-    pub acknowledged: bool,
+    /// The workflow that stored it.
+    pub workflow_id: String,
+    /// What it says.
+    pub text: Facts,
+    /// What is wrong within its passages, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passages: Option<String>,
+    /// How often each step took effect.
+    pub effects: BTreeMap<String, u64>,
 }
 
-/// Holds `rows` against what was loaded.
-pub fn compare(expected: &[Expected], rows: &Rows) -> Vec<Check> {
-    let by_id: BTreeMap<&str, &Expected> = expected.iter().map(|one| (one.id.as_str(), one)).collect();
-    let pairs: Vec<(&Expected, &Document)> = rows
-        .documents
-        .iter()
-        .filter_map(|row| by_id.get(row.document_id.as_str()).map(|one| (*one, row)))
-        .collect();
-    vec![
-        stored_once(expected, &by_id, rows),
-        as_uploaded(&pairs),
-        words_counted(&pairs),
-        passages_cover(&pairs, &rows.passages),
-        effects_once(&pairs, rows),
-        attempts_shown(&pairs, rows),
-    ]
+/// What a document says: stored by the worker, or expected by the oracle. Values that are none are not compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Length and SHA-256 of its bytes.
+    pub bytes: (u64, String),
+    /// Words, and SHA-256 over their sequence.
+    pub words: (u64, String),
+    /// Its title.
+    pub title: Option<String>,
+    /// Headings in all, and a hash of the first.
+    pub headings: (u64, String),
+    /// Links in all, and a hash of the first.
+    pub links: (u64, String),
+    /// Its charset.
+    pub charset: Option<String>,
+    /// Its language.
+    pub language: Option<String>,
 }
 
-fn stored_once(expected: &[Expected], by_id: &BTreeMap<&str, &Expected>, rows: &Rows) -> Check {
-    let stored: BTreeSet<&str> = rows
-        .documents
-        .iter()
-        .map(|row| row.document_id.as_str())
-        .collect();
-    let acknowledged = expected.iter().filter(|one| one.acknowledged).count();
-    let missing = expected
-        .iter()
-        .filter(|one| one.acknowledged && !stored.contains(one.id.as_str()))
-        .map(|one| format!("{} is not stored", one.id));
-    let foreign = stored
-        .iter()
-        .filter(|id| !by_id.contains_key(*id))
-        .map(|id| format!("{id} is stored but was not loaded"));
-    Check::new(
-        "every acknowledged document stored once",
-        format!("{acknowledged} documents"),
-        format!("{} stored", rows.documents.len()),
-        "a start that Temporal acknowledged is durable; document_id is the table's key, so none is there twice",
-        problems(missing.chain(foreign)),
-    )
-}
-
-fn as_uploaded(pairs: &[(&Expected, &Document)]) -> Check {
-    let wrong = pairs.iter().filter_map(|(one, row)| {
-        let same = row.sha256 == one.sha256 && row.bytes == one.bytes && row.source == one.source;
-        let own = row.workflow_id == one.id;
-        (!same || !own).then(|| {
-            format!(
-                "{} ({}): {} bytes, sha256 {}, of {}, by {}; uploaded: {} bytes, sha256 {}",
-                one.id, one.source, row.bytes, row.sha256, row.source, row.workflow_id, one.bytes, one.sha256
-            )
-        })
-    });
-    Check::new(
-        "bytes, hash and source as uploaded",
-        "equal for every document",
-        format!("{} compared", pairs.len()),
-        "the row's hash is of what the worker read from S3, ours of what was put there",
-        problems(wrong),
-    )
-}
-
-fn words_counted(pairs: &[(&Expected, &Document)]) -> Check {
-    let wrong = pairs
-        .iter()
-        .filter(|(one, row)| one.words != row.words)
-        .map(|(one, row)| {
-            format!(
-                "{} ({}): {} words stored, {} counted",
-                one.id, one.source, row.words, one.words
-            )
-        });
-    let total: u64 = pairs.iter().map(|(_, row)| row.words).sum();
-    Check::new(
-        "words as counted by other parsers",
-        "equal for every document, no tolerance",
-        format!("{} documents, {total} words", pairs.len()),
-        "a word is defined by characters and element boundaries, not by a parser's taste",
-        problems(wrong),
-    )
-}
-
-fn passages_cover(pairs: &[(&Expected, &Document)], passages: &[Passage]) -> Check {
-    let mut by_document = BTreeMap::<&str, Vec<&Passage>>::new();
-    for passage in passages {
-        by_document
-            .entry(passage.document_id.as_str())
-            .or_default()
-            .push(passage);
+impl From<&Expected> for Facts {
+    fn from(expected: &Expected) -> Self {
+        let reading = &expected.reading;
+        let headings = reading
+            .headings
+            .iter()
+            .map(|(level, text)| (level.to_string(), text.clone()));
+        let links = reading.links.iter().cloned();
+        Self {
+            bytes: (expected.bytes, expected.sha256.clone()),
+            words: (reading.words, reading.sequence.clone()),
+            title: reading.title.clone(),
+            headings: (reading.heading_count, hash_of(headings)),
+            links: (reading.link_count, hash_of(links)),
+            charset: expected.charset.clone(),
+            language: expected.language.clone(),
+        }
     }
-    let wrong = pairs.iter().filter_map(|(_, row)| {
-        let mut own = by_document
-            .get(row.document_id.as_str())
-            .cloned()
-            .unwrap_or_default();
-        own.sort_by_key(|passage| passage.ordinal);
-        fault_in_passages(row, &own).map(|fault| format!("{} ({}): {fault}", row.document_id, row.source))
-    });
-    Check::new(
-        "passages cover each document once",
-        "ordinals from 0, their words sum up to the document's, hashes of their text",
-        format!("{} passages", passages.len()),
-        "passages neither overlap nor leave words out, so that their sum is the whole",
-        problems(wrong),
-    )
 }
 
-fn fault_in_passages(row: &Document, own: &[&Passage]) -> Option<String> {
+impl Facts {
+    /// The names of the facts that differ from what was expected.
+    pub fn differences(&self, expected: &Self) -> Vec<&'static str> {
+        let same_if_known =
+            |known: &Option<String>, stored: &Option<String>| known.is_none() || known == stored;
+        let all = [
+            ("bytes", self.bytes == expected.bytes),
+            ("words", self.words.0 == expected.words.0),
+            ("sequence of words", self.words.1 == expected.words.1),
+            ("title", self.title == expected.title),
+            ("headings", self.headings == expected.headings),
+            ("links", self.links == expected.links),
+            ("charset", same_if_known(&expected.charset, &self.charset)),
+            ("language", same_if_known(&expected.language, &self.language)),
+        ];
+        all.into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(name, _)| name)
+            .collect()
+    }
+}
+
+/// What is stored of each document of one load.
+pub fn stored(rows: &Rows) -> Vec<Stored> {
+    let mut passages = BTreeMap::<&str, Vec<&Passage>>::new();
+    for passage in &rows.passages {
+        passages.entry(&passage.document_id).or_default().push(passage);
+    }
+    let mut effects = BTreeMap::<&str, BTreeMap<String, u64>>::new();
+    for (workflow, step) in &rows.effects {
+        *effects
+            .entry(workflow)
+            .or_default()
+            .entry(step.clone())
+            .or_default() += 1;
+    }
+    let one = |row: &Document| {
+        let mut own = passages.remove(row.document_id.as_str()).unwrap_or_default();
+        own.sort_by_key(|passage| passage.ordinal);
+        let (words, sequence) = words_sequence_of_passages(own.iter().map(|passage| passage.text.as_str()));
+        Stored {
+            id: row.document_id.clone(),
+            source: row.source.clone(),
+            workflow_id: row.workflow_id.clone(),
+            text: Facts {
+                bytes: (row.bytes, row.sha256.clone()),
+                words: (row.words, sequence),
+                title: row.title.clone(),
+                headings: (
+                    row.heading_count,
+                    hash_of(pairs(&row.headings, ["level", "text"])),
+                ),
+                links: (row.link_count, hash_of(pairs(&row.links, ["target", "text"]))),
+                charset: row.charset.clone(),
+                language: row.language.clone(),
+            },
+            passages: fault_in_passages(row, &own, words),
+            effects: effects.remove(row.workflow_id.as_str()).unwrap_or_default(),
+        }
+    };
+    rows.documents.iter().map(one).collect()
+}
+
+/// Passages have ordinals from 0, hashes of their text, and cover each word once.
+fn fault_in_passages(row: &Document, own: &[&Passage], words: u64) -> Option<String> {
     if own.len() as u64 != row.passages {
-        return Some(format!("{} passages, {} told", own.len(), row.passages));
+        return Some(format!(
+            "{} passages, {} in the document's row",
+            own.len(),
+            row.passages
+        ));
     }
     for (ordinal, passage) in own.iter().enumerate() {
         if passage.ordinal != ordinal as i64 {
             return Some(format!("ordinal {} where {ordinal} was due", passage.ordinal));
         }
-        let counted = words_of_text(&passage.text);
-        if counted != passage.words {
-            return Some(format!(
-                "passage {ordinal}: {} words told, {counted} counted",
-                passage.words
-            ));
-        }
         if passage.sha256 != hash(passage.text.as_bytes()) {
-            return Some(format!(
-                "passage {ordinal}: its hash {} is not of its text",
-                passage.sha256
-            ));
+            return Some(format!("passage {ordinal}: its hash is not of its text"));
         }
     }
-    let sum: u64 = own.iter().map(|passage| passage.words).sum();
-    (sum != row.words).then(|| format!("{sum} words in its passages, {} in the document", row.words))
-}
-
-fn effects_once(pairs: &[(&Expected, &Document)], rows: &Rows) -> Check {
-    let mut counts = BTreeMap::<(&str, &str), u64>::new();
-    for (workflow, step) in &rows.effects {
-        *counts.entry((workflow, step)).or_default() += 1;
-    }
-    let steps: BTreeSet<&str> = counts.keys().map(|(_, step)| *step).chain([STORE_STEP]).collect();
-    let wrong = pairs.iter().flat_map(|(one, _)| {
-        let counts = &counts;
-        steps.iter().filter_map(move |step| {
-            let times = counts.get(&(one.id.as_str(), *step)).copied().unwrap_or(0);
-            (times != 1).then(|| format!("{}: {step} took effect {times} times", one.id))
-        })
-    });
-    let steps = steps.iter().copied().collect::<Vec<_>>().join(", ");
-    Check::new(
-        "each step took effect exactly once",
-        "one effect for each stored document and step",
-        format!("{} effects; steps: {steps}", rows.effects.len()),
-        "activities run at least once, and what they write is unique on (workflow, step)",
-        problems(wrong),
-    )
-}
-
-fn attempts_shown(pairs: &[(&Expected, &Document)], rows: &Rows) -> Check {
-    let mut highest = BTreeMap::<(&str, &str), i64>::new();
-    for attempt in &rows.attempts {
-        let entry = highest.entry((&attempt.workflow_id, &attempt.step)).or_default();
-        *entry = (*entry).max(attempt.attempt);
-    }
-    let repeated = highest.values().filter(|attempt| **attempt > 1).count();
-    let most = highest.values().max().copied().unwrap_or(0);
-    let workers: BTreeSet<&str> = rows
-        .attempts
-        .iter()
-        .map(|attempt| attempt.worker.as_str())
-        .collect();
-    let unseen: BTreeSet<&str> = rows
-        .attempts
-        .iter()
-        .map(|attempt| attempt.workflow_id.as_str())
-        .collect();
-    let without = pairs.iter().filter(|(one, _)| !unseen.contains(one.id.as_str()));
-    Check::new(
-        "attempts written down",
-        "at least one for each stored document",
+    let told: u64 = own.iter().map(|passage| passage.words).sum();
+    (told != row.words || words != row.words).then(|| {
         format!(
-            "{} attempts by {} workers; {repeated} steps needed more than one, {most} at the most",
-            rows.attempts.len(),
-            workers.len()
-        ),
-        "shown, not judged: a retry that ends in one effect is what retries are for",
-        problems(without.map(|(one, _)| format!("{} has no attempt", one.id))),
-    )
+            "{words} words in its passages, {told} by their rows, {} by the document's",
+            row.words
+        )
+    })
 }
 
-/// Every workflow completed: none failed, timed out, was terminated or is still running.
-pub fn all_completed(acknowledged: u64, statuses: &BTreeMap<String, u64>) -> Check {
-    let told = statuses
-        .iter()
-        .map(|(status, count)| format!("{count} {status}"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let completed = statuses.get("Completed").copied().unwrap_or(0);
-    let others = statuses.iter().filter(|(status, _)| *status != "Completed");
-    let mut wrong: Vec<String> = others
-        .map(|(status, count)| format!("{count} workflows are {status}"))
-        .collect();
-    if completed < acknowledged {
-        wrong.push(format!(
-            "{completed} workflows completed of {acknowledged} that were acknowledged"
-        ));
-    }
-    Check::new(
-        "every workflow completed",
-        format!("{acknowledged} Completed and no other status"),
-        if told.is_empty() { "none".to_owned() } else { told },
-        "counted by Temporal's visibility over the ids of this run",
-        problems(wrong),
-    )
+/// The values of two keys of each object in a list.
+fn pairs<'a>(list: &'a Value, keys: [&'a str; 2]) -> impl Iterator<Item = (String, String)> + 'a {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let objects = list.as_array().into_iter().flatten();
+    objects.map(move |object| (text(&object[keys[0]]), text(&object[keys[1]])))
 }
 
-/// A pass where there are no problems; otherwise the first few by name and the others by number.
-pub fn problems(found: impl IntoIterator<Item = String>) -> Outcome {
-    let mut found = found.into_iter();
-    let mut named: Vec<String> = found.by_ref().take(NAMED).collect();
-    let more = found.count();
-    if named.is_empty() {
-        return Outcome::Pass;
-    }
-    if more > 0 {
-        named.push(format!("and {more} more"));
-    }
-    Outcome::Fail(named)
+/// A hash over pairs, in their order.
+fn hash_of(pairs: impl Iterator<Item = (String, String)>) -> String {
+    let lines: String = pairs.map(|(one, other)| format!("{one}\t{other}\n")).collect();
+    hash(lines.as_bytes())
 }
 
 /// SHA-256 in hex.
@@ -270,5 +179,86 @@ pub fn hash(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
-mod tests;
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A document of two passages, as the worker's tables have it.
+    pub(crate) fn rows(texts: [&str; 2]) -> Rows {
+        let words = |text: &str| text.split(' ').count() as u64;
+        let passage = |ordinal: usize| Passage {
+            document_id: "d".to_owned(),
+            ordinal: ordinal as i64,
+            text: texts[ordinal].to_owned(),
+            words: words(texts[ordinal]),
+            sha256: hash(texts[ordinal].as_bytes()),
+        };
+        Rows {
+            documents: vec![Document {
+                document_id: "d".to_owned(),
+                workflow_id: "d".to_owned(),
+                words: texts.map(words).iter().sum(),
+                passages: 2,
+                headings: json!([]),
+                links: json!([]),
+                ..Document::default()
+            }],
+            passages: vec![passage(1), passage(0)],
+            effects: vec![("d".to_owned(), "store_document".to_owned())],
+            ..Rows::default()
+        }
+    }
+
+    #[test]
+    fn a_swap_or_another_text_of_the_same_length_changes_the_sequence() {
+        let of = |texts| stored(&rows(texts)).remove(0).text;
+        let expected = of(["one two", "three four"]);
+        assert_eq!(expected.words.0, 4);
+        assert_eq!(
+            of(["one", "two three four"]).differences(&expected),
+            Vec::<&str>::new(),
+            "the cut does not matter"
+        );
+        for other in [["three four", "one two"], ["one two", "three five"]] {
+            assert_eq!(
+                of(other).differences(&expected),
+                ["sequence of words"],
+                "{other:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fault_in_the_passages_is_named() {
+        type Change = fn(&mut Rows);
+        let fault = |change: Change| {
+            let mut rows = rows(["one two", "three four"]);
+            change(&mut rows);
+            stored(&rows).remove(0).passages
+        };
+        assert_eq!(fault(|_| {}), None);
+        let table: [(Change, &str); 5] = [
+            (
+                |rows| drop(rows.passages.pop()),
+                "1 passages, 2 in the document's row",
+            ),
+            (|rows| rows.passages[0].ordinal = 2, "ordinal 2 where 1 was due"),
+            (
+                |rows| rows.passages[0].sha256.clear(),
+                "passage 1: its hash is not of its text",
+            ),
+            (
+                |rows| rows.passages[0].words = 3,
+                "4 words in its passages, 5 by their rows, 4 by the document's",
+            ),
+            (
+                |rows| rows.documents[0].words = 5,
+                "4 words in its passages, 4 by their rows, 5 by the document's",
+            ),
+        ];
+        for (change, expected) in table {
+            assert_eq!(fault(change).as_deref(), Some(expected));
+        }
+    }
+}

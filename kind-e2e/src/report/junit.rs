@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use crate::facts::Facts;
-use crate::verdict::{Check, Outcome, ScenarioVerdict, Verdict};
+use crate::judge::verdict::{Check, Outcome, ScenarioVerdict, Verdict};
 
 /// The file's text.
 pub fn file(facts: &Facts, verdict: &Verdict) -> Result<String> {

@@ -1,20 +1,26 @@
-//! Tells a run: a page for people, the same in short for a CI's summary, files for programs, a few lines for the terminal. Pure:
-//! what comes in is what lies in the run's folder, so that a report can be made again from it.
+//! Tells a run: a page for people, the same as Markdown for a CI's summary, files for programs, and lines for the
+//! terminal. Pure: everything is made from what lies in the run's folder.
 
+pub mod agreement;
+pub mod figures;
 pub mod html;
 pub mod junit;
 pub mod markdown;
 pub mod pinned;
+pub mod tables;
 pub mod terminal;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use self::figures::{Figures, figures};
+use self::pinned::Pinned;
 use crate::facts::Facts;
-use crate::figures::figures;
+use crate::judge::verdict::Verdict;
 use crate::observe::sample::Sample;
-use crate::verdict::Verdict;
+use crate::scenarios::{Recorded, Scenario};
 
 /// The page for people.
 pub const PAGE: &str = "report.html";
@@ -29,22 +35,82 @@ pub const VERDICT: &str = "verdict.json";
 /// What the caller wrote about pins, host and stages before the run.
 const RUN: &str = "run.json";
 
+/// A run, with everything that a report is made from.
+pub struct Run<'a> {
+    /// Pins, host and stages.
+    pub pinned: Pinned,
+    /// The facts.
+    pub facts: &'a Facts,
+    /// The samples.
+    pub samples: &'a [Sample],
+    /// The verdict.
+    pub verdict: &'a Verdict,
+    /// The scenarios by name, those whose facts are understood.
+    pub scenarios: BTreeMap<&'a str, Box<dyn Recorded>>,
+    /// The figures of each load.
+    pub figures: BTreeMap<String, Figures>,
+}
+
+impl<'a> Run<'a> {
+    /// A run with its figures.
+    pub fn of(pinned: Pinned, facts: &'a Facts, samples: &'a [Sample], verdict: &'a Verdict) -> Self {
+        Self {
+            pinned,
+            facts,
+            samples,
+            verdict,
+            scenarios: scenarios(facts),
+            figures: figures_of(facts, samples),
+        }
+    }
+
+    /// The scenario of this name.
+    pub fn scenario(&self, name: &str) -> Option<&dyn Scenario> {
+        self.scenarios
+            .get(name)
+            .map(|scenario| &**scenario as &dyn Scenario)
+    }
+}
+
+fn scenarios(facts: &Facts) -> BTreeMap<&str, Box<dyn Recorded>> {
+    let understood = facts
+        .scenarios
+        .iter()
+        .filter_map(|one| Some((one.name.as_str(), one.scenario().ok()?)));
+    understood.collect()
+}
+
+/// The figures of every load of a run.
+pub fn figures_of(facts: &Facts, samples: &[Sample]) -> BTreeMap<String, Figures> {
+    let scenarios = scenarios(facts);
+    figures(
+        scenarios.values().map(|scenario| &**scenario as &dyn Scenario),
+        samples,
+    )
+}
+
 /// Writes verdict, figures, pages and CI file into `folder`, and returns the lines for the terminal.
+///
+/// # Errors
+/// A file cannot be written.
 pub fn write(folder: &Path, facts: &Facts, samples: &[Sample], verdict: &Verdict) -> Result<String> {
-    let run = pinned::Pinned::read(&folder.join(RUN));
-    let verdict_text = serde_json::to_string_pretty(verdict).context("writing the verdict")?;
-    let figures = figures(facts, samples);
-    let figures_text = serde_json::to_string_pretty(&figures).context("writing the figures")?;
+    let run = Run::of(Pinned::read(&folder.join(RUN)), facts, samples, verdict);
     let files = [
-        (VERDICT, verdict_text),
-        (FIGURES, figures_text),
-        (PAGE, html::page(&run, facts, samples, verdict, &figures)),
-        (MARKDOWN, markdown::page(&run, facts, samples, verdict)),
+        (
+            VERDICT,
+            serde_json::to_string_pretty(verdict).context("writing the verdict")?,
+        ),
+        (
+            FIGURES,
+            serde_json::to_string_pretty(&run.figures).context("writing the figures")?,
+        ),
+        (PAGE, html::page(&run)),
+        (MARKDOWN, markdown::page(&run)),
         (JUNIT, junit::file(facts, verdict)?),
     ];
     for (name, text) in files {
         let path = folder.join(name);
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
-    Ok(terminal::summary(verdict, &figures, &folder.join(PAGE)))
+    Ok(terminal::summary(verdict, &run.figures, &folder.join(PAGE)))
 }

@@ -4,18 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::figures::{Figures, lines};
-use crate::verdict::{Outcome, Verdict};
+use super::figures::{Figures, lines};
+use super::tables::passed;
+use crate::judge::verdict::{Outcome, Verdict};
 
 /// A line a scenario and one of its figures, one a check that did not pass, and the verdict.
 pub fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>, page: &Path) -> String {
     let mut text = String::new();
     for scenario in &verdict.scenarios {
-        let passed = scenario
-            .checks
-            .iter()
-            .filter(|check| check.outcome == Outcome::Pass)
-            .count();
+        let passed = passed(scenario);
         let _ = writeln!(
             text,
             "{:<12}  {:<12} {:>4} s  {passed} of {} checks",
@@ -43,12 +40,13 @@ pub fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>, page: &Pa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::Workers;
-    use crate::verdict::{Check, ScenarioVerdict};
+    use crate::judge::verdict::{Question, ScenarioVerdict};
+    use crate::report::figures::Workers;
 
     #[test]
     fn what_did_not_pass_is_told_with_its_figures() {
-        let check = |name: &str, outcome| Check::new(name, "≤ 5 s", "7 s", "because", outcome);
+        let check =
+            |name: &str, outcome| Question::new("id", name, "≤ 5 s", "because").answer("7 s", outcome);
         let verdict = Verdict::of(vec![
             ScenarioVerdict::of(
                 "step",

@@ -1,155 +1,151 @@
-//! A flood of one queue: IO tasks pile up, and the workflow and CPU queues go on as if nothing were.
+//! A flood of one queue: IO tasks pile up, and the workflow and CPU queues go on.
+//!
+//! The number of workers is fixed at the minimum, so that the flood lasts while the other queues have work.
 
 use anyhow::Result;
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::loads::{Loaded, Stretch};
-use super::{Context, fleet, prepare};
-use crate::bounds::WORKFLOW_DEPTH;
-use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
+use super::loaded::{Loaded, Stretch};
+use super::{Scenario, delay, prepare};
+use crate::cluster::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
+use crate::judge::bounds::WORKFLOW_DEPTH;
+use crate::judge::fleet::depth_below;
+use crate::judge::part::Part;
+use crate::judge::table::Table;
+use crate::judge::verdict::{Check, Question};
+use crate::load::context::Context;
+use crate::load::sizing::{GUIDE_SERVICE, SHARE, Sizing};
+use crate::load::waits::fix_workers;
 use crate::observe::sample::Sample;
-use crate::plan::rate_of_cores;
-use crate::scaling::{depth_below, seen};
-use crate::sizing::Sizing;
-use crate::verdict::{Check, Outcome};
+use crate::observe::window::{Window, seen};
 
-/// Seconds of a document's IO: long, so that the IO queue is flooded at a rate that the host carries.
-const SERVICE: f64 = 10.0;
-/// Seconds of the flood.
-const FLOOD: f64 = 15.0;
-/// The flood is one if so many IO tasks wait at a time: three times the guide's upper bound.
+/// The flood has so many times the documents that the minimum's IO slots take.
+const FLOOD: f64 = 2.0;
+/// It is a flood where so many IO tasks wait at a time: three times the guide's threshold.
 const FLOODED: f64 = 45.0;
-/// The upper bound of the CPU queue's depth rule.
+/// Seconds of the flood, beside those until it is one.
+const LASTS: f64 = 15.0;
+/// Documents that pass the CPU queue while the flood lasts, at least.
+const PASSED: usize = 20;
+/// The threshold of the CPU queue's depth rule.
 const CPU_DEPTH: f64 = 6.0;
-/// For what still waits at the end.
-const PATIENCE: f64 = 120.0;
+/// The last documents are stored within this time, in seconds, with the most workers.
+const DRAINED: f64 = 180.0;
 
 /// What the scenario found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
-    /// What the load was sized by.
-    pub sizing: Option<Sizing>,
-    /// The load.
-    pub loaded: Loaded,
+pub struct Isolation {
+    /// The fleet and its documents.
+    sizing: Option<Sizing>,
+    loaded: Loaded,
 }
 
-/// Floods the IO queue and lets it drain.
-pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
-    let sizing = prepare(context, "isolation/prepare", SERVICE, 0.0).await?;
-    facts.sizing = Some(sizing);
-    fleet::let_go(context, sizing.min).await?;
-    let (loaded, load) = Loaded::begin(context, "isolation");
-    facts.loaded = loaded;
-    let flood = Stretch::new("flood", rate_of_cores(context.cores), FLOOD);
-    facts.loaded.play(context, &load, "isolation", &[flood]).await;
-    facts.loaded.end(context, PATIENCE).await
-}
-
-/// What the facts and the samples show.
-pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
-    let Some(window) = facts.loaded.window("flood") else {
-        return Vec::new();
-    };
-    let why = "each queue has slots and threads of its own in every worker";
-    let mut checks = vec![
-        flooded(facts, samples),
-        depth_below(
-            "workflow queue beside the flood",
-            samples,
-            window,
-            WORKFLOW_QUEUE,
-            WORKFLOW_DEPTH,
-            why,
-        ),
-        depth_below(
-            "CPU queue beside the flood",
-            samples,
-            window,
-            CPU_QUEUE,
-            CPU_DEPTH,
-            why,
-        ),
-    ];
-    checks.extend(facts.loaded.checks());
-    checks
-}
-
-fn flooded(facts: &Facts, samples: &[Sample]) -> Check {
-    let (name, bound) = (
-        "the IO queue was flooded",
-        format!("≥ {FLOODED:.0} waiting at a time"),
-    );
-    let why = "without a flood nothing is shown of the others";
-    let whole = facts.loaded.whole().map(|window| {
-        let readings = seen(samples, window, |sample| sample.depth.seen());
-        readings.map(|readings| {
-            let depths = readings
-                .iter()
-                .filter_map(|(_, depth)| depth.get(IO_QUEUE).copied());
-            depths.fold(0.0, f64::max)
-        })
-    });
-    match whole {
-        None => Check::new(name, bound, "not begun", why, Outcome::inconclusive("not begun")),
-        Some(Err(gap)) => Check::new(name, bound, "not seen", why, Outcome::inconclusive(gap)),
-        Some(Ok(most)) if most >= FLOODED => {
-            Check::new(name, bound, format!("{most:.0}"), why, Outcome::Pass)
-        }
-        Some(Ok(most)) => {
-            let reason = format!("only {most:.0} waited at a time");
-            Check::new(
-                name,
-                bound,
-                format!("{most:.0}"),
-                why,
-                Outcome::inconclusive(reason),
-            )
-        }
+impl Scenario for Isolation {
+    fn run<'a>(&'a mut self, context: &'a Context) -> LocalBoxFuture<'a, Result<()>> {
+        self.carry_out(context).boxed_local()
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::observe::sample::Reading;
-    use crate::scaling::{Window, tests::sample};
-
-    fn run(io: f64, workflow: f64, cpu: f64) -> (Facts, Vec<Sample>) {
-        let stretch = Stretch::new("flood", 10.0, 5.0);
-        let window = Window { from: 0.0, to: 5.0 };
-        let facts = Facts {
-            sizing: None,
-            loaded: Loaded {
-                stretches: vec![(stretch, window)],
-                ..Loaded::default()
-            },
+    fn judge(&self, samples: &[Sample]) -> Vec<Check> {
+        let (Some(sizing), Some(flood)) = (&self.sizing, self.loaded.window("flood")) else {
+            return Vec::new();
         };
-        let depths = [(IO_QUEUE, io), (WORKFLOW_QUEUE, workflow), (CPU_QUEUE, cpu)];
-        let depths: BTreeMap<String, f64> = depths.map(|(queue, depth)| (queue.to_owned(), depth)).into();
-        let samples = (0..=5).map(|second| {
-            let mut one = sample(f64::from(second), None);
-            one.depth = Reading::Seen(depths.clone());
-            one
-        });
-        (facts, samples.collect())
+        // The first documents are at S3 until then, and the CPU queue has nothing to do.
+        let window = Window {
+            from: flood.from + sizing.service,
+            ..flood
+        };
+        let depth = |id, name: &str, queue, limit| {
+            let why = "each queue has slots and threads of its own in every worker";
+            depth_below(id, name, samples, window, (queue, limit), why)
+        };
+        let mut checks = vec![
+            flooded(samples, window),
+            self.passed(window),
+            depth(
+                "isolation-workflow",
+                "workflow queue beside the flood",
+                WORKFLOW_QUEUE,
+                WORKFLOW_DEPTH,
+            ),
+            depth(
+                "isolation-cpu",
+                "CPU queue beside the flood",
+                CPU_QUEUE,
+                CPU_DEPTH,
+            ),
+        ];
+        checks.extend(self.loaded.checks(samples, true));
+        checks
     }
 
-    #[test]
-    fn a_flood_must_be_one_and_the_other_queues_must_not_follow() {
-        let table: [(f64, f64, f64, &[&str]); 4] = [
-            (45.0, 10.0, 6.0, &[]),
-            (44.0, 0.0, 0.0, &["Inconclusive"]),
-            (90.0, 11.0, 0.0, &["Fail"]),
-            (90.0, 0.0, 7.0, &["Fail"]),
-        ];
-        for (io, workflow, cpu, expected) in table {
-            let (facts, samples) = run(io, workflow, cpu);
-            let checks = judge(&facts, &samples);
-            let open = checks.iter().filter(|check| check.outcome != Outcome::Pass);
-            let words: Vec<&str> = open.map(|check| check.outcome.word()).collect();
-            assert_eq!(words, expected, "{io} {workflow} {cpu}");
+    fn loads(&self) -> Vec<Part<'_>> {
+        vec![Part::new(
+            "isolation",
+            &self.loaded.starts,
+            self.loaded.whole(),
+            self.sizing.as_ref(),
+        )]
+    }
+
+    fn tables(&self, _samples: &[Sample]) -> Vec<Table> {
+        self.loaded.ending.table("isolation").into_iter().collect()
+    }
+}
+
+impl Isolation {
+    async fn carry_out(&mut self, context: &Context) -> Result<()> {
+        let sizing = prepare(context, "isolation/prepare", 0.0, GUIDE_SERVICE).await?;
+        // As many documents as the host carries, of an IO time of which the minimum's slots take half as many.
+        let rate = SHARE * sizing.capacity;
+        let service = FLOOD * sizing.slots_of(sizing.min) / rate;
+        let sizing = Sizing { service, ..sizing };
+        self.sizing = Some(sizing);
+        delay(context, service).await?;
+        fix_workers(context, sizing.min).await?;
+        let (loaded, load) = Loaded::begin(context, "isolation");
+        self.loaded = loaded;
+        let until_flooded = FLOODED / (rate - rate / FLOOD);
+        let flood = Stretch::new("flood", rate, service + until_flooded + LASTS);
+        self.loaded.play(context, &load, "isolation", &[flood]).await;
+        fix_workers(context, sizing.max).await?;
+        self.loaded.end(context, DRAINED).await
+    }
+
+    /// Documents were stored while the flood lasted: each has passed the CPU queue.
+    fn passed(&self, window: Window) -> Check {
+        let starts = self.loaded.starts.iter();
+        let stored = starts
+            .filter(|start| start.stored.is_some_and(|stored| window.has(stored)))
+            .count();
+        let question = Question::new(
+            "isolation-work",
+            "the CPU queue had work beside the flood",
+            format!("≥ {PASSED} documents stored"),
+            "an empty queue shows nothing",
+        );
+        match stored >= PASSED {
+            true => question.require(true, format!("{stored} stored")),
+            false => question.unseen(format!("only {stored} documents were stored beside the flood")),
         }
+    }
+}
+
+fn flooded(samples: &[Sample], window: Window) -> Check {
+    let question = Question::new(
+        "isolation-flood",
+        "the IO queue was flooded",
+        format!("≥ {FLOODED:.0} tasks wait at a time"),
+        "without a flood nothing is shown of the others",
+    );
+    let readings = match seen(samples, window, |sample| sample.depth.seen()?.get(IO_QUEUE)) {
+        Ok(readings) => readings,
+        Err(gap) => return question.unseen(gap),
+    };
+    let most = readings.iter().map(|(_, depth)| **depth).fold(0.0, f64::max);
+    match most >= FLOODED {
+        true => question.require(true, format!("{most:.0} waited")),
+        false => question.unseen(format!("only {most:.0} waited at a time")),
     }
 }

@@ -1,281 +1,223 @@
-//! The scenarios: what each is called, what it needs, and how it is run and judged. One file each.
+//! The scenarios: one trait, one registry. A scenario is its own facts: what it found is what it is judged by.
+//!
+//! To add one: an entry in `scenarios.toml`, a line in [`REGISTRY`], and a file or folder with `run` and `judge`.
 
 pub mod comparison;
-pub mod ends;
 pub mod fleet;
-mod fleet_judge;
 pub mod isolation;
-mod leaving;
-pub mod loads;
+pub mod loaded;
 pub mod monitoring;
+pub mod mutation;
 pub mod oscillation;
 pub mod outage;
-mod parts;
-mod probes;
 pub mod step;
-pub(crate) mod step_judge;
 pub mod table;
 
-pub use parts::{Part, Step};
-
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use futures::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::board::Board;
-use crate::clock::Clock;
-use crate::controller;
-use crate::corpus::Document;
-use crate::facts::ScenarioFacts;
-use crate::fixture::Fixture;
-use crate::load::Load;
+use crate::cluster::{hpa_sync, settings, switches};
+use crate::judge::part::Part;
+use crate::judge::table::Table;
+use crate::judge::verdict::Check;
+use crate::load::context::Context;
+use crate::load::corpus;
+use crate::load::sizing::Sizing;
 use crate::observe::sample::Sample;
-use crate::plan::carried_by;
-use crate::progress::say;
-use crate::settings;
-use crate::sizing::Sizing;
-use crate::verdict::Check;
+
+/// A scenario and what it found.
+pub trait Scenario: Send + Sync {
+    /// Carries it out, keeping in itself what it finds. What it found stays where this future is dropped.
+    ///
+    /// An error is of the harness or the host: it makes the scenario Inconclusive. What the product did wrong is never
+    /// an error.
+    fn run<'a>(&'a mut self, context: &'a Context) -> LocalBoxFuture<'a, Result<()>>;
+
+    /// The checks that its facts and the samples allow. Pure.
+    fn judge(&self, samples: &[Sample]) -> Vec<Check>;
+
+    /// Its loads, each with charts and figures of its own.
+    fn loads(&self) -> Vec<Part<'_>> {
+        Vec::new()
+    }
+
+    /// What it tells the report beside its checks.
+    fn tables(&self, samples: &[Sample]) -> Vec<Table> {
+        let _ = samples;
+        Vec::new()
+    }
+}
+
+/// A scenario whose facts can be written down. Every scenario that can be serialized is one.
+pub trait Recorded: Scenario {
+    /// Its facts.
+    ///
+    /// # Errors
+    /// They cannot be written as JSON.
+    fn facts(&self) -> Result<Value>;
+}
+
+impl<T: Scenario + Serialize> Recorded for T {
+    fn facts(&self) -> Result<Value> {
+        serde_json::to_value(self).context("writing the facts of a scenario")
+    }
+}
 
 /// A scenario by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scenario {
-    /// [`step`].
-    Step,
-    /// [`fleet`].
-    Fleet,
-    /// [`monitoring`].
-    Monitoring,
-    /// [`comparison`].
-    Comparison,
-    /// [`oscillation`].
-    Oscillation,
-    /// [`table`].
-    Table,
-    /// [`isolation`].
-    Isolation,
-    /// [`outage`].
-    Outage,
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Whether it loads, and so needs to know what the host carries.
+    pub loads: bool,
+    /// Makes it from its facts; `Value::Null` for one that has found nothing yet.
+    restore: fn(Value) -> Result<Box<dyn Recorded>>,
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const ALL: [Scenario; 8] = [
-    Scenario::Step,
-    Scenario::Fleet,
-    Scenario::Monitoring,
-    Scenario::Comparison,
-    Scenario::Oscillation,
-    Scenario::Table,
-    Scenario::Isolation,
-    Scenario::Outage,
+pub const REGISTRY: [Entry; 8] = [
+    Entry::of::<fleet::Fleet>("fleet", true),
+    Entry::of::<step::Step>("step", true),
+    Entry::of::<monitoring::Monitoring>("monitoring", false),
+    Entry::of::<comparison::Comparison>("comparison", true),
+    Entry::of::<oscillation::Oscillation>("oscillation", true),
+    Entry::of::<table::LoadTable>("table", true),
+    Entry::of::<isolation::Isolation>("isolation", true),
+    Entry::of::<outage::Outages>("outage", true),
 ];
 
-/// The suite that a plain run runs.
+/// The suite of a plain run.
 pub const CORE: &str = "core";
 
-/// The list that `cargo xtask` reads, too, to know names before anything is built.
-static LIST: LazyLock<BTreeMap<String, Entry>> = LazyLock::new(|| {
+/// `scenarios.toml`, which `cargo xtask` reads too, to know the names before anything is built.
+static LIST: LazyLock<BTreeMap<String, Described>> = LazyLock::new(|| {
     toml::from_str(include_str!("../../scenarios.toml")).expect("scenarios.toml is compiled in, and tested")
 });
 
-/// What the list says of a scenario.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct Described {
     suite: String,
     about: String,
 }
 
-impl Scenario {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Step => "step",
-            Self::Fleet => "fleet",
-            Self::Monitoring => "monitoring",
-            Self::Comparison => "comparison",
-            Self::Oscillation => "oscillation",
-            Self::Table => "table",
-            Self::Isolation => "isolation",
-            Self::Outage => "outage",
+impl Entry {
+    const fn of<T: Scenario + Default + Serialize + DeserializeOwned + 'static>(
+        name: &'static str,
+        loads: bool,
+    ) -> Self {
+        Self {
+            name,
+            loads,
+            restore: restore::<T>,
         }
     }
 
+    /// The scenario, before it has found anything.
+    ///
+    /// # Errors
+    /// Never, in practice.
+    pub fn begin(&self) -> Result<Box<dyn Recorded>> {
+        (self.restore)(Value::Null)
+    }
+
     /// The suite that it belongs to.
-    pub fn suite(self) -> &'static str {
-        &self.entry().suite
+    pub fn suite(&self) -> &'static str {
+        &self.described().suite
     }
 
-    /// What it shows.
-    pub fn about(self) -> &'static str {
-        &self.entry().about
+    /// What it shows, in a line.
+    pub fn about(&self) -> &'static str {
+        &self.described().about
     }
 
-    fn entry(self) -> &'static Entry {
-        LIST.get(self.name())
+    fn described(&self) -> &'static Described {
+        LIST.get(self.name)
             .expect("every scenario is in scenarios.toml, which a test holds")
     }
 }
 
-/// What a scenario found. Kept beside the samples; everything that is judged or told is in one of them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Detail {
-    /// Of [`step`].
-    Step(Box<step::Facts>),
-    /// Of [`fleet`].
-    Fleet(Box<fleet::Facts>),
-    /// Of [`monitoring`].
-    Monitoring(monitoring::Facts),
-    /// Of [`comparison`].
-    Comparison(Box<comparison::Facts>),
-    /// Of [`oscillation`].
-    Oscillation(Box<oscillation::Facts>),
-    /// Of [`table`].
-    Table(Box<table::Facts>),
-    /// Of [`isolation`].
-    Isolation(Box<isolation::Facts>),
-    /// Of [`outage`].
-    Outage(Box<outage::Facts>),
-}
-
-/// What a scenario is given.
-#[derive(Clone)]
-pub struct Context {
-    /// The cluster.
-    pub fixture: Fixture,
-    /// What is going on.
-    pub board: Arc<Board>,
-    /// The run's clock.
-    pub clock: Clock,
-    /// The run's seed.
-    pub seed: u64,
-    /// The run's id.
-    pub run: String,
-    /// The host's cores.
-    pub cores: usize,
-    /// The run's documents.
-    pub documents: Arc<Vec<Document>>,
-    /// The run's folder.
-    pub folder: PathBuf,
-}
-
-impl Context {
-    /// Begins the load of a scenario: its documents' ids are of this run and scenario only.
-    pub fn begin_load(&self, scenario: &str) -> Load {
-        let prefix = format!("{}-{scenario}-", self.run);
-        self.board.begin_load(&prefix);
-        Load {
-            fixture: self.fixture.clone(),
-            board: self.board.clone(),
-            clock: self.clock,
-            documents: self.documents.clone(),
-            prefix,
-        }
-    }
-
-    /// Begins a phase: labels the samples and says so.
-    pub fn enter(&self, phase: &str, what: &str) {
-        self.board.enter(phase);
-        say(self.clock, &format!("{phase}: {what}"));
+fn restore<T: Scenario + Default + Serialize + DeserializeOwned + 'static>(
+    facts: Value,
+) -> Result<Box<dyn Recorded>> {
+    match facts {
+        Value::Null => Ok(Box::new(T::default())),
+        facts => Ok(Box::new(serde_json::from_value::<T>(facts)?)),
     }
 }
 
-/// Uploads the documents, reads what a load is sized by, and puts latency on the way to S3: `service` seconds, or more where the
-/// host does not carry `workers` workers' worth of such documents.
-async fn prepare(context: &Context, phase: &str, service: f64, workers: f64) -> Result<Sizing> {
-    context.enter(phase, "reading how the cluster scales, uploading documents");
-    settings::upload(&context.fixture, &context.documents).await?;
-    let sizing = settings::sizing(&context.fixture, service, context.cores).await?;
-    let sizing = sizing.on_host(workers, carried_by(context.cores));
-    say(context.clock, &sizing.told());
-    let toxiproxy = &context.fixture.toxiproxy;
-    toxiproxy.clear().await?;
-    toxiproxy
-        .delay_answers(Duration::from_secs_f64(sizing.service))
-        .await?;
+/// The scenario called `name`, with its facts.
+///
+/// # Errors
+/// There is no such scenario, or its facts are of another version.
+pub fn recorded(name: &str, facts: Value) -> Result<Box<dyn Recorded>> {
+    let entry = REGISTRY.iter().find(|entry| entry.name == name);
+    let entry = entry.with_context(|| format!("no scenario is called {name}"))?;
+    (entry.restore)(facts).with_context(|| format!("understanding the facts of {name}"))
+}
+
+/// Puts latency on the way to S3 for a load whose peak uses `workers` workers, with documents of `service` seconds, or
+/// of more where this host carries fewer documents.
+async fn prepare(context: &Context, phase: &str, workers: f64, service: f64) -> Result<Sizing> {
+    context.enter(
+        phase,
+        "reading how the cluster scales, putting latency on the way to S3",
+    );
+    let (autoscaling, settings) = settings::autoscaling(&context.fixture).await?;
+    let slots = settings.io.count.value;
+    let sizing = Sizing::fit(&autoscaling, slots, context.calibration()?, workers, service)?;
+    context.say(&sizing.rule());
+    corpus::upload(&context.fixture, &context.documents).await?;
+    delay(context, sizing.service).await?;
     Ok(sizing)
 }
 
-/// Takes away what a scenario put on the cluster, whatever it left: the latency, the workers set by hand, another way to scale, an
-/// outage.
-pub async fn clear(context: &Context) {
-    let told = |what: &str, result: Result<()>| {
+/// Sets the latency on the way to S3, in seconds; a mutation may add to it.
+async fn delay(context: &Context, seconds: f64) -> Result<()> {
+    let toxiproxy = &context.fixture.toxiproxy;
+    toxiproxy.clear().await?;
+    toxiproxy
+        .delay_answers(Duration::from_secs_f64(seconds + context.later))
+        .await
+}
+
+/// Undoes what a scenario did to the cluster, whatever it left: an outage, a fixed number of workers, another way to
+/// scale, another HPA period, latency. What cannot be undone is printed.
+pub async fn restore_cluster(context: &Context) {
+    let fixture = &context.fixture;
+    let tell = |what: &str, result: Result<()>| {
         if let Err(error) = result {
-            say(context.clock, &format!("{what}: {error:#}"));
+            context.say(&format!("{what}: {error:#}"));
         }
     };
-    told(
+    tell(
         "what an outage took away may still be away",
-        outage::clear(context).await,
+        outage::restore(context).await,
     );
-    told("the fleet may still be set by hand", fleet::clear(context).await);
-    told(
-        "the fleet may still be scaled another way",
-        comparison::clear(context).await,
+    tell(
+        "the number of workers may still be fixed",
+        switches::pause(fixture, None).await,
     );
-    let hpa_sync = context.fixture.cluster.hpa_sync;
-    told(
-        "the HPA may still look at another period",
-        controller::set_hpa_sync(&context.fixture, hpa_sync).await,
+    tell(
+        "another way to scale may still be in force",
+        comparison::restore(context).await,
     );
-    let cleared = context.fixture.toxiproxy.clear().await;
-    told("the latency on the way to S3 may still be there", cleared);
-}
-
-/// Facts of a scenario that has not found anything yet.
-pub fn empty(scenario: Scenario, began: f64) -> ScenarioFacts {
-    let detail = match scenario {
-        Scenario::Step => Detail::Step(Box::default()),
-        Scenario::Fleet => Detail::Fleet(Box::default()),
-        Scenario::Monitoring => Detail::Monitoring(monitoring::Facts::default()),
-        Scenario::Comparison => Detail::Comparison(Box::default()),
-        Scenario::Oscillation => Detail::Oscillation(Box::default()),
-        Scenario::Table => Detail::Table(Box::default()),
-        Scenario::Isolation => Detail::Isolation(Box::default()),
-        Scenario::Outage => Detail::Outage(Box::default()),
-    };
-    ScenarioFacts {
-        name: scenario.name().to_owned(),
-        began,
-        ended: began,
-        error: None,
-        detail,
-    }
-}
-
-/// Runs a scenario, filling in `detail` as it goes: what was found stays where the run is ended.
-///
-/// # Errors
-/// The scenario could not be carried out. What it found out about the cluster is never an error.
-pub async fn run(context: &Context, detail: &mut Detail) -> Result<()> {
-    match detail {
-        Detail::Step(facts) => step::run(context, facts).await,
-        Detail::Fleet(facts) => fleet::run(context, facts).await,
-        Detail::Monitoring(facts) => monitoring::run(context, facts).await,
-        Detail::Comparison(facts) => comparison::run(context, facts).await,
-        Detail::Oscillation(facts) => oscillation::run(context, facts).await,
-        Detail::Table(facts) => table::run(context, facts).await,
-        Detail::Isolation(facts) => isolation::run(context, facts).await,
-        Detail::Outage(facts) => outage::run(context, facts).await,
-    }
-}
-
-/// The checks that a scenario's facts and the samples allow. Pure.
-pub fn judge(facts: &ScenarioFacts, samples: &[Sample]) -> Vec<Check> {
-    match &facts.detail {
-        Detail::Step(step) => step_judge::judge(step, samples),
-        Detail::Fleet(fleet) => fleet_judge::judge(fleet, samples),
-        Detail::Monitoring(monitoring) => monitoring::judge(monitoring),
-        Detail::Comparison(comparison) => comparison::judge(comparison, samples),
-        Detail::Oscillation(oscillation) => oscillation::judge(oscillation, samples),
-        Detail::Table(table) => table::judge(table, samples),
-        Detail::Isolation(isolation) => isolation::judge(isolation, samples),
-        Detail::Outage(outage) => outage::judge(outage, samples),
-    }
+    let period = fixture.cluster.hpa_sync;
+    tell(
+        "the HPA may still have another period",
+        hpa_sync::set_hpa_sync(fixture, period).await,
+    );
+    tell(
+        "latency may still be on the way to S3",
+        fixture.toxiproxy.clear().await,
+    );
 }
 
 #[cfg(test)]
@@ -283,13 +225,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_and_the_code_name_the_same_scenarios() {
-        let mut names: Vec<&str> = ALL.iter().map(|scenario| scenario.name()).collect();
+    fn the_list_and_the_registry_name_the_same_scenarios() {
+        let mut names: Vec<&str> = REGISTRY.iter().map(|entry| entry.name).collect();
         names.sort_unstable();
         assert_eq!(LIST.keys().map(String::as_str).collect::<Vec<_>>(), names);
         assert!(
-            ALL.iter()
-                .all(|scenario| !scenario.about().is_empty() && !scenario.suite().is_empty())
+            REGISTRY
+                .iter()
+                .all(|entry| !entry.about().is_empty() && !entry.suite().is_empty())
         );
+    }
+
+    #[test]
+    fn a_scenario_survives_its_facts() {
+        for entry in REGISTRY {
+            let facts = entry.begin().unwrap().facts().unwrap();
+            assert_eq!(
+                recorded(entry.name, facts.clone()).unwrap().facts().unwrap(),
+                facts
+            );
+        }
+        assert!(recorded("no", Value::Null).is_err());
     }
 }

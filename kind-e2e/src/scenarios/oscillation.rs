@@ -1,79 +1,122 @@
-//! A load that goes up and down, with three periods: the fleet follows what lasts and sits out what does not.
+//! A load that swings: the fleet follows what lasts longer than the cool-down, and keeps its size over shorter dips.
 
 use anyhow::{Context as _, Result};
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::comparison::few_turns;
-use super::loads::{Loaded, Stretch};
-use super::{Context, fleet, prepare};
-use crate::calm;
+use super::loaded::{Loaded, Stretch};
+use super::{Scenario, prepare};
+use crate::judge::fleet::{carried_out, few_turns, never_below_in_use};
+use crate::judge::host::excuse;
+use crate::judge::load::p99;
+use crate::judge::part::Part;
+use crate::judge::table::Table;
+use crate::judge::verdict::Check;
+use crate::load::context::Context;
+use crate::load::sizing::{GUIDE_SERVICE, Sizing};
+use crate::load::waits::hand_over;
 use crate::observe::sample::Sample;
-use crate::sizing::Sizing;
-use crate::verdict::{Check, Outcome};
+use crate::observe::window::Window;
 
-/// Seconds of a document's IO: latency on the way to S3.
-const SERVICE: f64 = 2.0;
 /// Workers' worth of load, low and high.
 const LEVELS: (f64, f64) = (2.0, 7.0);
-/// Periods in seconds, how long each is played (half a period high, half low, and again), and the changes of direction that are
-/// allowed.
+/// Seconds of low load before the first wave: the demand triggers' mean is of it alone.
+const BEFORE: f64 = 30.0;
+/// Periods in seconds, seconds for which each is played, and the changes of direction that it may cause.
 ///
-/// A dip that is shorter than the cool-down (60 s) must not be followed: out, and in once, to what the mean of the load needs; out
-/// again would be a flap. One of 90 s may be followed: out, in, out.
-const WAVES: [(f64, f64, usize); 3] = [(20.0, 40.0, 1), (60.0, 90.0, 1), (180.0, 200.0, 2)];
-/// For what still waits at the end.
-const PATIENCE: f64 = 60.0;
+/// Each is played for longer than the mean (30 s) and the cool-down (60 s) together, so that a scale-in can fall in
+/// it. Dips of 30 s are shorter than the cool-down: out, and in once, to what the mean of the load needs. A dip of
+/// 90 s may be followed: out, in, out.
+const WAVES: [(f64, f64, usize); 2] = [(60.0, 150.0, 1), (180.0, 225.0, 2)];
+/// The last documents are stored within this time, in seconds.
+const DRAINED: f64 = 90.0;
 
 /// What the scenario found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Facts {
-    /// What the load was sized by.
-    pub sizing: Option<Sizing>,
+pub struct Oscillation {
+    /// The fleet and its documents.
+    sizing: Option<Sizing>,
     /// The waves.
-    pub waves: Vec<Wave>,
+    waves: Vec<Wave>,
 }
 
-/// A load that swings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Wave {
+struct Wave {
     /// Seconds from one high to the next.
-    pub period: f64,
-    /// Changes of direction that the fleet may make.
-    pub turns: usize,
-    /// What was played, and what became of it.
-    pub loaded: Loaded,
+    period: f64,
+    /// Changes of direction that it may cause.
+    turns: usize,
+    loaded: Loaded,
 }
 
-/// Plays the waves.
-pub async fn run(context: &Context, facts: &mut Facts) -> Result<()> {
-    let sizing = prepare(context, "oscillation/prepare", SERVICE, LEVELS.1).await?;
-    facts.sizing = Some(sizing);
-    for (period, seconds, turns) in WAVES {
-        let name = format!("oscillation/{period:.0}s");
-        fleet::let_go(context, sizing.min)
-            .await
-            .with_context(|| format!("before {name}"))?;
-        let (loaded, load) = Loaded::begin(context, &name);
-        facts.waves.push(Wave {
-            period,
-            turns,
-            loaded,
-        });
-        let Some(Wave { loaded, .. }) = facts.waves.last_mut() else {
-            continue;
-        };
-        let stretches = stretches(&sizing, period, seconds);
-        loaded.play(context, &load, "oscillation", &stretches).await;
-        loaded.end(context, PATIENCE).await?;
+impl Scenario for Oscillation {
+    fn run<'a>(&'a mut self, context: &'a Context) -> LocalBoxFuture<'a, Result<()>> {
+        self.carry_out(context).boxed_local()
     }
-    Ok(())
+
+    fn judge(&self, samples: &[Sample]) -> Vec<Check> {
+        let Some(sizing) = &self.sizing else {
+            return Vec::new();
+        };
+        let waves = self.waves.iter().flat_map(|wave| {
+            let part = format!("period {:.0} s", wave.period);
+            judge(wave, sizing, samples)
+                .into_iter()
+                .map(move |check| check.of_part(&part))
+        });
+        waves
+            .chain(carried_out(
+                "waves",
+                "every wave was played",
+                self.waves.len(),
+                WAVES.len(),
+            ))
+            .collect()
+    }
+
+    fn loads(&self) -> Vec<Part<'_>> {
+        let loads = self.waves.iter().map(|wave| &wave.loaded);
+        loads.map(|loaded| loaded.part(self.sizing.as_ref())).collect()
+    }
+
+    fn tables(&self, _samples: &[Sample]) -> Vec<Table> {
+        let loads = self.waves.iter().map(|wave| &wave.loaded);
+        loads
+            .filter_map(|loaded| loaded.ending.table(&loaded.name))
+            .collect()
+    }
 }
 
-/// High and low in turns, half a period each, the last of them as long as there is time.
+impl Oscillation {
+    async fn carry_out(&mut self, context: &Context) -> Result<()> {
+        let sizing = prepare(context, "oscillation/prepare", LEVELS.1, GUIDE_SERVICE).await?;
+        self.sizing = Some(sizing);
+        for (period, seconds, turns) in WAVES {
+            let name = format!("oscillation/{period:.0}s");
+            hand_over(context)
+                .await
+                .with_context(|| format!("before {name}"))?;
+            let (mut loaded, load) = Loaded::begin(context, &name);
+            loaded
+                .play(context, &load, &name, &stretches(&sizing, period, seconds))
+                .await;
+            let ended = loaded.end(context, DRAINED).await;
+            self.waves.push(Wave {
+                period,
+                turns,
+                loaded,
+            });
+            ended?;
+        }
+        Ok(())
+    }
+}
+
+/// Low, then high and low in turns, half a period each, the last as long as there is time.
 fn stretches(sizing: &Sizing, period: f64, seconds: f64) -> Vec<Stretch> {
     let half = period / 2.0;
-    let halves = (seconds / half).ceil() as usize;
-    let stretch = |number: usize| {
+    let wave = |number: usize| {
         let (name, workers) = match number % 2 {
             0 => ("high", LEVELS.1),
             _ => ("low", LEVELS.0),
@@ -81,44 +124,34 @@ fn stretches(sizing: &Sizing, period: f64, seconds: f64) -> Vec<Stretch> {
         let rest = seconds - number as f64 * half;
         Stretch::new(format!("{name}{number}"), sizing.rate_of(workers), half.min(rest))
     };
-    (0..halves).map(stretch).collect()
+    let before = Stretch::new("before", sizing.rate_of(LEVELS.0), BEFORE);
+    let waves = (0..(seconds / half).ceil() as usize).map(wave);
+    std::iter::once(before).chain(waves).collect()
 }
 
-/// What the facts and the samples show.
-pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
-    let Some(sizing) = facts.sizing else {
+fn judge(wave: &Wave, sizing: &Sizing, samples: &[Sample]) -> Vec<Check> {
+    let loaded = &wave.loaded;
+    let Some(window) = loaded.whole() else {
         return Vec::new();
     };
-    let mut checks = Vec::new();
-    for Wave {
-        period,
-        turns,
-        loaded,
-    } in &facts.waves
-    {
-        let mut of_wave = loaded.checks();
-        if let Some(window) = loaded.whole() {
-            let why = match turns {
-                1 => "a dip shorter than the cool-down of 60 s is sat out: never out again",
-                _ => "a dip of 90 s may be followed, once",
-            };
-            of_wave.push(few_turns(samples, window, *turns, why));
-            of_wave.push(calm::never_below_in_use(samples, window, sizing.slots));
-        }
-        checks.extend(of_wave.into_iter().map(|mut check| {
-            check.name = format!("period {period:.0} s: {}", check.name);
-            check
-        }));
-    }
-    if facts.waves.len() < WAVES.len() && !facts.waves.is_empty() {
-        let reason = format!("{} of {} were begun", facts.waves.len(), WAVES.len());
-        checks.push(Check::new(
-            "every wave was played",
-            WAVES.len().to_string(),
-            facts.waves.len().to_string(),
-            "what was not played shows nothing",
-            Outcome::inconclusive(reason),
-        ));
+    let why = match wave.turns {
+        1 => "dips shorter than the cool-down of 60 s: out, and in once",
+        _ => "a dip of 90 s may be followed, once",
+    };
+    let mut checks = loaded.checks(samples, true);
+    checks.push(few_turns(samples, window, wave.turns, why));
+    let scale_ins = never_below_in_use(samples, window, sizing.slots);
+    // A wave that the fleet sits out has no scale-in to judge.
+    checks.extend(Some(scale_ins).filter(|check| check.measured != "not seen"));
+    // From the second high on the fleet has the size for it.
+    let second = loaded.window("high2").map(|high| Window {
+        from: high.from,
+        ..window
+    });
+    if let Some(second) = second.filter(|_| wave.turns == 1) {
+        let due = loaded.starts.iter().filter(|start| second.has(start.due));
+        let check = p99("p99 from the second high on", due, sizing.service);
+        checks.push(check.excused_by(excuse(samples, second).as_deref()));
     }
     checks
 }
@@ -126,19 +159,23 @@ pub(super) fn judge(facts: &Facts, samples: &[Sample]) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sizing::tests::sizing;
+    use crate::load::sizing::tests::sizing;
 
     #[test]
     fn a_wave_is_high_and_low_in_turns_for_as_long_as_it_is_played() {
-        let played = |period, seconds| -> Vec<(String, f64)> {
-            let stretches = stretches(&sizing(), period, seconds).into_iter();
-            stretches.map(|stretch| (stretch.name, stretch.seconds)).collect()
-        };
+        let played: Vec<(String, f64)> = stretches(&sizing(), 180.0, 200.0)
+            .into_iter()
+            .map(|stretch| (stretch.name, stretch.seconds))
+            .collect();
         let of = |name: &str, seconds| (name.to_owned(), seconds);
         assert_eq!(
-            played(180.0, 200.0),
-            [of("high0", 90.0), of("low1", 90.0), of("high2", 20.0)]
+            played,
+            [
+                of("before", 30.0),
+                of("high0", 90.0),
+                of("low1", 90.0),
+                of("high2", 20.0)
+            ]
         );
-        assert_eq!(played(20.0, 40.0).len(), 4);
     }
 }

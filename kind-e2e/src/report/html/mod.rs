@@ -1,7 +1,7 @@
-//! The page for people as one HTML file: it loads nothing, from nowhere, and is whole without its script. Pure.
+//! The page for people: one HTML file that loads nothing and needs no script. Pure.
 //!
-//! Every text goes through the template's escaping; the style sheet and the script are the only parts that do not, and they are
-//! this crate's own files.
+//! Every text goes through the template's escaping. The style sheet and the script, which are this crate's own files,
+//! are the only parts that do not.
 
 mod chart;
 mod reaction;
@@ -10,21 +10,20 @@ mod scenario;
 mod series;
 mod timeline;
 
-use std::collections::BTreeMap;
-
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::pinned::Pinned;
-use crate::facts::{Facts, ScenarioFacts};
-use crate::figures::{Figures, lines};
-use crate::observe::sample::Sample;
-use crate::verdict::{Outcome, ScenarioVerdict, Verdict};
+use super::figures::lines;
+use super::tables::{self, duration, passed};
+use super::{Pinned, Run};
+use crate::facts::Facts;
+use crate::judge::table::Table;
+use crate::judge::verdict::Outcome;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("pointer.js");
-/// The browser itself holds the page to its word: nothing may be loaded, not even from the folder beside it.
+/// The browser refuses to load anything for this page.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
@@ -32,13 +31,8 @@ const POLICY: &str =
 const REASONS: usize = 5;
 
 /// The whole page.
-pub fn page(
-    run: &Pinned,
-    facts: &Facts,
-    samples: &[Sample],
-    verdict: &Verdict,
-    figures: &BTreeMap<String, Figures>,
-) -> String {
+pub fn page(run: &Run<'_>) -> String {
+    let (facts, verdict) = (run.facts, run.verdict);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -52,14 +46,12 @@ pub fn page(
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                (top(run, facts, verdict))
+                (top(run))
                 main {
-                    (summary(verdict, figures))
-                    @for one in &verdict.scenarios {
-                        (scenario::section(one, facts_of(facts, &one.name), samples, figures))
-                    }
-                    (where_the_time_went(run, facts))
-                    (what_ran(run, facts, samples))
+                    (summary(run))
+                    @for one in &verdict.scenarios { (scenario::section(run, one)) }
+                    (where_the_time_went(run))
+                    (what_ran(run))
                     (again(facts))
                 }
                 script { (PreEscaped(SCRIPT)) }
@@ -69,23 +61,23 @@ pub fn page(
     page.into_string()
 }
 
-fn facts_of<'a>(facts: &'a Facts, name: &str) -> Option<&'a ScenarioFacts> {
-    facts.scenarios.iter().find(|one| one.name == name)
-}
-
-fn top(run: &Pinned, facts: &Facts, verdict: &Verdict) -> Markup {
+fn top(run: &Run<'_>) -> Markup {
+    let facts = &run.facts.run;
     html! {
         header {
             p.eyebrow { "Slipway, end-to-end run" }
-            h1 { (badge(&verdict.outcome)) " " span.run { (facts.run.id) } }
+            h1 { (badge(&run.verdict.outcome)) " " span.run { (facts.id) } }
             dl.facts {
-                div { dt { "Began" } dd { (date(facts.run.began_unix)) } }
-                div { dt { "Took" } dd { (duration(facts.run.seconds)) } }
-                div { dt { "Seed" } dd { (facts.run.seed) } }
-                div { dt { "Cluster" } dd { (facts.run.cluster) } }
-                div { dt { "Host" } dd { (host(run, facts)) } }
+                div { dt { "Began" } dd { (date(facts.began_unix)) } }
+                div { dt { "Took" } dd { (duration(facts.seconds)) } }
+                div { dt { "Seed" } dd { (facts.seed) } }
+                div { dt { "Cluster" } dd { (facts.cluster) } }
+                div { dt { "Host" } dd { (host(&run.pinned, run.facts)) } }
             }
-            (reasons(&verdict.outcome, REASONS))
+            @if let Some(mutation) = &facts.mutation {
+                p.missing { "The cluster was broken on purpose: mutation " code { (mutation) } "." }
+            }
+            (reasons(&run.verdict.outcome, REASONS))
         }
     }
 }
@@ -122,21 +114,21 @@ fn reasons(outcome: &Outcome, most: usize) -> Markup {
     }
 }
 
-fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>) -> Markup {
+fn summary(run: &Run<'_>) -> Markup {
     html! {
         section {
             h2 { "Scenarios" }
             table.stack {
                 thead { tr { th { "Scenario" } th { "Verdict" } th { "Checks" } th { "Took" } th { "Figures and reasons" } } }
                 tbody {
-                    @for one in &verdict.scenarios {
+                    @for one in &run.verdict.scenarios {
                         tr {
                             td data-head="Scenario" { a href={ "#" (anchor(&one.name)) } { (one.name) } }
                             td data-head="Verdict" { (badge(&one.outcome)) }
                             td data-head="Checks" { (passed(one)) " of " (one.checks.len()) }
                             td data-head="Took" { (duration(one.seconds as f64)) }
                             td data-head="Figures and reasons" {
-                                @for told in lines(figures, &one.name) { p.told { (told) } }
+                                @for line in lines(&run.figures, &one.name) { p.told { (line) } }
                                 (reasons(&one.outcome, usize::MAX))
                             }
                         }
@@ -147,12 +139,23 @@ fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>) -> Markup {
     }
 }
 
-fn passed(scenario: &ScenarioVerdict) -> usize {
-    scenario
-        .checks
-        .iter()
-        .filter(|check| check.outcome == Outcome::Pass)
-        .count()
+/// A table with its title and note; from the third column on it holds figures where `figures` says so.
+fn table(table: &Table, figures: bool) -> Markup {
+    let class = |column: usize| if figures && column > 0 { "figure" } else { "" };
+    html! {
+        h3 { (table.title) }
+        div.scroll tabindex="0" {
+            table {
+                thead { tr { @for (column, head) in table.heads.iter().enumerate() { th class=(class(column)) { (head) } } } }
+                tbody {
+                    @for row in &table.rows {
+                        tr { @for (column, cell) in row.iter().enumerate() { td class=(class(column)) { (cell) } } }
+                    }
+                }
+            }
+        }
+        @if !table.note.is_empty() { p.note { (table.note) } }
+    }
 }
 
 /// A name as the target of a link within the page.
@@ -161,25 +164,21 @@ fn anchor(name: &str) -> String {
     format!("scenario-{}", name.chars().map(kept).collect::<String>())
 }
 
-fn where_the_time_went(run: &Pinned, facts: &Facts) -> Markup {
-    let scenarios = facts
-        .scenarios
-        .iter()
-        .map(|one| (format!("scenario {}", one.name), one.ended - one.began));
-    let all: Vec<(String, f64)> = run.stages.iter().cloned().chain(scenarios).collect();
-    let total = all.iter().map(|(_, seconds)| seconds).sum::<f64>().max(0.1);
-    let longest = all.iter().map(|(_, seconds)| *seconds).fold(0.1, f64::max);
+fn where_the_time_went(run: &Run<'_>) -> Markup {
+    let stages = tables::stages(run);
+    let longest = stages.iter().map(|(_, seconds)| *seconds).fold(0.1, f64::max);
+    let table = tables::time(run);
     html! {
         section {
-            h2 { "Where the time went" }
+            h2 { (table.title) }
             table.bars {
                 thead { tr { th { "Stage" } th.figure { "Seconds" } th.figure { "Of all" } th {} } }
                 tbody {
-                    @for (stage, seconds) in &all {
+                    @for (row, (_, seconds)) in table.rows.iter().zip(&stages) {
                         tr {
-                            td { (stage) }
-                            td.figure { (format!("{seconds:.1}")) }
-                            td.figure { (format!("{:.0} %", 100.0 * seconds / total)) }
+                            td { (row[0]) }
+                            td.figure { (row[1]) }
+                            td.figure { (row[2]) }
                             td.bar { i style={ "width:" (chart::percent(seconds / longest)) } {} }
                         }
                     }
@@ -189,38 +188,22 @@ fn where_the_time_went(run: &Pinned, facts: &Facts) -> Markup {
     }
 }
 
-fn what_ran(run: &Pinned, facts: &Facts, samples: &[Sample]) -> Markup {
-    let corpus = &facts.run.corpus;
-    let without = samples
-        .iter()
-        .filter(|sample| sample.fleet.seen().is_none())
-        .count();
+fn what_ran(run: &Run<'_>) -> Markup {
+    let pinned = &run.pinned;
     html! {
         section {
             h2 { "What ran, and on what" }
-            @if let Some(missing) = &run.missing { p.missing { "Pins and host are not known: " (missing) } }
-            p {
-                "Documents: " (corpus.used) " of " (corpus.found) " files in " code { (corpus.folder) } " ("
-                (corpus.large) " above 64 KiB, " (corpus.left_out) " left out), " (corpus.bytes) " bytes, " (corpus.words) " words. "
-                "Samples: " (samples.len()) ", " (without) " of them without the workers’ counts."
-            }
-            @if !run.adaptations.is_empty() {
+            @if let Some(missing) = &pinned.missing { p.missing { "Pins and host are not known: " (missing) } }
+            p { (tables::loaded(run)) }
+            @if !pinned.adaptations.is_empty() {
                 h3 { "Adapted to this host" }
-                ul { @for adaptation in &run.adaptations { li { (adaptation) } } }
+                ul { @for adaptation in &pinned.adaptations { li { (adaptation) } } }
             }
-            (pairs("Host", &run.host))
-            (pairs("Pins", &run.pins))
-            (pairs("Images", &run.images))
-        }
-    }
-}
-
-fn pairs(title: &str, pairs: &[(String, String)]) -> Markup {
-    html! {
-        @if !pairs.is_empty() {
-            details {
-                summary { (title) span.count { (pairs.len()) } }
-                table.pairs { tbody { @for (name, value) in pairs { tr { th { (name) } td { (value) } } } } }
+            @for table in tables::pinned(run) {
+                details {
+                    summary { (table.title) span.count { (table.rows.len()) } }
+                    table.pairs { tbody { @for row in &table.rows { tr { th { (row[0]) } td { (row[1]) } } } } }
+                }
             }
         }
     }
@@ -272,17 +255,3 @@ fn date(unix: f64) -> String {
         .and_then(|date| date.format(format).ok());
     date.unwrap_or_else(|| format!("{unix:.0} s after 1970"))
 }
-
-/// Seconds as people say them.
-fn duration(seconds: f64) -> String {
-    let whole = seconds.round().max(0.0) as u64;
-    match (whole / 60, whole % 60) {
-        (0, seconds) => format!("{seconds} s"),
-        (minutes, 0) => format!("{minutes} min"),
-        (minutes, seconds) => format!("{minutes} min {seconds} s"),
-    }
-}
-
-#[cfg(test)]
-#[path = "page_tests.rs"]
-mod tests;

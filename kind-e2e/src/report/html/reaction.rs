@@ -1,11 +1,9 @@
-//! Reactions on the page: of one, a bar from the step in load to recovered latency and a row for each stage; of several, a row each.
-//! Pure.
+//! A reaction on the page: a bar from the step in load to recovered latency, and a row for each stage. Pure.
 
 use maud::{Markup, html};
 
 use super::chart::percent;
-use crate::figures::recovery;
-use crate::reaction::{Reaction, Recovery};
+use crate::judge::reaction::{Reaction, Recovery};
 
 /// A part of the bar narrower than this has no room for its seconds, at the width of a phone.
 const LABEL_WIDTH: f64 = 0.1;
@@ -53,39 +51,6 @@ pub(super) fn one(reaction: &Reaction) -> Markup {
     }
 }
 
-/// A row for each reaction.
-pub(super) fn several(reactions: &[Reaction]) -> Markup {
-    let heads = [
-        "Workers before",
-        "Signal",
-        "Decision",
-        "Pod",
-        "First poll",
-        "All ready",
-        "Worst p99",
-    ];
-    html! {
-        div.scroll tabindex="0" {
-            table {
-                thead { tr { th { "Step in second" } @for head in heads { th.figure { (head) } } th { "Latency" } } }
-                tbody {
-                    @for one in reactions {
-                        tr {
-                            td { (format!("{:.0}", one.step)) }
-                            td.figure { (one.before) }
-                            @for after in [one.signal, one.decision, one.pod, one.first_poll, one.all_ready, one.worst_p99] {
-                                td.figure { (after.map_or_else(|| "–".to_owned(), seconds)) }
-                            }
-                            td { (recovery(one.latency)) }
-                        }
-                    }
-                }
-            }
-        }
-        p.note { "Seconds after each step." }
-    }
-}
-
 fn stages(reaction: &Reaction) -> Vec<Stage> {
     let before = reaction.before;
     let (latency, back) = latency(reaction);
@@ -94,7 +59,7 @@ fn stages(reaction: &Reaction) -> Vec<Stage> {
             "signal",
             "s1",
             reaction.signal,
-            format!("work in the IO queue and its slots was more than {before} workers are to have"),
+            format!("IO slots in use and tasks waiting exceeded the target of {before} workers"),
         ),
         (
             "decision",
@@ -143,7 +108,7 @@ fn latency(reaction: &Reaction) -> (String, Option<f64>) {
     let bound = reaction.p99_bound;
     match reaction.latency {
         Recovery::NotSeen => ("no document was due after the step".to_owned(), None),
-        Recovery::NeverAbove => (format!("p99 never was above {bound:.1} s{worst}"), None),
+        Recovery::NeverAbove => (format!("p99 never exceeded {bound:.1} s{worst}"), None),
         Recovery::Back(after) => (
             format!("p99 by due time is under {bound:.1} s from here on{worst}"),
             Some(after),

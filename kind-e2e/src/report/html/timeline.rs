@@ -4,10 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::chart::{Chart, Mark, Panel, Span};
 use super::series::{Form, Point, Series};
-use crate::fixture::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
-use crate::observe::sample::{Fleet, Reading, Sample, fleets};
-use crate::reaction::{P99_BOUND, Reaction, Recovery, WAITING, WINDOW, windows};
-use crate::scenarios::Part;
+use crate::cluster::kubernetes::Fleet;
+use crate::cluster::reading::Reading;
+use crate::cluster::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
+use crate::judge::part::Part;
+use crate::judge::reaction::{Reaction, Recovery, WINDOW, windows};
+use crate::judge::statistics::Latency;
+use crate::load::sizing::{GUIDE_P99, WAITING};
+use crate::observe::host::HostUse;
+use crate::observe::sample::{Sample, changes};
 
 /// Samples are a second apart; where two are further apart than this, one at least is missing, and no line is drawn.
 const BREAK: f64 = 2.5;
@@ -59,7 +64,36 @@ fn panels(part: &Part<'_>, samples: &[Sample]) -> Vec<Panel> {
         depth(samples),
         slots(samples, part.io_slots),
         latency(part, samples),
+        host(samples),
     ]
+}
+
+/// What used this host's CPU: a load that saturates it judges the host.
+fn host(samples: &[Sample]) -> Panel {
+    let of = |pick: fn(&HostUse) -> Option<f64>| points(samples, |sample| pick(sample.host.seen()?));
+    Panel {
+        title: "CPU of this host",
+        unit: "cores",
+        right_unit: "",
+        gaps: gaps(&of(|_| Some(0.0))),
+        series: vec![
+            series(
+                "in use",
+                "c1",
+                Form::Steps,
+                of(|host| Some(host.busy + host.steal)),
+            ),
+            series(
+                "by others",
+                "c2",
+                Form::Area,
+                of(|host| Some(host.others? + host.steal)),
+            ),
+            series("cores", "grey", Form::Dashed, of(|host| Some(host.cores))),
+        ],
+        bound: None,
+        may_be_log: false,
+    }
 }
 
 fn workers(samples: &[Sample]) -> Panel {
@@ -148,16 +182,16 @@ fn latency(part: &Part<'_>, samples: &[Sample]) -> Panel {
     });
     let until = samples.last().map_or(from, |sample| sample.at + WINDOW);
     let windows = windows(part.starts, from, until);
-    let percentile = |pick: fn(&crate::load::Latency) -> f64| -> Vec<Point> {
+    let percentile = |pick: fn(&Latency) -> Option<f64>| -> Vec<Point> {
         windows
             .iter()
-            .map(|due| (due.from + WINDOW / 2.0, due.latency.as_ref().map(pick)))
+            .map(|due| (due.from + WINDOW / 2.0, due.latency.as_ref().and_then(pick)))
             .collect()
     };
-    let bound = match part.p99_bound > P99_BOUND {
-        false => format!("guide: p99 < {P99_BOUND:.0} s"),
+    let bound = match part.p99_bound > GUIDE_P99 {
+        false => format!("guide: p99 < {GUIDE_P99:.0} s"),
         true => format!(
-            "p99 < {:.1} s: the documents' IO and the guide's {WAITING:.0} s",
+            "p99 < {:.1} s: the documents' IO and the guide's {WAITING:.1} s",
             part.p99_bound
         ),
     };
@@ -319,7 +353,7 @@ fn of_reaction(reaction: &Reaction, stages: bool) -> Vec<Mark> {
     };
     let found = [
         (Some(0.0), "the load steps up"),
-        (reaction.signal, "signal: more work than the workers are to have"),
+        (reaction.signal, "signal: more work than the workers' target"),
         (reaction.decision, "decision: more workers wanted"),
         (reaction.first_poll, "first new worker Ready"),
         (reaction.all_ready, "all needed workers Ready"),
@@ -336,7 +370,7 @@ fn of_reaction(reaction: &Reaction, stages: bool) -> Vec<Mark> {
 }
 
 fn scale_ins(samples: &[Sample]) -> Vec<Mark> {
-    let wanted: Vec<(f64, i32)> = fleets(samples)
+    let wanted: Vec<(f64, i32)> = changes(samples)
         .into_iter()
         .map(|(at, fleet)| (at, fleet.wanted))
         .collect();
@@ -354,7 +388,3 @@ fn scale_ins(samples: &[Sample]) -> Vec<Mark> {
     }
     shown
 }
-
-#[cfg(test)]
-#[path = "timeline_tests.rs"]
-mod tests;

@@ -1,0 +1,99 @@
+//! What the facts of [`super::Fleet`] show. Pure.
+
+use super::{Fleet, LOADED, leaving};
+use crate::judge::bounds::SCRAPE;
+use crate::judge::fleet::{memory, never_restarted};
+use crate::judge::host::excuse;
+use crate::judge::load::p99;
+use crate::judge::verdict::{Check, Question};
+use crate::load::sizing::GUIDE_SERVICE;
+use crate::observe::connections::Connections;
+use crate::observe::sample::Sample;
+
+/// The guide's most connections of a worker.
+const OF_A_WORKER: u32 = 20;
+/// Questions a second for the whole fleet: one for each of the three queues.
+const QUESTIONS: f64 = 3.0;
+/// Readings of the connections, at least: one a second.
+const LOOKS: f64 = LOADED;
+
+/// What the facts show.
+pub(super) fn judge(facts: &Fleet, samples: &[Sample]) -> Vec<Check> {
+    let loaded = &facts.loaded;
+    let Some(window) = loaded.whole() else {
+        return Vec::new();
+    };
+    let mut checks = connections(facts);
+    checks.push(questions(facts));
+    checks.push(memory(samples, window, facts.memory_limit));
+    checks.push(never_restarted(samples, window));
+    let latency = p99("p99 with the most workers", &loaded.starts, GUIDE_SERVICE);
+    checks.push(latency.excused_by(excuse(samples, window).as_deref()));
+    checks.extend(loaded.checks(samples, true));
+    checks.extend(leaving::judge(&facts.leaving, samples));
+    checks
+}
+
+fn connections(facts: &Fleet) -> Vec<Check> {
+    let workers = usize::try_from(facts.workers).unwrap_or(0);
+    let seen = Question::new(
+        "connections-seen",
+        format!("{workers} workers hold connections"),
+        format!("{workers} workers in one of ≥ {LOOKS:.0} readings"),
+        "a worker without a connection was not counted",
+    );
+    match facts.connections.as_ref().filter(|_| facts.looks as f64 >= LOOKS) {
+        None => vec![seen.unseen(format!("{} readings, where {LOOKS:.0} were due", facts.looks))],
+        Some(found) => {
+            let all = seen.require(
+                found.workers.len() == workers,
+                format!("{} workers", found.workers.len()),
+            );
+            let planned = u32::try_from(facts.planned).unwrap_or(u32::MAX);
+            std::iter::once(all).chain(bounded(found, planned)).collect()
+        }
+    }
+}
+
+fn bounded(found: &Connections, planned: u32) -> [Check; 2] {
+    let most = |id, name: &str, bound: u32, measured: u32, why: &str| {
+        let question = Question::new(id, name, format!("≤ {bound}"), why);
+        question.require(measured <= bound, format!("{measured} connections"))
+    };
+    [
+        most(
+            "connections-worker",
+            "connections of one worker",
+            OF_A_WORKER,
+            found.most_of_a_worker(),
+            "the guide: 15 to 20 connections a worker",
+        ),
+        most(
+            "connections-all",
+            "connections of all workers",
+            planned,
+            found.of_workers(),
+            "cargo xtask plan: what so many workers open at most; the guide's 225 to 300 in all leave nothing to \
+             Temporal where Postgres allows 300",
+        ),
+    ]
+}
+
+fn questions(facts: &Fleet) -> Check {
+    // A counter is as old as its last scrape: at either end of the window one scrape's worth may be outside it.
+    let most = QUESTIONS * (facts.seconds + SCRAPE);
+    let least = 0.5 * QUESTIONS * (facts.seconds - SCRAPE);
+    let question = Question::new(
+        "questions",
+        "questions of the fleet to Temporal about its queues",
+        format!("{least:.0} to {most:.0}"),
+        "one a second and queue, whatever the number of workers; fewer than half of them, and the depths are old",
+    );
+    match facts.asked {
+        None => question.unseen("the workers' count was not read"),
+        Some(asked) => question.require(
+            (least..=most).contains(&asked),
+            format!("{asked:.0} in {:.0} s", facts.seconds),
+        ),
+    }
+}

@@ -1,0 +1,168 @@
+//! Mutations that are played for real: the cluster is broken on purpose, and a scenario must fail.
+//!
+//! `docs/mutations.md` says which check notices each. A run with a mutation is not a test of what ships: its exit code
+//! is that of the verdict, so that it should be 1.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+use support::command::Cmd;
+
+use crate::cluster::scalers::{self, Scaler};
+use crate::cluster::{DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT};
+
+/// A rollout of the workers ends within this time.
+const ROLLED_OUT: Duration = Duration::from_secs(180);
+/// Seconds that the mutation `latency` adds to the latency that a load is sized by.
+const LATER: f64 = 3.0;
+
+/// A mutation by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mutation {
+    /// Its name on the command line.
+    pub name: &'static str,
+    change: Change,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// A field of the ScaledObject's specification.
+    Scaler(&'static str, i64),
+    /// The ScaledObject loses the triggers of these names.
+    WithoutTriggers(&'static [&'static str]),
+    /// A variable of the workers.
+    Variable(&'static str, &'static str),
+    /// S3 answers later than the load is sized by.
+    Latency,
+}
+
+/// `mutations.toml`, which `cargo xtask` reads too, to know the names before anything is built.
+static LIST: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+    toml::from_str(include_str!("../../mutations.toml")).expect("mutations.toml is compiled in, and tested")
+});
+
+/// Every mutation.
+pub const MUTATIONS: [Mutation; 4] = [
+    Mutation {
+        name: "maximum",
+        change: Change::Scaler("maxReplicaCount", 5),
+    },
+    Mutation {
+        name: "trigger",
+        change: Change::WithoutTriggers(&["io_demand", "temporal_activity_queue_depth"]),
+    },
+    Mutation {
+        name: "slots",
+        change: Change::Variable("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "2"),
+    },
+    Mutation {
+        name: "latency",
+        change: Change::Latency,
+    },
+];
+
+impl Mutation {
+    /// What it changes, in a line.
+    pub fn about(&self) -> &'static str {
+        LIST.get(self.name)
+            .expect("every mutation is in mutations.toml, which a test holds")
+    }
+
+    /// Seconds that it adds to the latency on the way to S3.
+    pub fn later(&self) -> f64 {
+        match self.change {
+            Change::Latency => LATER,
+            _ => 0.0,
+        }
+    }
+
+    /// Breaks the cluster.
+    ///
+    /// # Errors
+    /// An object cannot be changed, or the workers do not roll out.
+    pub async fn apply(&self, fixture: &Fixture) -> Result<()> {
+        match self.change {
+            Change::Scaler(field, value) => patch_scaler(fixture, json!({"spec": {field: value}})).await,
+            Change::WithoutTriggers(names) => {
+                let mut triggers = scalers::triggers(fixture).await?;
+                triggers.retain(|trigger| names.iter().all(|name| trigger["name"] != *name));
+                patch_scaler(fixture, json!({"spec": {"triggers": triggers}})).await
+            }
+            Change::Variable(name, value) => {
+                let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
+                let found = deployments
+                    .get(DEPLOYMENT)
+                    .await
+                    .context("reading the workers' Deployment")?;
+                let container = found
+                    .spec
+                    .template
+                    .spec
+                    .and_then(|spec| Some(spec.containers.first()?.name.clone()));
+                let env = json!([{"name": name, "value": value}]);
+                let containers = json!([{"name": container, "env": env}]);
+                let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+                let patched = deployments
+                    .patch(DEPLOYMENT, &PatchParams::default(), &Patch::Strategic(patch))
+                    .await;
+                patched.with_context(|| format!("setting {name} of the workers"))?;
+                rolled_out(fixture).await
+            }
+            Change::Latency => Ok(()),
+        }
+    }
+
+    /// Applies what ships again.
+    ///
+    /// # Errors
+    /// kubectl refuses it, or the workers do not roll out.
+    pub async fn revert(&self, fixture: &Fixture) -> Result<()> {
+        scalers::apply(fixture, Scaler::Slipway).await?;
+        rolled_out(fixture).await
+    }
+}
+
+async fn patch_scaler(fixture: &Fixture, patch: Value) -> Result<()> {
+    scalers::scaled_objects(fixture)
+        .patch(SCALED_OBJECT, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .with_context(|| format!("changing scaledobject {SCALED_OBJECT}"))?;
+    scalers::taken_over(fixture).await
+}
+
+async fn rolled_out(fixture: &Fixture) -> Result<()> {
+    let cluster = &fixture.cluster;
+    Cmd::new(&cluster.kubectl)
+        .args([
+            "rollout",
+            "status",
+            "deployment",
+            DEPLOYMENT,
+            "--namespace",
+            NAMESPACE,
+        ])
+        .env("KUBECONFIG", &cluster.kubeconfig)
+        .limit(ROLLED_OUT)
+        .quiet()
+        .read_async()
+        .await
+        .context("rolling out the workers")
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_and_the_code_name_the_same_mutations() {
+        let mut names = MUTATIONS.map(|mutation| mutation.name);
+        names.sort_unstable();
+        assert!(LIST.keys().eq(names.iter()));
+    }
+}
