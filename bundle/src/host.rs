@@ -117,15 +117,6 @@ impl Host {
                 "the host mounts cgroup v1, where runc sometimes fails to freeze a cgroup through systemd",
             );
         }
-        if self.cores < 4 {
-            adapt(
-                "loads are scaled to the cores, and the report says by how much",
-                &format!(
-                    "{} cores: the cluster's control plane takes a large part of them",
-                    self.cores
-                ),
-            );
-        }
         found
     }
 

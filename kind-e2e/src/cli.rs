@@ -56,6 +56,9 @@ pub struct Run {
     /// A suite to run; `core` where neither scenario nor suite is given.
     #[arg(long, value_name = "NAME")]
     pub suite: Option<String>,
+    /// Size the loads for a host that carries so many documents a second: the same load again as in another run.
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
+    pub capacity: Option<f64>,
     /// Break the cluster on purpose before the scenarios, to see whether the checks notice. See docs/mutations.md.
     #[arg(long, value_name = "NAME")]
     pub mutation: Option<String>,
@@ -86,6 +89,13 @@ pub struct Agree {
     /// The folder of the other.
     #[arg(value_name = "DIR")]
     pub other: PathBuf,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    (number.is_finite() && number > 0.0)
+        .then_some(number)
+        .ok_or_else(|| "not above 0".to_owned())
 }
 
 /// A name that is not known, with those that are.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::reading::Reading;
 use crate::cluster::survey::survey;
-use crate::cluster::{Cluster, Fixture, evidence};
+use crate::cluster::{Cluster, Fixture, evidence, settings, switches};
 use crate::conclude::judge;
 use crate::facts::{self, FACTS, Facts, SAMPLES, ScenarioFacts};
 use crate::judge::verdict::{Outcome, Verdict};
@@ -44,6 +44,13 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
     let (documents, corpus) = tokio::task::spawn_blocking(move || corpus::load(&folder, seed)).await??;
     let fixture = Fixture::connect(cluster).await?;
     rows::check_commit_times(&fixture.postgres).await?;
+    // A run that was killed may have left a fixed number of workers, and no HPA to read.
+    switches::pause(&fixture, None).await?;
+    if let Some(mutation) = mutation {
+        eprintln!("mutation {}: {}", mutation.name, mutation.about());
+        mutation.apply(&fixture).await?;
+    }
+    let (autoscaling, settings) = settings::autoscaling(&fixture).await?;
     let folder = &arguments.run_dir;
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let clock = Clock::start();
@@ -55,6 +62,8 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
         run: format!("e2e-{:x}", (clock.began_unix() * 1000.0) as u64),
         documents: Arc::new(documents),
         folder: folder.clone(),
+        autoscaling,
+        settings,
         calibration: Reading::default(),
         later: mutation.map_or(0.0, |mutation| mutation.later()),
         fixture,
@@ -81,7 +90,11 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
         "run {}, seed {seed}, {documents} documents",
         context.run
     ));
-    carry_out(&context, &scenarios, mutation, &mut facts).await?;
+    let ended = carry_out(&context, &scenarios, arguments.capacity, &mut facts).await;
+    if let Some(mutation) = mutation {
+        mutation.revert(&context.fixture).await?;
+    }
+    ended?;
     conclude(&context, &facts).await
 }
 
@@ -95,7 +108,7 @@ fn mutation(name: &str) -> Result<&'static Mutation> {
 async fn carry_out(
     context: &Context,
     scenarios: &[Entry],
-    mutation: Option<&Mutation>,
+    capacity: Option<f64>,
     facts: &mut Facts,
 ) -> Result<()> {
     let stop = CancellationToken::new();
@@ -113,12 +126,8 @@ async fn carry_out(
     let mut terminated = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
     let mut playing: Option<Box<dyn Recorded>> = None;
     facts.began = survey(&context.fixture.kube).await.into();
-    if let Some(mutation) = mutation {
-        context.say(&format!("mutation {}: {}", mutation.name, mutation.about()));
-        mutation.apply(&context.fixture).await?;
-    }
     facts.interrupted = tokio::select! {
-        () = all(context, scenarios, facts, &mut playing) => false,
+        () = all(context, scenarios, capacity, facts, &mut playing) => false,
         _ = tokio::signal::ctrl_c() => true,
         _ = terminated.recv() => true,
     };
@@ -131,9 +140,6 @@ async fn carry_out(
         }
     }
     restore_cluster(context).await;
-    if let Some(mutation) = mutation {
-        mutation.revert(&context.fixture).await?;
-    }
     facts.ended = survey(&context.fixture.kube).await.into();
     facts.run.seconds = clock.now();
     stop.cancel();
@@ -145,12 +151,13 @@ async fn carry_out(
 async fn all(
     context: &Context,
     scenarios: &[Entry],
+    capacity: Option<f64>,
     facts: &mut Facts,
     playing: &mut Option<Box<dyn Recorded>>,
 ) {
     let mut context = context.clone();
     if scenarios.iter().any(|scenario| scenario.loads) {
-        context.calibration = calibrate(&context).await.into();
+        context.calibration = calibrate(&context, capacity).await.into();
         facts.calibration = Some(context.calibration.clone());
     }
     for entry in scenarios {

@@ -51,6 +51,11 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// Size the loads for a host that carries so many documents a second, and not by what is measured: with the same seed, the
+    /// same load again.
+    #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
+    capacity: Option<f64>,
+
     /// Break the cluster on purpose in this way, to see that the run fails. docs/mutations.md lists the ways.
     #[arg(long, value_name = "NAME")]
     mutation: Option<String>,
@@ -60,6 +65,13 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     build: BuildArgs,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    (number.is_finite() && number > 0.0)
+        .then_some(number)
+        .ok_or_else(|| "not above 0".to_owned())
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
@@ -150,6 +162,9 @@ impl Run {
         }
         for name in &self.args.scenario {
             driver = driver.args(["--scenario", name]);
+        }
+        if let Some(capacity) = self.args.capacity {
+            driver = driver.args(["--capacity", &capacity.to_string()]);
         }
         if let Some(name) = &self.args.mutation {
             driver = driver.args(["--mutation", name]);

@@ -14,7 +14,6 @@ use super::arrivals::{generator, shuffled};
 use super::context::Context;
 use super::waits::{fix_workers, stored};
 use super::{Load, Start, acknowledged, corpus, note};
-use crate::cluster::settings;
 use crate::observe::rows;
 use crate::observe::window::{Window, inside};
 
@@ -47,6 +46,9 @@ pub struct PodStarts {
 /// What this host carries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
+    /// Documents a second that loads are sized by, where the user gave them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<f64>,
     /// Workers.
     pub workers: i32,
     /// Documents in flight.
@@ -64,9 +66,14 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Documents a second.
+    /// Documents a second that loads are sized by: what was given, else what was measured.
     pub fn per_second(&self) -> f64 {
-        self.documents as f64 / self.seconds.max(f64::MIN_POSITIVE)
+        self.given.unwrap_or_else(|| self.measured())
+    }
+
+    /// Documents a second that were measured, to a tenth.
+    pub fn measured(&self) -> f64 {
+        (10.0 * self.documents as f64 / self.seconds.max(f64::MIN_POSITIVE)).round() / 10.0
     }
 }
 
@@ -74,8 +81,8 @@ impl Calibration {
 ///
 /// # Errors
 /// The workers do not start, or the cluster does not store documents.
-pub async fn calibrate(context: &Context) -> Result<Calibration> {
-    let (autoscaling, _) = settings::autoscaling(&context.fixture).await?;
+pub async fn calibrate(context: &Context, given: Option<f64>) -> Result<Calibration> {
+    let autoscaling = &context.autoscaling;
     let toxiproxy = &context.fixture.toxiproxy;
     toxiproxy.clear().await?;
     context.enter("calibration/prepare", "uploading documents");
@@ -96,6 +103,7 @@ pub async fn calibrate(context: &Context) -> Result<Calibration> {
     let due = acknowledged(&sent);
     stored(context, &load.prefix, due, DRAINED).await?;
     let calibration = Calibration {
+        given,
         workers,
         in_flight: IN_FLIGHT * workers,
         seconds: window.seconds(),
@@ -114,7 +122,7 @@ pub async fn calibrate(context: &Context) -> Result<Calibration> {
     );
     context.say(&format!(
         "this host carries {:.1} documents/s; {} workers started in {:.1} s",
-        calibration.per_second(),
+        calibration.measured(),
         calibration.starts.pods,
         calibration.starts.all
     ));

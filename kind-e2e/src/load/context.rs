@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use capacity::settings::Settings;
 
 use super::calibration::Calibration;
 use super::corpus::Document;
 use crate::cluster::Fixture;
+use crate::cluster::autoscaling::Autoscaling;
 use crate::cluster::reading::Reading;
 use crate::observe::board::Board;
 use crate::observe::clock::Clock;
@@ -30,6 +32,10 @@ pub struct Context {
     pub documents: Arc<Vec<Document>>,
     /// The run's folder.
     pub folder: PathBuf,
+    /// How the cluster scales, as the run began: while the number of workers is fixed, there is no HPA to read.
+    pub autoscaling: Autoscaling,
+    /// The workers' settings.
+    pub settings: Settings,
     /// What this host carries.
     pub calibration: Reading<Calibration>,
     /// Seconds that a mutation adds to the latency on the way to S3.

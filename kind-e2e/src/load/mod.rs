@@ -7,6 +7,7 @@ pub mod arrivals;
 pub mod calibration;
 pub mod context;
 pub mod corpus;
+pub mod generated;
 pub mod sizing;
 pub mod waits;
 

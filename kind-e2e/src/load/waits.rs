@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::context::Context;
 use crate::cluster::kubernetes::Fleet;
-use crate::cluster::{scalers, settings, switches};
+use crate::cluster::{scalers, switches};
 use crate::observe::rows;
 use support::wait::{Probe, WaitError, eventually};
 
@@ -91,8 +91,7 @@ pub async fn fix_workers(context: &Context, count: i32) -> anyhow::Result<()> {
 /// # Errors
 /// The ScaledObject cannot be changed, or KEDA does not make its HPA in time.
 pub async fn hand_over(context: &Context) -> anyhow::Result<()> {
-    let (autoscaling, _) = settings::autoscaling(&context.fixture).await?;
-    let fewest = autoscaling.min;
+    let fewest = context.autoscaling.min;
     context.enter(
         "hand-over",
         &format!("{fewest} workers, given back to the autoscaler"),

@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use crate::load::corpus::Expected;
+use crate::load::corpus::{Expected, NONE, hash};
 use crate::observe::rows::{Document, Passage, Rows};
 use crate::text::words_sequence_of_passages;
 
@@ -124,8 +123,8 @@ pub fn stored(rows: &Rows) -> Vec<Stored> {
                     hash_of(pairs(&row.headings, ["level", "text"])),
                 ),
                 links: (row.link_count, hash_of(pairs(&row.links, ["target", "text"]))),
-                charset: row.charset.clone(),
-                language: row.language.clone(),
+                charset: Some(row.charset.clone().unwrap_or_else(|| NONE.to_owned())),
+                language: Some(row.language.clone().unwrap_or_else(|| NONE.to_owned())),
             },
             passages: fault_in_passages(row, &own, words),
             effects: effects.remove(row.workflow_id.as_str()).unwrap_or_default(),
@@ -171,11 +170,6 @@ fn pairs<'a>(list: &'a Value, keys: [&'a str; 2]) -> impl Iterator<Item = (Strin
 fn hash_of(pairs: impl Iterator<Item = (String, String)>) -> String {
     let lines: String = pairs.map(|(one, other)| format!("{one}\t{other}\n")).collect();
     hash(lines.as_bytes())
-}
-
-/// SHA-256 in hex.
-pub fn hash(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 #[cfg(test)]

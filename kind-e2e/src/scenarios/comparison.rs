@@ -22,7 +22,7 @@ use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question};
 use crate::load::Start;
 use crate::load::context::Context;
-use crate::load::sizing::{GUIDE_SERVICE, Sizing};
+use crate::load::sizing::{GUIDE_SERVICE, Sizing, WAITING};
 use crate::load::waits::{fix_workers, hand_over};
 use crate::observe::sample::Sample;
 use crate::observe::window::{Window, fleets};
@@ -41,10 +41,13 @@ const TAIL: f64 = 10.0;
 /// The last documents are stored within this time, in seconds, with the most workers.
 const DRAINED: f64 = 120.0;
 /// The first new worker is Ready within so many seconds of the step, and all that are needed within so many, beside
-/// the time in which the demand of the step grows, where the HPA's period is at most 2 s.
-const GOAL: (f64, f64) = (4.0, 4.7);
+/// the time in which the demand of the step grows, where the HPA's period is at most 2 s. With documents of 4.2 s
+/// that growth takes 1.1 and 2.4 s: 5 and 8 s in all.
+const GOAL: (f64, f64) = (4.0, 5.6);
 /// With the HPA's default period, both within so many seconds beside that growth.
 const GOAL_BY_DEFAULT: f64 = 16.7;
+/// Seconds that a document of the step may wait, by p99: held through the step itself, and not only after it.
+const TRANSIENT: f64 = 2.0;
 /// Workers that may be wanted beyond the plan's: what waits at the step is demand, too.
 const OVERSHOOT: i32 = 2;
 /// Worker-minutes of what ships, over those of a fleet that has the right size at once.
@@ -285,15 +288,11 @@ fn goals(sizing: &Sizing, entrant: &Entrant, samples: &[Sample]) -> Vec<Check> {
         reached("goal-all", needed, all, asked, found.all_ready),
     ];
     if often {
-        // Documents wait until the first new workers are Ready.
-        let waiting = Sizing {
-            service: sizing.service + first - crate::load::sizing::WAITING,
-            ..*sizing
-        };
+        let slack = TRANSIENT - WAITING;
         checks.push(p99(
             "p99 of the documents of the step",
             of_step(loaded),
-            waiting.service,
+            sizing.service + slack,
         ));
     }
     let excuse = excuse(samples, step);

@@ -2,7 +2,7 @@
 //!
 //! The number of workers is fixed at the minimum, so that the flood lasts while the other queues have work.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question};
 use crate::load::context::Context;
-use crate::load::sizing::{GUIDE_SERVICE, SHARE, Sizing};
+use crate::load::sizing::{GUIDE_SERVICE, LONGEST_SERVICE, SHARE, Sizing};
 use crate::load::waits::fix_workers;
 use crate::observe::sample::Sample;
 use crate::observe::window::{Window, seen};
@@ -100,6 +100,13 @@ impl Isolation {
         // As many documents as the host carries, of an IO time of which the minimum's slots take half as many.
         let rate = SHARE * sizing.capacity;
         let service = FLOOD * sizing.slots_of(sizing.min) / rate;
+        ensure!(
+            service <= LONGEST_SERVICE,
+            "this host carries {:.1} documents/s, and {:.1}/s are needed for a flood of documents of at most \
+             {LONGEST_SERVICE:.0} s",
+            sizing.capacity,
+            sizing.capacity * service / LONGEST_SERVICE
+        );
         let sizing = Sizing { service, ..sizing };
         self.sizing = Some(sizing);
         delay(context, service).await?;

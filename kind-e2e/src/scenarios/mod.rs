@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cluster::{hpa_sync, settings, switches};
+use crate::cluster::{hpa_sync, switches};
 use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
@@ -166,13 +166,15 @@ pub fn recorded(name: &str, facts: Value) -> Result<Box<dyn Recorded>> {
 /// Puts latency on the way to S3 for a load whose peak uses `workers` workers, with documents of `service` seconds, or
 /// of more where this host carries fewer documents.
 async fn prepare(context: &Context, phase: &str, workers: f64, service: f64) -> Result<Sizing> {
-    context.enter(
-        phase,
-        "reading how the cluster scales, putting latency on the way to S3",
-    );
-    let (autoscaling, settings) = settings::autoscaling(&context.fixture).await?;
-    let slots = settings.io.count.value;
-    let sizing = Sizing::fit(&autoscaling, slots, context.calibration()?, workers, service)?;
+    context.enter(phase, "uploading documents, putting latency on the way to S3");
+    let slots = context.settings.io.count.value;
+    let sizing = Sizing::fit(
+        &context.autoscaling,
+        slots,
+        context.calibration()?,
+        workers,
+        service,
+    )?;
     context.say(&sizing.rule());
     corpus::upload(&context.fixture, &context.documents).await?;
     delay(context, sizing.service).await?;

@@ -15,7 +15,7 @@ use super::{Scenario, prepare};
 use crate::cluster::autoscaling::Autoscaling;
 use crate::cluster::kubernetes::hpa;
 use crate::cluster::switches::{Target, available, set_replicas};
-use crate::cluster::{NAMESPACE, scalers, settings};
+use crate::cluster::{NAMESPACE, scalers};
 use crate::judge::bounds;
 use crate::judge::fleet::{carried_out, never_fewer, peak, scaled_in, timed};
 use crate::judge::part::Part;
@@ -113,7 +113,7 @@ impl Outages {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
         let sizing = prepare(context, "outage/prepare", WORKERS, GUIDE_SERVICE).await?;
         self.sizing = Some(sizing);
-        self.autoscaling = settings::autoscaling(&context.fixture).await?.0;
+        self.autoscaling = context.autoscaling.clone();
         hand_over(context).await?;
         let (loaded, load) = Loaded::begin(context, "outage");
         self.loaded = loaded;

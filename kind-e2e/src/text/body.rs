@@ -159,7 +159,7 @@ impl Tree {
     }
 
     fn start_formatting(&mut self, name: &str) -> Result<(), Doubt> {
-        if name == "nobr" && self.in_scope("nobr").is_some() {
+        if name == "nobr" && self.is_formatting_active("nobr") {
             return Err(Doubt::Misnested);
         }
         self.push_formatting(name, None)

@@ -1,14 +1,14 @@
 //! Names of HTML elements by what they do: lists of the HTML standard, and two of the contract.
 
-/// Elements that begin and end a line (the contract): those that the standard's rendering section lays out as blocks, list
-/// items or parts of tables, and `<br>`.
+/// Elements that begin and end a line (the contract): those that the standard's rendering section lays out as blocks,
+/// list items or parts of tables, and `<br>`.
 #[rustfmt::skip]
 const BLOCKS: &[&str] = &[
-    "address", "article", "aside", "audio", "blockquote", "body", "br", "caption", "center", "col", "colgroup", "dd", "details",
-    "dialog", "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "frameset", "h1", "h2", "h3", "h4",
-    "h5", "h6", "header", "hgroup", "hr", "html", "iframe", "legend", "li", "listing", "main", "menu", "nav", "noframes", "ol",
-    "optgroup", "option", "p", "plaintext", "pre", "search", "section", "select", "summary", "table", "tbody", "td", "textarea",
-    "tfoot", "th", "thead", "tr", "ul", "video", "xmp",
+    "address", "article", "aside", "audio", "blockquote", "body", "br", "caption", "center", "col", "colgroup", "dd",
+    "details", "dialog", "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "frameset",
+    "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "html", "iframe", "legend", "li", "listing", "main",
+    "menu", "nav", "noframes", "ol", "optgroup", "option", "p", "plaintext", "pre", "search", "section", "select",
+    "summary", "table", "tbody", "td", "textarea", "tfoot", "th", "thead", "tr", "ul", "video", "xmp",
 ];
 
 /// Elements whose text is not seen (the contract).
@@ -17,17 +17,18 @@ const HIDDEN: &[&str] = &["head", "noscript", "script", "style", "template", "ti
 /// Elements of the category "special" (13.2.4.2), less those that are never open.
 #[rustfmt::skip]
 const SPECIAL: &[&str] = &[
-    "address", "applet", "article", "aside", "blockquote", "body", "button", "caption", "center", "colgroup", "dd", "details",
-    "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header",
-    "hgroup", "html", "li", "listing", "main", "marquee", "menu", "nav", "object", "ol", "p", "pre", "section", "select",
-    "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
+    "address", "applet", "article", "aside", "blockquote", "body", "button", "caption", "center", "colgroup", "dd",
+    "details", "dir", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4",
+    "h5", "h6", "header", "hgroup", "html", "li", "listing", "main", "marquee", "menu", "nav", "object", "ol", "p",
+    "pre", "section", "select", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul",
 ];
 
 /// Elements that end a paragraph where they begin, and that only their own end tag ends.
 #[rustfmt::skip]
 const CONTAINERS: &[&str] = &[
-    "address", "article", "aside", "blockquote", "center", "details", "dialog", "dir", "div", "dl", "fieldset", "figcaption",
-    "figure", "footer", "header", "hgroup", "listing", "main", "menu", "nav", "ol", "pre", "search", "section", "summary", "ul",
+    "address", "article", "aside", "blockquote", "center", "details", "dialog", "dir", "div", "dl", "fieldset",
+    "figcaption", "figure", "footer", "header", "hgroup", "listing", "main", "menu", "nav", "ol", "pre", "search",
+    "section", "summary", "ul",
 ];
 
 /// Formatting elements but `<a>` and `<nobr>`.
@@ -38,8 +39,8 @@ const FORMATTING: &[&str] = &[
 /// Elements without content.
 #[rustfmt::skip]
 const VOID: &[&str] = &[
-    "area", "base", "basefont", "bgsound", "br", "embed", "hr", "image", "img", "input", "keygen", "link", "meta", "param",
-    "source", "track", "wbr",
+    "area", "base", "basefont", "bgsound", "br", "embed", "hr", "image", "img", "input", "keygen", "link", "meta",
+    "param", "source", "track", "wbr",
 ];
 
 /// Elements that a head holds, of those without content.
@@ -65,9 +66,9 @@ pub(super) const SCOPE: &[&str] = &[
 /// HTML elements that end a picture or formula where they begin (13.2.6.5).
 #[rustfmt::skip]
 const BREAK_OUT: &[&str] = &[
-    "b", "big", "blockquote", "body", "br", "center", "code", "dd", "div", "dl", "dt", "em", "embed", "font", "h1", "h2", "h3",
-    "h4", "h5", "h6", "head", "hr", "i", "img", "li", "listing", "menu", "meta", "nobr", "ol", "p", "pre", "ruby", "s", "small",
-    "span", "strike", "strong", "sub", "sup", "table", "tt", "u", "ul", "var",
+    "b", "big", "blockquote", "body", "br", "center", "code", "dd", "div", "dl", "dt", "em", "embed", "font", "h1",
+    "h2", "h3", "h4", "h5", "h6", "head", "hr", "i", "img", "li", "listing", "menu", "meta", "nobr", "ol", "p", "pre",
+    "ruby", "s", "small", "span", "strike", "strong", "sub", "sup", "table", "tt", "u", "ul", "var",
 ];
 
 /// Elements of SVG and MathML that hold HTML.
@@ -116,8 +117,8 @@ pub(super) fn is_implied(name: &str) -> bool {
     IMPLIED.contains(&name)
 }
 
-/// Whether an element within SVG or MathML makes its content uncertain: it ends the picture, holds HTML, or is hidden, a
-/// block, raw text or a link where it is an HTML element.
+/// Whether an element within SVG or MathML makes its content uncertain: it ends the picture, holds HTML, or is
+/// hidden, a block, raw text or a link where it is an HTML element.
 pub(super) fn is_uncertain_in_foreign(name: &str) -> bool {
     let like_html =
         is_block(name) || HIDDEN.contains(&name) || name == "a" || name == "svg" || name == "math";

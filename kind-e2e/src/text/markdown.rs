@@ -1,10 +1,13 @@
 //! The reading of Markdown: of the HTML that it renders to, by two renderers that must agree on all of it.
 //!
-//! Two things are left to renderers by CommonMark and its extensions, and where they matter there is no reading: which
-//! characters of a target are percent-encoded, and whether one tilde on each side strikes text through.
+//! In some places renderers go different ways and agree by chance. Where a text has one of those, there is no reading:
+//! - which characters of a target are percent-encoded is left to the renderer;
+//! - which tildes within a word strike text through is said by no specification of the extension;
+//! - both renderers used here begin HTML where CommonMark continues the paragraph of a quotation or list item.
 
 use std::panic::catch_unwind;
 
+use super::elements::is_container;
 use super::{Doubt, Reading, html};
 
 /// Reads a Markdown text.
@@ -13,28 +16,19 @@ use super::{Doubt, Reading, html};
 /// The renderers do not agree, or what they render to cannot be read for certain.
 pub(super) fn read(text: &str) -> Result<Reading, Doubt> {
     let one = html::read(&rendered(text, comrak_html)?)?;
-    let tilde = text.contains('~').then_some(false);
-    for single_tilde in tilde.into_iter().chain([true]) {
-        let other = html::read(&rendered(text, |text| markdown_rs_html(text, single_tilde))?)?;
-        if one != other {
-            return Err(Doubt::Parsers);
-        }
-    }
-    if one
+    let other = html::read(&rendered(text, markdown_rs_html)?)?;
+    let foreign_escape = one
         .links
         .iter()
-        .any(|(target, _)| has_foreign_escape(target, text))
-    {
+        .any(|(target, _)| has_foreign_escape(target, text));
+    if one != other || foreign_escape || has_tilde_in_word(text) || has_lazy_html(text) {
         return Err(Doubt::Parsers);
     }
     Ok(one)
 }
 
 /// What a renderer makes of a text. One that panics, as markdown-rs does on some tag soup, has no answer.
-fn rendered(
-    text: &str,
-    render: impl Fn(&str) -> Option<String> + std::panic::RefUnwindSafe,
-) -> Result<String, Doubt> {
+fn rendered(text: &str, render: fn(&str) -> Option<String>) -> Result<String, Doubt> {
     catch_unwind(|| render(text)).ok().flatten().ok_or(Doubt::Parsers)
 }
 
@@ -48,7 +42,7 @@ fn comrak_html(text: &str) -> Option<String> {
 }
 
 /// The same dialect by the other renderer.
-fn markdown_rs_html(text: &str, single_tilde: bool) -> Option<String> {
+fn markdown_rs_html(text: &str) -> Option<String> {
     let constructs = markdown::Constructs {
         gfm_table: true,
         gfm_strikethrough: true,
@@ -57,7 +51,6 @@ fn markdown_rs_html(text: &str, single_tilde: bool) -> Option<String> {
     let options = markdown::Options {
         parse: markdown::ParseOptions {
             constructs,
-            gfm_strikethrough_single_tilde: single_tilde,
             ..markdown::ParseOptions::default()
         },
         compile: markdown::CompileOptions {
@@ -69,7 +62,8 @@ fn markdown_rs_html(text: &str, single_tilde: bool) -> Option<String> {
     markdown::to_html_with_options(text, &options).ok()
 }
 
-/// Whether a target has an ASCII character percent-encoded that the text has as it is. A space is encoded by all renderers.
+/// Whether a target has an ASCII character percent-encoded that the text has as it is. A space is encoded by all
+/// renderers.
 fn has_foreign_escape(target: &str, text: &str) -> bool {
     target.match_indices('%').any(|(place, _)| {
         let escape = target.get(place..place + 3);
@@ -77,6 +71,73 @@ fn has_foreign_escape(target: &str, text: &str) -> bool {
         let graphic = code.is_some_and(|code| code.is_ascii_graphic());
         graphic && escape.is_some_and(|escape| !text.contains(escape))
     })
+}
+
+/// Whether a paragraph has one or two tildes in two places, one of them within a word: what is between may be struck
+/// through.
+fn has_tilde_in_word(text: &str) -> bool {
+    text.split("\n\n").any(|paragraph| {
+        let (mut places, mut in_word) = (0, false);
+        let mut rest = paragraph;
+        let mut before = ' ';
+        while let Some(place) = rest.find('~') {
+            before = rest[..place].chars().next_back().unwrap_or(before);
+            let after = rest[place..].trim_start_matches('~');
+            places += usize::from(rest.len() - place - after.len() <= 2);
+            in_word |=
+                before.is_alphanumeric() && after.starts_with(|character: char| !character.is_whitespace());
+            before = '~';
+            rest = after;
+        }
+        in_word && places > 1
+    })
+}
+
+/// Whether a line is one tag that interrupts no paragraph, and stands further left than a line before it in its
+/// paragraph.
+fn has_lazy_html(text: &str) -> bool {
+    let (mut deepest, mut in_code) = (0, false);
+    text.lines().any(|line| {
+        let content = without_markers(line);
+        let depth = line.len() - content.len();
+        let fence = content.starts_with("```") || content.starts_with("~~~");
+        in_code ^= fence;
+        let found = !in_code && depth < deepest && is_lone_tag(content);
+        let ends = content.is_empty() || fence || in_code;
+        deepest = if ends { 0 } else { depth.max(deepest) };
+        found
+    })
+}
+
+/// A line without the markers of quotations and items before it.
+fn without_markers(line: &str) -> &str {
+    let mut content = line.trim_start();
+    loop {
+        let after = content.trim_start_matches(|character: char| character.is_ascii_digit());
+        let numbered = after.len() < content.len();
+        let signs: &[char] = if numbered { &['.', ')'] } else { &['-', '*', '+'] };
+        let item = after
+            .strip_prefix(signs)
+            .filter(|rest| rest.starts_with([' ', '\t']));
+        match item.or_else(|| content.strip_prefix('>')) {
+            Some(rest) => content = rest.trim_start(),
+            None => return content,
+        }
+    }
+}
+
+/// Whether a line is a tag, of another element than those that interrupt a paragraph.
+fn is_lone_tag(line: &str) -> bool {
+    let Some(tag) = line.strip_prefix('<').filter(|tag| tag.trim_end().ends_with('>')) else {
+        return false;
+    };
+    let tag = tag.strip_prefix('/').unwrap_or(tag);
+    let name = tag
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .next();
+    let name = name.unwrap_or_default().to_ascii_lowercase();
+    let interrupts = is_container(&name) || matches!(name.as_str(), "" | "p" | "li" | "tr" | "td" | "table");
+    !interrupts
 }
 
 #[cfg(test)]
@@ -94,6 +155,42 @@ mod tests {
             ("/%zz%é", "[x](/%zz%é)", false),
         ] {
             assert_eq!(has_foreign_escape(target, text), expected, "{target} of {text}");
+        }
+    }
+
+    #[test]
+    fn tildes_within_words_are_found() {
+        for (text, expected) in [
+            ("~~gone~~ here", false),
+            ("~/.config, a ~ b, a~ b", false),
+            ("~~gone~~ or\n\n~~~\ncode\n~~~\n", false),
+            ("HEAD~1\n\nHEAD~2", false),
+            ("HEAD~1 and HEAD~2", true),
+            ("un~~believ~~able", true),
+            ("~r~a", true),
+            ("HEAD~1", false),
+        ] {
+            assert_eq!(has_tilde_in_word(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn html_that_a_quotation_or_item_may_go_on_with_is_found() {
+        for (text, expected) in [
+            ("> a\n<b>", true),
+            ("- a\nb\n</custom> ", true),
+            ("  1. a\n  <b>", true),
+            ("> a\n<b>c", false),
+            ("> a\n<div>", false),
+            ("> a\n<!-- b -->", false),
+            ("> a\n> <b>", false),
+            ("- a\n  <b>", false),
+            ("- a\n\n<b>", false),
+            ("a\n<b>", false),
+            ("*a*\n<b>", false),
+            ("```\n  a\n```\n<b>", false),
+        ] {
+            assert_eq!(has_lazy_html(text), expected, "{text}");
         }
     }
 

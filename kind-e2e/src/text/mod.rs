@@ -1,10 +1,12 @@
-//! What a document says, for comparison with what the worker stored: its words in their order, its title, headings and links.
+//! What a document says, for comparison with what the worker stored: its words in their order, its title, headings
+//! and links.
 //!
-//! The worker builds a tree with html5ever and renders Markdown with pulldown-cmark. This room walks html5gum's tokens, keeps
-//! only the stack of open elements, and renders Markdown with comrak and again with markdown-rs. It shares the contract of
-//! docs/documents.md with the worker and no line of code. Where a document is such that tokens and a stack cannot say what a
-//! browser makes of it, or where the two Markdown parsers differ, there is a [`Doubt`] and no reading: such a document is left
-//! out of the load, so that everything that is loaded can be compared without tolerance.
+//! The worker builds a tree with html5ever and renders Markdown with pulldown-cmark. This room walks html5gum's
+//! tokens, keeps only the stack of open elements, and renders Markdown with comrak and again with markdown-rs. It
+//! shares the contract of docs/documents.md with the worker and no line of code. Where a document is such that tokens
+//! and a stack cannot say what a browser makes of it, or where the two Markdown parsers differ, there is a [`Doubt`]
+//! and no reading: such a document is left out of the load, so that everything that is loaded can be compared without
+//! tolerance.
 
 mod body;
 mod doubt;

@@ -1,7 +1,7 @@
 //! The stack of open elements of a page, and how elements come onto it and leave it.
 //!
-//! This is what the HTML standard's tree construction needs of a tree to tell which end tag ends what. The rules of the parts
-//! of a page are in `head`, `body` and `tables`.
+//! This is what the HTML standard's tree construction needs of a tree to tell which end tag ends what. The rules of
+//! the parts of a page are in `head`, `body` and `tables`.
 
 use super::Doubt;
 use super::elements::{SCOPE, heading_level, is_block, is_formatting, is_implied, is_special};
@@ -190,6 +190,12 @@ impl Tree {
             self.link = None;
         }
         Ok(())
+    }
+
+    /// Whether a formatting element of this name is active, be it on the stack or to be opened again.
+    pub(super) fn is_formatting_active(&self, name: &str) -> bool {
+        let mut since_marker = self.formatting.iter().rev().map_while(Option::as_ref);
+        since_marker.any(|entry| entry.name == name)
     }
 
     /// Whether formatting is active that began within the element at `place`, or whose block ended before it did.

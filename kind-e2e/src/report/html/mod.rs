@@ -17,6 +17,7 @@ use time::macros::format_description;
 use super::figures::lines;
 use super::tables::{self, duration, passed};
 use super::{Pinned, Run};
+use crate::cluster::reading::Reading;
 use crate::facts::Facts;
 use crate::judge::table::Table;
 use crate::judge::verdict::Outcome;
@@ -210,17 +211,15 @@ fn what_ran(run: &Run<'_>) -> Markup {
 }
 
 fn again(facts: &Facts) -> Markup {
-    let scenarios: String = facts
-        .run
-        .asked
-        .iter()
-        .map(|name| format!(" --scenario {name}"))
-        .collect();
+    let scenarios = facts.run.asked.iter().map(|name| format!(" --scenario {name}"));
+    let capacity = facts.calibration.as_ref().and_then(Reading::seen);
+    let capacity = capacity.map(|found| format!(" --capacity {:.1}", found.per_second()));
+    let flags: String = capacity.into_iter().chain(scenarios).collect();
     html! {
         section {
             h2 { "Once more" }
             p { "The same load again, on a new cluster:" }
-            pre { "cargo xtask e2e --seed " (facts.run.seed) (scenarios) }
+            pre { "cargo xtask e2e --seed " (facts.run.seed) (flags) }
             p { "This page again from the run’s folder, where " code { "figures.json" } " and " code { "verdict.json" } " have the same figures for programs:" }
             pre { "cargo run --package kind-e2e -- report --run-dir target/e2e/<run>" }
         }

@@ -5,11 +5,23 @@ use crate::judge::bounds::SCRAPE;
 use crate::judge::fleet::{memory, never_restarted};
 use crate::judge::host::excuse;
 use crate::judge::load::p99;
-use crate::judge::verdict::{Check, Question};
+use crate::judge::verdict::{Check, Question, faults};
 use crate::load::sizing::GUIDE_SERVICE;
 use crate::observe::connections::Connections;
 use crate::observe::sample::Sample;
 
+/// The guide's numbers: replicas, slots, threads, connections.
+const GUIDE: [(&str, u32); 9] = [
+    ("minReplicaCount", 3),
+    ("maxReplicaCount", 20),
+    ("TEMPORAL_WORKFLOW_CONCURRENCY", 3),
+    ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 5),
+    ("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", 2),
+    ("TEMPORAL_IO_THREAD_POOL_SIZE", 10),
+    ("TEMPORAL_CPU_THREAD_POOL_SIZE", 4),
+    ("DB_POOL_SIZE", 20),
+    ("DB_MAX_OVERFLOW", 30),
+];
 /// The guide's most connections of a worker.
 const OF_A_WORKER: u32 = 20;
 /// Questions a second for the whole fleet: one for each of the three queues.
@@ -23,7 +35,8 @@ pub(super) fn judge(facts: &Fleet, samples: &[Sample]) -> Vec<Check> {
     let Some(window) = loaded.whole() else {
         return Vec::new();
     };
-    let mut checks = connections(facts);
+    let mut checks = vec![guide(facts)];
+    checks.extend(connections(facts));
     checks.push(questions(facts));
     checks.push(memory(samples, window, facts.memory_limit));
     checks.push(never_restarted(samples, window));
@@ -32,6 +45,26 @@ pub(super) fn judge(facts: &Fleet, samples: &[Sample]) -> Vec<Check> {
     checks.extend(loaded.checks(samples, true));
     checks.extend(leaving::judge(&facts.leaving, samples));
     checks
+}
+
+/// The manifests in the cluster have the guide's numbers.
+fn guide(facts: &Fleet) -> Check {
+    let question = Question::new(
+        "guide",
+        "the cluster has the guide's numbers",
+        GUIDE.map(|(name, value)| format!("{name} {value}")).join(", "),
+        "the guide's ScaledObject and environment variables",
+    );
+    let wrong = GUIDE
+        .iter()
+        .filter_map(|(name, value)| match facts.numbers.get(*name) {
+            Some(found) if found == value => None,
+            found => Some(format!(
+                "{name} is {}",
+                found.map_or_else(|| "missing".to_owned(), u32::to_string)
+            )),
+        });
+    question.answer(format!("{} numbers compared", facts.numbers.len()), faults(wrong))
 }
 
 fn connections(facts: &Fleet) -> Vec<Check> {

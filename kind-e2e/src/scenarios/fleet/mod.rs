@@ -6,9 +6,11 @@
 mod judge;
 mod leaving;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use capacity::settings::Settings;
 use capacity::table::Fleet as Plan;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
@@ -18,8 +20,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::loaded::{Loaded, Stretch};
 use super::{Scenario, delay};
 use crate::cluster::prometheus::{query, total};
-use crate::cluster::settings;
 use crate::judge::part::Part;
+use crate::judge::statistics::FEWEST;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
@@ -36,8 +38,10 @@ const ASKED: &str = r#"sum(temporal_request{operation="DescribeTaskQueue"})"#;
 const SCRAPED: &str = "count(count by (pod) (temporal_num_pollers))";
 /// Prometheus has found and scraped every worker within this time: its discovery takes up to 5 s.
 const ALL_SCRAPED: Duration = Duration::from_secs(60);
-/// Seconds of the load.
+/// Seconds of the load, at least and at most, and documents for which it may last longer: enough for a p99.
 const LOADED: f64 = 30.0;
+const LONGEST: f64 = 120.0;
+const ENOUGH: f64 = 1.1 * FEWEST as f64;
 /// The last documents are stored within this time, in seconds.
 const DRAINED: f64 = 60.0;
 /// Time between two readings of the connections: a pool may grow for a moment.
@@ -50,6 +54,8 @@ pub struct Fleet {
     workers: i32,
     /// Connections that so many workers open at most, by `cargo xtask plan`.
     planned: u64,
+    /// The guide's numbers as the cluster has them.
+    numbers: BTreeMap<String, u32>,
     /// Bytes of memory at which a worker is killed.
     memory_limit: Option<u64>,
     /// The reading with most connections of workers.
@@ -93,10 +99,11 @@ impl Scenario for Fleet {
 
 impl Fleet {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
-        let (autoscaling, settings) = settings::autoscaling(&context.fixture).await?;
+        let (autoscaling, settings) = (&context.autoscaling, &context.settings);
         self.workers = autoscaling.max;
-        self.planned = Plan::of(&settings, settings.max).connections;
+        self.planned = Plan::of(settings, settings.max).connections;
         self.memory_limit = settings.memory_limit;
+        self.numbers = numbers(settings);
         context.enter(
             "fleet/workers",
             &format!("{} workers, their number fixed", self.workers),
@@ -111,10 +118,11 @@ impl Fleet {
         leaving::run(context, self.workers, &mut self.leaving).await
     }
 
-    /// Loads for [`LOADED`] seconds while connections are read. Questions are counted before and after.
+    /// Loads while connections are read. Questions are counted before and after.
     async fn load(&mut self, context: &Context, rate: f64) -> Result<()> {
         let (mut loaded, load) = Loaded::begin(context, "fleet");
-        let stretch = [Stretch::new("load", rate, LOADED)];
+        let seconds = LOADED.max(ENOUGH / rate).min(LONGEST);
+        let stretch = [Stretch::new("load", rate, seconds)];
         let (before, began) = (ask(context, ASKED).await?, context.clock.now());
         let watching = async {
             let mut tick = interval(LOOK);
@@ -161,6 +169,29 @@ impl Fleet {
         row("allowed".to_owned(), found.allowed);
         Some(table)
     }
+}
+
+/// The numbers that the guide names, of the cluster's own manifests.
+fn numbers(settings: &Settings) -> BTreeMap<String, u32> {
+    let variables = [
+        settings.workflow.count,
+        settings.io.count,
+        settings.cpu.count,
+        settings.io_threads,
+        settings.cpu_threads,
+        settings.pool_size,
+        settings.max_overflow,
+    ];
+    let replicas = [
+        ("minReplicaCount", settings.min),
+        ("maxReplicaCount", settings.max),
+    ];
+    let variables = variables.map(|setting| (setting.name, setting.value));
+    replicas
+        .into_iter()
+        .chain(variables)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// Waits until Prometheus has the metrics of so many workers: only then does a sum count them all.

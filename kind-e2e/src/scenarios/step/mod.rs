@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use super::loaded::{Loaded, Stretch};
 use super::{Scenario, prepare};
 use crate::cluster::autoscaling::Autoscaling;
-use crate::cluster::settings;
 use crate::judge::bounds::{self, Bound, MEAN};
 use crate::judge::part::Part;
 use crate::judge::table::Table;
@@ -92,13 +91,13 @@ impl Scenario for Step {
 impl Step {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
         let sizing = prepare(context, "step/prepare", STEP, GUIDE_SERVICE).await?;
-        let (autoscaling, settings) = settings::autoscaling(&context.fixture).await?;
+        let autoscaling = &context.autoscaling;
         let usual = USUAL * sizing.slots_of(sizing.min);
         let slots = sizing.slots_of(sizing.min);
-        self.decision = bounds::decision(&autoscaling, usual, slots, sizing.rate_of(STEP), sizing.service);
+        self.decision = bounds::decision(autoscaling, usual, slots, sizing.rate_of(STEP), sizing.service);
         self.ready = bounds::ready(&context.calibration()?.starts);
-        (self.sizing, self.memory_limit) = (Some(sizing), settings.memory_limit);
-        self.autoscaling = autoscaling;
+        (self.sizing, self.memory_limit) = (Some(sizing), context.settings.memory_limit);
+        self.autoscaling = autoscaling.clone();
         hand_over(context).await?;
         let (loaded, load) = Loaded::begin(context, "step");
         self.loaded = loaded;
