@@ -167,26 +167,27 @@ pub struct Due {
 }
 
 /// The windows from `from` to `until`, one after the other, up to the last document.
+///
+/// Only documents of one trip to S3 count: one that travels as a claim takes several times as long, and a window has
+/// too few of those for a percentile.
 pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
-    let due = || {
-        starts
-            .iter()
-            .map(|start| start.due)
-            .filter(|due| (from..until).contains(due))
-    };
-    let Some(last) = due().reduce(f64::max) else {
+    let starts: Vec<&Start> = starts
+        .iter()
+        .filter(|start| start.trips <= 1 && (from..until).contains(&start.due))
+        .collect();
+    let Some(last) = starts.iter().map(|start| start.due).reduce(f64::max) else {
         return Vec::new();
     };
-    let count = ((last - from) / WINDOW) as usize + 1;
     let window = |number: usize| {
         let begin = from + number as f64 * WINDOW;
-        let end = (begin + WINDOW).min(until);
+        let end = begin + WINDOW;
+        let due = starts.iter().filter(|start| (begin..end).contains(&start.due));
         Due {
             from: begin,
-            latency: latency(starts.iter().filter(|start| (begin..end).contains(&start.due))),
+            latency: latency(due.copied()),
         }
     };
-    (0..count).map(window).collect()
+    (0..=((last - from) / WINDOW) as usize).map(window).collect()
 }
 
 fn recovery(windows: &[Due], bound: f64) -> Recovery {

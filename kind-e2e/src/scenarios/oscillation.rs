@@ -28,7 +28,7 @@ const BEFORE: f64 = 30.0;
 /// Each is played for longer than the mean (30 s) and the cool-down (60 s) together, so that a scale-in can fall in
 /// it. Dips of 30 s are shorter than the cool-down: out, and in once, to what the mean of the load needs. A dip of
 /// 90 s may be followed: out, in, out.
-const WAVES: [(f64, f64, usize); 2] = [(60.0, 150.0, 1), (180.0, 225.0, 2)];
+const WAVES: [(f64, f64, usize); 2] = [(60.0, 120.0, 1), (180.0, 200.0, 2)];
 /// The last documents are stored within this time, in seconds.
 const DRAINED: f64 = 90.0;
 

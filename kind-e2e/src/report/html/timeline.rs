@@ -196,7 +196,7 @@ fn latency(part: &Part<'_>, samples: &[Sample]) -> Panel {
         ),
     };
     Panel {
-        title: "Latency, by the time that a document was due",
+        title: "Latency of documents of one trip to S3, by the time at which they were due",
         unit: "seconds",
         right_unit: "",
         series: vec![
