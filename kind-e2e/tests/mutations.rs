@@ -29,7 +29,7 @@ struct Run {
 
 /// The recorded runs by suite.
 static RECORDED: LazyLock<BTreeMap<&'static str, Run>> =
-    LazyLock::new(|| ["core"].map(|suite| (suite, recorded(suite))).into());
+    LazyLock::new(|| ["core", "scaling"].map(|suite| (suite, recorded(suite))).into());
 
 fn recorded(suite: &str) -> Run {
     let text = |name: &str| {
@@ -183,7 +183,7 @@ const CORE: &[Mutation] = &[
                 }
             });
             run.ending("step", |ending| {
-                ending.stored.retain(|one| !lost.contains(&one.id))
+                ending.stored.retain(|one| !lost.contains(&one.id));
             });
         },
     ),
@@ -204,7 +204,7 @@ const CORE: &[Mutation] = &[
         &["text"],
         |run| {
             run.ending("step", |ending| {
-                ending.stored[0].text.words.1 = "swapped".to_owned()
+                ending.stored[0].text.words.1 = "swapped".to_owned();
             });
         },
     ),
@@ -233,7 +233,7 @@ const CORE: &[Mutation] = &[
     }),
     mutation("core", "a charset is guessed wrong", &["text"], |run| {
         run.ending("step", |ending| {
-            ending.stored[0].text.charset = Some("windows-1252".to_owned() + "?")
+            ending.stored[0].text.charset = Some("windows-1252".to_owned() + "?");
         });
     }),
     mutation("core", "a language is guessed wrong", &["text"], |run| {
@@ -254,7 +254,7 @@ const CORE: &[Mutation] = &[
     }),
     mutation("core", "a passage covers a word twice", &["passages"], |run| {
         run.ending("step", |ending| {
-            ending.stored[0].passages = Some("5 words in its passages, 4 by their rows".to_owned())
+            ending.stored[0].passages = Some("5 words in its passages, 4 by their rows".to_owned());
         });
     }),
     mutation("core", "a step takes effect twice", &["effects"], |run| {
@@ -269,7 +269,7 @@ const CORE: &[Mutation] = &[
     }),
     mutation("core", "a claim is missing", &["claims"], |run| {
         run.ending("step", |ending| {
-            ending.claims_missing = Reading::Seen(vec!["corpus/a".to_owned()])
+            ending.claims_missing = Reading::Seen(vec!["corpus/a".to_owned()]);
         });
     }),
     mutation(
@@ -297,7 +297,7 @@ const CORE: &[Mutation] = &[
         &["service", "p99", "recovery"],
         |run| {
             run.starts("step", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 3.0)
+                start.stored = start.stored.map(|stored| stored + 3.0);
             });
         },
     ),
@@ -307,7 +307,7 @@ const CORE: &[Mutation] = &[
         &["p99"],
         |run| {
             run.starts("fleet", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 3.0)
+                start.stored = start.stored.map(|stored| stored + 3.0);
             });
         },
     ),
@@ -434,7 +434,6 @@ const CORE: &[Mutation] = &[
             run.fleet("step/drain", |_| 7);
             run.fleet("step/in", |_| 7);
             run.fleet("step/hold", |_| 7);
-            run.fleet("step/oracle", |_| 7);
         },
     ),
     mutation(
@@ -501,7 +500,7 @@ const CORE: &[Mutation] = &[
         &["questions"],
         |run| {
             run.detail("fleet", |fleet| {
-                fleet["asked"] = (fleet["asked"].as_f64().unwrap() * 20.0).into()
+                fleet["asked"] = (fleet["asked"].as_f64().unwrap() * 20.0).into();
             });
         },
     ),
@@ -593,7 +592,7 @@ const SCALING: &[Mutation] = &[
         &["p99"],
         |run| {
             run.starts("comparison", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 10.0)
+                start.stored = start.stored.map(|stored| stored + 10.0);
             });
         },
     ),
@@ -630,13 +629,13 @@ const SCALING: &[Mutation] = &[
         &["p99"],
         |run| {
             run.starts("oscillation", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 10.0)
+                start.stored = start.stored.map(|stored| stored + 10.0);
             });
         },
     ),
     mutation("scaling", "a wave is not played", &["waves"], |run| {
         run.detail("oscillation", |found| {
-            drop(found["waves"].as_array_mut().unwrap().pop())
+            drop(found["waves"].as_array_mut().unwrap().pop());
         });
     }),
     mutation(
@@ -672,7 +671,7 @@ const SCALING: &[Mutation] = &[
         &["isolation-work"],
         |run| {
             run.starts("isolation", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 1000.0)
+                start.stored = start.stored.map(|stored| stored + 1000.0);
             });
         },
     ),
@@ -696,7 +695,7 @@ const SCALING: &[Mutation] = &[
         &["outage-visible"],
         |run| {
             run.detail("outage", |found| {
-                found["outages"][1]["conditions"] = vec!["hpa ScalingActive=True (x)"].into()
+                found["outages"][1]["conditions"] = vec!["hpa ScalingActive=True (x)"].into();
             });
         },
     ),
@@ -707,7 +706,7 @@ const SCALING: &[Mutation] = &[
         |run| {
             let broken = vec!["hpa ScalingActive=False (FailedGetExternalMetric)"];
             run.detail("outage", |found| {
-                found["outages"][0]["conditions_after"] = broken.into()
+                found["outages"][0]["conditions_after"] = broken.into();
             });
         },
     ),
@@ -717,16 +716,16 @@ const SCALING: &[Mutation] = &[
         &["outage-depth"],
         |run| {
             run.samples("outage/after-prometheus", |sample| {
-                sample.depth = Reading::Gap("refused".to_owned())
+                sample.depth = Reading::Gap("refused".to_owned());
             });
             run.samples("outage/keda", |sample| {
-                sample.depth = Reading::Gap("refused".to_owned())
+                sample.depth = Reading::Gap("refused".to_owned());
             });
         },
     ),
     mutation("scaling", "an outage is not carried out", &["outages"], |run| {
         run.detail("outage", |found| {
-            drop(found["outages"].as_array_mut().unwrap().pop())
+            drop(found["outages"].as_array_mut().unwrap().pop());
         });
     }),
     mutation(
@@ -757,7 +756,7 @@ fn late(run: &mut Run, phase: &str, seconds: f64) {
 }
 
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    CORE.iter()
+    CORE.iter().chain(SCALING)
 }
 
 /// The ids of the checks that did not pass.

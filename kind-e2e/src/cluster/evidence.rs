@@ -13,9 +13,9 @@ use super::kubernetes::pod_of;
 use super::{Cluster, Fixture};
 use support::command::Cmd;
 
-/// Lines of each container's log: the whole of a run of ten minutes for all but the chattiest.
+/// Lines of each container's log: the whole of a run of ten minutes for nearly all of them.
 const LINES: &str = "--tail=20000";
-/// For one call of kubectl.
+/// One call of kubectl ends within this time.
 const ONE_CALL: Duration = Duration::from_secs(60);
 /// The folder within the run's.
 const FOLDER: &str = "cluster";

@@ -20,11 +20,11 @@ const SYSTEM: &str = "kube-system";
 const LEASE: &str = "kube-controller-manager";
 /// The flag.
 const FLAG: &str = "--horizontal-pod-autoscaler-sync-period=";
-/// What the name of the pod that changes the file begins with.
+/// The beginning of the name of the pod that changes the file.
 const EDITOR: &str = "hpa-sync-period-";
-/// For the file to be changed.
+/// The file is changed within this time.
 const EDITED: Duration = Duration::from_secs(60);
-/// For a new controller manager to lead: a new process, and the 15 s of its predecessor's lease.
+/// A new controller manager leads within this time: it starts, and its predecessor's lease of 15 s ends.
 const LEADS: Duration = Duration::from_secs(120);
 
 /// The HPA's sync period in seconds; none where the cluster does not show it, as managed clusters do not.

@@ -8,8 +8,7 @@ use serde::Deserialize;
 /// The depth of every queue under both of the guide's metric names.
 pub const DEPTH_QUERY: &str = r#"{__name__=~"temporal_(workflow|activity)_task_queue_depth"}"#;
 
-/// Slots in use by queue over all workers. The SDK calls it the same for workflows and activities, and Temporal's own workers
-/// have such slots, too.
+/// Slots in use by queue over all workers. Temporal's own workers have such slots, too, of other queues.
 pub const SLOTS_QUERY: &str =
     r#"sum by (task_queue) (temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
 

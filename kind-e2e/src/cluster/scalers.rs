@@ -14,9 +14,9 @@ use super::{Fixture, NAMESPACE, SCALED_OBJECT};
 use support::command::Cmd;
 use support::wait::{Probe, eventually};
 
-/// For KEDA to give the HPA the triggers of a ScaledObject that was just applied.
+/// KEDA gives the HPA the triggers of a new ScaledObject within this time.
 const TAKEN_OVER: Duration = Duration::from_secs(60);
-/// For kubectl.
+/// kubectl ends within this time.
 const APPLIED: Duration = Duration::from_secs(60);
 
 /// A way to scale the workers.

@@ -9,7 +9,7 @@ use super::statistics::{Latency, latency};
 use crate::cluster::IO_QUEUE;
 use crate::cluster::kubernetes::Fleet;
 use crate::load::Start;
-use crate::load::sizing::{GUIDE_P99, Sizing};
+use crate::load::sizing::Sizing;
 use crate::observe::sample::{Sample, changes};
 use crate::observe::window::{MAX_GAP, Window};
 
@@ -28,13 +28,6 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Only the guide's bound is known.
-    pub const NOTHING: Self = Self {
-        target: None,
-        needed: None,
-        p99_bound: GUIDE_P99,
-    };
-
     /// Under so many documents a second.
     pub fn of(sizing: &Sizing, rate: f64) -> Self {
         Self {

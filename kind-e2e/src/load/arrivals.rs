@@ -28,11 +28,10 @@ pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
     generator
 }
 
-/// Poisson arrivals, as many as are due: `rate` times `length`, rounded, each at a time drawn uniformly, which is what a Poisson
-/// process of that many arrivals is; documents in shuffled rounds so that each comes up as often as any other.
+/// Poisson arrivals: `rate` times `length` of them, each at a uniformly drawn time.
 ///
-/// A Poisson process is what many independent clients make; its bursts are part of the load. That the whole is as much as was
-/// planned is not left to the seed, because the number of workers is judged by the plan.
+/// That is what a Poisson process with so many arrivals is. Their number is not left to the seed, because the number of
+/// workers is judged by it. Documents come in shuffled rounds, so that each comes up as often as any other.
 pub fn poisson(rate: f64, length: Duration, documents: usize, rng: &mut ChaCha8Rng) -> Vec<Arrival> {
     let mut times: Vec<f64> = (0..count(rate, length))
         .map(|_| rng.random::<f64>() * length.as_secs_f64())
@@ -41,8 +40,7 @@ pub fn poisson(rate: f64, length: Duration, documents: usize, rng: &mut ChaCha8R
     arrivals(times, documents, rng)
 }
 
-/// Even arrivals: each at a random time of its own share of `length`. For a step that is the same step whatever the seed: no
-/// second has more or fewer documents than were planned.
+/// Even arrivals: each at a random time of its own share of `length`. No second has more or fewer than were planned.
 pub fn even(rate: f64, length: Duration, documents: usize, rng: &mut ChaCha8Rng) -> Vec<Arrival> {
     let count = count(rate, length);
     let share = length.as_secs_f64() / count.max(1) as f64;

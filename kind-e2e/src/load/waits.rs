@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 
 use super::context::Context;
 use crate::cluster::kubernetes::Fleet;
@@ -86,18 +86,12 @@ pub async fn fix_workers(context: &Context, count: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives the workers, at their minimum, back to the autoscaler, with an HPA that remembers nothing.
+/// Gives the workers back to the autoscaler, with an HPA that remembers nothing.
 ///
 /// # Errors
 /// The ScaledObject cannot be changed, or KEDA does not make its HPA in time.
 pub async fn hand_over(context: &Context) -> anyhow::Result<()> {
-    let fewest = context.autoscaling.min;
-    context.enter(
-        "hand-over",
-        &format!("{fewest} workers, given back to the autoscaler"),
-    );
-    fix_workers(context, fewest).await.context("before the load")?;
     switches::pause(&context.fixture, None).await?;
-    // KEDA deleted the HPA while the number was fixed and makes it again; what comes next reads it.
+    // KEDA deleted the HPA while the number was fixed, and makes it again.
     scalers::taken_over(&context.fixture).await
 }

@@ -106,17 +106,6 @@ impl Board {
             None => Err("the workers were not seen yet".to_owned()),
         }
     }
-
-    /// The most workers that were wanted since second `from`.
-    pub fn peak(&self, from: f64) -> i32 {
-        let samples = lock(&self.samples);
-        let since = samples.iter().filter(|sample| sample.at >= from);
-        since
-            .filter_map(|sample| sample.fleet.seen())
-            .map(|fleet| fleet.wanted)
-            .max()
-            .unwrap_or(0)
-    }
 }
 
 /// A panic elsewhere has left a value behind that is still whole: it is only ever replaced or grown.

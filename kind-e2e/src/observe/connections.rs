@@ -1,6 +1,6 @@
 //! Who holds connections to Postgres: the workers, each by its address, and everybody else, by database.
 //!
-//! What a reading comes to is pure.
+//! What is made of a reading is pure.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ impl Connections {
     }
 }
 
-/// Reads the connections. Of other roles' sessions Postgres tells a plain user next to nothing, so those are counted by
+/// Reads the connections. Postgres shows a plain user little of other roles' sessions, so those are counted by
 /// database.
 ///
 /// # Errors

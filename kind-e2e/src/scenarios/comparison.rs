@@ -1,7 +1,7 @@
 //! One step in load under each way to scale that the manifests offer: the same documents at the same times. What ships
 //! is held to its goals, also on cost; the others are measured beside it.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use crate::cluster::autoscaling::DEFAULT_SYNC;
 use crate::cluster::scalers::{self, Scaler};
 use crate::cluster::settings::IO_DEMAND;
 use crate::cluster::{IO_QUEUE, hpa_sync};
+use crate::judge::bounds::MEAN;
 use crate::judge::fleet::{self, timed};
 use crate::judge::host::excuse;
 use crate::judge::load::p99;
@@ -23,7 +24,7 @@ use crate::judge::verdict::{Check, Question};
 use crate::load::Start;
 use crate::load::context::Context;
 use crate::load::sizing::{GUIDE_SERVICE, Sizing, WAITING};
-use crate::load::waits::{fix_workers, hand_over};
+use crate::load::waits::fix_workers;
 use crate::observe::sample::Sample;
 use crate::observe::window::{Window, fleets};
 
@@ -31,10 +32,10 @@ use crate::observe::window::{Window, fleets};
 const BEFORE: f64 = 2.0;
 /// Workers' worth of load in the step.
 const STEP: f64 = 9.0;
-/// Seconds of load before the step: the mean of the demand triggers is then of it alone.
-const USUAL: f64 = 40.0;
-/// Seconds of load before the step for a way to scale that takes no mean.
-const USUAL_WITHOUT_MEAN: f64 = 15.0;
+/// Seconds of load with the minimum of workers fixed, for a way to scale that takes no mean.
+const WITHOUT_MEAN: f64 = 10.0;
+/// Seconds of load before the step, scaled by the HPA.
+const USUAL: f64 = 10.0;
 /// Seconds of the step, and seconds without load after it, in which workers still cost.
 const STEP_SECONDS: f64 = 30.0;
 const TAIL: f64 = 10.0;
@@ -155,12 +156,17 @@ impl Comparison {
             fix_workers(context, sizing.min).await?;
             hpa_sync::set_hpa_sync(&context.fixture, period).await?;
             scalers::apply(&context.fixture, scaler).await?;
-            hand_over(context)
-                .await
-                .with_context(|| format!("before {name}"))?;
             let (mut loaded, load) = Loaded::begin(context, &name);
+            let mean = if scaler == Scaler::Slipway {
+                MEAN
+            } else {
+                WITHOUT_MEAN
+            };
             loaded
-                .play(context, &load, "comparison", &stretches(&sizing, scaler))
+                .warm_up(context, &load, sizing.rate_of(BEFORE), mean)
+                .await?;
+            loaded
+                .play(context, &load, "comparison", &stretches(&sizing))
                 .await;
             // The measurement is over: the most workers take down what still waits.
             fix_workers(context, sizing.max).await?;
@@ -177,13 +183,9 @@ impl Comparison {
 }
 
 /// Even arrivals: the way to scale is measured, and not the draw.
-fn stretches(sizing: &Sizing, scaler: Scaler) -> [Stretch; 3] {
-    let usual = match scaler {
-        Scaler::Slipway => USUAL,
-        Scaler::Temporal | Scaler::Guide => USUAL_WITHOUT_MEAN,
-    };
+fn stretches(sizing: &Sizing) -> [Stretch; 3] {
     [
-        Stretch::new("usual", sizing.rate_of(BEFORE), usual).even(),
+        Stretch::new("usual", sizing.rate_of(BEFORE), USUAL).even(),
         Stretch::new("step", sizing.rate_of(STEP), STEP_SECONDS).even(),
         Stretch::new("tail", 0.0, TAIL),
     ]

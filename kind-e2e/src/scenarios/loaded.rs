@@ -18,7 +18,7 @@ use crate::load::arrivals::{even, generator, poisson};
 use crate::load::context::Context;
 use crate::load::corpus::{Document, claim_key};
 use crate::load::sizing::Sizing;
-use crate::load::waits::{stored, tell};
+use crate::load::waits::{hand_over, stored, tell};
 use crate::load::{Load, Start, acknowledged};
 use crate::observe::rows;
 use crate::observe::sample::Sample;
@@ -115,6 +115,21 @@ impl Loaded {
         }
     }
 
+    /// Plays an even load for `seconds` with the minimum of workers fixed, then gives them to the autoscaler.
+    ///
+    /// The demand triggers take the mean of [`MEAN`](crate::judge::bounds::MEAN) seconds. A load before this one must not be in it.
+    ///
+    /// # Errors
+    /// The number of workers cannot be fixed, or KEDA does not take over.
+    pub async fn warm_up(&mut self, context: &Context, load: &Load, rate: f64, seconds: f64) -> Result<()> {
+        let before = [Stretch::new("before", rate, seconds).even()];
+        let purpose = self.name.clone();
+        self.play(context, load, &purpose, &before).await;
+        hand_over(context)
+            .await
+            .with_context(|| format!("before {purpose}"))
+    }
+
     /// Waits until everything that was acknowledged is stored, for at most `patience` seconds.
     pub async fn drain(&mut self, context: &Context, patience: f64) {
         context.enter(&format!("{}/drain", self.name), "no load: the queues drain");
@@ -193,10 +208,18 @@ impl Loaded {
         found.map(|(_, window)| *window)
     }
 
-    /// From the beginning of the first stretch to the end of the last.
+    /// From the beginning of the first stretch to the end of the last, without the warm-up.
     pub fn whole(&self) -> Option<Window> {
-        let (first, last) = (self.stretches.first()?, self.stretches.last()?);
-        Some(first.1.until(last.1))
+        let mut stretches = self
+            .stretches
+            .iter()
+            .filter(|(stretch, _)| stretch.name != "before");
+        let first = stretches.next()?.1;
+        Some(
+            stretches
+                .next_back()
+                .map_or(first, |(_, last)| first.until(*last)),
+        )
     }
 
     /// That the load was the planned one, and that nothing of it was lost. `faultless`: no fault was injected.

@@ -1,12 +1,13 @@
 //! A load that swings: the fleet follows what lasts longer than the cool-down, and keeps its size over shorter dips.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::loaded::{Loaded, Stretch};
 use super::{Scenario, prepare};
+use crate::judge::bounds::MEAN;
 use crate::judge::fleet::{carried_out, few_turns, never_below_in_use};
 use crate::judge::host::excuse;
 use crate::judge::load::p99;
@@ -15,14 +16,12 @@ use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
 use crate::load::sizing::{GUIDE_SERVICE, Sizing};
-use crate::load::waits::hand_over;
+use crate::load::waits::fix_workers;
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
 
 /// Workers' worth of load, low and high.
 const LEVELS: (f64, f64) = (2.0, 7.0);
-/// Seconds of low load before the first wave: the demand triggers' mean is of it alone.
-const BEFORE: f64 = 30.0;
 /// Periods in seconds, seconds for which each is played, and the changes of direction that it may cause.
 ///
 /// Each is played for longer than the mean (30 s) and the cool-down (60 s) together, so that a scale-in can fall in
@@ -94,10 +93,11 @@ impl Oscillation {
         self.sizing = Some(sizing);
         for (period, seconds, turns) in WAVES {
             let name = format!("oscillation/{period:.0}s");
-            hand_over(context)
-                .await
-                .with_context(|| format!("before {name}"))?;
+            fix_workers(context, sizing.min).await?;
             let (mut loaded, load) = Loaded::begin(context, &name);
+            loaded
+                .warm_up(context, &load, sizing.rate_of(LEVELS.0), MEAN)
+                .await?;
             loaded
                 .play(context, &load, &name, &stretches(&sizing, period, seconds))
                 .await;
@@ -113,7 +113,7 @@ impl Oscillation {
     }
 }
 
-/// Low, then high and low in turns, half a period each, the last as long as there is time.
+/// High and low in turns, half a period each, the last as long as there is time.
 fn stretches(sizing: &Sizing, period: f64, seconds: f64) -> Vec<Stretch> {
     let half = period / 2.0;
     let wave = |number: usize| {
@@ -124,9 +124,7 @@ fn stretches(sizing: &Sizing, period: f64, seconds: f64) -> Vec<Stretch> {
         let rest = seconds - number as f64 * half;
         Stretch::new(format!("{name}{number}"), sizing.rate_of(workers), half.min(rest))
     };
-    let before = Stretch::new("before", sizing.rate_of(LEVELS.0), BEFORE);
-    let waves = (0..(seconds / half).ceil() as usize).map(wave);
-    std::iter::once(before).chain(waves).collect()
+    (0..(seconds / half).ceil() as usize).map(wave).collect()
 }
 
 fn judge(wave: &Wave, sizing: &Sizing, samples: &[Sample]) -> Vec<Check> {
@@ -168,14 +166,6 @@ mod tests {
             .map(|stretch| (stretch.name, stretch.seconds))
             .collect();
         let of = |name: &str, seconds| (name.to_owned(), seconds);
-        assert_eq!(
-            played,
-            [
-                of("before", 30.0),
-                of("high0", 90.0),
-                of("low1", 90.0),
-                of("high2", 20.0)
-            ]
-        );
+        assert_eq!(played, [of("high0", 90.0), of("low1", 90.0), of("high2", 20.0)]);
     }
 }

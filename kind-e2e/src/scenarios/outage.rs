@@ -16,19 +16,20 @@ use crate::cluster::autoscaling::Autoscaling;
 use crate::cluster::kubernetes::hpa;
 use crate::cluster::switches::{Target, available, set_replicas};
 use crate::cluster::{NAMESPACE, scalers};
-use crate::judge::bounds;
+use crate::judge::bounds::{self, MEAN};
 use crate::judge::fleet::{carried_out, never_fewer, peak, scaled_in, timed};
 use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question};
 use crate::load::context::Context;
 use crate::load::sizing::{GUIDE_SERVICE, Sizing};
-use crate::load::waits::{hand_over, settle_at, tell};
+use crate::load::waits::{fix_workers, settle_at, tell};
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
 
-/// Workers' worth of load, all the time.
+/// Workers' worth of load, all the time, and before it.
 const WORKERS: f64 = 5.7;
+const WARM_UP: f64 = 2.0;
 /// Seconds of load before the first outage: the fleet has found its size.
 const BEFORE: f64 = 30.0;
 /// Seconds of an outage: the cool-down of 60 s, and some more.
@@ -114,9 +115,12 @@ impl Outages {
         let sizing = prepare(context, "outage/prepare", WORKERS, GUIDE_SERVICE).await?;
         self.sizing = Some(sizing);
         self.autoscaling = context.autoscaling.clone();
-        hand_over(context).await?;
+        fix_workers(context, sizing.min).await?;
         let (loaded, load) = Loaded::begin(context, "outage");
         self.loaded = loaded;
+        self.loaded
+            .warm_up(context, &load, sizing.rate_of(WARM_UP), MEAN)
+            .await?;
         let seconds = BEFORE + OUTAGES.len() as f64 * (OUTAGE + AFTER);
         let steady = [Stretch::new("steady", sizing.rate_of(WORKERS), seconds)];
         let from = context.clock.now();

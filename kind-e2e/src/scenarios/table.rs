@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::loaded::{Loaded, Stretch};
 use super::{Scenario, prepare};
+use crate::judge::bounds::MEAN;
 use crate::judge::fleet::{percent, ready, sized, utilization};
 use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
 use crate::load::sizing::Sizing;
-use crate::load::waits::hand_over;
+use crate::load::waits::fix_workers;
 use crate::observe::sample::Sample;
 
 /// Rows of the guide: documents a second that are played, least and greatest number of workers.
@@ -26,6 +27,8 @@ const ROWS: [(f64, i32, i32); 4] = [(7.0, 3, 5), (17.0, 5, 10), (32.0, 10, 15), 
 const SERVICE: f64 = 1.4;
 /// Seconds of each row.
 const ROW: f64 = 45.0;
+/// Seconds of the first row, whose warm-up is of it.
+const FIRST_ROW: f64 = 20.0;
 /// Seconds between two rows, at the rate halfway: the table is of loads, not of steps.
 const RAMP: f64 = 10.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
@@ -87,9 +90,13 @@ impl LoadTable {
         let sizing = prepare(context, "table/prepare", most * SERVICE / TARGET, SERVICE).await?;
         self.sizing = Some(sizing);
         context.say(&self.rule(&sizing));
-        hand_over(context).await?;
+        fix_workers(context, sizing.min).await?;
         let (loaded, load) = Loaded::begin(context, "table");
         self.loaded = loaded;
+        let (first, ..) = ROWS[0];
+        self.loaded
+            .warm_up(context, &load, played(&sizing, first), MEAN)
+            .await?;
         self.loaded
             .play(context, &load, "table", &stretches(&sizing))
             .await;
@@ -158,7 +165,8 @@ fn stretches(sizing: &Sizing) -> Vec<Stretch> {
             let halfway = played(sizing, f64::midpoint(before, rate));
             stretches.push(Stretch::new(format!("to{}", name(rate)), halfway, RAMP).even());
         }
-        stretches.push(Stretch::new(name(rate), played(sizing, rate), ROW).even());
+        let seconds = if before.is_some() { ROW } else { FIRST_ROW };
+        stretches.push(Stretch::new(name(rate), played(sizing, rate), seconds).even());
         before = Some(rate);
     }
     stretches

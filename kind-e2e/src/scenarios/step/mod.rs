@@ -22,7 +22,7 @@ use crate::judge::verdict::Check;
 use crate::load::arrivals::Arrival;
 use crate::load::context::Context;
 use crate::load::sizing::{GUIDE_SERVICE, Sizing};
-use crate::load::waits::{hand_over, more_than, settle_at, settled, stored, tell};
+use crate::load::waits::{fix_workers, more_than, settle_at, settled, stored, tell};
 use crate::load::{Load, acknowledged};
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
@@ -35,8 +35,7 @@ const STEP: f64 = 7.0;
 /// Before the step the minimum's slots are used to this share: bursts of a Poisson process stay within the free slots
 /// (of a mean of 4.5, 16 are in flight once in 50 000 times).
 const USUAL: f64 = 0.3;
-/// Seconds of load before the minimum is watched, and seconds for which it is.
-const WARM_UP: f64 = 10.0;
+/// Seconds for which the minimum is watched: three of the HPA's default periods.
 const STAYS: f64 = 45.0;
 /// Seconds of the step with Poisson arrivals. After them the load goes on with even arrivals.
 const OUT: f64 = 60.0;
@@ -98,10 +97,13 @@ impl Step {
         self.ready = bounds::ready(&context.calibration()?.starts);
         (self.sizing, self.memory_limit) = (Some(sizing), context.settings.memory_limit);
         self.autoscaling = autoscaling.clone();
-        hand_over(context).await?;
+        fix_workers(context, sizing.min).await?;
         let (loaded, load) = Loaded::begin(context, "step");
         self.loaded = loaded;
         self.time_documents(context, &load, sizing.service).await?;
+        self.loaded
+            .warm_up(context, &load, usual / sizing.service, MEAN)
+            .await?;
         self.play(context, &load, &sizing, usual).await;
         let waiting = sizing.in_use(sizing.rate_of(STEP));
         let patience = bounds::drain(waiting, slots, sizing.service).seconds;
@@ -138,15 +140,12 @@ impl Step {
     async fn play(&mut self, context: &Context, load: &Load, sizing: &Sizing, usual: f64) {
         let (before, rate) = (usual / sizing.service, sizing.rate_of(STEP));
         let steady = self.autoscaling.stabilization + MEAN + SETTLED + 15.0;
-        let below = [
-            Stretch::new("warmup", before, WARM_UP),
-            Stretch::new("stays", before, STAYS),
-        ];
+        let below = [Stretch::new("stays", before, STAYS)];
         let above = [
             Stretch::new("out", rate, OUT),
             Stretch::new("steady", rate, steady.min(LONGEST - OUT)).even(),
         ];
-        let (min, watched) = (self.autoscaling.min, Duration::from_secs_f64(WARM_UP + STAYS));
+        let (min, watched) = (self.autoscaling.min, Duration::from_secs_f64(STAYS));
         let watching = consistently("the minimum of workers", watched, async || settled(context, min));
         let (held, ()) = futures::join!(watching, self.loaded.play(context, load, "step", &below));
         tell(context, "the minimum of workers stayed", held);
