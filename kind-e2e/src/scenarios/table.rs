@@ -29,7 +29,8 @@ const SERVICE: f64 = 1.4;
 const ROW: f64 = 45.0;
 /// Seconds of the first row, whose warm-up is of it.
 const FIRST_ROW: f64 = 20.0;
-/// Seconds between two rows, at the rate halfway: the table is of loads, not of steps.
+/// Seconds between two rows, at the rate halfway, at least: the table is of loads, not of steps. Where documents take
+/// long, two of them: in a shorter ramp all of the next row's documents come before the first of them ends.
 const RAMP: f64 = 10.0;
 /// The last seconds of a row, which are judged: by then the mean of 30 s is of this row.
 const JUDGED: f64 = 15.0;
@@ -163,7 +164,14 @@ fn stretches(sizing: &Sizing) -> Vec<Stretch> {
     for (rate, ..) in ROWS {
         if let Some(before) = before {
             let halfway = played(sizing, f64::midpoint(before, rate));
-            stretches.push(Stretch::new(format!("to{}", name(rate)), halfway, RAMP).even());
+            stretches.push(
+                Stretch::new(
+                    format!("to{}", name(rate)),
+                    halfway,
+                    RAMP.max(2.0 * sizing.service),
+                )
+                .even(),
+            );
         }
         let seconds = if before.is_some() { ROW } else { FIRST_ROW };
         stretches.push(Stretch::new(name(rate), played(sizing, rate), seconds).even());
