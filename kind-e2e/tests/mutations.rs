@@ -623,7 +623,13 @@ const SCALING: &[Mutation] = &[
         "the fleet shrinks under high load",
         &["scale-in-in-use"],
         |run| {
-            run.fleet("oscillation/180s/high2", |_| 3);
+            let mut seen = 0;
+            run.samples("oscillation/180s/high0", |sample| {
+                seen += 1;
+                if let (Reading::Seen(fleet), true) = (&mut sample.fleet, seen > 60) {
+                    fleet.wanted = 3;
+                }
+            });
         },
     ),
     mutation(
@@ -686,7 +692,7 @@ const SCALING: &[Mutation] = &[
             let mut seen = 0;
             run.samples("outage/prometheus", |sample| {
                 seen += 1;
-                if let (Reading::Seen(fleet), true) = (&mut sample.fleet, seen > 30) {
+                if let (Reading::Seen(fleet), true) = (&mut sample.fleet, seen > 10) {
                     fleet.wanted -= 1;
                 }
             });
