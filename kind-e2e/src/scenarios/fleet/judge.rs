@@ -113,8 +113,8 @@ fn bounded(found: &Connections, planned: u32) -> [Check; 2] {
 }
 
 fn questions(facts: &Fleet) -> Check {
-    // A counter is as old as its last scrape: at either end of the window one scrape's worth may be outside it.
-    let most = QUESTIONS * (facts.seconds + SCRAPE);
+    // A counter is as old as its last scrape, and in T seconds a clock of one second can strike T + 1 times.
+    let most = QUESTIONS * (facts.seconds + SCRAPE + 1.0);
     let least = 0.5 * QUESTIONS * (facts.seconds - SCRAPE);
     let question = Question::new(
         "questions",
