@@ -26,7 +26,7 @@ use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
 use crate::load::corpus;
-use crate::load::sizing::{GUIDE_SERVICE, SHARE};
+use crate::load::sizing::GUIDE_SERVICE;
 use crate::load::waits::fix_workers;
 use crate::observe::connections::{self, Connections};
 use crate::observe::sample::Sample;
@@ -38,6 +38,9 @@ const ASKED: &str = r#"sum(temporal_request{operation="DescribeTaskQueue"})"#;
 const SCRAPED: &str = "count(count by (pod) (temporal_num_pollers))";
 /// Prometheus has found and scraped every worker within this time: its discovery takes up to 5 s.
 const ALL_SCRAPED: Duration = Duration::from_secs(60);
+/// The load's share of what the host carries: bursts of Poisson arrivals must not saturate it, since every worker that
+/// could help is there already.
+const HALF: f64 = 0.5;
 /// Seconds of the load, at least and at most, and documents for which it may last longer: enough for a p99.
 const LOADED: f64 = 30.0;
 const LONGEST: f64 = 120.0;
@@ -113,7 +116,7 @@ impl Fleet {
         corpus::upload(&context.fixture, &context.documents).await?;
         delay(context, GUIDE_SERVICE).await?;
         let most = f64::from(self.workers) * autoscaling.target / GUIDE_SERVICE;
-        let rate = most.min(SHARE * context.calibration()?.per_second());
+        let rate = most.min(HALF * context.calibration()?.per_second());
         self.load(context, rate).await?;
         leaving::run(context, self.workers, &mut self.leaving).await
     }
