@@ -15,8 +15,7 @@ use serde_json::Value;
 
 use self::guide::{Expect, MONITORING, Place, Printed, expectation, find};
 use super::Scenario;
-use crate::cluster::autoscaling::Autoscaling;
-use crate::cluster::kubernetes::{hpa, read_memory, read_pods};
+use crate::cluster::kubernetes::{read_memory, read_pods};
 use crate::cluster::{NAMESPACE, scalers};
 use crate::judge::bounds;
 use crate::judge::verdict::{Check, Question};
@@ -80,11 +79,9 @@ impl Monitoring {
     /// Waits for the minimum of workers with usage known, then runs every command once.
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
         context.enter("monitoring", "the guide's commands, word for word");
-        let autoscaler = hpa(&context.fixture.kube).await?;
-        // Thresholds play no part in how the fleet shrinks.
-        let autoscaling = Autoscaling::of(&autoscaler, 0.0, 0.0);
+        let autoscaling = &context.autoscaling;
         self.pods = usize::try_from(autoscaling.min)?;
-        let shrinks = Duration::from_secs_f64(bounds::scale_in(&autoscaling, autoscaling.max).seconds);
+        let shrinks = Duration::from_secs_f64(bounds::scale_in(autoscaling, autoscaling.max).seconds);
         eventually("the minimum of workers, none leaving", shrinks, async || {
             only(context, self.pods).await
         })
