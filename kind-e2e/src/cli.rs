@@ -9,7 +9,7 @@ use crate::scenarios::{CORE, Entry, REGISTRY};
 
 /// Loads, observes and judges a cluster.
 ///
-/// Reads cluster.json, measures what the host carries, runs scenarios against the cluster, and leaves in the run's
+/// Reads cluster.json, measures what the host carries, and runs scenarios against the cluster. It leaves in the run's
 /// folder what it saw and what that shows: facts.json, samples.jsonl, verdict.json, figures.json, junit.xml,
 /// report.html, report.md, and the cluster's logs, events and objects where the run did not pass.
 ///

@@ -77,7 +77,8 @@ impl Calibration {
     }
 }
 
-/// Measures what this host carries. Leaves the most workers, with their number fixed.
+/// Uploads the documents, for every later load too, and measures what this host carries. Leaves the most workers, with
+/// their number fixed.
 ///
 /// # Errors
 /// The workers do not start, or the cluster does not store documents.

@@ -54,13 +54,14 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A run with its figures.
     pub fn of(pinned: Pinned, facts: &'a Facts, samples: &'a [Sample], verdict: &'a Verdict) -> Self {
+        let scenarios = scenarios(facts);
         Self {
             pinned,
             facts,
             samples,
             verdict,
-            scenarios: scenarios(facts),
-            figures: figures_of(facts, samples),
+            figures: of_scenarios(&scenarios, samples),
+            scenarios,
         }
     }
 
@@ -82,7 +83,13 @@ fn scenarios(facts: &Facts) -> BTreeMap<&str, Box<dyn Recorded>> {
 
 /// The figures of every load of a run.
 pub fn figures_of(facts: &Facts, samples: &[Sample]) -> BTreeMap<String, Figures> {
-    let scenarios = scenarios(facts);
+    of_scenarios(&scenarios(facts), samples)
+}
+
+fn of_scenarios(
+    scenarios: &BTreeMap<&str, Box<dyn Recorded>>,
+    samples: &[Sample],
+) -> BTreeMap<String, Figures> {
     figures(
         scenarios.values().map(|scenario| &**scenario as &dyn Scenario),
         samples,

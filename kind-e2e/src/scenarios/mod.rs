@@ -28,7 +28,6 @@ use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
-use crate::load::corpus;
 use crate::load::sizing::Sizing;
 use crate::observe::sample::Sample;
 
@@ -166,7 +165,7 @@ pub fn recorded(name: &str, facts: Value) -> Result<Box<dyn Recorded>> {
 /// Puts latency on the way to S3 for a load whose peak uses `workers` workers, with documents of `service` seconds, or
 /// of more where this host carries fewer documents.
 async fn prepare(context: &Context, phase: &str, workers: f64, service: f64) -> Result<Sizing> {
-    context.enter(phase, "uploading documents, putting latency on the way to S3");
+    context.enter(phase, "putting latency on the way to S3");
     let slots = context.settings.io.count.value;
     let sizing = Sizing::fit(
         &context.autoscaling,
@@ -176,7 +175,6 @@ async fn prepare(context: &Context, phase: &str, workers: f64, service: f64) -> 
         service,
     )?;
     context.say(&sizing.rule());
-    corpus::upload(&context.fixture, &context.documents).await?;
     delay(context, sizing.service).await?;
     Ok(sizing)
 }

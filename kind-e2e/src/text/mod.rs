@@ -3,10 +3,11 @@
 //!
 //! The worker builds a tree with html5ever and renders Markdown with pulldown-cmark. This room walks html5gum's
 //! tokens, keeps only the stack of open elements, and renders Markdown with comrak and again with markdown-rs. It
-//! shares the contract of docs/documents.md with the worker and no line of code. Where a document is such that tokens
-//! and a stack cannot say what a browser makes of it, or where the two Markdown parsers differ, there is a [`Doubt`]
-//! and no reading: such a document is left out of the load, so that everything that is loaded can be compared without
-//! tolerance.
+//! shares the contract of docs/documents.md with the worker and no line of code.
+//!
+//! Tokens and a stack cannot always say what a browser makes of a document, and the two Markdown parsers may differ.
+//! Then there is a [`Doubt`] and no reading, and the document is left out of the load. So everything that is loaded is
+//! compared without tolerance.
 
 mod body;
 mod doubt;

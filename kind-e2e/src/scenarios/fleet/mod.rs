@@ -25,7 +25,6 @@ use crate::judge::statistics::FEWEST;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
-use crate::load::corpus;
 use crate::load::sizing::GUIDE_SERVICE;
 use crate::load::waits::fix_workers;
 use crate::observe::connections::{self, Connections};
@@ -113,7 +112,6 @@ impl Fleet {
         );
         fix_workers(context, self.workers).await?;
         every_worker_scraped(context, self.workers).await?;
-        corpus::upload(&context.fixture, &context.documents).await?;
         delay(context, GUIDE_SERVICE).await?;
         let most = f64::from(self.workers) * autoscaling.target / GUIDE_SERVICE;
         let rate = most.min(HALF * context.calibration()?.per_second());
