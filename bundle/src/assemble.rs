@@ -53,9 +53,7 @@ pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
         },
         || builder.components(),
     )?;
-    let worker = programs[0]
-        .parent()
-        .context("find the folder of the built worker")?;
+    let worker = programs[0].parent().context("find the folder of the built worker")?;
     parts.add(images::WORKER, worker);
     let source = LocalSource {
         pins: builder.pins,
@@ -70,29 +68,21 @@ pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
         plan: &plan,
         pins: builder.pins,
         parts: &parts,
-        rootfs: rootfs
-            .get(&plan.node.rootfs)
-            .context("find the node's root filesystem")?,
+        rootfs: rootfs.get(&plan.node.rootfs).context("find the node's root filesystem")?,
         images: &images,
         storage_manifest: &builder.workspace.manifests().join(STORAGE),
         cache: builder.cache,
         architecture: ARCHITECTURE,
     };
     let node = progress::step("assemble the node image", || node::build(&ingredients))?;
-    let toolbox = images
-        .iter()
-        .find(|image| image.name.starts_with(TOOLBOX))
-        .context("find the toolbox image")?;
+    let toolbox = images.iter().find(|image| image.name.starts_with(TOOLBOX)).context("find the toolbox image")?;
     Ok(Assembly {
         driver: programs[1].clone(),
         toolbox: toolbox.name.clone(),
         packages: Lock {
             suite: debian.suite.clone(),
             architecture: debian.architecture,
-            rootfs: rootfs
-                .iter()
-                .map(|(name, rootfs)| (name.clone(), rootfs.packages.clone()))
-                .collect(),
+            rootfs: rootfs.iter().map(|(name, rootfs)| (name.clone(), rootfs.packages.clone())).collect(),
         },
         parts,
         images,

@@ -34,9 +34,7 @@ impl Cache {
 
     /// The path of an entry, whether the entry exists or not.
     pub fn place(&self, kind: &str, name: &str, key: &str) -> PathBuf {
-        self.root
-            .join(kind)
-            .join(format!("{name}-{}", &key[..16.min(key.len())]))
+        self.root.join(kind).join(format!("{name}-{}", &key[..16.min(key.len())]))
     }
 
     /// The entry's path, if the entry exists.
@@ -131,11 +129,7 @@ impl Key {
     /// When a file or folder cannot be read.
     pub fn tree(mut self, label: &str, root: &Path) -> Result<Self> {
         for path in files_below(root)? {
-            let name = path
-                .strip_prefix(root)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .into_owned();
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
             self = self.file(&format!("{label}/{name}"), &path)?;
         }
         Ok(self)
@@ -158,11 +152,7 @@ pub fn files_below(root: &Path) -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("list {}", folder.display()))?;
-            if entry
-                .file_type()
-                .with_context(|| format!("look at {}", entry.path().display()))?
-                .is_dir()
-            {
+            if entry.file_type().with_context(|| format!("look at {}", entry.path().display()))?.is_dir() {
                 folders.push(entry.path());
             } else {
                 found.push(entry.path());
@@ -182,9 +172,7 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let count = file
-            .read(&mut buffer)
-            .with_context(|| format!("read {}", path.display()))?;
+        let count = file.read(&mut buffer).with_context(|| format!("read {}", path.display()))?;
         if count == 0 {
             return Ok(hex::encode(hash.finalize()));
         }
@@ -206,23 +194,15 @@ mod tests {
         });
         assert!(built.is_err());
         assert_eq!(cache.get("parts", "x", "k"), None);
-        assert_eq!(
-            fs::read_dir(dir.path().join("parts")).unwrap().count(),
-            0,
-            "no incomplete entry stays"
-        );
+        assert_eq!(fs::read_dir(dir.path().join("parts")).unwrap().count(), 0, "no incomplete entry stays");
     }
 
     #[test]
     fn second_build_is_not_run() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
-        let first = cache
-            .get_or_build("parts", "x", "k", |place| Ok(fs::write(place.join("p"), "1")?))
-            .unwrap();
-        let second = cache
-            .get_or_build("parts", "x", "k", |_| anyhow::bail!("built again"))
-            .unwrap();
+        let first = cache.get_or_build("parts", "x", "k", |place| Ok(fs::write(place.join("p"), "1")?)).unwrap();
+        let second = cache.get_or_build("parts", "x", "k", |_| anyhow::bail!("built again")).unwrap();
         assert_eq!(first, second);
     }
 

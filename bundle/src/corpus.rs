@@ -23,25 +23,15 @@ const DOCUMENTS: usize = 240;
 pub fn default_corpus(pins: &Pins, parts: &Parts, cache: &Cache) -> Result<PathBuf> {
     let mut key = Key::new("corpus-1");
     for component in pins.components.values() {
-        key = key
-            .field("module", &component.module)
-            .field("version", &component.version);
+        key = key.field("module", &component.module).field("version", &component.version);
     }
     cache.get_or_build("corpus", "documents", &key.finish(), |place| {
         let mut found = Vec::new();
         for (name, component) in &pins.components {
             let dir = parts.module_dir(name, &component.module)?;
-            found.extend(
-                documents(&dir)?
-                    .into_iter()
-                    .map(|file| (name.clone(), dir.clone(), file)),
-            );
+            found.extend(documents(&dir)?.into_iter().map(|file| (name.clone(), dir.clone(), file)));
         }
-        ensure!(
-            found.len() >= DOCUMENTS / 4,
-            "only {} documents in the pinned modules",
-            found.len()
-        );
+        ensure!(found.len() >= DOCUMENTS / 4, "only {} documents in the pinned modules", found.len());
         let step = (found.len() / DOCUMENTS).max(1);
         for (name, dir, file) in found.iter().step_by(step).take(DOCUMENTS) {
             let target = place.join(name).join(file.strip_prefix(dir).unwrap_or(file));
@@ -61,21 +51,14 @@ pub fn default_corpus(pins: &Pins, parts: &Parts, cache: &Cache) -> Result<PathB
 pub fn check(dir: &Path) -> Result<()> {
     ensure!(dir.is_dir(), "corpus {}: no such folder", dir.display());
     let count = files_below(dir)?.iter().filter(|file| is_document(file)).count();
-    ensure!(
-        count > 0,
-        "corpus {}: no document in it; documents are .html, .htm, .md and .txt files",
-        dir.display()
-    );
+    ensure!(count > 0, "corpus {}: no document in it; documents are .html, .htm, .md and .txt files", dir.display());
     Ok(())
 }
 
 fn documents(module: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for file in files_below(module)? {
-        let size = file
-            .symlink_metadata()
-            .with_context(|| format!("look at {}", file.display()))?
-            .len();
+        let size = file.symlink_metadata().with_context(|| format!("look at {}", file.display()))?.len();
         let text = is_document(&file) && (SMALLEST..=LARGEST).contains(&size);
         if text && fs::read(&file).is_ok_and(|bytes| String::from_utf8(bytes).is_ok()) {
             found.push(file);
@@ -85,10 +68,7 @@ fn documents(module: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn is_document(file: &Path) -> bool {
-    let extension = file
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or_default();
+    let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     ["html", "htm", "md", "txt"].contains(&extension.to_lowercase().as_str())
 }
 
@@ -103,11 +83,6 @@ mod tests {
         assert!(check(dir.path()).unwrap_err().to_string().contains("no document"));
         fs::write(dir.path().join("x.md"), "# x").unwrap();
         check(dir.path()).unwrap();
-        assert!(
-            check(Path::new("/no/such"))
-                .unwrap_err()
-                .to_string()
-                .contains("/no/such")
-        );
+        assert!(check(Path::new("/no/such")).unwrap_err().to_string().contains("/no/such"));
     }
 }

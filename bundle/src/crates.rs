@@ -18,12 +18,9 @@ const LINKED: [&str; 2] = ["dependencies", "build-dependencies"];
 pub fn member_names(root: &Path) -> Result<Vec<String>> {
     let manifest = read_manifest(root)?;
     let members = manifest.get("workspace").and_then(|it| it.get("members"));
-    let members = members.and_then(Value::as_array).with_context(|| {
-        format!(
-            "find [workspace] members in {}",
-            root.join("Cargo.toml").display()
-        )
-    })?;
+    let members = members
+        .and_then(Value::as_array)
+        .with_context(|| format!("find [workspace] members in {}", root.join("Cargo.toml").display()))?;
     members
         .iter()
         .filter_map(Value::as_str)
@@ -82,12 +79,9 @@ fn linked_dependencies(manifest: &Table) -> impl Iterator<Item = (&String, &Valu
 fn package_name(folder: &Path) -> Result<String> {
     let manifest = read_manifest(folder)?;
     let name = manifest.get("package").and_then(|it| it.get("name"));
-    let name = name.and_then(Value::as_str).with_context(|| {
-        format!(
-            "find the package's name in {}",
-            folder.join("Cargo.toml").display()
-        )
-    })?;
+    let name = name
+        .and_then(Value::as_str)
+        .with_context(|| format!("find the package's name in {}", folder.join("Cargo.toml").display()))?;
     Ok(name.to_owned())
 }
 
@@ -145,16 +139,8 @@ mod tests {
     fn path_dependencies_are_followed() {
         let leaf = ("leaf", "");
         let cases: [(&str, Packages<'_>, &[&str]); 7] = [
-            (
-                "none",
-                &[("app", "[dependencies]\nserde.workspace = true\nx = \"1\"")],
-                &["app"],
-            ),
-            (
-                "direct",
-                &[("app", "[dependencies]\nleaf = { path = \"../leaf\" }"), leaf],
-                &["app", "leaf"],
-            ),
+            ("none", &[("app", "[dependencies]\nserde.workspace = true\nx = \"1\"")], &["app"]),
+            ("direct", &[("app", "[dependencies]\nleaf = { path = \"../leaf\" }"), leaf], &["app", "leaf"]),
             (
                 "transitive",
                 &[
@@ -166,32 +152,19 @@ mod tests {
             ),
             (
                 "by the workspace",
-                &[
-                    (
-                        "app",
-                        "[dependencies]\nshared = { workspace = true, optional = true }",
-                    ),
-                    ("lib/shared", ""),
-                ],
+                &[("app", "[dependencies]\nshared = { workspace = true, optional = true }"), ("lib/shared", "")],
                 &["app", "lib/shared"],
             ),
             (
                 "of the build script, of one target",
                 &[
                     ("app", "[build-dependencies]\nmid = { path = \"../mid\" }"),
-                    (
-                        "mid",
-                        "[target.'cfg(unix)'.dependencies]\nleaf = { path = \"../leaf\" }",
-                    ),
+                    ("mid", "[target.'cfg(unix)'.dependencies]\nleaf = { path = \"../leaf\" }"),
                     leaf,
                 ],
                 &["app", "leaf", "mid"],
             ),
-            (
-                "of tests",
-                &[("app", "[dev-dependencies]\nleaf = { path = \"../leaf\" }"), leaf],
-                &["app"],
-            ),
+            ("of tests", &[("app", "[dev-dependencies]\nleaf = { path = \"../leaf\" }"), leaf], &["app"]),
             (
                 "in a circle",
                 &[
@@ -217,11 +190,7 @@ mod tests {
     fn members_are_named_by_their_packages_and_patterns_are_refused() {
         let root = workspace(&[("app", ""), ("lib/shared", "")]);
         assert_eq!(member_names(root.path()).unwrap(), ["app", "lib-shared"]);
-        std::fs::write(
-            root.path().join("Cargo.toml"),
-            "[workspace]\nmembers = [\"lib/*\"]",
-        )
-        .unwrap();
+        std::fs::write(root.path().join("Cargo.toml"), "[workspace]\nmembers = [\"lib/*\"]").unwrap();
         let error = member_names(root.path()).unwrap_err().to_string();
         assert!(error.contains("lib/*"), "{error}");
     }

@@ -66,17 +66,12 @@ impl Rootfs {
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         let file = File::open(&self.tar).with_context(|| format!("open {}", self.tar.display()))?;
         let wanted = Path::new(path.trim_start_matches('/'));
-        for entry in tar::Archive::new(file)
-            .entries()
-            .context("read a root filesystem")?
-        {
+        for entry in tar::Archive::new(file).entries().context("read a root filesystem")? {
             let mut entry = entry.context("read a root filesystem")?;
             let found = entry.path().context("read a path in a root filesystem")?;
             if found.strip_prefix("./").unwrap_or(&found) == wanted && entry.header().entry_type().is_file() {
                 let mut content = Vec::new();
-                entry
-                    .read_to_end(&mut content)
-                    .with_context(|| format!("read {path}"))?;
+                entry.read_to_end(&mut content).with_context(|| format!("read {path}"))?;
                 return Ok(content);
             }
         }
@@ -125,25 +120,15 @@ impl Debian {
                     place.display()
                 );
             }
-            progress::note(&format!(
-                "the packages of {name} differ from {LOCK_FILE}: {changes}"
-            ));
+            progress::note(&format!("the packages of {name} differ from {LOCK_FILE}: {changes}"));
         }
-        Ok(Rootfs {
-            name: name.to_owned(),
-            tar: place.join("rootfs.tar"),
-            packages,
-            drift,
-        })
+        Ok(Rootfs { name: name.to_owned(), tar: place.join("rootfs.tar"), packages, drift })
     }
 
     fn key(&self, name: &str, recipe: &Recipe) -> Result<String> {
         let locked: Vec<String> = self.lock.of(name).iter().map(Package::to_string).collect();
         Ok(Key::new("rootfs 1")
-            .field(
-                "recipe",
-                serde_json::to_string(recipe).context("serialise the recipe")?,
-            )
+            .field("recipe", serde_json::to_string(recipe).context("serialise the recipe")?)
             .field("architecture", &self.architecture)
             .field("suite", &self.suite)
             .field("sources", &self.sources)
@@ -153,10 +138,7 @@ impl Debian {
 
     fn make(&self, name: &str, recipe: &Recipe, place: &Path) -> Result<()> {
         // Not in the cache: apt downloads as another user, who cannot enter a home folder.
-        let work = tempfile::Builder::new()
-            .prefix("slipway-rootfs-")
-            .tempdir()
-            .context("make a folder")?;
+        let work = tempfile::Builder::new().prefix("slipway-rootfs-").tempdir().context("make a folder")?;
         let tar = work.path().join("raw.tar");
         self.mmdebstrap(name, recipe, &tar)?;
         let raw = unpack::read(&tar)?;
@@ -171,11 +153,7 @@ impl Debian {
     }
 
     fn mmdebstrap(&self, name: &str, recipe: &Recipe, tar: &Path) -> Result<()> {
-        let mode = if rustix::process::geteuid().is_root() {
-            "root"
-        } else {
-            "unshare"
-        };
+        let mode = if rustix::process::geteuid().is_root() { "root" } else { "unshare" };
         let mut command = Cmd::new("mmdebstrap")
             .env("SOURCE_DATE_EPOCH", oci::EPOCH.to_string())
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -183,28 +161,15 @@ impl Debian {
             .arg(format!("--architectures={}", self.architecture))
             .arg(format!("--include={}", recipe.packages.join(",")))
             .arg("--aptopt=APT::Install-Recommends \"false\"")
-            .args(
-                host_apt_options()
-                    .iter()
-                    .map(|option| format!("--aptopt={option}")),
-            )
+            .args(host_apt_options().iter().map(|option| format!("--aptopt={option}")))
             .log(self.logs.join(format!("rootfs-{name}.log")))
             .stdin(self.sources.clone());
         command = match recipe.way {
             // The hook installs usr-is-merged instead of usrmerge, which depends on perl.
-            Way::Install => command.args([
-                "--variant=essential",
-                "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-            ]),
+            Way::Install => command.args(["--variant=essential", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]),
             Way::Extract => command.args(["--variant=extract", "--skip=cleanup/apt/cache"]),
         };
-        command
-            .arg(&self.suite)
-            .arg(tar)
-            .arg("-")
-            .run()
-            .map(|_| ())
-            .map_err(|error| explain(error, mode))
+        command.arg(&self.suite).arg(tar).arg("-").run().map(|_| ()).map_err(|error| explain(error, mode))
     }
 }
 
@@ -240,22 +205,13 @@ fn host_sources(etc: &Path) -> Result<String> {
     if let Ok(more) = fs::read_dir(etc.join("sources.list.d")) {
         files.extend(more.filter_map(|entry| Some(entry.ok()?.path())));
     }
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|end| end == "list" || end == "sources")
-    });
+    files.retain(|file| file.extension().is_some_and(|end| end == "list" || end == "sources"));
     files.sort();
-    let texts: Vec<String> = files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .collect();
+    let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
     let sources = texts.join("\n\n");
     let live = |line: &str| line.starts_with("deb ") || line.starts_with("URIs:");
     if !sources.lines().any(live) {
-        bail!(
-            "find apt's sources: {} has none; run on a host with apt or in a Debian container",
-            etc.display()
-        );
+        bail!("find apt's sources: {} has none; run on a host with apt or in a Debian container", etc.display());
     }
     Ok(sources)
 }
@@ -265,18 +221,9 @@ fn host_apt_options() -> Vec<String> {
     let Ok(dump) = Cmd::new("apt-config").args(["dump", "--no-empty"]).quiet().read() else {
         return Vec::new();
     };
-    let ours = [
-        "Acquire::http",
-        "Acquire::https",
-        "Acquire::ftp",
-        "Acquire::Check-",
-        "Acquire::Retries",
-        "Acquire::By-Hash",
-    ];
-    dump.lines()
-        .filter(|line| ours.iter().any(|start| line.starts_with(start)))
-        .map(str::to_owned)
-        .collect()
+    let ours =
+        ["Acquire::http", "Acquire::https", "Acquire::ftp", "Acquire::Check-", "Acquire::Retries", "Acquire::By-Hash"];
+    dump.lines().filter(|line| ours.iter().any(|start| line.starts_with(start))).map(str::to_owned).collect()
 }
 
 fn write_tar(tree: Tree, path: &Path) -> Result<()> {
@@ -287,11 +234,7 @@ fn write_tar(tree: Tree, path: &Path) -> Result<()> {
 }
 
 fn summary(changes: &[Change]) -> String {
-    let mut named: Vec<String> = changes
-        .iter()
-        .take(NAMED_CHANGES)
-        .map(Change::to_string)
-        .collect();
+    let mut named: Vec<String> = changes.iter().take(NAMED_CHANGES).map(Change::to_string).collect();
     if changes.len() > NAMED_CHANGES {
         named.push(format!("and {} more", changes.len() - NAMED_CHANGES));
     }
@@ -304,54 +247,26 @@ mod tests {
 
     #[test]
     fn suite_is_read_from_os_release() {
-        assert_eq!(
-            host_suite("NAME=\"x\"\nVERSION_CODENAME=bookworm\n").unwrap(),
-            "bookworm"
-        );
-        assert!(
-            host_suite("NAME=Arch\n")
-                .unwrap_err()
-                .to_string()
-                .contains("/etc/os-release")
-        );
+        assert_eq!(host_suite("NAME=\"x\"\nVERSION_CODENAME=bookworm\n").unwrap(), "bookworm");
+        assert!(host_suite("NAME=Arch\n").unwrap_err().to_string().contains("/etc/os-release"));
     }
 
     #[test]
     fn sources_of_both_formats_are_read_and_disabled_ones_are_not() {
         let etc = tempfile::tempdir().unwrap();
-        assert!(
-            host_sources(etc.path())
-                .unwrap_err()
-                .to_string()
-                .contains("a host with apt")
-        );
+        assert!(host_sources(etc.path()).unwrap_err().to_string().contains("a host with apt"));
         let parts = etc.path().join("sources.list.d");
         fs::create_dir(&parts).unwrap();
-        fs::write(
-            parts.join("a.sources"),
-            "Types: deb\nURIs: http://mirror.example/debian\n",
-        )
-        .unwrap();
+        fs::write(parts.join("a.sources"), "Types: deb\nURIs: http://mirror.example/debian\n").unwrap();
         fs::write(parts.join("b.list.disabled"), "deb http://other.example x y\n").unwrap();
         let sources = host_sources(etc.path()).unwrap();
-        assert!(
-            sources.contains("mirror.example") && !sources.contains("other.example"),
-            "{sources}"
-        );
+        assert!(sources.contains("mirror.example") && !sources.contains("other.example"), "{sources}");
     }
 
     #[test]
     fn long_lists_of_changes_are_cut() {
-        let change = |n: usize| {
-            Change::Added(Package {
-                name: format!("p{n}"),
-                version: "1".into(),
-            })
-        };
+        let change = |n: usize| Change::Added(Package { name: format!("p{n}"), version: "1".into() });
         let text = summary(&(0..20).map(change).collect::<Vec<_>>());
-        assert!(
-            text.contains("p11") && !text.contains("p12") && text.ends_with("and 8 more"),
-            "{text}"
-        );
+        assert!(text.contains("p11") && !text.contains("p12") && text.ends_with("and 8 more"), "{text}");
     }
 }

@@ -60,9 +60,7 @@ pub struct Private {
 impl Private {
     /// The private engine of a cache folder.
     pub fn of(cache: &Path) -> Self {
-        Self {
-            root: cache.join("docker"),
-        }
+        Self { root: cache.join("docker") }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -72,9 +70,7 @@ impl Private {
     /// The folder of the socket. It is in /run, because a socket's path has at most 108 bytes and the cache's may be
     /// longer. Its name is a hash of the cache's path.
     fn run_dir(&self) -> PathBuf {
-        let id = crate::cache::Key::new("engine")
-            .field("root", self.root.as_os_str().as_encoded_bytes())
-            .finish();
+        let id = crate::cache::Key::new("engine").field("root", self.root.as_os_str().as_encoded_bytes()).finish();
         Path::new("/run").join(format!("slipway-{}", &id[..8]))
     }
 
@@ -84,20 +80,11 @@ impl Private {
 
     fn answers(&self) -> Option<Engine> {
         let version = Cmd::new("docker")
-            .args([
-                "--host",
-                &self.host(),
-                "version",
-                "--format",
-                "{{.Server.Version}}",
-            ])
+            .args(["--host", &self.host(), "version", "--format", "{{.Server.Version}}"])
             .quiet()
             .read()
             .ok()?;
-        (!version.is_empty()).then(|| Engine {
-            host: Some(self.host()),
-            version,
-        })
+        (!version.is_empty()).then(|| Engine { host: Some(self.host()), version })
     }
 
     /// The process id of the running engine.
@@ -106,8 +93,7 @@ impl Private {
     }
 
     fn start(&self, host: &Host) -> Result<Engine> {
-        let dockerd =
-            find_program("dockerd").context("find dockerd: install the Docker engine (Debian: docker.io)")?;
+        let dockerd = find_program("dockerd").context("find dockerd: install the Docker engine (Debian: docker.io)")?;
         for dir in [&self.root, &self.run_dir()] {
             fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         }
@@ -123,11 +109,7 @@ impl Private {
         let config = self.file("daemon.json");
         fs::write(&config, self.daemon_json(host)?).context("write the engine's configuration")?;
         let log = self.file("dockerd.log");
-        let mut daemon = Cmd::new(&dockerd)
-            .arg("--config-file")
-            .arg(&config)
-            .log(&log)
-            .daemon()?;
+        let mut daemon = Cmd::new(&dockerd).arg("--config-file").arg(&config).log(&log).daemon()?;
         eventually("the private Docker engine answers", START_DEADLINE, || {
             if let Some(engine) = self.answers() {
                 return Ok(Probe::Ready(engine));
@@ -135,11 +117,7 @@ impl Private {
             if let Some(status) = daemon.try_wait().context("get the status of dockerd")? {
                 bail!("dockerd ended with {status}; its log: {}", log.display());
             }
-            Ok(Probe::NotYet(format!(
-                "no answer on {}; its log: {}",
-                self.host(),
-                log.display()
-            )))
+            Ok(Probe::NotYet(format!("no answer on {}; its log: {}", self.host(), log.display())))
         })
     }
 
@@ -239,23 +217,16 @@ fn without_docker(rules: &str, policy: &str) -> String {
     rules
         .lines()
         .filter(|line| line.starts_with('#') || !line.contains(CHAIN))
-        .map(|line| {
-            match line
-                .strip_prefix(":FORWARD ")
-                .and_then(|rest| rest.split_once(' '))
-            {
-                Some((_, counters)) => format!(":FORWARD {policy} {counters}\n"),
-                None => format!("{line}\n"),
-            }
+        .map(|line| match line.strip_prefix(":FORWARD ").and_then(|rest| rest.split_once(' ')) {
+            Some((_, counters)) => format!(":FORWARD {policy} {counters}\n"),
+            None => format!("{line}\n"),
         })
         .collect()
 }
 
 /// The engine that answers, if there is one: the private one or the user's.
 pub fn running(cache: &Path) -> Option<Engine> {
-    Private::of(cache)
-        .answers()
-        .or_else(|| crate::host::docker_server().map(|version| Engine { host: None, version }))
+    Private::of(cache).answers().or_else(|| crate::host::docker_server().map(|version| Engine { host: None, version }))
 }
 
 /// The engine that answers, or a private one that was killed. That one is started again, to remove what it left.

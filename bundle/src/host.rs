@@ -62,14 +62,10 @@ impl Host {
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_bytes: fs::read_to_string("/proc/meminfo")
-                .ok()
-                .and_then(|text| parse_memory(&text)),
+            memory_bytes: fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_memory(&text)),
             disk_free_bytes: disk_free(cache),
             root: rustix::process::geteuid().is_root(),
-            capabilities: fs::read_to_string("/proc/self/status")
-                .ok()
-                .and_then(|text| parse_bounding(&text)),
+            capabilities: fs::read_to_string("/proc/self/status").ok().and_then(|text| parse_bounding(&text)),
             cgroup: cgroup_version(),
             go: crate::parts::go_version().ok(),
             docker: docker_server(),
@@ -79,18 +75,14 @@ impl Host {
 
     /// Whether containers can get CAP_SYS_RESOURCE on this host. If the bounding set is unknown, they can.
     pub fn has_sys_resource(&self) -> bool {
-        self.capabilities
-            .is_none_or(|set| set & (1 << CAP_SYS_RESOURCE) != 0)
+        self.capabilities.is_none_or(|set| set & (1 << CAP_SYS_RESOURCE) != 0)
     }
 
     /// How a run adapts to this host.
     pub fn adaptations(&self) -> Vec<Adaptation> {
         let mut found = Vec::new();
         let mut adapt = |what: &str, why: &str| {
-            found.push(Adaptation {
-                what: what.into(),
-                why: why.into(),
-            });
+            found.push(Adaptation { what: what.into(), why: why.into() });
         };
         if self.docker.is_none() && self.root {
             adapt(
@@ -124,31 +116,20 @@ impl Host {
     pub fn faults(&self, pins: &Pins, cold: bool) -> Vec<String> {
         let mut faults = Vec::new();
         match &self.go {
-            None => faults.push(format!(
-                "no Go on PATH: install Go {} or newer",
-                pins.toolchain.go
-            )),
-            Some(found) if !at_least(found, &pins.toolchain.go) => faults.push(format!(
-                "Go {found} is too old: the components need {} or newer",
-                pins.toolchain.go
-            )),
+            None => faults.push(format!("no Go on PATH: install Go {} or newer", pins.toolchain.go)),
+            Some(found) if !at_least(found, &pins.toolchain.go) => {
+                faults.push(format!("Go {found} is too old: the components need {} or newer", pins.toolchain.go))
+            }
             Some(_) => {}
         }
         if self.docker.is_none() && !self.root {
-            faults.push(
-                "no Docker engine answers: start Docker, or run as root, which starts a private engine"
-                    .into(),
-            );
+            faults.push("no Docker engine answers: start Docker, or run as root, which starts a private engine".into());
         }
         if self.arch != "x86_64" && self.arch != "aarch64" {
             faults.push(format!("architecture {}: only x86_64 is tested", self.arch));
         }
         if let Some(memory) = self.memory_bytes.filter(|memory| *memory < MEMORY_NEEDED) {
-            faults.push(format!(
-                "{} of memory: at least {} are needed",
-                gib(memory),
-                gib(MEMORY_NEEDED)
-            ));
+            faults.push(format!("{} of memory: at least {} are needed", gib(memory), gib(MEMORY_NEEDED)));
         }
         let needed = if cold { DISK_NEEDED_COLD } else { DISK_NEEDED_WARM };
         if let Some(free) = self.disk_free_bytes.filter(|free| *free < needed) {
@@ -212,11 +193,7 @@ fn disk_free(path: &Path) -> Option<u64> {
 
 fn parse_memory(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.split_whitespace()
-        .next()?
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib << 10)
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// The bounding set in the text of /proc/self/status.
@@ -258,55 +235,20 @@ mod tests {
     #[test]
     fn a_missing_capability_and_cgroup_v1_are_adapted_to() {
         let status = "CapEff:\t000001fffeffffff\nCapBnd:\t000001fffeffffff\n";
-        let host = Host {
-            capabilities: parse_bounding(status),
-            cgroup: Some("v1"),
-            ..host()
-        };
+        let host = Host { capabilities: parse_bounding(status), cgroup: Some("v1"), ..host() };
         let text = format!("{:?}", host.adaptations());
-        assert!(
-            text.contains("CAP_SYS_RESOURCE") && text.contains("failCgroupV1"),
-            "{text}"
-        );
-        assert!(
-            !text.contains("wrapper"),
-            "the runtime of a running engine is not changed: {text}"
-        );
+        assert!(text.contains("CAP_SYS_RESOURCE") && text.contains("failCgroupV1"), "{text}");
+        assert!(!text.contains("wrapper"), "the runtime of a running engine is not changed: {text}");
     }
 
     #[test]
     fn each_fault_says_what_to_do() {
         let cases = [
             (Host { go: None, ..host() }, "install Go 1.26.8"),
-            (
-                Host {
-                    go: Some("1.25.1".into()),
-                    ..host()
-                },
-                "Go 1.25.1 is too old",
-            ),
-            (
-                Host {
-                    docker: None,
-                    root: false,
-                    ..host()
-                },
-                "start Docker",
-            ),
-            (
-                Host {
-                    memory_bytes: Some(1 << 30),
-                    ..host()
-                },
-                "1.0 GiB of memory",
-            ),
-            (
-                Host {
-                    disk_free_bytes: Some(1 << 30),
-                    ..host()
-                },
-                "SLIPWAY_CACHE",
-            ),
+            (Host { go: Some("1.25.1".into()), ..host() }, "Go 1.25.1 is too old"),
+            (Host { docker: None, root: false, ..host() }, "start Docker"),
+            (Host { memory_bytes: Some(1 << 30), ..host() }, "1.0 GiB of memory"),
+            (Host { disk_free_bytes: Some(1 << 30), ..host() }, "SLIPWAY_CACHE"),
         ];
         for (host, wanted) in cases {
             let faults = host.faults(&pins(), true);

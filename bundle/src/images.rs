@@ -100,8 +100,5 @@ pub fn build(plan: &Plan, source: &dyn ImageSource) -> Result<Vec<BuiltImage>> {
 /// # Errors
 /// As [`Debian::rootfs`].
 pub fn root_filesystems(plan: &Plan, debian: &Debian, cache: &Cache) -> Result<BTreeMap<String, Rootfs>> {
-    plan.rootfs
-        .iter()
-        .map(|(name, recipe)| Ok((name.clone(), debian.rootfs(cache, name, recipe)?)))
-        .collect()
+    plan.rootfs.iter().map(|(name, recipe)| Ok((name.clone(), debian.rootfs(cache, name, recipe)?))).collect()
 }

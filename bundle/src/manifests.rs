@@ -11,12 +11,7 @@ use crate::parts::Parts;
 /// Name, component, module and folder in it. The folder becomes `manifests/upstream/<name>/`.
 const UPSTREAM: [(&str, &str, &str, &str); 2] = [
     ("keda", "keda", "github.com/kedacore/keda/v2", "config"),
-    (
-        "metrics-server",
-        "kubernetes",
-        "sigs.k8s.io/metrics-server",
-        "manifests",
-    ),
+    ("metrics-server", "kubernetes", "sigs.k8s.io/metrics-server", "manifests"),
 ];
 
 /// The components that [`stage`] reads from.

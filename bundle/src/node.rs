@@ -59,12 +59,7 @@ pub struct NodeImage {
 impl NodeImage {
     /// Digests of the layers, with the lowest first, as `docker image inspect` lists them.
     pub fn layers(&self) -> Vec<&str> {
-        self.archive
-            .images()
-            .iter()
-            .flat_map(|image| &image.layers)
-            .map(|layer| layer.digest())
-            .collect()
+        self.archive.images().iter().flat_map(|image| &image.layers).map(|layer| layer.digest()).collect()
     }
 
     /// Writes the archive that `docker load` reads. The archive is not on disk: the layers are generated while written.
@@ -82,11 +77,7 @@ impl NodeImage {
     /// As [`NodeImage::write`].
     pub fn write_over(&self, present: &[String], out: &mut dyn Write) -> Result<()> {
         let layers = self.layers();
-        let shared = layers
-            .iter()
-            .zip(present)
-            .take_while(|(ours, theirs)| *ours == *theirs)
-            .count();
+        let shared = layers.iter().zip(present).take_while(|(ours, theirs)| *ours == *theirs).count();
         let skipped: BTreeSet<&str> = layers[..shared].iter().copied().collect();
         self.archive.write_without(&skipped, out)
     }
@@ -102,18 +93,10 @@ pub fn build(from: &Ingredients<'_>) -> Result<NodeImage> {
         Layer::cached(from.cache, "node-programs", programs(from)?)?,
     ];
     for set in [ImageSet::ControlPlane, ImageSet::Services] {
-        layers.push(Layer::cached(
-            from.cache,
-            &format!("node-images-{}", set.name()),
-            image_set(from, set)?,
-        )?);
+        layers.push(Layer::cached(from.cache, &format!("node-images-{}", set.name()), image_set(from, set)?)?);
     }
     layers.push(Layer::cached(from.cache, "node-files", files::tree(from)?)?);
-    layers.push(Layer::cached(
-        from.cache,
-        "node-images-worker",
-        image_set(from, ImageSet::Worker)?,
-    )?);
+    layers.push(Layer::cached(from.cache, "node-images-worker", image_set(from, ImageSet::Worker)?)?);
 
     let config = Config {
         architecture: from.architecture.to_owned(),
@@ -131,12 +114,7 @@ pub fn build(from: &Ingredients<'_>) -> Result<NodeImage> {
     let version = &from.pins.component("kubernetes")?.version;
     let reference = format!("{}:{version}-{}", from.plan.node.name, short(&digest));
     let image = image.renamed(&reference);
-    Ok(NodeImage {
-        reference,
-        digest,
-        size_bytes: image.size(),
-        archive: Archive::new(vec![image]),
-    })
+    Ok(NodeImage { reference, digest, size_bytes: image.size(), archive: Archive::new(vec![image]) })
 }
 
 fn programs(from: &Ingredients<'_>) -> Result<Tree> {
@@ -150,12 +128,8 @@ fn programs(from: &Ingredients<'_>) -> Result<Tree> {
 
 /// The images of one set, as an archive for the node to import.
 fn image_set(from: &Ingredients<'_>, set: ImageSet) -> Result<Tree> {
-    let images: Vec<Image> = from
-        .images
-        .iter()
-        .filter(|image| image.set == set)
-        .map(|image| image.image.clone())
-        .collect();
+    let images: Vec<Image> =
+        from.images.iter().filter(|image| image.set == set).map(|image| image.image.clone()).collect();
     let mut tree = Tree::default();
     let archive = Content::Archive(Arc::new(Archive::new(images)));
     tree.file(&format!("/kind/images/{}.tar", set.name()), 0o644, archive)

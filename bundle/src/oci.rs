@@ -68,12 +68,7 @@ impl Image {
     pub fn new(name: impl Into<String>, config: &Config, layers: Vec<Arc<Layer>>) -> Self {
         let config = config_blob(config, &layers);
         let manifest = manifest_blob(&config, &layers);
-        Self {
-            name: name.into(),
-            layers,
-            config,
-            manifest,
-        }
+        Self { name: name.into(), layers, config, manifest }
     }
 
     /// The same image under another name.
@@ -128,18 +123,11 @@ fn config_blob(config: &Config, layers: &[Arc<Layer>]) -> Vec<u8> {
         cmd: &config.cmd,
         working_dir: &config.workdir,
         stop_signal: &config.stop_signal,
-        volumes: config
-            .volumes
-            .iter()
-            .map(|volume| (volume.as_str(), BTreeMap::new()))
-            .collect(),
+        volumes: config.volumes.iter().map(|volume| (volume.as_str(), BTreeMap::new())).collect(),
         labels: &config.labels,
     };
     let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.digest()).collect();
-    let history: Vec<_> = layers
-        .iter()
-        .map(|layer| json!({"created": CREATED, "created_by": layer.name()}))
-        .collect();
+    let history: Vec<_> = layers.iter().map(|layer| json!({"created": CREATED, "created_by": layer.name()})).collect();
     to_bytes(&json!({
         "created": CREATED,
         "architecture": config.architecture,
@@ -180,8 +168,7 @@ mod tests {
     fn image(paths: &[&str]) -> Image {
         let mut tree = Tree::default();
         for path in paths {
-            tree.file(path, 0o755, Content::Bytes(path.as_bytes().into()))
-                .unwrap();
+            tree.file(path, 0o755, Content::Bytes(path.as_bytes().into())).unwrap();
         }
         let config = Config {
             architecture: "amd64".into(),
@@ -190,19 +177,12 @@ mod tests {
             volumes: vec!["/data".into()],
             ..Config::default()
         };
-        Image::new(
-            "slipway.local/x:1",
-            &config,
-            vec![Arc::new(Layer::new("files", tree).unwrap())],
-        )
+        Image::new("slipway.local/x:1", &config, vec![Arc::new(Layer::new("files", tree).unwrap())])
     }
 
     #[test]
     fn order_of_insertion_does_not_change_the_digest() {
-        assert_eq!(
-            image(&["/app/a", "/b", "/app/c"]).digest(),
-            image(&["/app/c", "/app/a", "/b"]).digest()
-        );
+        assert_eq!(image(&["/app/a", "/b", "/app/c"]).digest(), image(&["/app/c", "/app/a", "/b"]).digest());
     }
 
     #[test]

@@ -75,8 +75,7 @@ const NAMES: [&str; 41] = [
 pub fn run(args: &[OsString]) -> Result<std::convert::Infallible> {
     use std::os::unix::process::CommandExt as _;
     if let Some(file) = file_to_edit(args) {
-        let status =
-            fs::read_to_string("/proc/self/status").context("read the capabilities of this process")?;
+        let status = fs::read_to_string("/proc/self/status").context("read the capabilities of this process")?;
         let bounding = parse_bounding(&status).context("find CapBnd in /proc/self/status")?;
         edit(&file, bounding)?;
     }
@@ -86,9 +85,7 @@ pub fn run(args: &[OsString]) -> Result<std::convert::Infallible> {
 
 /// The file that runc reads: `<bundle>/config.json`, or the process file of an exec.
 fn file_to_edit(args: &[OsString]) -> Option<PathBuf> {
-    let command = args
-        .iter()
-        .find_map(|arg| arg.to_str().filter(|arg| ["create", "run", "exec"].contains(arg)))?;
+    let command = args.iter().find_map(|arg| arg.to_str().filter(|arg| ["create", "run", "exec"].contains(arg)))?;
     if command == "exec" {
         return option(args, "--process", "-p").map(PathBuf::from);
     }
@@ -97,26 +94,19 @@ fn file_to_edit(args: &[OsString]) -> Option<PathBuf> {
 }
 
 fn option<'a>(args: &'a [OsString], long: &str, short: &str) -> Option<&'a OsStr> {
-    args.windows(2)
-        .find(|pair| pair[0] == long || pair[0] == short)
-        .map(|pair| pair[1].as_os_str())
+    args.windows(2).find(|pair| pair[0] == long || pair[0] == short).map(|pair| pair[1].as_os_str())
 }
 
 fn edit(file: &Path, bounding: u64) -> Result<()> {
     let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
-    let mut config: Value =
-        serde_json::from_slice(&text).with_context(|| format!("parse {}", file.display()))?;
+    let mut config: Value = serde_json::from_slice(&text).with_context(|| format!("parse {}", file.display()))?;
     drop_capabilities(&mut config, bounding);
     fs::write(file, serde_json::to_vec(&config)?).with_context(|| format!("write {}", file.display()))
 }
 
 /// Removes the capabilities that `bounding` lacks, from a configuration with `process` or from a process.
 fn drop_capabilities(config: &mut Value, bounding: u64) {
-    let process = if config.get("process").is_some() {
-        &mut config["process"]
-    } else {
-        config
-    };
+    let process = if config.get("process").is_some() { &mut config["process"] } else { config };
     let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else {
         return;
     };
@@ -126,10 +116,7 @@ fn drop_capabilities(config: &mut Value, bounding: u64) {
 }
 
 fn held(name: &str, bounding: u64) -> bool {
-    NAMES
-        .iter()
-        .position(|known| *known == name)
-        .is_none_or(|bit| bounding & (1 << bit) != 0)
+    NAMES.iter().position(|known| *known == name).is_none_or(|bit| bounding & (1 << bit) != 0)
 }
 
 #[cfg(test)]
@@ -143,17 +130,10 @@ mod tests {
     fn only_what_the_host_lacks_is_dropped() {
         for wrap in [false, true] {
             let process = json!({"capabilities": {"bounding": ["CAP_KILL", "CAP_SYS_RESOURCE"]}, "cwd": "/"});
-            let mut config = if wrap {
-                json!({"process": process})
-            } else {
-                process
-            };
+            let mut config = if wrap { json!({"process": process}) } else { process };
             drop_capabilities(&mut config, WITHOUT_SYS_RESOURCE);
             let process = if wrap { &config["process"] } else { &config };
-            assert_eq!(
-                process,
-                &json!({"capabilities": {"bounding": ["CAP_KILL"]}, "cwd": "/"})
-            );
+            assert_eq!(process, &json!({"capabilities": {"bounding": ["CAP_KILL"]}, "cwd": "/"}));
         }
     }
 
@@ -161,14 +141,8 @@ mod tests {
     fn the_file_follows_the_subcommand() {
         let args = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         let cases = [
-            (
-                "--root /r create --bundle /b --pid-file /p id",
-                Some("/b/config.json"),
-            ),
-            (
-                "--root /r exec --process /tmp/p.json --detach id",
-                Some("/tmp/p.json"),
-            ),
+            ("--root /r create --bundle /b --pid-file /p id", Some("/b/config.json")),
+            ("--root /r exec --process /tmp/p.json --detach id", Some("/tmp/p.json")),
             ("--root /r kill id 9", None),
         ];
         for (line, file) in cases {

@@ -29,20 +29,13 @@ pub enum Need {
 /// # Errors
 /// When the user declines, or packages are missing and this is not root or there is no apt. The error names them.
 pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()> {
-    let missing: Vec<String> = wanted(needs, pins)
-        .into_iter()
-        .filter(|package| !present(package))
-        .collect();
+    let missing: Vec<String> = wanted(needs, pins).into_iter().filter(|package| !present(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let names = missing.join(" ");
     if !host.root || !host.apt {
-        let why = if host.apt {
-            "this is not root"
-        } else {
-            "there is no apt-get"
-        };
+        let why = if host.apt { "this is not root" } else { "there is no apt-get" };
         bail!("these system packages are missing and {why}: install them, by their Debian names: {names}");
     }
     if !yes && crate::host::is_interactive() && !agreed(&names)? {
@@ -50,15 +43,8 @@ pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()>
     }
     progress::step(&format!("install {names}"), || {
         // In runlevel 1 a package does not start its service. Only the programs of the servers are needed.
-        let apt = || {
-            Cmd::new("apt-get")
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .env("RUNLEVEL", "1")
-        };
-        apt()
-            .args(["update", "-q"])
-            .run()
-            .context("refresh apt's package lists")?;
+        let apt = || Cmd::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        apt().args(["update", "-q"]).run().context("refresh apt's package lists")?;
         apt()
             .args(["install", "-y", "-q", "--no-install-recommends"])
             .args(&missing)
@@ -74,11 +60,7 @@ fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
         match need {
             Need::Images => {
                 wanted.extend(["gcc", "libc6-dev", "mmdebstrap"].map(str::to_owned));
-                wanted.extend(
-                    pins.components
-                        .values()
-                        .flat_map(|component| component.headers.iter().cloned()),
-                );
+                wanted.extend(pins.components.values().flat_map(|component| component.headers.iter().cloned()));
             }
             Need::Engine => wanted.extend(["docker.io", "iptables"].map(str::to_owned)),
             Need::Nix => wanted.push("nix-bin".to_owned()),
@@ -93,12 +75,7 @@ fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
 /// Whether a package, or what it provides, is installed. A Nix shell has the programs and headers without the packages.
 fn present(package: &str) -> bool {
     let program = |name: &str| find_program(name).is_some();
-    let succeeds = |command: Cmd| {
-        command
-            .quiet()
-            .run_any()
-            .is_ok_and(|ended| ended.status.success())
-    };
+    let succeeds = |command: Cmd| command.quiet().run_any().is_ok_and(|ended| ended.status.success());
     let provided = match package {
         "gcc" => program("cc"),
         "mmdebstrap" => program("mmdebstrap"),
@@ -117,13 +94,8 @@ fn present(package: &str) -> bool {
 
 /// Whether Debian's Postgres, in any version, has this program. Its folders are not on PATH.
 fn in_debian_postgres(program: &str) -> bool {
-    let versions = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    versions
-        .map(|version| version.path().join("bin").join(program))
-        .any(|found| found.is_file())
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin").join(program)).any(|found| found.is_file())
 }
 
 fn installed(package: &str) -> bool {
@@ -138,10 +110,7 @@ fn agreed(names: &str) -> Result<bool> {
     eprint!("These system packages are needed: {names}\nInstall them with apt-get now? [Y/n] ");
     std::io::stderr().flush().context("ask")?;
     let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .context("read the answer")?;
+    std::io::stdin().lock().read_line(&mut answer).context("read the answer")?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes"))
 }
 
@@ -161,10 +130,7 @@ mod tests {
         let mut host = Host::look(std::path::Path::new("/"));
         host.root = false;
         // The host of the test may have the packages or not: an error must come exactly when one is missing.
-        let missing: Vec<String> = wanted(&[Need::Nix], &pins)
-            .into_iter()
-            .filter(|name| !present(name))
-            .collect();
+        let missing: Vec<String> = wanted(&[Need::Nix], &pins).into_iter().filter(|name| !present(name)).collect();
         let result = ensure(&[Need::Nix], &pins, &host, true);
         assert_eq!(result.is_err(), !missing.is_empty());
     }

@@ -51,16 +51,10 @@ impl Parts {
     /// # Errors
     /// When the component was not built or has no such program.
     pub fn program(&self, component: &str, name: &str) -> Result<PathBuf> {
-        let folder = self
-            .folders
-            .get(component)
-            .with_context(|| format!("component {component} was not built"))?;
+        let folder = self.folders.get(component).with_context(|| format!("component {component} was not built"))?;
         let path = folder.join(name);
         if !path.is_file() {
-            bail!(
-                "component {component} has no program {name} (looked for {})",
-                path.display()
-            );
+            bail!("component {component} has no program {name} (looked for {})", path.display());
         }
         Ok(path)
     }
@@ -99,9 +93,7 @@ impl Builder<'_> {
             let component = self.pins.component(name)?;
             let folder = self.component(name, component, &go)?;
             parts.folders.insert((*name).to_owned(), folder);
-            parts
-                .modules
-                .insert((*name).to_owned(), self.module_dirs(name, component)?);
+            parts.modules.insert((*name).to_owned(), self.module_dirs(name, component)?);
         }
         Ok(parts)
     }
@@ -124,10 +116,7 @@ impl Builder<'_> {
 
     fn component_key(&self, name: &str, component: &Component, go: &str) -> Result<String> {
         let dir = self.workspace.components().join(name);
-        let pin = serde_json::to_vec(&Component {
-            about: String::new(),
-            ..component.clone()
-        })?;
+        let pin = serde_json::to_vec(&Component { about: String::new(), ..component.clone() })?;
         Ok(Key::new("go-component-1")
             .field("pin", pin)
             .file("go.mod", &dir.join("go.mod"))?
@@ -142,20 +131,13 @@ impl Builder<'_> {
         self.cache.get_or_build("parts", name, &key, |place| {
             progress::step(&format!("build {name} {}", component.version), || {
                 let log = self.logs.join(format!("build-{name}.log"));
-                self.go_build(name, component, place, &log)
-                    .map_err(|error| explain(name, error))?;
+                self.go_build(name, component, place, &log).map_err(|error| explain(name, error))?;
                 rename_programs(component, place)
             })
         })
     }
 
-    fn go_build(
-        &self,
-        name: &str,
-        component: &Component,
-        place: &Path,
-        log: &Path,
-    ) -> Result<(), CommandError> {
+    fn go_build(&self, name: &str, component: &Component, place: &Path, log: &Path) -> Result<(), CommandError> {
         let mut ldflags = vec!["-s -w -buildid=".to_owned()];
         ldflags.extend(component.ldflags.iter().cloned());
         if component.link_static {
@@ -176,10 +158,7 @@ impl Builder<'_> {
         let mut out = OsString::from(place);
         out.push("/");
         command = command.arg("-ldflags").arg(ldflags.join(" ")).arg("-o").arg(out);
-        command
-            .args(component.programs.iter().map(|program| &program.package))
-            .run()
-            .map(drop)
+        command.args(component.programs.iter().map(|program| &program.package)).run().map(drop)
     }
 
     /// Go in a component's folder, without the user's settings that would change the build.
@@ -195,12 +174,8 @@ impl Builder<'_> {
     fn module_dirs(&self, name: &str, component: &Component) -> Result<BTreeMap<String, PathBuf>> {
         let modules: Vec<&str> = component.modules().map(|(module, _)| module).collect();
         let listed = || {
-            let listing = self
-                .go(name)
-                .args(["list", "-m", "-f", "{{.Path}} {{.Dir}}"])
-                .args(&modules)
-                .quiet()
-                .read()?;
+            let listing =
+                self.go(name).args(["list", "-m", "-f", "{{.Path}} {{.Dir}}"]).args(&modules).quiet().read()?;
             anyhow::Ok(parse_module_dirs(&listing))
         };
         let dirs = listed()?;
@@ -209,10 +184,7 @@ impl Builder<'_> {
         }
         // The cache has the programs, but Go's module cache lacks the module. Go checks the download against go.sum.
         for module in modules.iter().filter(|module| !dirs.contains_key(**module)) {
-            self.go(name)
-                .args(["mod", "download", *module])
-                .run()
-                .map_err(|error| explain(name, error))?;
+            self.go(name).args(["mod", "download", *module]).run().map_err(|error| explain(name, error))?;
         }
         listed()
     }
@@ -230,9 +202,7 @@ fn parse_module_dirs(listing: &str) -> BTreeMap<String, PathBuf> {
 fn explain(name: &str, error: CommandError) -> anyhow::Error {
     let text = error.to_string();
     let hint = if text.contains("checksum mismatch") || text.contains("SECURITY ERROR") {
-        format!(
-            "component {name}: the content of a module differs from its hash in bundle/components/{name}/go.sum"
-        )
+        format!("component {name}: the content of a module differs from its hash in bundle/components/{name}/go.sum")
     } else if text.contains("missing go.sum entry") {
         format!(
             "component {name}: go.sum has no hash for a module that go.mod requires; run `go mod tidy` in \
@@ -260,14 +230,9 @@ fn rename_programs(component: &Component, place: &Path) -> Result<()> {
 fn go_binary_name(package: &str) -> &str {
     let mut elements = package.rsplit('/');
     let last = elements.next().unwrap_or(package);
-    let is_major = last
-        .strip_prefix('v')
-        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
-    if is_major {
-        elements.next().unwrap_or(last)
-    } else {
-        last
-    }
+    let is_major =
+        last.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+    if is_major { elements.next().unwrap_or(last) } else { last }
 }
 
 /// The installed Go's version, as `1.26.8`.
@@ -275,11 +240,7 @@ fn go_binary_name(package: &str) -> &str {
 /// # Errors
 /// When there is no Go on PATH.
 pub fn go_version() -> Result<String> {
-    let version = Cmd::new("go")
-        .args(["env", "GOVERSION"])
-        .env("GOTOOLCHAIN", "local")
-        .quiet()
-        .read()?;
+    let version = Cmd::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").quiet().read()?;
     Ok(version.trim_start_matches("go").to_owned())
 }
 
@@ -293,15 +254,9 @@ pub struct CargoProgram {
 }
 
 /// The worker, which the worker image contains.
-pub const WORKER: CargoProgram = CargoProgram {
-    package: "worker",
-    binary: "temporal-worker",
-};
+pub const WORKER: CargoProgram = CargoProgram { package: "worker", binary: "temporal-worker" };
 /// The load driver, which loads and judges a cluster.
-pub const KIND_E2E: CargoProgram = CargoProgram {
-    package: "kind-e2e",
-    binary: "kind-e2e",
-};
+pub const KIND_E2E: CargoProgram = CargoProgram { package: "kind-e2e", binary: "kind-e2e" };
 
 impl Builder<'_> {
     /// Builds programs of the workspace in one run of cargo if they are not in the cache.
@@ -311,19 +266,12 @@ impl Builder<'_> {
     pub fn cargo(&self, programs: &[CargoProgram]) -> Result<Vec<PathBuf>> {
         let key = self.cargo_key(programs)?;
         let names: Vec<&str> = programs.iter().map(|program| program.binary).collect();
-        let place = self
-            .cache
-            .get_or_build("parts", &names.join("+"), &key, |place| {
-                progress::step(&format!("build {} with cargo", names.join(" and ")), || {
-                    self.cargo_build(programs, place)
-                })?;
-                // The key describes the programs only if the sources did not change during the build.
-                ensure!(
-                    self.cargo_key(programs)? == key,
-                    "the sources changed during the build: run the command again"
-                );
-                Ok(())
-            })?;
+        let place = self.cache.get_or_build("parts", &names.join("+"), &key, |place| {
+            progress::step(&format!("build {} with cargo", names.join(" and ")), || self.cargo_build(programs, place))?;
+            // The key describes the programs only if the sources did not change during the build.
+            ensure!(self.cargo_key(programs)? == key, "the sources changed during the build: run the command again");
+            Ok(())
+        })?;
         Ok(names.iter().map(|name| place.join(name)).collect())
     }
 
@@ -359,8 +307,7 @@ impl Builder<'_> {
         command.run().context("build the workspace's programs")?;
         for program in programs {
             let built = target.join(&triple).join("release").join(program.binary);
-            std::fs::copy(&built, place.join(program.binary))
-                .with_context(|| format!("copy {}", built.display()))?;
+            std::fs::copy(&built, place.join(program.binary)).with_context(|| format!("copy {}", built.display()))?;
         }
         Ok(())
     }
@@ -380,11 +327,7 @@ fn cargo_target(cache: &Cache) -> PathBuf {
 /// When the folder cannot be prepared.
 pub fn cargo(workspace: &Workspace, cache: &Cache) -> Result<Cmd> {
     let target = cargo_target(cache);
-    let cargo = || {
-        Cmd::new("cargo")
-            .cwd(&workspace.root)
-            .env("CARGO_TARGET_DIR", &target)
-    };
+    let cargo = || Cmd::new("cargo").cwd(&workspace.root).env("CARGO_TARGET_DIR", &target);
     let _lock = cache.lock("cargo-target")?;
     let checkout = target.join(CHECKOUT);
     let ours = workspace.root.as_os_str().as_encoded_bytes();
@@ -400,10 +343,7 @@ pub fn cargo(workspace: &Workspace, cache: &Cache) -> Result<Cmd> {
 /// checkout and compares modification times, so that it could use a crate of another checkout.
 fn forget_workspace(root: &Path, cargo: &impl Fn() -> Cmd) -> Result<()> {
     let triple = host_triple()?;
-    let packages: Vec<String> = member_names(root)?
-        .iter()
-        .map(|name| format!("--package={name}"))
-        .collect();
+    let packages: Vec<String> = member_names(root)?.iter().map(|name| format!("--package={name}")).collect();
     for profile in [vec![], vec!["--release", "--target", &triple]] {
         cargo()
             .args(["clean", "--locked"])
@@ -421,9 +361,7 @@ fn forget_workspace(root: &Path, cargo: &impl Fn() -> Cmd) -> Result<()> {
 fn host_triple() -> Result<String> {
     let version = Cmd::new("rustc").arg("-vV").quiet().read()?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host
-        .context("find the host in the output of `rustc -vV`")?
-        .to_owned())
+    Ok(host.context("find the host in the output of `rustc -vV`")?.to_owned())
 }
 
 /// The target triple for which rustc links with its own LLD.
@@ -474,10 +412,8 @@ mod tests {
 
     #[test]
     fn checksum_mismatch_names_the_component() {
-        let failed = Cmd::new("sh")
-            .args(["-c", "echo 'verifying x: checksum mismatch' >&2; exit 1"])
-            .run()
-            .unwrap_err();
+        let failed =
+            Cmd::new("sh").args(["-c", "echo 'verifying x: checksum mismatch' >&2; exit 1"]).run().unwrap_err();
         let error = format!("{:#}", explain("keda", failed));
         assert!(error.starts_with("component keda:"), "{error}");
         assert!(error.contains("go.sum"), "{error}");

@@ -103,8 +103,8 @@ impl Pins {
         let pins = Self::parse(&text)?;
         for (name, component) in &pins.components {
             let path = root.join("bundle/components").join(name).join("go.mod");
-            let go_mod = std::fs::read_to_string(&path)
-                .with_context(|| format!("component {name}: read {}", path.display()))?;
+            let go_mod =
+                std::fs::read_to_string(&path).with_context(|| format!("component {name}: read {}", path.display()))?;
             component.check(name, &go_mod)?;
         }
         Ok(pins)
@@ -133,11 +133,8 @@ impl Pins {
 impl Component {
     /// All modules that this component pins, with its main module first.
     pub fn modules(&self) -> impl Iterator<Item = (&str, &str)> {
-        std::iter::once((self.module.as_str(), self.version.as_str())).chain(
-            self.also
-                .iter()
-                .map(|also| (also.module.as_str(), also.version.as_str())),
-        )
+        std::iter::once((self.module.as_str(), self.version.as_str()))
+            .chain(self.also.iter().map(|also| (also.module.as_str(), also.version.as_str())))
     }
 
     fn check(&self, component: &str, go_mod: &str) -> Result<(), Mismatch> {
@@ -160,10 +157,7 @@ impl Component {
 fn required_version<'a>(go_mod: &'a str, module: &str) -> Option<&'a str> {
     go_mod.lines().find_map(|line| {
         let mut words = line.split_whitespace().filter(|word| *word != "require");
-        (words.next() == Some(module))
-            .then(|| words.next())
-            .flatten()
-            .filter(|word| word.starts_with('v'))
+        (words.next() == Some(module)).then(|| words.next()).flatten().filter(|word| word.starts_with('v'))
     })
 }
 
@@ -202,10 +196,7 @@ mod tests {
     #[test]
     fn wrong_pin_names_component_expected_and_found() {
         let pins = Pins::parse(ONE).unwrap();
-        let error = pins.components["x"]
-            .check("x", "require (\n\texample.com/x v1.2.4\n)")
-            .unwrap_err()
-            .to_string();
+        let error = pins.components["x"].check("x", "require (\n\texample.com/x v1.2.4\n)").unwrap_err().to_string();
         for part in ["component x", "v1.2.3", "v1.2.4"] {
             assert!(error.contains(part), "{error}");
         }
@@ -213,10 +204,7 @@ mod tests {
 
     #[test]
     fn single_line_requirement_is_read() {
-        assert_eq!(
-            required_version("require example.com/x v1.2.3 // indirect", "example.com/x"),
-            Some("v1.2.3")
-        );
+        assert_eq!(required_version("require example.com/x v1.2.3 // indirect", "example.com/x"), Some("v1.2.3"));
         assert_eq!(required_version("tool example.com/x", "example.com/x"), None);
     }
 

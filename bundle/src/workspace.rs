@@ -18,9 +18,7 @@ impl Workspace {
     /// The checkout that this program was built from.
     pub fn here() -> Self {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self {
-            root: manifest.parent().unwrap_or(manifest).to_owned(),
-        }
+        Self { root: manifest.parent().unwrap_or(manifest).to_owned() }
     }
 
     /// The checkout's build folder. It can be deleted at any time.

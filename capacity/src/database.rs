@@ -80,9 +80,7 @@ impl Database {
 
     /// Connections that all workers together may open.
     pub fn for_workers(&self) -> u32 {
-        self.max_connections
-            .saturating_sub(self.reserved)
-            .saturating_sub(self.others)
+        self.max_connections.saturating_sub(self.reserved).saturating_sub(self.others)
     }
 }
 
@@ -91,13 +89,10 @@ fn parameter(conf: &str, name: &str) -> Result<Option<u32>> {
     let value = conf.lines().rev().find_map(|line| {
         let line = line.split('#').next().unwrap_or_default().trim();
         let (key, value) = line.split_once(|c: char| c == '=' || c.is_whitespace())?;
-        key.eq_ignore_ascii_case(name)
-            .then(|| value.trim_matches(|c: char| c == '=' || c == '\'' || c.is_whitespace()))
+        key.eq_ignore_ascii_case(name).then(|| value.trim_matches(|c: char| c == '=' || c == '\'' || c.is_whitespace()))
     });
     let number = |value: &str| {
-        value
-            .parse()
-            .with_context(|| format!("postgresql.conf: {name} is {value:?}: it must be a whole number"))
+        value.parse().with_context(|| format!("postgresql.conf: {name} is {value:?}: it must be a whole number"))
     };
     value.map(number).transpose()
 }
@@ -131,9 +126,7 @@ fn temporal(config: &str) -> Result<u32> {
     let mut per_service = 0_u32;
     for (name, datastore) in &config.persistence.datastores {
         if let Some(sql) = &datastore.sql {
-            let max_conns = sql
-                .max_conns
-                .with_context(|| format!("datastore {name} has no maxConns"))?;
+            let max_conns = sql.max_conns.with_context(|| format!("datastore {name} has no maxConns"))?;
             per_service = per_service.saturating_add(max_conns);
         }
     }
@@ -175,14 +168,8 @@ services: {frontend: {}, history: {}, matching: {}, worker: {}}
 "#;
 
     fn read(conf: Option<&str>, temporal: Option<&str>, given: Given) -> Result<Database> {
-        let text = |(name, text): (&str, &str)| Text {
-            name: name.into(),
-            text: text.into(),
-        };
-        let files = [
-            conf.map(|conf| ("postgresql.conf", conf)),
-            temporal.map(|config| ("config.yaml", config)),
-        ];
+        let text = |(name, text): (&str, &str)| Text { name: name.into(), text: text.into() };
+        let files = [conf.map(|conf| ("postgresql.conf", conf)), temporal.map(|config| ("config.yaml", config))];
         let texts: Vec<Text> = files.into_iter().flatten().map(text).collect();
         Database::read(&Manifests::parse(&texts)?, given)
     }
@@ -203,33 +190,19 @@ services: {frontend: {}, history: {}, matching: {}, worker: {}}
             ("max_connections = 50 # few\nMax_Connections 70", 70, 3),
             ("#max_connections = 50", 100, 3),
             ("max_connections='60'", 60, 3),
-            (
-                "superuser_reserved_connections = 5\nreserved_connections = 2",
-                100,
-                7,
-            ),
+            ("superuser_reserved_connections = 5\nreserved_connections = 2", 100, 7),
             ("superuser_reserved_connections=0", 100, 0),
         ] {
             let database = read(Some(conf), None, Given::default()).unwrap();
-            assert_eq!(
-                (database.max_connections, database.reserved),
-                (max, reserved),
-                "{conf}"
-            );
+            assert_eq!((database.max_connections, database.reserved), (max, reserved), "{conf}");
         }
         let error = read(Some("max_connections = lots"), None, Given::default()).unwrap_err();
-        assert!(
-            error.to_string().contains("max_connections is \"lots\""),
-            "{error}"
-        );
+        assert!(error.to_string().contains("max_connections is \"lots\""), "{error}");
     }
 
     #[test]
     fn a_given_figure_replaces_the_manifests() {
-        let given = Given {
-            max_connections: Some(500),
-            others: Some(40),
-        };
+        let given = Given { max_connections: Some(500), others: Some(40) };
         let database = read(None, None, given).unwrap();
         assert_eq!(database.for_workers(), 457);
         let database = read(Some("max_connections = x"), Some("no config"), given).unwrap();
@@ -238,16 +211,11 @@ services: {frontend: {}, history: {}, matching: {}, worker: {}}
 
     #[test]
     fn a_database_without_figures_is_refused_with_the_way_out() {
-        let error = read(None, Some(TEMPORAL), Given::default())
-            .unwrap_err()
-            .to_string();
+        let error = read(None, Some(TEMPORAL), Given::default()).unwrap_err().to_string();
         assert!(error.contains("--max-connections"), "{error}");
         let unlimited = TEMPORAL.replace("maxConns: 5", "maxIdleConns: 5");
         let error = read(Some(""), Some(&unlimited), Given::default()).unwrap_err();
         let error = format!("{error:#}");
-        assert!(
-            error.contains("visibility has no maxConns") && error.contains("--other-connections"),
-            "{error}"
-        );
+        assert!(error.contains("visibility has no maxConns") && error.contains("--other-connections"), "{error}");
     }
 }

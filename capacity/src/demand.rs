@@ -73,12 +73,7 @@ impl Load {
     /// The guide's load. 75 IO slots at 30 documents a second leave 2.5 s of IO for each document.
     /// The guide gives no times for the other two queues. The plan assumes 50 ms of extraction, and four workflow tasks
     /// of 25 ms, which includes the answer of Temporal.
-    pub const GUIDE: Self = Self {
-        rate: 30.0,
-        io_seconds: 2.5,
-        cpu_seconds: 0.05,
-        workflow_seconds: 0.1,
-    };
+    pub const GUIDE: Self = Self { rate: 30.0, io_seconds: 2.5, cpu_seconds: 0.05, workflow_seconds: 0.1 };
 
     /// Seconds that a document holds slots of this queue.
     pub fn seconds(&self, queue: Queue) -> f64 {
@@ -130,8 +125,7 @@ impl Demand {
         let wanted = queues.iter().map(|it| it.workers).max().unwrap_or(0);
         let within = |workers: u32| workers.clamp(settings.min, settings.max);
         let ranges = queues.map(|it| settles_within(it.slots_in_use, settings.slots(it.queue).target));
-        let largest =
-            |end: fn(&RangeInclusive<u32>) -> &u32| ranges.iter().map(end).copied().max().unwrap_or(0);
+        let largest = |end: fn(&RangeInclusive<u32>) -> &u32| ranges.iter().map(end).copied().max().unwrap_or(0);
         Self {
             queues,
             wanted,
@@ -143,13 +137,7 @@ impl Demand {
 
 /// The documents a second that `workers` carry with this share of the slots of `queue` in use.
 /// `None` if the documents do not use the queue.
-pub fn carried(
-    settings: &Settings,
-    load: &Load,
-    queue: Queue,
-    workers: u32,
-    utilisation: f64,
-) -> Option<f64> {
+pub fn carried(settings: &Settings, load: &Load, queue: Queue, workers: u32, utilisation: f64) -> Option<f64> {
     let target = f64::from(settings.slots(queue).count.value) * utilisation;
     let seconds = load.seconds(queue);
     (seconds > 0.0).then(|| rate_of(f64::from(workers), target, seconds))
@@ -157,12 +145,7 @@ pub fn carried(
 
 /// The documents a second that `workers` carry with this share of their slots in use, and the queue that limits them.
 /// `None` if the documents use no queue.
-pub fn carried_by_all(
-    settings: &Settings,
-    load: &Load,
-    workers: u32,
-    utilisation: f64,
-) -> Option<(Queue, f64)> {
+pub fn carried_by_all(settings: &Settings, load: &Load, workers: u32, utilisation: f64) -> Option<(Queue, f64)> {
     Queue::ALL
         .into_iter()
         .filter_map(|queue| Some((queue, carried(settings, load, queue, workers, utilisation)?)))
@@ -176,11 +159,7 @@ mod tests {
 
     #[test]
     fn the_law_holds_in_every_direction() {
-        for (workers, target, seconds, rate) in [
-            (20.0, 4.0, 2.5, 32.0),
-            (1.0, 3.5, 2.0, 1.75),
-            (3.0, 5.0, 2.0, 7.5),
-        ] {
+        for (workers, target, seconds, rate) in [(20.0, 4.0, 2.5, 32.0), (1.0, 3.5, 2.0, 1.75), (3.0, 5.0, 2.0, 7.5)] {
             assert_eq!(rate_of(workers, target, seconds), rate);
             assert_eq!(seconds_of(workers, target, rate), seconds);
             assert_eq!(slots_in_use(rate, seconds), workers * target);
@@ -233,11 +212,7 @@ mod tests {
             (10.0, 2.0, 15, 15, 13..=15),
             (30.0, 0.05, 22, 20, 20..=20),
         ] {
-            let load = Load {
-                rate,
-                cpu_seconds,
-                ..Load::GUIDE
-            };
+            let load = Load { rate, cpu_seconds, ..Load::GUIDE };
             let demand = Demand::of(&settings, &load);
             assert_eq!((demand.wanted, demand.workers), (wanted, workers), "{rate}");
             assert_eq!(demand.settles, settles, "{rate}");
@@ -247,17 +222,8 @@ mod tests {
     #[test]
     fn the_busiest_queue_limits_the_fleet() {
         let settings = settings();
-        assert_eq!(
-            carried_by_all(&settings, &Load::GUIDE, 15, 1.0),
-            Some((Queue::Io, 30.0))
-        );
-        let computing = Load {
-            cpu_seconds: 2.0,
-            ..Load::GUIDE
-        };
-        assert_eq!(
-            carried_by_all(&settings, &computing, 15, 1.0),
-            Some((Queue::Cpu, 15.0))
-        );
+        assert_eq!(carried_by_all(&settings, &Load::GUIDE, 15, 1.0), Some((Queue::Io, 30.0)));
+        let computing = Load { cpu_seconds: 2.0, ..Load::GUIDE };
+        assert_eq!(carried_by_all(&settings, &computing, 15, 1.0), Some((Queue::Cpu, 15.0)));
     }
 }

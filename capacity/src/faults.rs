@@ -102,12 +102,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = |share: f64| format!("{:.0} %", share * 100.0);
         match *self {
-            Self::Threads {
-                queue,
-                variable,
-                threads,
-                slots,
-            } => write!(
+            Self::Threads { queue, variable, threads, slots } => write!(
                 f,
                 "a worker refuses to start: {variable} is {threads}, fewer than its {slots} {} slots; set it to at \
                  least {slots}, or lower the slots",
@@ -128,47 +123,25 @@ impl fmt::Display for Fault {
                 ASSUMED_UTILISATION * f64::from(slots),
                 percent(ASSUMED_UTILISATION)
             ),
-            Self::Load {
-                queue,
-                workers,
-                carried,
-                rate,
-                seconds,
-                workers_needed,
-                slots_needed,
-                seconds_allowed,
-            } => write!(
-                f,
-                "{workers} workers carry at most {carried:.1} documents/s with {} of their {} slots in use, and the \
+            Self::Load { queue, workers, carried, rate, seconds, workers_needed, slots_needed, seconds_allowed } => {
+                write!(
+                    f,
+                    "{workers} workers carry at most {carried:.1} documents/s with {} of their {} slots in use, and the \
                  load is {rate} documents/s; raise maxReplicaCount to {workers_needed} or {} to {slots_needed}, or \
                  reduce the {seconds} s that a document holds a slot to {} s",
-                percent(CEILING),
-                queue.name(),
-                queue.variable(),
-                (seconds_allowed * 1e3).floor() / 1e3
-            ),
-            Self::Connections {
-                workers,
-                surge,
-                each,
-                wanted,
-                budget,
-                workers_that_fit,
-                max_connections,
-            } => write!(
+                    percent(CEILING),
+                    queue.name(),
+                    queue.variable(),
+                    (seconds_allowed * 1e3).floor() / 1e3
+                )
+            }
+            Self::Connections { workers, surge, each, wanted, budget, workers_that_fit, max_connections } => write!(
                 f,
                 "{workers} workers, and {surge} more during a rollout, open {wanted} connections, {each} each, and \
                  the database has {budget} for workers; lower maxReplicaCount to {workers_that_fit}, lower the \
                  connections of a worker, or raise max_connections to {max_connections}"
             ),
-            Self::Memory {
-                workers,
-                surge,
-                each,
-                wanted,
-                budget,
-                workers_that_fit,
-            } => write!(
+            Self::Memory { workers, surge, each, wanted, budget, workers_that_fit } => write!(
                 f,
                 "{workers} workers, and {surge} more during a rollout, may use {} of memory, {} each, and the nodes \
                  have {} for workers; lower maxReplicaCount to {workers_that_fit}, or lower the memory limit of a \
@@ -185,36 +158,20 @@ impl fmt::Display for Fault {
 pub fn faults(inputs: &Inputs) -> Vec<Fault> {
     let Inputs { settings, load, .. } = inputs;
     let mut faults = refused_by_the_worker(settings);
-    faults.extend(
-        Queue::ALL
-            .into_iter()
-            .filter_map(|queue| target_too_high(settings, queue)),
-    );
-    faults.extend(
-        Queue::ALL
-            .into_iter()
-            .filter_map(|queue| load_too_high(settings, load, queue)),
-    );
+    faults.extend(Queue::ALL.into_iter().filter_map(|queue| target_too_high(settings, queue)));
+    faults.extend(Queue::ALL.into_iter().filter_map(|queue| load_too_high(settings, load, queue)));
     faults.extend(too_many_connections(inputs));
     faults.extend(inputs.memory.and_then(|budget| too_much_memory(settings, budget)));
     faults
 }
 
 fn refused_by_the_worker(settings: &Settings) -> Vec<Fault> {
-    let pools = [
-        (Queue::Io, settings.io_threads),
-        (Queue::Cpu, settings.cpu_threads),
-    ];
+    let pools = [(Queue::Io, settings.io_threads), (Queue::Cpu, settings.cpu_threads)];
     let mut faults: Vec<Fault> = pools
         .into_iter()
         .map(|(queue, threads)| (queue, threads, settings.slots(queue).count.value))
         .filter(|(_, threads, slots)| threads.value < *slots)
-        .map(|(queue, threads, slots)| Fault::Threads {
-            queue,
-            variable: threads.name,
-            threads: threads.value,
-            slots,
-        })
+        .map(|(queue, threads, slots)| Fault::Threads { queue, variable: threads.name, threads: threads.value, slots })
         .collect();
     let (allowed, slots) = (settings.connections_allowed(), settings.io.count.value);
     if allowed < slots {
@@ -251,9 +208,7 @@ fn load_too_high(settings: &Settings, load: &Load, queue: Queue) -> Option<Fault
 }
 
 fn too_many_connections(inputs: &Inputs) -> Option<Fault> {
-    let Inputs {
-        settings, database, ..
-    } = inputs;
+    let Inputs { settings, database, .. } = inputs;
     let wanted = Fleet::of(settings, settings.peak()).connections;
     let budget = database.for_workers();
     let each = settings.connections();

@@ -28,10 +28,7 @@ spec:
 
 /// The settings of these manifests, with these environment variables.
 pub(crate) fn settings_of(manifests: &str, environment: &[(&str, u32)]) -> Settings {
-    let text = Text {
-        name: "-".into(),
-        text: manifests.into(),
-    };
+    let text = Text { name: "-".into(), text: manifests.into() };
     let value = |name: &str| {
         let (_, value) = environment.iter().find(|(known, _)| *known == name)?;
         Some(value.to_string())

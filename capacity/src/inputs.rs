@@ -33,11 +33,7 @@ pub(crate) mod fixture {
     pub(crate) fn inputs_of(manifests: &str, environment: &[(&str, u32)]) -> Inputs {
         Inputs {
             settings: settings_of(manifests, environment),
-            database: Database {
-                max_connections: 300,
-                reserved: 3,
-                others: 120,
-            },
+            database: Database { max_connections: 300, reserved: 3, others: 120 },
             memory: None,
             load: Load::GUIDE,
         }

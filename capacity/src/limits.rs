@@ -31,40 +31,20 @@ pub struct Limit {
 
 /// All limits, the lowest rate first.
 pub fn limits(inputs: &Inputs) -> Vec<Limit> {
-    let Inputs {
-        settings,
-        database,
-        memory,
-        load,
-    } = inputs;
+    let Inputs { settings, database, memory, load } = inputs;
     let slots = Queue::ALL.into_iter().filter_map(|queue| {
         let rate = demand::carried(settings, load, queue, settings.max, CEILING)?;
-        Some(Limit {
-            resource: Resource::Slots(queue),
-            rate,
-            workers: settings.max,
-        })
+        Some(Limit { resource: Resource::Slots(queue), rate, workers: settings.max })
     });
-    let connections = (
-        Resource::Connections,
-        u64::from(database.for_workers()),
-        Some(u64::from(settings.connections())),
-    );
+    let connections =
+        (Resource::Connections, u64::from(database.for_workers()), Some(u64::from(settings.connections())));
     let memory = memory.map(|memory| (Resource::Memory, memory, memory_per_worker(settings)));
-    let of_fleet =
-        [Some(connections), memory]
-            .into_iter()
-            .flatten()
-            .filter_map(|(resource, budget, each)| {
-                let each = each.filter(|each| *each > 0)?;
-                let workers = largest_fleet(settings, budget / each);
-                let (_, rate) = demand::carried_by_all(settings, load, workers, CEILING)?;
-                Some(Limit {
-                    resource,
-                    rate,
-                    workers,
-                })
-            });
+    let of_fleet = [Some(connections), memory].into_iter().flatten().filter_map(|(resource, budget, each)| {
+        let each = each.filter(|each| *each > 0)?;
+        let workers = largest_fleet(settings, budget / each);
+        let (_, rate) = demand::carried_by_all(settings, load, workers, CEILING)?;
+        Some(Limit { resource, rate, workers })
+    });
     let mut all: Vec<Limit> = slots.chain(of_fleet).collect();
     all.sort_by(|one, other| one.rate.total_cmp(&other.rate));
     all
@@ -78,10 +58,7 @@ pub(crate) fn memory_per_worker(settings: &Settings) -> Option<u64> {
 /// The largest fleet whose rollout runs at most `at_a_time` workers at the same time.
 pub(crate) fn largest_fleet(settings: &Settings, at_a_time: u64) -> u32 {
     let fits = |workers: u32| u64::from(workers) + u64::from(settings.surge.of(workers)) <= at_a_time;
-    let (mut fitting, mut above) = (
-        0_u32,
-        u32::try_from(at_a_time.saturating_add(1)).unwrap_or(u32::MAX),
-    );
+    let (mut fitting, mut above) = (0_u32, u32::try_from(at_a_time.saturating_add(1)).unwrap_or(u32::MAX));
     if !fits(0) {
         return 0;
     }
@@ -132,31 +109,18 @@ mod tests {
     fn a_queue_that_the_load_does_not_use_sets_no_limit() {
         let mut inputs = inputs();
         inputs.load.cpu_seconds = 0.0;
-        assert!(
-            limits(&inputs)
-                .iter()
-                .all(|limit| limit.resource != Resource::Slots(Queue::Cpu))
-        );
+        assert!(limits(&inputs).iter().all(|limit| limit.resource != Resource::Slots(Queue::Cpu)));
     }
 
     #[test]
     fn the_rollout_of_the_largest_fleet_just_fits() {
         let mut settings = inputs().settings;
-        for surge in [
-            Surge::Percent(25),
-            Surge::Percent(0),
-            Surge::Percent(100),
-            Surge::Workers(3),
-        ] {
+        for surge in [Surge::Percent(25), Surge::Percent(0), Surge::Percent(100), Surge::Workers(3)] {
             settings.surge = surge;
             for at_a_time in 0..200 {
                 let fits = |workers: &u32| u64::from(workers + surge.of(*workers)) <= at_a_time;
                 let expected = (0..=200).take_while(fits).last().unwrap_or(0);
-                assert_eq!(
-                    largest_fleet(&settings, at_a_time),
-                    expected,
-                    "{surge:?} of {at_a_time}"
-                );
+                assert_eq!(largest_fleet(&settings, at_a_time), expected, "{surge:?} of {at_a_time}");
             }
         }
     }

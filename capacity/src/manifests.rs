@@ -19,15 +19,8 @@ const POSTGRES: &str = "postgresql.conf";
 /// The configuration of Temporal: the name of a file, or of an entry in a ConfigMap.
 const TEMPORAL: &str = "config.yaml";
 /// The fields of a kustomization that leave its resources as they are.
-const HARMLESS: [&str; 7] = [
-    "apiVersion",
-    "kind",
-    "metadata",
-    "namespace",
-    "labels",
-    "resources",
-    "configMapGenerator",
-];
+const HARMLESS: [&str; 7] =
+    ["apiVersion", "kind", "metadata", "namespace", "labels", "resources", "configMapGenerator"];
 
 /// The text of a file.
 #[derive(Debug, Clone)]
@@ -56,9 +49,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Manifests> {
     for path in paths {
         if path == Path::new("-") {
             let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("read standard input")?;
+            std::io::stdin().read_to_string(&mut text).context("read standard input")?;
             let name = "standard input".to_owned();
             texts.push(Text { name, text });
             continue;
@@ -80,12 +71,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(path).with_context(|| format!("read the folder {}", path.display()))?;
     let mut files = Vec::new();
     for entry in entries {
-        let file = entry
-            .with_context(|| format!("read the folder {}", path.display()))?
-            .path();
-        let yaml = file
-            .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml");
+        let file = entry.with_context(|| format!("read the folder {}", path.display()))?.path();
+        let yaml = file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
         if file.is_file() && (yaml || file.ends_with(POSTGRES)) {
             files.push(file);
         }
@@ -103,9 +90,7 @@ impl Manifests {
     pub fn parse(texts: &[Text]) -> Result<Self> {
         let mut manifests = Self::default();
         for Text { name, text } in texts {
-            manifests
-                .add_file(name, text)
-                .with_context(|| format!("read {name}"))?;
+            manifests.add_file(name, text).with_context(|| format!("read {name}"))?;
         }
         Ok(manifests)
     }
@@ -136,12 +121,7 @@ impl Manifests {
                 self.temporal.extend(temporal);
             }
             Some("List") => {
-                for item in object
-                    .get("items")
-                    .and_then(Value::as_sequence)
-                    .into_iter()
-                    .flatten()
-                {
+                for item in object.get("items").and_then(Value::as_sequence).into_iter().flatten() {
                     self.add_object(item.clone())?;
                 }
             }
@@ -159,11 +139,7 @@ impl Manifests {
             several => bail!(
                 "{} ScaledObjects among the manifests ({}): a plan reads exactly one",
                 several.len(),
-                several
-                    .iter()
-                    .map(|object| object.metadata.name.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                several.iter().map(|object| object.metadata.name.as_str()).collect::<Vec<_>>().join(", ")
             ),
         }
     }
@@ -193,19 +169,12 @@ impl Manifests {
 }
 
 fn only<'a>(found: &'a [String], what: &str) -> Result<Option<&'a str>> {
-    ensure!(
-        found.len() < 2,
-        "several {what} among the manifests: a plan reads at most one"
-    );
+    ensure!(found.len() < 2, "several {what} among the manifests: a plan reads at most one");
     Ok(found.first().map(String::as_str))
 }
 
 fn typed<T: DeserializeOwned>(object: Value) -> Result<T> {
-    let kind = object
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or("object")
-        .to_owned();
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or("object").to_owned();
     serde_norway::from_value(object).with_context(|| format!("read the {kind}"))
 }
 
@@ -238,10 +207,7 @@ mod tests {
     use super::*;
 
     fn parse(texts: &[(&str, &str)]) -> Result<Manifests> {
-        let text = |(name, text): &(&str, &str)| Text {
-            name: (*name).to_owned(),
-            text: (*text).to_owned(),
-        };
+        let text = |(name, text): &(&str, &str)| Text { name: (*name).to_owned(), text: (*text).to_owned() };
         Manifests::parse(&texts.iter().map(text).collect::<Vec<_>>())
     }
 
@@ -300,10 +266,7 @@ data:
         assert!(error.starts_with("no Deployment other"), "{error}");
         let twice = parse(&[("a", DEPLOYMENT), ("b", DEPLOYMENT), ("c", SCALED), ("d", SCALED)]).unwrap();
         let error = twice.scaled_object().unwrap_err().to_string();
-        assert!(
-            error.starts_with("2 ScaledObjects among the manifests (s, s)"),
-            "{error}"
-        );
+        assert!(error.starts_with("2 ScaledObjects among the manifests (s, s)"), "{error}");
         assert!(twice.deployment("w").is_err());
         let error = parse(&[("bad.yaml", "a: [")]).unwrap_err().to_string();
         assert_eq!(error, "read bad.yaml");
@@ -318,10 +281,7 @@ data:
         kustomization("").unwrap();
         for (more, named) in [("patches: []", "patches"), ("images: []", "images")] {
             let error = format!("{:#}", kustomization(more).unwrap_err());
-            assert!(
-                error.contains(&format!("with {named} has to be rendered")),
-                "{error}"
-            );
+            assert!(error.contains(&format!("with {named} has to be rendered")), "{error}");
         }
         let base = parse(&[("k.yaml", "kind: Kustomization\nresources: [../base]\n")]);
         assert!(format!("{:#}", base.unwrap_err()).contains("with ../base has to"));

@@ -67,10 +67,7 @@ fn with_messages<S: Serializer>(faults: &[Fault], serializer: S) -> Result<S::Ok
         fault: Fault,
         message: String,
     }
-    serializer.collect_seq(faults.iter().map(|fault| WithMessage {
-        fault: *fault,
-        message: fault.to_string(),
-    }))
+    serializer.collect_seq(faults.iter().map(|fault| WithMessage { fault: *fault, message: fault.to_string() }))
 }
 
 fn notes(inputs: &Inputs, demand: &Demand) -> Vec<String> {
@@ -96,11 +93,8 @@ fn notes(inputs: &Inputs, demand: &Demand) -> Vec<String> {
 
 /// A note on the queues for which the ScaledObject has no trigger.
 fn assumed(settings: &Settings) -> Option<String> {
-    let missing: Vec<&str> = Queue::ALL
-        .into_iter()
-        .filter(|queue| settings.slots(*queue).assumed)
-        .map(Queue::trigger)
-        .collect();
+    let missing: Vec<&str> =
+        Queue::ALL.into_iter().filter(|queue| settings.slots(*queue).assumed).map(Queue::trigger).collect();
     (!missing.is_empty()).then(|| {
         format!(
             "the ScaledObject has no trigger {}: the plan assumes a target of {:.0} % of a worker's slots",
@@ -128,9 +122,7 @@ fn idle(settings: &Settings, queue: Queue) -> Option<String> {
 /// A note on a rollout in which all old workers still drain when all new ones run. A Deployment does not count pods
 /// that terminate, so `maxSurge` does not prevent this.
 fn draining(inputs: &Inputs) -> Option<String> {
-    let Inputs {
-        settings, database, ..
-    } = inputs;
+    let Inputs { settings, database, .. } = inputs;
     let budget = database.for_workers();
     let connections = Fleet::of(settings, settings.max.saturating_mul(2)).connections;
     (settings.surge.of(settings.max) > 0 && connections > u64::from(budget)).then(|| {

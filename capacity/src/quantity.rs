@@ -15,13 +15,8 @@ const DECIMAL: [(&str, f64); 4] = [("k", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e1
 /// # Errors
 /// The text is not an amount of memory, or the amount is below one byte.
 pub fn bytes(text: &str) -> Result<u64> {
-    let unit = BINARY
-        .iter()
-        .chain(&DECIMAL)
-        .find(|(suffix, _)| text.ends_with(suffix));
-    let (number, factor) = unit.map_or((text, 1.0), |(suffix, factor)| {
-        (text.trim_end_matches(suffix), *factor)
-    });
+    let unit = BINARY.iter().chain(&DECIMAL).find(|(suffix, _)| text.ends_with(suffix));
+    let (number, factor) = unit.map_or((text, 1.0), |(suffix, factor)| (text.trim_end_matches(suffix), *factor));
     number
         .parse::<f64>()
         .ok()
@@ -34,11 +29,7 @@ pub fn bytes(text: &str) -> Result<u64> {
 /// Formats bytes for people: in Mi below 10 Gi, in Gi from there on.
 pub(crate) fn readable(bytes: u64) -> String {
     let mi = bytes as f64 / BINARY[1].1;
-    if mi < 10.0 * 1024.0 {
-        format!("{mi:.0}Mi")
-    } else {
-        format!("{:.1}Gi", mi / 1024.0)
-    }
+    if mi < 10.0 * 1024.0 { format!("{mi:.0}Mi") } else { format!("{:.1}Gi", mi / 1024.0) }
 }
 
 #[cfg(test)]

@@ -180,11 +180,7 @@ impl Settings {
                 .with_context(|| format!("read the settings of Deployment {}", deployment.metadata.name))
         };
         let slots = |queue: Queue, default, minimum| {
-            slots(
-                queue,
-                number(queue.variable(), default, minimum)?,
-                &scaled.spec.triggers,
-            )
+            slots(queue, number(queue.variable(), default, minimum)?, &scaled.spec.triggers)
         };
         Ok(Self {
             // The minimum is 2: the SDK keeps a sticky and a normal poller for workflow tasks.
@@ -235,8 +231,7 @@ impl Settings {
     /// and one for the short writes of CPU activities. Mirrors `DatabaseConfig::connections`
     /// (`worker/src/config/database.rs`), which is the size of the worker's pool (`worker/src/store/pool.rs`).
     pub fn connections(&self) -> u32 {
-        self.connections_allowed()
-            .min(self.io.count.value.saturating_add(1))
+        self.connections_allowed().min(self.io.count.value.saturating_add(1))
     }
 
     /// Maximum number of workers during a rollout, without those that terminate.
@@ -249,10 +244,7 @@ fn replicas(scaled: &ScaledObject) -> Result<(u32, u32)> {
     let name = &scaled.metadata.name;
     let min = scaled.spec.min_replica_count.unwrap_or(KEDA_REPLICAS.0);
     let max = scaled.spec.max_replica_count.unwrap_or(KEDA_REPLICAS.1);
-    ensure!(
-        max > 0,
-        "ScaledObject {name}: maxReplicaCount is 0: no worker would ever run"
-    );
+    ensure!(max > 0, "ScaledObject {name}: maxReplicaCount is 0: no worker would ever run");
     ensure!(
         min <= max,
         "ScaledObject {name}: minReplicaCount is {min}, above maxReplicaCount, {max}: KEDA refuses that"
@@ -268,13 +260,9 @@ fn container(deployment: &Deployment) -> Result<&Container> {
     let mut containers = template.spec.containers.iter();
     match meant {
         Some(meant) => containers.find(|it| it.name == *meant).with_context(|| {
-            format!(
-                "Deployment {name} has no container {meant}, which its annotation {DEFAULT_CONTAINER} names"
-            )
+            format!("Deployment {name} has no container {meant}, which its annotation {DEFAULT_CONTAINER} names")
         }),
-        None => containers
-            .next()
-            .with_context(|| format!("Deployment {name} has no container")),
+        None => containers.next().with_context(|| format!("Deployment {name} has no container")),
     }
 }
 
@@ -314,31 +302,14 @@ fn setting(
 fn slots(queue: Queue, count: Setting, triggers: &[Trigger]) -> Result<Slots> {
     let name = queue.trigger();
     let Some(trigger) = triggers.iter().find(|it| it.name.as_deref() == Some(name)) else {
-        return Ok(Slots {
-            count,
-            target: ASSUMED_UTILISATION * f64::from(count.value),
-            assumed: true,
-        });
+        return Ok(Slots { count, target: ASSUMED_UTILISATION * f64::from(count.value), assumed: true });
     };
-    let threshold = trigger
-        .metadata
-        .get("threshold")
-        .and_then(text)
-        .unwrap_or_default();
-    let target = threshold
-        .parse::<f64>()
-        .ok()
-        .filter(|target| target.is_finite() && *target > 0.0)
-        .with_context(|| {
-            format!(
-                "the trigger {name} has the threshold {threshold:?}: it must be a number of slots above 0"
-            )
+    let threshold = trigger.metadata.get("threshold").and_then(text).unwrap_or_default();
+    let target =
+        threshold.parse::<f64>().ok().filter(|target| target.is_finite() && *target > 0.0).with_context(|| {
+            format!("the trigger {name} has the threshold {threshold:?}: it must be a number of slots above 0")
         })?;
-    Ok(Slots {
-        count,
-        target,
-        assumed: false,
-    })
+    Ok(Slots { count, target, assumed: false })
 }
 
 fn surge(strategy: &Strategy) -> Result<Surge> {

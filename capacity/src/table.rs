@@ -70,12 +70,7 @@ impl Fleet {
             workflow_slots: times(settings.workflow.count.value),
             io_slots: times(settings.io.count.value),
             cpu_slots: times(settings.cpu.count.value),
-            threads: times(
-                settings
-                    .io_threads
-                    .value
-                    .saturating_add(settings.cpu_threads.value),
-            ),
+            threads: times(settings.io_threads.value.saturating_add(settings.cpu_threads.value)),
             memory_request: bytes(settings.memory_request),
             memory_limit: bytes(settings.memory_limit),
             connections: times(settings.connections()),

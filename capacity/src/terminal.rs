@@ -26,11 +26,7 @@ pub fn render(plan: &Plan) -> String {
     for fault in &plan.faults {
         let _ = writeln!(text, "FAULT: {fault}");
     }
-    text.push_str(if plan.holds() {
-        "the plan holds\n"
-    } else {
-        "the plan does not hold\n"
-    });
+    text.push_str(if plan.holds() { "the plan holds\n" } else { "the plan does not hold\n" });
     text
 }
 
@@ -56,14 +52,7 @@ fn settings(plan: &Plan) -> Vec<Row> {
 fn capacity(plan: &Plan) -> Vec<Row> {
     let [one, asked, most, rollout] = plan.table.map(|fleet| fleet.workers.to_string());
     let guide = format!("the guide, {GUIDE_WORKERS}");
-    let mut rows = vec![row([
-        "capacity of a fleet of",
-        &one,
-        &asked,
-        &most,
-        &format!("{rollout} (rollout)"),
-        &guide,
-    ])];
+    let mut rows = vec![row(["capacity of a fleet of", &one, &asked, &most, &format!("{rollout} (rollout)"), &guide])];
     let mut add = |name: &str, value: &dyn Fn(&Fleet) -> String, guide: &str| {
         let mut cells = row([name]);
         cells.extend(plan.table.iter().map(value));
@@ -73,39 +62,15 @@ fn capacity(plan: &Plan) -> Vec<Row> {
     let memory = |bytes: Option<u64>| bytes.map_or_else(|| "not set".to_owned(), readable);
     let span = |(least, most): (u64, u64)| format!("{least}–{most}");
     let mi = |bytes: u64| bytes >> 20;
-    add(
-        "workflow slots",
-        &|it| it.workflow_slots.to_string(),
-        &GUIDE.workflow_slots.to_string(),
-    );
-    add(
-        "IO slots",
-        &|it| it.io_slots.to_string(),
-        &GUIDE.io_slots.to_string(),
-    );
-    add(
-        "CPU slots",
-        &|it| it.cpu_slots.to_string(),
-        &GUIDE.cpu_slots.to_string(),
-    );
-    add(
-        "threads",
-        &|it| it.threads.to_string(),
-        &GUIDE.threads.to_string(),
-    );
+    add("workflow slots", &|it| it.workflow_slots.to_string(), &GUIDE.workflow_slots.to_string());
+    add("IO slots", &|it| it.io_slots.to_string(), &GUIDE.io_slots.to_string());
+    add("CPU slots", &|it| it.cpu_slots.to_string(), &GUIDE.cpu_slots.to_string());
+    add("threads", &|it| it.threads.to_string(), &GUIDE.threads.to_string());
     add("memory, requested", &|it| memory(it.memory_request), "");
     let guide = format!("{}Mi", span((mi(GUIDE.memory.0), mi(GUIDE.memory.1))));
     add("memory, limit", &|it| memory(it.memory_limit), &guide);
-    add(
-        "connections, at most",
-        &|it| it.connections.to_string(),
-        &span(GUIDE.connections),
-    );
-    add(
-        "connections of full pools",
-        &|it| it.connections_allowed.to_string(),
-        "",
-    );
+    add("connections, at most", &|it| it.connections.to_string(), &span(GUIDE.connections));
+    add("connections of full pools", &|it| it.connections_allowed.to_string(), "");
     let settings = &plan.inputs.settings;
     let rate = |workers: u32, part: f64| {
         demand::carried_by_all(settings, &plan.inputs.load, workers, part)
@@ -113,11 +78,7 @@ fn capacity(plan: &Plan) -> Vec<Row> {
     };
     let name = format!("documents/s, {:.0} % of slots in use", CEILING * 100.0);
     add(&name, &|it| rate(it.workers, CEILING), "");
-    add(
-        "documents/s, every slot in use",
-        &|it| rate(it.workers, 1.0),
-        "30.0",
-    );
+    add("documents/s, every slot in use", &|it| rate(it.workers, 1.0), "30.0");
     rows
 }
 
@@ -164,21 +125,12 @@ fn limits(plan: &Plan) -> Vec<Row> {
                 format!("{} slots", queue.name()),
                 format!("{:.0} % in use with maxReplicaCount workers", CEILING * 100.0),
             ),
-            Resource::Connections => (
-                "connections".to_owned(),
-                "a rollout with one more worker exceeds the database's".to_owned(),
-            ),
-            Resource::Memory => (
-                "memory".to_owned(),
-                "a rollout with one more worker exceeds the nodes'".to_owned(),
-            ),
+            Resource::Connections => {
+                ("connections".to_owned(), "a rollout with one more worker exceeds the database's".to_owned())
+            }
+            Resource::Memory => ("memory".to_owned(), "a rollout with one more worker exceeds the nodes'".to_owned()),
         };
-        row([
-            &name,
-            &format!("{:.1}", limit.rate),
-            &limit.workers.to_string(),
-            &place,
-        ])
+        row([&name, &format!("{:.1}", limit.rate), &limit.workers.to_string(), &place])
     }));
     rows
 }
@@ -223,19 +175,13 @@ fn aligned(rows: &[Row]) -> String {
                 .skip(1)
                 .all(|cell| cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
     };
-    let shape: Vec<(usize, bool)> = (0..columns)
-        .map(|column| (width(column), numbers(column)))
-        .collect();
+    let shape: Vec<(usize, bool)> = (0..columns).map(|column| (width(column), numbers(column))).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
         for (cell, (width, right)) in row.iter().zip(&shape) {
             let padding = " ".repeat(width - cell.chars().count());
-            let (before, after) = if *right {
-                (padding, String::new())
-            } else {
-                (String::new(), padding)
-            };
+            let (before, after) = if *right { (padding, String::new()) } else { (String::new(), padding) };
             let _ = write!(line, "{before}{cell}{after}  ");
         }
         text.push_str(line.trim_end());
@@ -254,8 +200,7 @@ mod tests {
     fn a_plan_that_holds_ends_with_that() {
         let text = render(&Plan::new(shipped(), GUIDE_WORKERS).unwrap());
         assert!(text.ends_with("the plan holds\n"), "{text}");
-        let line =
-            "database         300         3            124          173         120           150    23\n";
+        let line = "database         300         3            124          173         120           150    23\n";
         assert!(text.contains(line), "{text}");
     }
 
@@ -266,10 +211,7 @@ mod tests {
         let plan = Plan::new(inputs, GUIDE_WORKERS).unwrap();
         assert!(!plan.holds());
         let text = render(&plan);
-        assert!(
-            text.contains("\nFAULT: 20 workers carry at most 32.0 documents/s"),
-            "{text}"
-        );
+        assert!(text.contains("\nFAULT: 20 workers carry at most 32.0 documents/s"), "{text}");
         assert!(text.ends_with("the plan does not hold\n"), "{text}");
     }
 
@@ -282,11 +224,7 @@ mod tests {
 
     #[test]
     fn numbers_are_aligned_right_and_words_left() {
-        let rows = [
-            row(["name", "n", "where"]),
-            row(["a", "10", "here"]),
-            row(["bc", "9", ""]),
-        ];
+        let rows = [row(["name", "n", "where"]), row(["a", "10", "here"]), row(["bc", "9", ""])];
         assert_eq!(aligned(&rows), "name   n  where\na     10  here\nbc     9\n");
     }
 }

@@ -93,9 +93,7 @@ pub struct Agree {
 
 fn positive(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    (number.is_finite() && number > 0.0)
-        .then_some(number)
-        .ok_or_else(|| "not above 0".to_owned())
+    (number.is_finite() && number > 0.0).then_some(number).ok_or_else(|| "not above 0".to_owned())
 }
 
 /// A name that is not known, with those that are.
@@ -135,9 +133,7 @@ pub fn known<'a>(kind: &'static str, name: &str, all: impl Iterator<Item = &'a s
         return Ok(());
     }
     let likeness = |one: &str| strsim::jaro_winkler(name, one);
-    let nearest = all
-        .iter()
-        .max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    let nearest = all.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
     Err(Unknown {
         kind,
         name: name.to_owned(),
@@ -149,7 +145,8 @@ pub fn known<'a>(kind: &'static str, name: &str, all: impl Iterator<Item = &'a s
 /// The list of scenarios as text or JSON.
 pub fn list(json: bool) -> String {
     if json {
-        let object = |entry: &Entry| serde_json::json!({"name": entry.name, "suite": entry.suite(), "about": entry.about()});
+        let object =
+            |entry: &Entry| serde_json::json!({"name": entry.name, "suite": entry.suite(), "about": entry.about()});
         return serde_json::Value::Array(REGISTRY.iter().map(object).collect()).to_string();
     }
     let row = |entry: &Entry| format!("{:<8} {:<16} {}", entry.suite(), entry.name, entry.about());
@@ -178,10 +175,7 @@ mod tests {
         assert_eq!(selected(&[], None), core);
         assert_eq!(selected(&[], Some("core")), core);
         assert_eq!(selected(&[], Some("scaling")).map(|found| found.len()), Ok(5));
-        assert_eq!(
-            selected(&["monitoring", "step", "step"], None),
-            Ok(vec!["step", "monitoring"])
-        );
+        assert_eq!(selected(&["monitoring", "step", "step"], None), Ok(vec!["step", "monitoring"]));
     }
 
     #[test]
@@ -192,10 +186,7 @@ mod tests {
             "{error}"
         );
         let error = selected(&[], Some("cor")).unwrap_err();
-        assert_eq!(
-            error,
-            "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling"
-        );
+        assert_eq!(error, "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling");
     }
 
     #[test]

@@ -17,10 +17,7 @@ pub const CLUSTER: &str = "cluster";
 
 /// Judges a run.
 pub fn judge(facts: &Facts, samples: &[Sample]) -> Verdict {
-    let calibration = facts
-        .calibration
-        .as_ref()
-        .map(|found| calibration(found, samples));
+    let calibration = facts.calibration.as_ref().map(|found| calibration(found, samples));
     let scenarios = facts.scenarios.iter().map(|one| scenario(one, samples));
     let missing = facts.run.asked.iter().skip(facts.scenarios.len()).map(|name| {
         let check = came_to_its_end(Outcome::inconclusive("was not begun"), "not begun");
@@ -28,35 +25,20 @@ pub fn judge(facts: &Facts, samples: &[Sample]) -> Verdict {
     });
     let mut whole = survey::checks(&facts.began, &facts.ended);
     if facts.interrupted {
-        whole.push(came_to_its_end(
-            Outcome::inconclusive("the run was interrupted"),
-            "interrupted",
-        ));
+        whole.push(came_to_its_end(Outcome::inconclusive("the run was interrupted"), "interrupted"));
     }
     let cluster = ScenarioVerdict::of(CLUSTER, facts.run.seconds, whole);
-    Verdict::of(
-        calibration
-            .into_iter()
-            .chain(scenarios)
-            .chain(missing)
-            .chain([cluster])
-            .collect(),
-    )
+    Verdict::of(calibration.into_iter().chain(scenarios).chain(missing).chain([cluster]).collect())
 }
 
 fn scenario(facts: &ScenarioFacts, samples: &[Sample]) -> ScenarioVerdict {
     let seconds = facts.ended - facts.began;
     let mut checks = match facts.scenario() {
         Ok(scenario) => scenario.judge(samples),
-        Err(error) => vec![came_to_its_end(
-            Outcome::inconclusive(format!("{error:#}")),
-            "not understood",
-        )],
+        Err(error) => vec![came_to_its_end(Outcome::inconclusive(format!("{error:#}")), "not understood")],
     };
     let ended = match &facts.error {
-        None if checks.is_empty() => {
-            came_to_its_end(Outcome::inconclusive("nothing was checked"), "nothing to see")
-        }
+        None if checks.is_empty() => came_to_its_end(Outcome::inconclusive("nothing was checked"), "nothing to see"),
         None => came_to_its_end(Outcome::Pass, &format!("{seconds:.0} s")),
         Some(error) => came_to_its_end(Outcome::inconclusive(error), "did not"),
     };
@@ -65,13 +47,7 @@ fn scenario(facts: &ScenarioFacts, samples: &[Sample]) -> ScenarioVerdict {
 }
 
 fn came_to_its_end(outcome: Outcome, measured: &str) -> Check {
-    Question::new(
-        "end",
-        "came to its end",
-        "yes",
-        "what was not carried out shows nothing",
-    )
-    .answer(measured, outcome)
+    Question::new("end", "came to its end", "yes", "what was not carried out shows nothing").answer(measured, outcome)
 }
 
 /// What this host carries, as a row of its own.
@@ -90,14 +66,8 @@ fn calibration(found: &Reading<Calibration>, samples: &[Sample]) -> ScenarioVerd
     let used = host::mean(samples, found.window).map_or_else(
         || "its use was not seen".to_owned(),
         |mean| {
-            let pressure = mean
-                .pressure
-                .map_or_else(String::new, |share| format!(", CPU pressure {}", percent(share)));
-            format!(
-                "{} of its CPU in use, {} by others{pressure}",
-                percent(mean.busy),
-                percent(mean.others)
-            )
+            let pressure = mean.pressure.map_or_else(String::new, |share| format!(", CPU pressure {}", percent(share)));
+            format!("{} of its CPU in use, {} by others{pressure}", percent(mean.busy), percent(mean.others))
         },
     );
     let measured = format!(
@@ -127,10 +97,8 @@ fn calibration(found: &Reading<Calibration>, samples: &[Sample]) -> ScenarioVerd
         "a start that Temporal acknowledged is durable",
     );
     let (acknowledged, stored) = found.kept;
-    let checks = vec![
-        capacity.answer(measured, outcome),
-        kept.require(stored == acknowledged, format!("{stored} stored")),
-    ];
+    let checks =
+        vec![capacity.answer(measured, outcome), kept.require(stored == acknowledged, format!("{stored} stored"))];
     ScenarioVerdict::of(CALIBRATION, found.window.seconds(), checks)
 }
 
@@ -142,10 +110,7 @@ mod tests {
 
     fn facts(scenarios: Vec<ScenarioFacts>) -> Facts {
         Facts {
-            run: Run {
-                asked: vec!["step".to_owned()],
-                ..Run::default()
-            },
+            run: Run { asked: vec!["step".to_owned()], ..Run::default() },
             scenarios,
             began: Reading::Seen(Survey::default()),
             ended: Reading::Seen(Survey::default()),
@@ -154,52 +119,30 @@ mod tests {
     }
 
     fn step(error: Option<&str>) -> ScenarioFacts {
-        ScenarioFacts {
-            name: "step".to_owned(),
-            error: error.map(str::to_owned),
-            ..ScenarioFacts::default()
-        }
+        ScenarioFacts { name: "step".to_owned(), error: error.map(str::to_owned), ..ScenarioFacts::default() }
     }
 
     #[test]
     fn what_was_not_carried_out_is_inconclusive() {
         let reasons = |facts: &Facts| judge(facts, &[]).outcome.reasons().to_vec();
-        assert_eq!(
-            reasons(&facts(Vec::new())),
-            ["step: came to its end: was not begun"]
-        );
+        assert_eq!(reasons(&facts(Vec::new())), ["step: came to its end: was not begun"]);
         let broken = facts(vec![step(Some("toxiproxy: refused"))]);
         assert_eq!(reasons(&broken), ["step: came to its end: toxiproxy: refused"]);
         let empty = facts(vec![step(None)]);
         assert_eq!(reasons(&empty), ["step: came to its end: nothing was checked"]);
-        let interrupted = Facts {
-            interrupted: true,
-            ..empty
-        };
-        assert_eq!(
-            reasons(&interrupted)[1],
-            "cluster: came to its end: the run was interrupted"
-        );
+        let interrupted = Facts { interrupted: true, ..empty };
+        assert_eq!(reasons(&interrupted)[1], "cluster: came to its end: the run was interrupted");
         assert_eq!(judge(&interrupted, &[]).outcome.exit_code(), 3);
     }
 
     #[test]
     fn a_host_that_was_not_measured_and_a_document_that_was_lost_are_told() {
         let of = |calibration| {
-            let facts = Facts {
-                calibration: Some(calibration),
-                ..facts(Vec::new())
-            };
+            let facts = Facts { calibration: Some(calibration), ..facts(Vec::new()) };
             judge(&facts, &[]).scenarios.remove(0)
         };
-        assert_eq!(
-            of(Reading::Gap("no worker started".to_owned())).outcome.word(),
-            "Inconclusive"
-        );
-        let lost = Calibration {
-            kept: (9, 8),
-            ..Calibration::default()
-        };
+        assert_eq!(of(Reading::Gap("no worker started".to_owned())).outcome.word(), "Inconclusive");
+        let lost = Calibration { kept: (9, 8), ..Calibration::default() };
         assert_eq!(of(Reading::Seen(lost)).outcome.word(), "Fail");
     }
 }

@@ -100,10 +100,7 @@ pub fn read(folder: &Path) -> Result<(Facts, Vec<Sample>)> {
     let facts = serde_json::from_str(&text).with_context(|| format!("understanding {}", path.display()))?;
     let path = folder.join(SAMPLES);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    Ok((
-        facts,
-        samples(&text).with_context(|| format!("understanding {}", path.display()))?,
-    ))
+    Ok((facts, samples(&text).with_context(|| format!("understanding {}", path.display()))?))
 }
 
 /// The samples in a text, one a line.
@@ -112,7 +109,5 @@ pub fn read(folder: &Path) -> Result<(Facts, Vec<Sample>)> {
 /// A line is no sample.
 pub fn samples(text: &str) -> Result<Vec<Sample>> {
     let lines = text.lines().enumerate();
-    lines
-        .map(|(number, line)| serde_json::from_str(line).with_context(|| format!("line {}", number + 1)))
-        .collect()
+    lines.map(|(number, line)| serde_json::from_str(line).with_context(|| format!("line {}", number + 1))).collect()
 }

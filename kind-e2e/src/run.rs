@@ -76,20 +76,14 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
             seconds: 0.0,
             cluster: context.fixture.cluster.name.clone(),
             cores: cores(&context.fixture.kube).await?,
-            asked: scenarios
-                .iter()
-                .map(|scenario| scenario.name.to_owned())
-                .collect(),
+            asked: scenarios.iter().map(|scenario| scenario.name.to_owned()).collect(),
             corpus,
             mutation: mutation.map(|mutation| mutation.name.to_owned()),
         },
         ..Facts::default()
     };
     let documents = context.documents.len();
-    context.say(&format!(
-        "run {}, seed {seed}, {documents} documents",
-        context.run
-    ));
+    context.say(&format!("run {}, seed {seed}, {documents} documents", context.run));
     let ended = carry_out(&context, &scenarios, arguments.capacity, &mut facts).await;
     if let Some(mutation) = mutation {
         mutation.revert(&context.fixture).await?;
@@ -105,23 +99,12 @@ fn mutation(name: &str) -> Result<&'static Mutation> {
 }
 
 /// Runs the scenarios with the observer beside them, until the last or a signal.
-async fn carry_out(
-    context: &Context,
-    scenarios: &[Entry],
-    capacity: Option<f64>,
-    facts: &mut Facts,
-) -> Result<()> {
+async fn carry_out(context: &Context, scenarios: &[Entry], capacity: Option<f64>, facts: &mut Facts) -> Result<()> {
     let stop = CancellationToken::new();
     let _stops_in_any_case = stop.clone().drop_guard();
     let (board, clock) = (context.board.clone(), context.clock);
     let samples = context.folder.join(SAMPLES);
-    let observer = tokio::spawn(observe::observe(
-        context.fixture.clone(),
-        board.clone(),
-        clock,
-        samples,
-        stop.clone(),
-    ));
+    let observer = tokio::spawn(observe::observe(context.fixture.clone(), board.clone(), clock, samples, stop.clone()));
     let lines = tokio::spawn(progress::report(board, clock, stop.clone()));
     let mut terminated = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
     let mut playing: Option<Box<dyn Recorded>> = None;
@@ -239,15 +222,9 @@ pub fn agree(folders: [&Path; 2]) -> Result<u8> {
         seeds[1],
         seeds[0]
     );
-    let [one, other] = [
-        report::figures_of(&one.0, &one.1),
-        report::figures_of(&other.0, &other.1),
-    ];
+    let [one, other] = [report::figures_of(&one.0, &one.1), report::figures_of(&other.0, &other.1)];
     let rows = agreement::of_figures([&one, &other]);
-    ensure!(
-        !rows.is_empty(),
-        "the two runs have no load in common: run the same scenarios"
-    );
+    ensure!(!rows.is_empty(), "the two runs have no load in common: run the same scenarios");
     for row in &rows {
         println!("{}", row.line());
     }
@@ -258,15 +235,8 @@ pub fn agree(folders: [&Path; 2]) -> Result<u8> {
 
 /// The cores of the host as a node sees them: each kind node reports all of them.
 async fn cores(client: &kube::Client) -> Result<usize> {
-    let nodes = Api::<Node>::all(client.clone())
-        .list(&ListParams::default())
-        .await;
+    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await;
     let nodes = nodes.context("listing nodes")?.items;
-    let capacity = nodes
-        .iter()
-        .filter_map(|node| node.status.as_ref()?.capacity.as_ref()?.get("cpu"));
-    capacity
-        .filter_map(|cpu| cpu.0.parse().ok())
-        .max()
-        .context("no node tells how many cores it has")
+    let capacity = nodes.iter().filter_map(|node| node.status.as_ref()?.capacity.as_ref()?.get("cpu"));
+    capacity.filter_map(|cpu| cpu.0.parse().ok()).max().context("no node tells how many cores it has")
 }

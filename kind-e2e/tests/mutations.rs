@@ -28,27 +28,18 @@ struct Run {
 }
 
 /// The recorded runs by suite.
-static RECORDED: LazyLock<BTreeMap<&'static str, Run>> = LazyLock::new(|| {
-    ["core", "scaling", "table"]
-        .map(|suite| (suite, recorded(suite)))
-        .into()
-});
+static RECORDED: LazyLock<BTreeMap<&'static str, Run>> =
+    LazyLock::new(|| ["core", "scaling", "table"].map(|suite| (suite, recorded(suite))).into());
 
 fn recorded(suite: &str) -> Run {
     let text = |name: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("recorded")
-            .join(suite)
-            .join(format!("{name}.gz"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recorded").join(suite).join(format!("{name}.gz"));
         let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut text = String::new();
         GzDecoder::new(file).read_to_string(&mut text).unwrap();
         text
     };
-    Run {
-        facts: serde_json::from_str(&text(FACTS)).unwrap(),
-        samples: samples(&text(SAMPLES)).unwrap(),
-    }
+    Run { facts: serde_json::from_str(&text(FACTS)).unwrap(), samples: samples(&text(SAMPLES)).unwrap() }
 }
 
 impl Run {
@@ -59,21 +50,14 @@ impl Run {
     /// Alters the facts of a scenario.
     fn detail(&mut self, scenario: &str, change: impl FnOnce(&mut Value)) {
         let found = self.facts.scenarios.iter_mut().find(|one| one.name == scenario);
-        change(
-            &mut found
-                .unwrap_or_else(|| panic!("no scenario {scenario} is recorded"))
-                .detail,
-        );
+        change(&mut found.unwrap_or_else(|| panic!("no scenario {scenario} is recorded")).detail);
     }
 
     /// Alters every start of a scenario's loads.
     fn starts(&mut self, scenario: &str, mut change: impl FnMut(usize, &mut Start)) {
         self.detail(scenario, |detail| {
             each(detail, "starts", &mut |starts: &mut Vec<Start>| {
-                starts
-                    .iter_mut()
-                    .enumerate()
-                    .for_each(|(number, start)| change(number, start));
+                starts.iter_mut().enumerate().for_each(|(number, start)| change(number, start));
             });
         });
     }
@@ -86,11 +70,7 @@ impl Run {
     /// Alters the samples of the phases that begin so.
     fn samples(&mut self, phase: &str, mut change: impl FnMut(&mut Sample)) {
         let mut any = false;
-        for sample in self
-            .samples
-            .iter_mut()
-            .filter(|sample| sample.phase.starts_with(phase))
-        {
+        for sample in self.samples.iter_mut().filter(|sample| sample.phase.starts_with(phase)) {
             any = true;
             change(sample);
         }
@@ -163,65 +143,40 @@ const fn mutation(
     noticed: &'static [&'static str],
     change: fn(&mut Run),
 ) -> Mutation {
-    Mutation {
-        suite,
-        what,
-        change,
-        noticed,
-    }
+    Mutation { suite, what, change, noticed }
 }
 
 /// The mutations of the core suite: documents, then the fleet, then the host and the harness.
 const CORE: &[Mutation] = &[
-    mutation(
-        "core",
-        "a document in a hundred is missing",
-        &["stored-once", "errors"],
-        |run| {
-            let mut lost = BTreeSet::new();
-            run.starts("step", |number, start| {
-                if number % 99 == 0 {
-                    start.stored = None;
-                    lost.insert(start.id.clone());
-                }
-            });
-            run.ending("step", |ending| {
-                ending.stored.retain(|one| !lost.contains(&one.id));
-            });
-        },
-    ),
+    mutation("core", "a document in a hundred is missing", &["stored-once", "errors"], |run| {
+        let mut lost = BTreeSet::new();
+        run.starts("step", |number, start| {
+            if number % 99 == 0 {
+                start.stored = None;
+                lost.insert(start.id.clone());
+            }
+        });
+        run.ending("step", |ending| {
+            ending.stored.retain(|one| !lost.contains(&one.id));
+        });
+    }),
     mutation("core", "a document is stored twice", &["stored-once"], |run| {
         run.ending("step", |ending| ending.stored.push(ending.stored[0].clone()));
     }),
-    mutation(
-        "core",
-        "a document that nobody loaded is stored",
-        &["stored-once"],
-        |run| {
-            run.ending("step", |ending| ending.stored[0].id.push('x'));
-        },
-    ),
-    mutation(
-        "core",
-        "two passages of a document are swapped",
-        &["text"],
-        |run| {
-            run.ending("step", |ending| {
-                ending.stored[0].text.words.1 = "swapped".to_owned();
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "a document has the text of another one of the same length",
-        &["text"],
-        |run| {
-            run.ending("step", |ending| {
-                let other = ending.stored[1].text.words.1.clone();
-                ending.stored[0].text.words.1 = other;
-            });
-        },
-    ),
+    mutation("core", "a document that nobody loaded is stored", &["stored-once"], |run| {
+        run.ending("step", |ending| ending.stored[0].id.push('x'));
+    }),
+    mutation("core", "two passages of a document are swapped", &["text"], |run| {
+        run.ending("step", |ending| {
+            ending.stored[0].text.words.1 = "swapped".to_owned();
+        });
+    }),
+    mutation("core", "a document has the text of another one of the same length", &["text"], |run| {
+        run.ending("step", |ending| {
+            let other = ending.stored[1].text.words.1.clone();
+            ending.stored[0].text.words.1 = other;
+        });
+    }),
     mutation("core", "a title is lost", &["text"], |run| {
         run.ending("step", |ending| {
             let titled = ending.stored.iter_mut().find(|one| one.text.title.is_some());
@@ -247,11 +202,7 @@ const CORE: &[Mutation] = &[
                 .filter(|(_, facts)| facts.language.is_some())
                 .map(|(key, _)| format!("{}{key}", ending.root))
                 .collect();
-            let one = ending
-                .stored
-                .iter_mut()
-                .find(|one| known.contains(&one.source))
-                .unwrap();
+            let one = ending.stored.iter_mut().find(|one| known.contains(&one.source)).unwrap();
             one.text.language = Some("epo".to_owned());
         });
     }),
@@ -275,129 +226,69 @@ const CORE: &[Mutation] = &[
             ending.claims_missing = Reading::Seen(vec!["corpus/a".to_owned()]);
         });
     }),
-    mutation(
-        "core",
-        "a worker calls an LLM that nobody set up",
-        &["llm"],
-        |run| {
-            run.ending("step", |ending| ending.llm_calls = Reading::Seen(3.0));
-        },
-    ),
-    mutation(
-        "core",
-        "first attempts are lost at scale-in",
-        &["first-attempts"],
-        |run| {
-            run.ending("step", |ending| {
-                let lost = ending.steps / 50;
-                ending.retried = vec![Default::default(); lost];
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "answers come 3 s late",
-        &["service", "p99", "recovery"],
-        |run| {
-            run.starts("step", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 3.0);
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "with the most workers answers come 3 s late",
-        &["p99"],
-        |run| {
-            run.starts("fleet", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 3.0);
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "a document in twenty takes 10 s longer",
-        &["p99"],
-        |run| {
-            run.starts("step", |number, start| {
-                if number % 20 == 0 {
-                    start.stored = start.stored.map(|stored| stored + 10.0);
-                }
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "a document comes minutes after the load",
-        &["drain"],
-        |run| {
-            run.starts("step", |number, start| {
-                if number == 200 {
-                    start.stored = start.stored.map(|stored| stored + 600.0);
-                }
-            });
-        },
-    ),
+    mutation("core", "a worker calls an LLM that nobody set up", &["llm"], |run| {
+        run.ending("step", |ending| ending.llm_calls = Reading::Seen(3.0));
+    }),
+    mutation("core", "first attempts are lost at scale-in", &["first-attempts"], |run| {
+        run.ending("step", |ending| {
+            let lost = ending.steps / 50;
+            ending.retried = vec![Default::default(); lost];
+        });
+    }),
+    mutation("core", "answers come 3 s late", &["service", "p99", "recovery"], |run| {
+        run.starts("step", |_, start| {
+            start.stored = start.stored.map(|stored| stored + 3.0);
+        });
+    }),
+    mutation("core", "with the most workers answers come 3 s late", &["p99"], |run| {
+        run.starts("fleet", |_, start| {
+            start.stored = start.stored.map(|stored| stored + 3.0);
+        });
+    }),
+    mutation("core", "a document in twenty takes 10 s longer", &["p99"], |run| {
+        run.starts("step", |number, start| {
+            if number % 20 == 0 {
+                start.stored = start.stored.map(|stored| stored + 10.0);
+            }
+        });
+    }),
+    mutation("core", "a document comes minutes after the load", &["drain"], |run| {
+        run.starts("step", |number, start| {
+            if number == 200 {
+                start.stored = start.stored.map(|stored| stored + 600.0);
+            }
+        });
+    }),
     mutation("core", "the load is sent late", &["schedule"], |run| {
         run.starts("step", |_, start| start.sent += 2.0);
     }),
-    mutation(
-        "core",
-        "a fourth worker comes below the thresholds",
-        &["stays"],
-        |run| {
-            run.fleet("step/stays", |_| 4);
-        },
-    ),
-    mutation(
-        "core",
-        "tasks wait below the thresholds",
-        &["below-threshold"],
-        |run| {
-            run.depth("step/stays", IO, 16.0);
-        },
-    ),
-    mutation(
-        "core",
-        "the fleet ignores the step",
-        &["decision", "ready", "size"],
-        |run| {
-            run.fleet("step/out", |_| 3);
-            run.fleet("step/steady", |_| 3);
-        },
-    ),
+    mutation("core", "a fourth worker comes below the thresholds", &["stays"], |run| {
+        run.fleet("step/stays", |_| 4);
+    }),
+    mutation("core", "tasks wait below the thresholds", &["below-threshold"], |run| {
+        run.depth("step/stays", IO, 16.0);
+    }),
+    mutation("core", "the fleet ignores the step", &["decision", "ready", "size"], |run| {
+        run.fleet("step/out", |_| 3);
+        run.fleet("step/steady", |_| 3);
+    }),
     mutation("core", "the decision comes a minute late", &["decision"], |run| {
         run.fleet("step/out", |_| 3);
     }),
-    mutation(
-        "core",
-        "new workers are not Ready for a minute",
-        &["ready"],
-        |run| {
-            run.samples("step/out", |sample| {
-                sample.changes.iter_mut().for_each(|(_, fleet)| fleet.ready = 3);
-                if let Reading::Seen(fleet) = &mut sample.fleet {
-                    fleet.ready = 3;
-                }
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "the fleet runs away",
-        &["overshoot", "size", "utilization"],
-        |run| {
-            run.fleet("step/steady", |_| 20);
-        },
-    ),
-    mutation(
-        "core",
-        "the fleet keeps three workers too few",
-        &["size"],
-        |run| {
-            run.fleet("step/steady", |count| count - 3);
-        },
-    ),
+    mutation("core", "new workers are not Ready for a minute", &["ready"], |run| {
+        run.samples("step/out", |sample| {
+            sample.changes.iter_mut().for_each(|(_, fleet)| fleet.ready = 3);
+            if let Reading::Seen(fleet) = &mut sample.fleet {
+                fleet.ready = 3;
+            }
+        });
+    }),
+    mutation("core", "the fleet runs away", &["overshoot", "size", "utilization"], |run| {
+        run.fleet("step/steady", |_| 20);
+    }),
+    mutation("core", "the fleet keeps three workers too few", &["size"], |run| {
+        run.fleet("step/steady", |count| count - 3);
+    }),
     mutation("core", "half of the slots stand idle", &["utilization"], |run| {
         run.samples("step/steady", |sample| {
             if let Reading::Seen(used) = &mut sample.slots_used {
@@ -417,36 +308,21 @@ const CORE: &[Mutation] = &[
             }
         });
     }),
-    mutation(
-        "core",
-        "scale-in takes slots that are in use",
-        &["scale-in-in-use"],
-        |run| {
-            run.samples("step", |sample| {
-                if let Reading::Seen(used) = &mut sample.slots_used {
-                    used.insert(IO.to_owned(), 40.0);
-                }
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "the fleet does not shrink when the load ends",
-        &["scale-in"],
-        |run| {
-            run.fleet("step/drain", |_| 7);
-            run.fleet("step/in", |_| 7);
-            run.fleet("step/hold", |_| 7);
-        },
-    ),
-    mutation(
-        "core",
-        "a worker comes back after the scale-in",
-        &["hold"],
-        |run| {
-            run.fleet("step/hold", |_| 4);
-        },
-    ),
+    mutation("core", "scale-in takes slots that are in use", &["scale-in-in-use"], |run| {
+        run.samples("step", |sample| {
+            if let Reading::Seen(used) = &mut sample.slots_used {
+                used.insert(IO.to_owned(), 40.0);
+            }
+        });
+    }),
+    mutation("core", "the fleet does not shrink when the load ends", &["scale-in"], |run| {
+        run.fleet("step/drain", |_| 7);
+        run.fleet("step/in", |_| 7);
+        run.fleet("step/hold", |_| 7);
+    }),
+    mutation("core", "a worker comes back after the scale-in", &["hold"], |run| {
+        run.fleet("step/hold", |_| 4);
+    }),
     mutation("core", "a worker crashes", &["no-crash"], |run| {
         let mut seen = 0;
         run.samples("step/steady", |sample| {
@@ -463,94 +339,52 @@ const CORE: &[Mutation] = &[
             }
         });
     }),
-    mutation(
-        "core",
-        "a worker opens more connections than the guide allows",
-        &["connections-worker"],
-        |run| {
-            run.detail("fleet", |fleet| {
-                let workers = fleet["connections"]["workers"].as_object_mut().unwrap();
-                *workers.values_mut().next().unwrap() = 21.into();
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "the workers together open more connections than planned",
-        &["connections-all"],
-        |run| {
-            run.detail("fleet", |fleet| {
-                let workers = fleet["connections"]["workers"].as_object_mut().unwrap();
-                workers.values_mut().for_each(|count| *count = 7.into());
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "a worker holds no connection",
-        &["connections-seen"],
-        |run| {
-            run.detail("fleet", |fleet| {
-                let workers = fleet["connections"]["workers"].as_object_mut().unwrap();
-                let first = workers.keys().next().unwrap().clone();
-                workers.remove(&first);
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "every worker asks Temporal for itself",
-        &["questions"],
-        |run| {
-            run.detail("fleet", |fleet| {
-                fleet["asked"] = (fleet["asked"].as_f64().unwrap() * 20.0).into();
-            });
-        },
-    ),
-    mutation(
-        "core",
-        "nobody asks Temporal for the depths",
-        &["questions"],
-        |run| {
-            run.detail("fleet", |fleet| fleet["asked"] = 0.0.into());
-        },
-    ),
-    mutation(
-        "core",
-        "a cluster has another maximum than the guide's",
-        &["guide"],
-        |run| {
-            run.detail("fleet", |fleet| fleet["numbers"]["maxReplicaCount"] = 15.into());
-        },
-    ),
-    mutation(
-        "core",
-        "busy workers leave while idle ones stay",
-        &["idle-first"],
-        |run| {
-            // Who leaves and who stays change places: each is told with the other's slots.
-            run.samples("fleet/leave", |sample| {
-                if let Reading::Seen(slots) = &mut sample.slots_by_worker {
-                    slots
-                        .values_mut()
-                        .for_each(|used| *used = f64::from(*used == 0.0));
-                }
-            });
-        },
-    ),
+    mutation("core", "a worker opens more connections than the guide allows", &["connections-worker"], |run| {
+        run.detail("fleet", |fleet| {
+            let workers = fleet["connections"]["workers"].as_object_mut().unwrap();
+            *workers.values_mut().next().unwrap() = 21.into();
+        });
+    }),
+    mutation("core", "the workers together open more connections than planned", &["connections-all"], |run| {
+        run.detail("fleet", |fleet| {
+            let workers = fleet["connections"]["workers"].as_object_mut().unwrap();
+            workers.values_mut().for_each(|count| *count = 7.into());
+        });
+    }),
+    mutation("core", "a worker holds no connection", &["connections-seen"], |run| {
+        run.detail("fleet", |fleet| {
+            let workers = fleet["connections"]["workers"].as_object_mut().unwrap();
+            let first = workers.keys().next().unwrap().clone();
+            workers.remove(&first);
+        });
+    }),
+    mutation("core", "every worker asks Temporal for itself", &["questions"], |run| {
+        run.detail("fleet", |fleet| {
+            fleet["asked"] = (fleet["asked"].as_f64().unwrap() * 20.0).into();
+        });
+    }),
+    mutation("core", "nobody asks Temporal for the depths", &["questions"], |run| {
+        run.detail("fleet", |fleet| fleet["asked"] = 0.0.into());
+    }),
+    mutation("core", "a cluster has another maximum than the guide's", &["guide"], |run| {
+        run.detail("fleet", |fleet| fleet["numbers"]["maxReplicaCount"] = 15.into());
+    }),
+    mutation("core", "busy workers leave while idle ones stay", &["idle-first"], |run| {
+        // Who leaves and who stays change places: each is told with the other's slots.
+        run.samples("fleet/leave", |sample| {
+            if let Reading::Seen(slots) = &mut sample.slots_by_worker {
+                slots.values_mut().for_each(|used| *used = f64::from(*used == 0.0));
+            }
+        });
+    }),
     mutation("core", "a command of the guide fails", &["monitoring"], |run| {
         run.detail("monitoring", |monitoring| monitoring["ran"][0]["code"] = 1.into());
     }),
-    mutation(
-        "core",
-        "a document of the calibration is lost",
-        &["calibration-kept"],
-        |run| {
-            if let Some(Reading::Seen(calibration)) = &mut run.facts.calibration {
-                calibration.kept.1 -= 1;
-            }
-        },
-    ),
+    mutation("core", "a document of the calibration is lost", &["calibration-kept"], |run| {
+        if let Some(Reading::Seen(calibration)) = &mut run.facts.calibration {
+            calibration.kept.1 -= 1;
+        }
+    }),
     mutation("core", "the host could not be measured", &["capacity"], |run| {
         run.facts.calibration = Some(Reading::Gap("no worker started".to_owned()));
     }),
@@ -567,194 +401,110 @@ const CORE: &[Mutation] = &[
             *survey.restarts.values_mut().next().unwrap() += 1;
         }
     }),
-    mutation(
-        "core",
-        "the observer saw nothing for a minute",
-        &["stays", "size", "smooth"],
-        |run| {
-            for phase in ["step/stays", "step/steady"] {
-                run.samples(phase, |sample| sample.fleet = Reading::Gap("refused".to_owned()));
-            }
-        },
-    ),
+    mutation("core", "the observer saw nothing for a minute", &["stays", "size", "smooth"], |run| {
+        for phase in ["step/stays", "step/steady"] {
+            run.samples(phase, |sample| sample.fleet = Reading::Gap("refused".to_owned()));
+        }
+    }),
 ];
 
 /// The mutations of the suite `scaling`.
 const SCALING: &[Mutation] = &[
-    mutation(
-        "scaling",
-        "the first new worker comes 10 s late",
-        &["goal-first", "goal-all"],
-        |run| {
-            late(run, "comparison/slipway/step", 14.0);
-        },
-    ),
-    mutation(
-        "scaling",
-        "documents of the step wait 4 s longer",
-        &["p99"],
-        |run| {
-            run.starts("comparison", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 4.0);
-            });
-        },
-    ),
-    mutation(
-        "scaling",
-        "the fleet asks for all workers at once",
-        &["overshoot", "cost"],
-        |run| {
-            run.fleet("comparison/slipway/step", |_| 20);
-            run.fleet("comparison/slipway/tail", |_| 20);
-        },
-    ),
-    mutation(
-        "scaling",
-        "the fleet follows a dip that is shorter than the cool-down",
-        &["smooth"],
-        |run| {
-            run.fleet("oscillation/60s/low1", |_| 3);
-            run.fleet("oscillation/60s/high2", |_| 8);
-            run.fleet("oscillation/60s/low3", |_| 3);
-        },
-    ),
-    mutation(
-        "scaling",
-        "the fleet shrinks under high load",
-        &["scale-in-in-use"],
-        |run| {
-            let mut seen = 0;
-            run.samples("oscillation/180s/high0", |sample| {
-                seen += 1;
-                if let (Reading::Seen(fleet), true) = (&mut sample.fleet, seen > 60) {
-                    fleet.wanted = 3;
-                }
-            });
-        },
-    ),
-    mutation(
-        "scaling",
-        "documents of the second high come late",
-        &["p99"],
-        |run| {
-            run.starts("oscillation", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 10.0);
-            });
-        },
-    ),
+    mutation("scaling", "the first new worker comes 10 s late", &["goal-first", "goal-all"], |run| {
+        late(run, "comparison/slipway/step", 14.0);
+    }),
+    mutation("scaling", "documents of the step wait 4 s longer", &["p99"], |run| {
+        run.starts("comparison", |_, start| {
+            start.stored = start.stored.map(|stored| stored + 4.0);
+        });
+    }),
+    mutation("scaling", "the fleet asks for all workers at once", &["overshoot", "cost"], |run| {
+        run.fleet("comparison/slipway/step", |_| 20);
+        run.fleet("comparison/slipway/tail", |_| 20);
+    }),
+    mutation("scaling", "the fleet follows a dip that is shorter than the cool-down", &["smooth"], |run| {
+        run.fleet("oscillation/60s/low1", |_| 3);
+        run.fleet("oscillation/60s/high2", |_| 8);
+        run.fleet("oscillation/60s/low3", |_| 3);
+    }),
+    mutation("scaling", "the fleet shrinks under high load", &["scale-in-in-use"], |run| {
+        let mut seen = 0;
+        run.samples("oscillation/180s/high0", |sample| {
+            seen += 1;
+            if let (Reading::Seen(fleet), true) = (&mut sample.fleet, seen > 60) {
+                fleet.wanted = 3;
+            }
+        });
+    }),
+    mutation("scaling", "documents of the second high come late", &["p99"], |run| {
+        run.starts("oscillation", |_, start| {
+            start.stored = start.stored.map(|stored| stored + 10.0);
+        });
+    }),
     mutation("scaling", "a wave is not played", &["waves"], |run| {
         run.detail("oscillation", |found| {
             drop(found["waves"].as_array_mut().unwrap().pop());
         });
     }),
-    mutation(
-        "table",
-        "a row of the load table has six workers too many",
-        &["table-guide", "table-plan"],
-        |run| {
-            run.fleet("table/rps17", |count| count + 6);
-        },
-    ),
-    mutation(
-        "scaling",
-        "the CPU queue waits behind the flood",
-        &["isolation-cpu"],
-        |run| {
-            run.depth("isolation/flood", CPU, 7.0);
-        },
-    ),
-    mutation(
-        "scaling",
-        "workflow tasks wait behind the flood",
-        &["isolation-workflow"],
-        |run| {
-            run.depth("isolation/flood", WORKFLOW, 11.0);
-        },
-    ),
+    mutation("table", "a row of the load table has six workers too many", &["table-guide", "table-plan"], |run| {
+        run.fleet("table/rps17", |count| count + 6);
+    }),
+    mutation("scaling", "the CPU queue waits behind the flood", &["isolation-cpu"], |run| {
+        run.depth("isolation/flood", CPU, 7.0);
+    }),
+    mutation("scaling", "workflow tasks wait behind the flood", &["isolation-workflow"], |run| {
+        run.depth("isolation/flood", WORKFLOW, 11.0);
+    }),
     mutation("scaling", "the flood is none", &["isolation-flood"], |run| {
         run.depth("isolation/flood", IO, 2.0);
     }),
-    mutation(
-        "scaling",
-        "the CPU queue has nothing to do",
-        &["isolation-work"],
-        |run| {
-            run.starts("isolation", |_, start| {
-                start.stored = start.stored.map(|stored| stored + 1000.0);
-            });
-        },
-    ),
-    mutation(
-        "scaling",
-        "a worker leaves while Prometheus is away",
-        &["outage-holds"],
-        |run| {
-            let mut seen = 0;
-            run.samples("outage/prometheus", |sample| {
-                seen += 1;
-                if let (Reading::Seen(fleet), true) = (&mut sample.fleet, seen > 10) {
-                    fleet.wanted -= 1;
-                }
-            });
-        },
-    ),
-    mutation(
-        "scaling",
-        "nobody can see that KEDA is away",
-        &["outage-visible"],
-        |run| {
-            run.detail("outage", |found| {
-                found["outages"][1]["conditions"] = vec!["hpa ScalingActive=True (x)"].into();
-            });
-        },
-    ),
-    mutation(
-        "scaling",
-        "scaling stays broken after an outage",
-        &["outage-ends"],
-        |run| {
-            let broken = vec!["hpa ScalingActive=False (FailedGetExternalMetric)"];
-            run.detail("outage", |found| {
-                found["outages"][0]["conditions_after"] = broken.into();
-            });
-        },
-    ),
-    mutation(
-        "scaling",
-        "the depth is not read again",
-        &["outage-depth"],
-        |run| {
-            run.samples("outage/after-prometheus", |sample| {
-                sample.depth = Reading::Gap("refused".to_owned());
-            });
-            run.samples("outage/keda", |sample| {
-                sample.depth = Reading::Gap("refused".to_owned());
-            });
-        },
-    ),
+    mutation("scaling", "the CPU queue has nothing to do", &["isolation-work"], |run| {
+        run.starts("isolation", |_, start| {
+            start.stored = start.stored.map(|stored| stored + 1000.0);
+        });
+    }),
+    mutation("scaling", "a worker leaves while Prometheus is away", &["outage-holds"], |run| {
+        let mut seen = 0;
+        run.samples("outage/prometheus", |sample| {
+            seen += 1;
+            if let (Reading::Seen(fleet), true) = (&mut sample.fleet, seen > 10) {
+                fleet.wanted -= 1;
+            }
+        });
+    }),
+    mutation("scaling", "nobody can see that KEDA is away", &["outage-visible"], |run| {
+        run.detail("outage", |found| {
+            found["outages"][1]["conditions"] = vec!["hpa ScalingActive=True (x)"].into();
+        });
+    }),
+    mutation("scaling", "scaling stays broken after an outage", &["outage-ends"], |run| {
+        let broken = vec!["hpa ScalingActive=False (FailedGetExternalMetric)"];
+        run.detail("outage", |found| {
+            found["outages"][0]["conditions_after"] = broken.into();
+        });
+    }),
+    mutation("scaling", "the depth is not read again", &["outage-depth"], |run| {
+        run.samples("outage/after-prometheus", |sample| {
+            sample.depth = Reading::Gap("refused".to_owned());
+        });
+        run.samples("outage/keda", |sample| {
+            sample.depth = Reading::Gap("refused".to_owned());
+        });
+    }),
     mutation("scaling", "an outage is not carried out", &["outages"], |run| {
         run.detail("outage", |found| {
             drop(found["outages"].as_array_mut().unwrap().pop());
         });
     }),
-    mutation(
-        "scaling",
-        "the fleet does not shrink after the outages",
-        &["scale-in"],
-        |run| {
-            run.fleet("outage/drain", |_| 6);
-            run.fleet("outage/in", |_| 6);
-        },
-    ),
+    mutation("scaling", "the fleet does not shrink after the outages", &["scale-in"], |run| {
+        run.fleet("outage/drain", |_| 6);
+        run.fleet("outage/in", |_| 6);
+    }),
 ];
 
 /// The workers' counts stay what they were in the first sample of a phase for so many seconds.
 fn late(run: &mut Run, phase: &str, seconds: f64) {
-    let first = run
-        .samples
-        .iter()
-        .find(|sample| sample.phase.starts_with(phase))
-        .map(|sample| sample.at);
+    let first = run.samples.iter().find(|sample| sample.phase.starts_with(phase)).map(|sample| sample.at);
     let until = first.unwrap() + seconds;
     run.samples(phase, |sample| {
         sample.changes.retain(|(at, _)| *at >= until);
@@ -771,10 +521,7 @@ fn all() -> impl Iterator<Item = &'static Mutation> {
 /// The ids of the checks that did not pass.
 fn tripped(verdict: &Verdict) -> BTreeSet<String> {
     let checks = verdict.scenarios.iter().flat_map(|scenario| &scenario.checks);
-    checks
-        .filter(|check| check.outcome != Outcome::Pass)
-        .map(|check| check.id.clone())
-        .collect()
+    checks.filter(|check| check.outcome != Outcome::Pass).map(|check| check.id.clone()).collect()
 }
 
 #[test]
@@ -792,11 +539,7 @@ fn each_mutation_is_noticed() {
         (one.change)(&mut run);
         let found = tripped(&run.verdict());
         let missed: Vec<&&str> = one.noticed.iter().filter(|id| !found.contains(**id)).collect();
-        assert!(
-            missed.is_empty(),
-            "{}: {missed:?} did not notice; {found:?} did",
-            one.what
-        );
+        assert!(missed.is_empty(), "{}: {missed:?} did not notice; {found:?} did", one.what);
     }
 }
 
@@ -806,10 +549,7 @@ fn each_check_is_tripped_by_a_mutation() {
     for (suite, run) in &*RECORDED {
         let verdict = run.verdict();
         let checks = verdict.scenarios.iter().flat_map(|scenario| &scenario.checks);
-        let idle: BTreeSet<&str> = checks
-            .map(|check| check.id.as_str())
-            .filter(|id| !tripped.contains(id))
-            .collect();
+        let idle: BTreeSet<&str> = checks.map(|check| check.id.as_str()).filter(|id| !tripped.contains(id)).collect();
         assert!(idle.is_empty(), "{suite}: no mutation trips {idle:?}");
     }
 }
@@ -822,10 +562,7 @@ fn the_page_has_the_table() {
         std::fs::write(&page, &wanted).unwrap();
     }
     let found = std::fs::read_to_string(&page).unwrap_or_default();
-    assert_eq!(
-        found, wanted,
-        "write it with UPDATE_MUTATIONS=1 cargo test -p kind-e2e --test mutations"
-    );
+    assert_eq!(found, wanted, "write it with UPDATE_MUTATIONS=1 cargo test -p kind-e2e --test mutations");
 }
 
 /// The page: a table of mutations, the checks of each, and those that were played in a cluster.

@@ -93,17 +93,9 @@ pub struct Output {
 impl Output {
     /// Status and last lines as one line, for a report. The lines are those of standard error if it has any.
     pub fn failure(&self) -> String {
-        let said = if self.stderr.trim().is_empty() {
-            &self.stdout
-        } else {
-            &self.stderr
-        };
+        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         let last = last_lines(said.trim(), FAILURE_LINES).join(" / ");
-        if last.is_empty() {
-            self.status.to_string()
-        } else {
-            format!("{}: {last}", self.status)
-        }
+        if last.is_empty() { self.status.to_string() } else { format!("{}: {last}", self.status) }
     }
 }
 
@@ -158,16 +150,14 @@ impl Cmd {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets an environment variable for the child.
     #[must_use]
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self.env.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
         self
     }
 
@@ -257,10 +247,7 @@ impl Cmd {
     ///
     /// # Errors
     /// As [`Cmd::run`]. If the program succeeded, the error of `feed`.
-    pub fn run_fed(
-        &self,
-        feed: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send,
-    ) -> anyhow::Result<Output> {
+    pub fn run_fed(&self, feed: impl FnOnce(&mut dyn Write) -> anyhow::Result<()> + Send) -> anyhow::Result<Output> {
         let mut fed = Ok(());
         let output = self.execute(|mut stdin| fed = feed(&mut stdin), mpsc::channel())?;
         let output = self.expect_success(output)?;
@@ -337,12 +324,8 @@ impl Cmd {
     pub fn passthrough(&self) -> Result<ExitStatus, CommandError> {
         use std::os::unix::process::CommandExt as _;
         progress::detail(&self.line());
-        let mut child = self
-            .prepared()
-            .process_group(0)
-            .stdin(Stdio::null())
-            .spawn()
-            .map_err(|source| self.start_error(source))?;
+        let mut child =
+            self.prepared().process_group(0).stdin(Stdio::null()).spawn().map_err(|source| self.start_error(source))?;
         let _watched = interrupt::Watched::new(child.id());
         child.wait().map_err(|source| self.start_error(source))
     }
@@ -399,10 +382,7 @@ impl Cmd {
     }
 
     fn start_error(&self, source: std::io::Error) -> CommandError {
-        CommandError::Start {
-            command: self.line(),
-            source,
-        }
+        CommandError::Start { command: self.line(), source }
     }
 }
 
@@ -432,11 +412,7 @@ impl Pipes {
     fn collect(child: &mut Child, log: Option<File>, quiet: bool) -> Self {
         let kept = Arc::new(Mutex::new((Vec::new(), log)));
         // The output of a probe is for us, not for the user.
-        let line = if quiet {
-            progress::Line::default()
-        } else {
-            progress::Line::current()
-        };
+        let line = if quiet { progress::Line::default() } else { progress::Line::current() };
         let stdout = child.stdout.take();
         let stdout = stdout.map(|pipe| collect(pipe, Arc::clone(&kept), line.clone()));
         let stderr = child.stderr.take();
@@ -450,27 +426,14 @@ impl Pipes {
             thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
         };
         let (stdout, stderr) = (joined(self.stdout), joined(self.stderr));
-        let all = self
-            .kept
-            .lock()
-            .map(|mut kept| std::mem::take(&mut kept.0))
-            .unwrap_or_default();
-        Output {
-            stdout: lossy(&stdout),
-            stderr: lossy(&stderr),
-            all: lossy(&all),
-            status,
-        }
+        let all = self.kept.lock().map(|mut kept| std::mem::take(&mut kept.0)).unwrap_or_default();
+        Output { stdout: lossy(&stdout), stderr: lossy(&stderr), all: lossy(&all), status }
     }
 }
 
 /// Reads one pipe to its end on a thread of its own and returns its bytes. They also go to `kept`, and their last line
 /// to the running step.
-fn collect(
-    mut pipe: impl Read + Send + 'static,
-    kept: Kept,
-    line: progress::Line,
-) -> thread::JoinHandle<Vec<u8>> {
+fn collect(mut pipe: impl Read + Send + 'static, kept: Kept, line: progress::Line) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut own = Vec::new();
         let mut buffer = [0; 8192];
@@ -503,11 +466,7 @@ mod tests {
 
     #[test]
     fn error_names_program_arguments_status_and_last_lines() {
-        let error = Cmd::new("sh")
-            .args(["-c", "echo one; echo two >&2; exit 3"])
-            .run()
-            .unwrap_err()
-            .to_string();
+        let error = Cmd::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]).run().unwrap_err().to_string();
         for part in ["sh -c", "exit status: 3", "one", "two"] {
             assert!(error.contains(part), "{error:?} lacks {part:?}");
         }
@@ -528,10 +487,7 @@ mod tests {
     fn output_and_status_are_kept_apart() {
         let shell = Cmd::new("sh").args(["-c", "cat; echo err >&2; exit 3"]);
         let output = shell.stdin("in").run_any().unwrap();
-        assert_eq!(
-            (&*output.stdout, &*output.stderr, output.status.code()),
-            ("in", "err\n", Some(3))
-        );
+        assert_eq!((&*output.stdout, &*output.stderr, output.status.code()), ("in", "err\n", Some(3)));
         assert_eq!(output.failure(), "exit status: 3: err");
     }
 
@@ -549,10 +505,7 @@ mod tests {
             let shell = Cmd::new("sh").args(["-c", script]);
             let error = shell.limit(Duration::from_millis(100)).run().unwrap_err();
             assert!(error.to_string().contains("did not end within 100ms"), "{error}");
-            assert!(
-                !script.contains("begun") || error.to_string().contains("\n    begun"),
-                "{error}"
-            );
+            assert!(!script.contains("begun") || error.to_string().contains("\n    begun"), "{error}");
         }
     }
 }

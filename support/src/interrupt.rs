@@ -82,11 +82,7 @@ pub fn start_cleaning() {
 /// # Errors
 /// [`Interrupted`] when a signal came and the clean-up has not begun.
 pub fn check() -> Result<(), Interrupted> {
-    if (requested() || ABANDONED.load(Ordering::SeqCst)) && !cleaning() {
-        Err(Interrupted)
-    } else {
-        Ok(())
-    }
+    if (requested() || ABANDONED.load(Ordering::SeqCst)) && !cleaning() { Err(Interrupted) } else { Ok(()) }
 }
 
 /// Runs two pieces of work side by side. When one fails, the children of the other are ended.
@@ -108,9 +104,7 @@ pub fn side_by_side<A: Send, B>(
     let both = thread::scope(|scope| {
         let one = scope.spawn(|| one().map_err(fails));
         let other = other().map_err(fails);
-        let one = one
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let one = one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         one.ok().zip(other.ok())
     });
     ABANDONED.store(false, Ordering::SeqCst);

@@ -99,10 +99,7 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::
         Err(_) => eprintln!(" ✗ {name} ({seconds:.1}s)"),
     }
     if let Ok(mut stages) = STAGES.lock() {
-        stages.push(Stage {
-            stage: name.to_owned(),
-            seconds,
-        });
+        stages.push(Stage { stage: name.to_owned(), seconds });
     }
     result
 }

@@ -38,11 +38,7 @@ impl<T> From<anyhow::Result<T>> for Probe<T> {
 
 /// A condition as a probe: ready if it holds, else not yet with the reason that `why` returns.
 pub fn when(holds: bool, why: impl FnOnce() -> String) -> Probe<()> {
-    if holds {
-        Probe::Ready(())
-    } else {
-        Probe::NotYet(why())
-    }
+    if holds { Probe::Ready(()) } else { Probe::NotYet(why()) }
 }
 
 /// Why a wait failed.
@@ -107,19 +103,12 @@ impl<'a> Wait<'a> {
     }
 
     fn timed_out(self) -> WaitError {
-        WaitError::TimedOut {
-            what: self.what.to_owned(),
-            deadline: self.deadline,
-            why: self.why,
-        }
+        WaitError::TimedOut { what: self.what.to_owned(), deadline: self.deadline, why: self.why }
     }
 }
 
 fn failed(what: &str, cause: anyhow::Error) -> WaitError {
-    WaitError::Failed {
-        what: what.to_owned(),
-        cause,
-    }
+    WaitError::Failed { what: what.to_owned(), cause }
 }
 
 #[cfg(test)]

@@ -112,10 +112,7 @@ impl Figures {
         let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
         let rate = self.documents as f64 / self.lasted.as_secs_f64();
         let rows = [
-            (
-                "start to first poll of every queue",
-                format!("{} ms", self.first_poll.as_millis()),
-            ),
+            ("start to first poll of every queue", format!("{} ms", self.first_poll.as_millis())),
             ("resident, idle", megabytes(self.idle)),
             ("resident, after 1 min of load", megabytes(self.after_a_minute)),
             ("resident, largest", megabytes(self.largest)),
@@ -137,30 +134,15 @@ async fn measure(minutes: Duration) -> Result<Figures> {
     drop(world.worker().start().await?);
 
     let start = Instant::now();
-    let shipped = ALLOCATOR
-        .iter()
-        .fold(world.worker(), |worker, (name, value)| worker.env(name, value));
+    let shipped = ALLOCATOR.iter().fold(world.worker(), |worker, (name, value)| worker.env(name, value));
     let worker = shipped.spawn()?;
     let mut looks = ticks(LOOK);
-    while !worker
-        .get("/readyz")
-        .await
-        .is_ok_and(|(status, _)| status.is_success())
-    {
+    while !worker.get("/readyz").await.is_ok_and(|(status, _)| status.is_success()) {
         looks.tick().await;
     }
-    let mut figures = Figures {
-        first_poll: start.elapsed(),
-        idle: memory(&worker, "VmRSS")?,
-        ..Figures::default()
-    };
-    println!(
-        "{:>7}  {:>10}  {:>9}  {:>8}",
-        "seconds", "documents", "per s", "resident"
-    );
-    load(&world, &worker, &sources, minutes, &mut figures)
-        .await
-        .with_context(|| world.outputs())?;
+    let mut figures = Figures { first_poll: start.elapsed(), idle: memory(&worker, "VmRSS")?, ..Figures::default() };
+    println!("{:>7}  {:>10}  {:>9}  {:>8}", "seconds", "documents", "per s", "resident");
+    load(&world, &worker, &sources, minutes, &mut figures).await.with_context(|| world.outputs())?;
     Ok(figures)
 }
 
@@ -182,12 +164,7 @@ async fn load(
         started = next.end;
         let starts = next.map(|number| {
             let source = &sources[number as usize % sources.len()];
-            async move {
-                world
-                    .start_document(&format!("soak-{number}"), source)
-                    .await
-                    .map(drop)
-            }
+            async move { world.start_document(&format!("soak-{number}"), source).await.map(drop) }
         });
         futures::future::try_join_all(starts).await?;
         figures.end = memory(worker, "VmRSS")?;
@@ -197,10 +174,7 @@ async fn load(
         if line.0.elapsed() >= LINE {
             let rate = (figures.documents - line.1) as f64 / line.0.elapsed().as_secs_f64();
             let (seconds, resident) = (start.elapsed().as_secs(), figures.end as f64 / 1e6);
-            println!(
-                "{seconds:>7}  {:>10}  {rate:>9.1}  {resident:>5.1} MB",
-                figures.documents
-            );
+            println!("{seconds:>7}  {:>10}  {rate:>9.1}  {resident:>5.1} MB", figures.documents);
             line = (Instant::now(), figures.documents);
         }
     }
@@ -227,11 +201,8 @@ async fn done(world: &World) -> Result<u64> {
 /// from files.
 fn memory(worker: &Worker, line: &str) -> Result<u64> {
     let path = format!("/proc/{}/status", worker.id.as_raw_nonzero());
-    let status =
-        fs::read_to_string(&path).with_context(|| format!("reading {path}: has the worker ended?"))?;
-    let found = status
-        .lines()
-        .find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+    let status = fs::read_to_string(&path).with_context(|| format!("reading {path}: has the worker ended?"))?;
+    let found = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
     let kilobytes = found.and_then(|found| found.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     Ok(1024 * kilobytes.with_context(|| format!("{path} has no {line}"))?)
 }
@@ -240,9 +211,7 @@ async fn upload(world: &World) -> Result<Vec<String>> {
     let mut sources = Vec::new();
     for (name, paragraphs) in CORPUS {
         let words = |paragraph: usize| -> String {
-            (0..100)
-                .map(|word| format!("{name}{} ", (paragraph * 100 + word) * 7919 % 10_007))
-                .collect()
+            (0..100).map(|word| format!("{name}{} ", (paragraph * 100 + word) * 7919 % 10_007)).collect()
         };
         let text: String = (0..paragraphs)
             .map(|number| match name.rsplit_once('.') {

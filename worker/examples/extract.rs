@@ -37,10 +37,6 @@ fn print(file: &str, extract: &Extract) {
         println!("  signature {signature}");
     }
     for passage in extract.passages.iter().take(5) {
-        println!(
-            "  {:4} {}",
-            passage.words,
-            passage.text.replace('\n', "\n       ")
-        );
+        println!("  {:4} {}", passage.words, passage.text.replace('\n', "\n       "));
     }
 }

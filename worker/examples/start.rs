@@ -18,10 +18,7 @@ async fn main() -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("reading the SDK's settings: {error}"))?;
     let client = Client::new(Connection::connect(connection).await?, options)?;
     let sources: Vec<String> = std::env::args().skip(1).collect();
-    anyhow::ensure!(
-        !sources.is_empty(),
-        "name at least one source, such as s3://documents/a.html"
-    );
+    anyhow::ensure!(!sources.is_empty(), "name at least one source, such as s3://documents/a.html");
     let ends = futures::future::join_all(sources.iter().map(|source| process(&client, source))).await;
     for (source, end) in sources.iter().zip(ends) {
         match end {
@@ -34,13 +31,8 @@ async fn main() -> anyhow::Result<()> {
 
 async fn process(client: &Client, source: &str) -> anyhow::Result<DocumentResult> {
     let document_id = source.replace(['/', ':'], "-");
-    let request = DocumentRequest {
-        document_id: document_id.clone(),
-        source: source.to_owned(),
-    };
+    let request = DocumentRequest { document_id: document_id.clone(), source: source.to_owned() };
     let options = WorkflowStartOptions::new(TemporalConfig::default().workflow_queue, document_id).build();
-    let handle = client
-        .start_workflow(DocumentWorkflow::run, request, options)
-        .await?;
+    let handle = client.start_workflow(DocumentWorkflow::run, request, options).await?;
     Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
 }

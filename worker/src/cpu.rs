@@ -45,21 +45,14 @@ impl CpuPool {
                 .spawn(move || serve(&queue))
                 .with_context(|| format!("starting CPU thread {index} of {threads}"))?;
         }
-        Ok(Self {
-            jobs,
-            busy: Arc::default(),
-            threads,
-        })
+        Ok(Self { jobs, busy: Arc::default(), threads })
     }
 
     /// Runs a computation on one of the threads. Dropping the future does not stop the computation.
     ///
     /// # Errors
     /// The computation panicked.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Panicked> {
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
         let (answer, result) = oneshot::channel();
         let busy = Arc::clone(&self.busy);
         let job = move || {
@@ -99,8 +92,7 @@ fn serve(queue: &Mutex<mpsc::Receiver<Job>>) {
 
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }
 
 #[cfg(test)]

@@ -99,10 +99,7 @@ impl DeletionCosts {
     /// For the pods with these labels in the client's namespace.
     fn new(client: Client, selector: &str) -> anyhow::Result<Self> {
         // Pods are reached by their addresses, which a proxy cannot resolve.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(METRICS_TIMEOUT)
-            .build()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(METRICS_TIMEOUT).build()?;
         let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
         Ok(Self {
             pods: Api::default_namespaced_with(client, &pods),
@@ -121,8 +118,7 @@ impl DeletionCosts {
         loop {
             ticks.tick().await;
             let updated = timeout(INTERVAL * 2, self.update()).await;
-            let updated =
-                updated.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {:?}", INTERVAL * 2)));
+            let updated = updated.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {:?}", INTERVAL * 2)));
             faults.report("setting the pods' deletion costs", updated.err());
         }
     }
@@ -138,11 +134,8 @@ impl DeletionCosts {
             answers.len(),
             answers[0].1.metrics_url
         );
-        let idle = answers
-            .iter()
-            .filter(|(in_use, _)| *in_use == Some(0.0))
-            .map(|(_, worker)| worker.name.clone())
-            .collect();
+        let idle =
+            answers.iter().filter(|(in_use, _)| *in_use == Some(0.0)).map(|(_, worker)| worker.name.clone()).collect();
         let idle_before = std::mem::replace(&mut self.idle, idle);
         let writes = answers.iter().filter_map(|(in_use, worker)| {
             let busy = worker.new_state((*in_use)?, idle_before.contains(&worker.name))?;
@@ -162,16 +155,11 @@ impl DeletionCosts {
     async fn write_cost(&self, name: &str, busy: bool) -> anyhow::Result<()> {
         let cost = busy.then_some(BUSY);
         let patch = Patch::Merge(json!({"metadata": {"annotations": {ANNOTATION: cost}}}));
-        let written = self
-            .pods
-            .patch_status(name, &PatchParams::default(), &patch)
-            .await;
+        let written = self.pods.patch_status(name, &PatchParams::default(), &patch).await;
         match written {
             // The pod was deleted after it was listed.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            written => written
-                .map(|_| ())
-                .with_context(|| format!("writing the deletion cost of pod {name}")),
+            written => written.map(|_| ()).with_context(|| format!("writing the deletion cost of pod {name}")),
         }
     }
 }
@@ -199,10 +187,7 @@ impl Worker {
         let annotations = pod.metadata.annotations.as_ref();
         Some(Self {
             name: pod.metadata.name.clone()?,
-            metrics_url: format!(
-                "http://{}/metrics",
-                std::net::SocketAddr::new(address, port.container_port)
-            ),
+            metrics_url: format!("http://{}/metrics", std::net::SocketAddr::new(address, port.container_port)),
             busy: annotations.is_some_and(|all| all.contains_key(ANNOTATION)),
         })
     }
@@ -245,15 +230,9 @@ mod tests {
     #[test]
     fn slots_in_use_are_those_of_all_queues_and_of_no_other_metric() {
         assert_eq!(slots_in_use(PAGE), Some(3.0));
-        assert_eq!(
-            slots_in_use("temporal_worker_task_slots_used{a=\"b\"} 0\n"),
-            Some(0.0)
-        );
+        assert_eq!(slots_in_use("temporal_worker_task_slots_used{a=\"b\"} 0\n"), Some(0.0));
         assert_eq!(slots_in_use(""), None);
-        assert_eq!(
-            slots_in_use("temporal_worker_task_slots_used{a=\"b\"} many\n"),
-            None
-        );
+        assert_eq!(slots_in_use("temporal_worker_task_slots_used{a=\"b\"} many\n"), None);
     }
 
     fn pod(name: &str, port: u16, cost: Option<&str>) -> Value {
@@ -274,11 +253,8 @@ mod tests {
 
     #[test]
     fn a_worker_is_a_pod_that_is_ready_with_an_address_and_a_port_for_metrics() {
-        let expected = Worker {
-            name: "a".to_owned(),
-            metrics_url: "http://127.0.0.1:9464/metrics".to_owned(),
-            busy: false,
-        };
+        let expected =
+            Worker { name: "a".to_owned(), metrics_url: "http://127.0.0.1:9464/metrics".to_owned(), busy: false };
         assert_eq!(worker(pod("a", 9464, None)), Some(expected));
         assert!(worker(pod("a", 9464, Some("1"))).unwrap().busy);
         type Change = fn(&mut Value);
@@ -316,15 +292,8 @@ mod tests {
             (false, 0.0, true, None),
         ];
         for (busy, in_use, idle_before, expected) in table {
-            let worker = Worker {
-                busy,
-                ..worker(pod("a", 1, None)).unwrap()
-            };
-            assert_eq!(
-                worker.new_state(in_use, idle_before),
-                expected,
-                "{busy} {in_use} {idle_before}"
-            );
+            let worker = Worker { busy, ..worker(pod("a", 1, None)).unwrap() };
+            assert_eq!(worker.new_state(in_use, idle_before), expected, "{busy} {in_use} {idle_before}");
         }
     }
 
@@ -338,9 +307,7 @@ mod tests {
                 let (head, body) = request.into_parts();
                 let answer = |code: StatusCode, body: &Value| {
                     let response = Response::builder().status(code);
-                    Ok::<_, std::convert::Infallible>(
-                        response.body(Body::from(body.to_string().into_bytes())).unwrap(),
-                    )
+                    Ok::<_, std::convert::Infallible>(response.body(Body::from(body.to_string().into_bytes())).unwrap())
                 };
                 if head.method == Method::GET {
                     return answer(StatusCode::OK, &list);
@@ -348,10 +315,7 @@ mod tests {
                 let body = String::from_utf8(body.collect_bytes().await.unwrap().to_vec()).unwrap();
                 let path = head.uri.path().to_owned();
                 let forbidden = path.contains(&format!("/{refused}/"));
-                notes
-                    .lock()
-                    .unwrap()
-                    .push(format!("{} {path} {body}", head.method));
+                notes.lock().unwrap().push(format!("{} {path} {body}", head.method));
                 match forbidden {
                     false => answer(StatusCode::OK, &list["items"][0]),
                     true => answer(
@@ -399,12 +363,7 @@ mod tests {
         costs.update().await.unwrap_err();
         let second = asked.lock().unwrap().clone();
         assert!(second.contains(&patch("done", None)), "{second:?}");
-        assert!(
-            !second
-                .iter()
-                .any(|line| line.contains("silent") || line.contains("known")),
-            "{second:?}"
-        );
+        assert!(!second.iter().any(|line| line.contains("silent") || line.contains("known")), "{second:?}");
     }
 
     #[tokio::test]
@@ -417,13 +376,8 @@ mod tests {
             assert!(asked.lock().unwrap().is_empty());
             found
         };
-        let silent = update(vec![pod("a", 1, Some(BUSY)), pod("b", 1, None)])
-            .await
-            .unwrap_err();
-        assert!(
-            silent.contains("none of 2 workers") && silent.contains("127.0.0.1:1"),
-            "{silent}"
-        );
+        let silent = update(vec![pod("a", 1, Some(BUSY)), pod("b", 1, None)]).await.unwrap_err();
+        assert!(silent.contains("none of 2 workers") && silent.contains("127.0.0.1:1"), "{silent}");
         assert_eq!(update(vec![]).await, Ok(()));
     }
 }

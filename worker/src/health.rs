@@ -87,11 +87,8 @@ pub struct HttpState {
 /// # Errors
 /// The address is invalid, in use, or not one of this host's.
 pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
-    let address: SocketAddr = address
-        .parse()
-        .with_context(|| format!("reading the address {address:?}"))?;
-    let hint =
-        || format!("listening on {address}: is another worker running? METRICS_ADDRESS sets the address");
+    let address: SocketAddr = address.parse().with_context(|| format!("reading the address {address:?}"))?;
+    let hint = || format!("listening on {address}: is another worker running? METRICS_ADDRESS sets the address");
     TcpListener::bind(address).await.with_context(hint)
 }
 
@@ -105,19 +102,14 @@ pub async fn serve(listener: TcpListener, state: HttpState) -> anyhow::Result<()
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(state);
-    axum::serve(listener, router)
-        .await
-        .context("serving metrics and health")
+    axum::serve(listener, router).await.context("serving metrics and health")
 }
 
 async fn ready(State(state): State<HttpState>) -> (StatusCode, String) {
     match state.health.started(READY_WAIT).await {
         Phase::Ready => (StatusCode::OK, "ready\n".into()),
         Phase::Waiting(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {what}\n")),
-        Phase::ShuttingDown => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: shutting down\n".into(),
-        ),
+        Phase::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "not ready: shutting down\n".into()),
     }
 }
 

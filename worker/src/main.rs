@@ -66,9 +66,7 @@ struct Settings {
 impl Settings {
     /// The flags as pairs of key and value.
     fn flags(&self) -> Vec<(String, String)> {
-        let log_format = self
-            .log_format
-            .map(|format| if format == LogFormat::Json { "json" } else { "text" });
+        let log_format = self.log_format.map(|format| if format == LogFormat::Json { "json" } else { "text" });
         let named = [
             ("temporal.address", self.temporal_address.as_deref()),
             ("temporal.namespace", self.temporal_namespace.as_deref()),
@@ -76,9 +74,7 @@ impl Settings {
             ("service.metrics_address", self.metrics_address.as_deref()),
             ("service.log_format", log_format),
         ];
-        let named = named
-            .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
+        let named = named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
         named.chain(self.set.iter().cloned()).collect()
     }
 }
@@ -90,14 +86,9 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 /// The list of environment variables, for the end of `--help`.
 fn variables() -> String {
-    let lines = VARIABLES
-        .iter()
-        .map(|variable| format!("  {:<34} {}", variable.name, variable.key));
+    let lines = VARIABLES.iter().map(|variable| format!("  {:<34} {}", variable.name, variable.key));
     let tls = "  TEMPORAL_TLS_*, TEMPORAL_API_KEY, …   as in every Temporal SDK";
-    format!(
-        "Environment variables and the settings that they set:\n{}\n{tls}",
-        lines.collect::<Vec<_>>().join("\n")
-    )
+    format!("Environment variables and the settings that they set:\n{}\n{tls}", lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn main() -> ExitCode {
@@ -150,9 +141,7 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
 
 /// One thread is enough for one port and one request a second. Nothing here creates a span, so there are no traces.
 fn watch(config: Config) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         logs::start(&config.service, None)?;
         lifecycle::watch(config).await

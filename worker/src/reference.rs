@@ -36,9 +36,7 @@ fn every_setting_and_every_metric_is_described() {
 
 /// Compares a page with the committed one, or writes it if the environment asks for that.
 fn check_or_write(page: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../docs/reference")
-        .join(page);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference").join(page);
     if std::env::var_os("UPDATE_REFERENCE").is_some() {
         fs::write(&path, text).unwrap();
     }
@@ -110,12 +108,7 @@ fn kind(schema: &Value) -> String {
     }
     let types = match &schema["type"] {
         Value::String(kind) => vec![kind.as_str()],
-        kinds => kinds
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect(),
+        kinds => kinds.as_array().into_iter().flatten().filter_map(Value::as_str).collect(),
     };
     let kind = match (types.first(), schema["format"].as_str()) {
         (Some(&"string"), Some("password")) => "text, secret",
@@ -148,18 +141,9 @@ fn metrics() -> String {
     );
     for metric in names::ALL {
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
-        let labels = if labels.is_empty() {
-            "none".into()
-        } else {
-            labels.join(", ")
-        };
-        let _ = writeln!(
-            page,
-            "| `{}` | {} | {labels} | {} |",
-            metric.name,
-            metric.kind,
-            metric.help.replace('|', "\\|")
-        );
+        let labels = if labels.is_empty() { "none".into() } else { labels.join(", ") };
+        let _ =
+            writeln!(page, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind, metric.help.replace('|', "\\|"));
     }
     page
 }

@@ -25,10 +25,7 @@ pub fn listen() -> anyhow::Result<CancellationToken> {
         );
         token.cancel();
         let (name, number) = next(&mut terminate, &mut interrupt).await;
-        warn!(
-            signal = name,
-            "exiting at once; Temporal retries the tasks in flight on another worker"
-        );
+        warn!(signal = name, "exiting at once; Temporal retries the tasks in flight on another worker");
         std::process::exit(BY_SIGNAL + number);
     });
     Ok(shutdown)

@@ -42,9 +42,7 @@ const NO_PREFIX: &str = "";
 /// Temporal does not answer, or has no such namespace.
 pub async fn connect(config: &Config, identity: &str, meter: Arc<SdkMeter>) -> anyhow::Result<Client> {
     let (mut options, _) = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
-        .map_err(|error| {
-            anyhow::anyhow!("reading the SDK's settings (TEMPORAL_*, temporal.toml): {error}")
-        })?;
+        .map_err(|error| anyhow::anyhow!("reading the SDK's settings (TEMPORAL_*, temporal.toml): {error}"))?;
     options.target = config.temporal.url(options.tls_options.is_some())?;
     options.identity = identity.to_owned();
     options.connect_timeout = Some(config.temporal.connect_timeout());
@@ -67,23 +65,14 @@ pub async fn connect(config: &Config, identity: &str, meter: Arc<SdkMeter>) -> a
 
 async fn require_namespace(client: &Client) -> anyhow::Result<()> {
     let namespace = client.namespace();
-    let request = DescribeNamespaceRequest {
-        namespace: namespace.clone(),
-        ..DescribeNamespaceRequest::default()
-    };
-    let answer = client
-        .connection()
-        .workflow_service()
-        .describe_namespace(request.into_request())
-        .await;
+    let request = DescribeNamespaceRequest { namespace: namespace.clone(), ..DescribeNamespaceRequest::default() };
+    let answer = client.connection().workflow_service().describe_namespace(request.into_request()).await;
     match answer {
         Ok(_) => Ok(()),
-        Err(status) if status.code() == Code::NotFound => Err(anyhow::anyhow!(
-            "Temporal has no namespace {namespace:?}: register it, or set TEMPORAL_NAMESPACE"
-        )),
-        Err(status) => {
-            Err(status).with_context(|| format!("asking Temporal for the namespace {namespace:?}"))
+        Err(status) if status.code() == Code::NotFound => {
+            Err(anyhow::anyhow!("Temporal has no namespace {namespace:?}: register it, or set TEMPORAL_NAMESPACE"))
         }
+        Err(status) => Err(status).with_context(|| format!("asking Temporal for the namespace {namespace:?}")),
     }
 }
 
@@ -97,10 +86,7 @@ pub fn runtime(meter: Arc<SdkMeter>) -> anyhow::Result<Runtime> {
         .metric_prefix(NO_PREFIX.to_owned())
         .attach_service_name(false)
         .build();
-    let options = RuntimeOptions::builder()
-        .telemetry_options(telemetry)
-        .build()
-        .map_err(anyhow::Error::msg)?;
+    let options = RuntimeOptions::builder().telemetry_options(telemetry).build().map_err(anyhow::Error::msg)?;
     Runtime::from_current_tokio(options).context("starting the SDK")
 }
 
@@ -208,10 +194,7 @@ fn deployment(config: &DeploymentConfig) -> WorkerDeploymentOptions {
     let Some(name) = &config.name else {
         return WorkerDeploymentOptions::from_build_id(config.build_id.clone());
     };
-    let version = WorkerDeploymentVersion::builder()
-        .deployment_name(name)
-        .build_id(&config.build_id)
-        .build();
+    let version = WorkerDeploymentVersion::builder().deployment_name(name).build_id(&config.build_id).build();
     WorkerDeploymentOptions::new(version)
         .use_worker_versioning(true)
         .default_versioning_behavior(VersioningBehavior::Pinned)
@@ -232,15 +215,9 @@ mod tests {
 
     #[test]
     fn a_version_of_a_deployment_pins_its_workflows() {
-        let options = deployment(&DeploymentConfig {
-            name: Some("documents".into()),
-            build_id: "1.2.3".into(),
-        });
+        let options = deployment(&DeploymentConfig { name: Some("documents".into()), build_id: "1.2.3".into() });
         assert!(options.use_worker_versioning);
-        assert_eq!(
-            options.default_versioning_behavior,
-            Some(VersioningBehavior::Pinned)
-        );
+        assert_eq!(options.default_versioning_behavior, Some(VersioningBehavior::Pinned));
         assert_eq!(options.version.deployment_name, "documents");
         assert_eq!(options.version.build_id, "1.2.3");
     }

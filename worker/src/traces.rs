@@ -46,9 +46,7 @@ impl Traces {
             .with_timeout(EXPORT_TIMEOUT)
             .build()
             .with_context(|| format!("sending traces to {endpoint}"))?;
-        let resource = Resource::builder()
-            .with_service_name(config.service_name.clone())
-            .build();
+        let resource = Resource::builder().with_service_name(config.service_name.clone()).build();
         let processor = WorkflowSpanProcessor::new(BatchSpanProcessor::builder(exporter).build());
         let provider = SdkTracerProvider::builder()
             .with_id_generator(WorkflowIdGenerator::default())
@@ -92,10 +90,7 @@ mod tests {
     async fn traces_need_an_endpoint_and_a_missing_collector_does_no_harm() {
         assert!(Traces::start(&TracesConfig::default()).unwrap().is_none());
         crate::tls::install_provider();
-        let unreachable = TracesConfig {
-            endpoint: Some("http://127.0.0.1:1".into()),
-            ..TracesConfig::default()
-        };
+        let unreachable = TracesConfig { endpoint: Some("http://127.0.0.1:1".into()), ..TracesConfig::default() };
         let traces = Traces::start(&unreachable).unwrap().unwrap();
         assert!(traces.end().await.is_ok(), "there was nothing to send");
     }

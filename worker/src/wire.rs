@@ -197,10 +197,7 @@ mod tests {
     fn histories_without_a_summary_field_are_still_read() {
         let stored = r#"{"document":{"document_id":"a","source":"s"},"sha256":"ab","bytes":2,"media_type":"text/html",
             "extracted":{"title":null,"words":0,"passages":{"inline":[]}}}"#;
-        assert_eq!(
-            serde_json::from_str::<StoreRequest>(stored).unwrap().summary,
-            None
-        );
+        assert_eq!(serde_json::from_str::<StoreRequest>(stored).unwrap().summary, None);
         for (summary, json) in [
             (Summary::Written("A page.".into()), r#"{"written":"A page."}"#),
             (Summary::Refused("no".into()), r#"{"refused":"no"}"#),

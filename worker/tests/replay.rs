@@ -32,22 +32,16 @@ fn histories() -> BTreeMap<String, History> {
         .map(|path| {
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             let history = read(&fs::read(&path).unwrap());
-            (
-                name.clone(),
-                history.unwrap_or_else(|error| panic!("{name}: {error}")),
-            )
+            (name.clone(), history.unwrap_or_else(|error| panic!("{name}: {error}")))
         })
         .collect()
 }
 
 /// Parses a history in Temporal's JSON. The SDK reads only a JSON format of its own, which no other tool writes.
 fn read(json: &[u8]) -> anyhow::Result<History> {
-    static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
-        DescriptorPool::decode(include_bytes!(env!("TEMPORAL_DESCRIPTORS")).as_slice()).unwrap()
-    });
-    let history = DESCRIPTORS
-        .get_message_by_name("temporal.api.history.v1.History")
-        .unwrap();
+    static DESCRIPTORS: LazyLock<DescriptorPool> =
+        LazyLock::new(|| DescriptorPool::decode(include_bytes!(env!("TEMPORAL_DESCRIPTORS")).as_slice()).unwrap());
+    let history = DESCRIPTORS.get_message_by_name("temporal.api.history.v1.History").unwrap();
     let mut json = serde_json::Deserializer::from_slice(json);
     Ok(DynamicMessage::deserialize(history, &mut json)?.transcode_to()?)
 }
@@ -82,34 +76,20 @@ struct Swapped;
 #[workflow_methods]
 impl Swapped {
     #[run(name = "DocumentWorkflow")]
-    async fn run(
-        ctx: &mut WorkflowContext<Self>,
-        document: DocumentRequest,
-    ) -> WorkflowResult<DocumentResult> {
+    async fn run(ctx: &mut WorkflowContext<Self>, document: DocumentRequest) -> WorkflowResult<DocumentResult> {
         let options = || ActivityOptions::with_start_to_close_timeout(Duration::from_secs(1)).build();
-        let request = ExtractRequest {
-            media_type: MediaType::Html,
-            body: Carried::Inline(Bytes(Vec::new())),
-        };
-        ctx.execute_activity(CpuActivities::extract_text, request, options())
-            .await?;
-        ctx.execute_activity(IoActivities::fetch_document, document, options())
-            .await?;
+        let request = ExtractRequest { media_type: MediaType::Html, body: Carried::Inline(Bytes(Vec::new())) };
+        ctx.execute_activity(CpuActivities::extract_text, request, options()).await?;
+        ctx.execute_activity(IoActivities::fetch_document, document, options()).await?;
         std::future::pending().await
     }
 }
 
 #[tokio::test]
 async fn a_workflow_with_other_commands_does_not_replay() {
-    let options = WorkflowReplayerOptions::new()
-        .register_workflow::<Swapped>()
-        .unwrap()
-        .build();
+    let options = WorkflowReplayerOptions::new().register_workflow::<Swapped>().unwrap().build();
     for (name, failure) in replay(options).await {
-        assert!(
-            matches!(failure, Some(WorkflowReplayFailure::Nondeterminism { .. })),
-            "{name}: {failure:?}"
-        );
+        assert!(matches!(failure, Some(WorkflowReplayFailure::Nondeterminism { .. })), "{name}: {failure:?}");
     }
 }
 
@@ -125,11 +105,7 @@ fn each_history_matches_its_name() {
     assert_eq!(last("poison"), EventType::WorkflowExecutionFailed);
     assert_eq!(attempts(&histories["processed"]), [1, 1, 1]);
     assert!(attempts(&histories["retried"]).iter().all(|attempt| *attempt > 1));
-    let claims = |name: &str| {
-        serde_json::to_string(&results(&histories[name]))
-            .unwrap()
-            .contains("claim")
-    };
+    let claims = |name: &str| serde_json::to_string(&results(&histories[name])).unwrap().contains("claim");
     assert!(claims("claimed-bodies") && !claims("processed"));
 }
 

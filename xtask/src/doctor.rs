@@ -21,9 +21,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     let host = &session.host;
     let builder = session.builder(&session.workspace.target().join("logs"));
-    let missing = builder
-        .missing()
-        .unwrap_or_else(|_| session.pins.components.keys().cloned().collect());
+    let missing = builder.missing().unwrap_or_else(|_| session.pins.components.keys().cloned().collect());
     let faults = host.faults(&session.pins, !missing.is_empty());
     if args.json {
         let report = serde_json::json!({
@@ -33,45 +31,23 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         print(&session, &missing, &faults);
     }
-    Ok(ExitCode::from(if faults.is_empty() {
-        0
-    } else {
-        crate::UNUSABLE
-    }))
+    Ok(ExitCode::from(if faults.is_empty() { 0 } else { crate::UNUSABLE }))
 }
 
 fn print(session: &Session, missing: &[String], faults: &[String]) {
     let host = &session.host;
     let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), gib);
     let text = |value: Option<&str>| value.unwrap_or("none").to_owned();
-    println!(
-        "system      {} {}, {} cores, {} of memory",
-        host.os,
-        host.arch,
-        host.cores,
-        known(host.memory_bytes)
-    );
-    println!(
-        "cache       {} ({} free)",
-        session.cache.root().display(),
-        known(host.disk_free_bytes)
-    );
+    println!("system      {} {}, {} cores, {} of memory", host.os, host.arch, host.cores, known(host.memory_bytes));
+    println!("cache       {} ({} free)", session.cache.root().display(), known(host.disk_free_bytes));
     println!("user        {}", if host.root { "root" } else { "not root" });
     println!("cgroups     {}", text(host.cgroup));
-    println!(
-        "go          {} (needed: {} or newer)",
-        text(host.go.as_deref()),
-        session.pins.toolchain.go
-    );
+    println!("go          {} (needed: {} or newer)", text(host.go.as_deref()), session.pins.toolchain.go);
     println!("docker      {}", text(host.docker.as_deref()));
     println!("apt         {}", if host.apt { "yes" } else { "no" });
     println!(
         "to build    {}",
-        if missing.is_empty() {
-            "nothing: every part is in the cache".into()
-        } else {
-            missing.join(", ")
-        }
+        if missing.is_empty() { "nothing: every part is in the cache".into() } else { missing.join(", ") }
     );
     for adaptation in host.adaptations() {
         println!("will adapt  {}, because {}", adaptation.what, adaptation.why);
@@ -79,12 +55,5 @@ fn print(session: &Session, missing: &[String], faults: &[String]) {
     for fault in faults {
         println!("FAULT       {fault}");
     }
-    println!(
-        "{}",
-        if faults.is_empty() {
-            "a run is possible"
-        } else {
-            "a run is not possible"
-        }
-    );
+    println!("{}", if faults.is_empty() { "a run is possible" } else { "a run is not possible" });
 }

@@ -17,13 +17,10 @@ pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     let engine = docker::running_or_restarted(&session.host, session.cache.root())?;
     let kind = match &engine {
-        Some(engine) if !cluster::node_containers(engine)?.is_empty() => session
-            .builder(&session.workspace.target().join("logs"))
-            .some(&["kind"])?
-            .program("kind", "kind")?,
-        _ => parts::Parts::default()
-            .program("kind", "kind")
-            .unwrap_or_default(),
+        Some(engine) if !cluster::node_containers(engine)?.is_empty() => {
+            session.builder(&session.workspace.target().join("logs")).some(&["kind"])?.program("kind", "kind")?
+        }
+        _ => parts::Parts::default().program("kind", "kind").unwrap_or_default(),
     };
     cluster::down(engine.as_ref(), &kind, &session.workspace, session.cache.root())?;
     Ok(ExitCode::SUCCESS)

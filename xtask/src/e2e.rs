@@ -69,9 +69,7 @@ pub(crate) struct Args {
 
 fn positive(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    (number.is_finite() && number > 0.0)
-        .then_some(number)
-        .ok_or_else(|| "not above 0".to_owned())
+    (number.is_finite() && number > 0.0).then_some(number).ok_or_else(|| "not above 0".to_owned())
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
@@ -117,13 +115,7 @@ impl Run {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seed = args.seed.unwrap_or(since_epoch.as_secs());
         let started_at = now.format(&time::format_description::well_known::Rfc3339)?;
-        Ok(Self {
-            args,
-            dir,
-            seed,
-            started_at,
-            clock: Instant::now(),
-        })
+        Ok(Self { args, dir, seed, started_at, clock: Instant::now() })
     }
 
     fn go(&self, session: &Session) -> Result<ExitCode> {
@@ -171,10 +163,7 @@ impl Run {
         }
         let status = driver.passthrough().context("load and judge the cluster")?;
         interrupt::check()?;
-        let code = status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .unwrap_or(crate::FAILED);
+        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::FAILED);
         eprintln!("report: {}", self.dir.join("report.html").display());
         Ok(ExitCode::from(code))
     }
@@ -185,12 +174,7 @@ impl Run {
             .pins
             .components
             .iter()
-            .map(|(name, component)| {
-                (
-                    name.clone(),
-                    json!(format!("{} {}", component.module, component.version)),
-                )
-            })
+            .map(|(name, component)| (name.clone(), json!(format!("{} {}", component.module, component.version))))
             .collect();
         let run = json!({
             "run": self.dir.file_name().and_then(|name| name.to_str()),
@@ -212,8 +196,7 @@ impl Run {
             "seconds_to_ready": self.clock.elapsed().as_secs_f64(),
         });
         let path = self.dir.join("run.json");
-        std::fs::write(&path, serde_json::to_string_pretty(&run)?)
-            .with_context(|| format!("write {}", path.display()))
+        std::fs::write(&path, serde_json::to_string_pretty(&run)?).with_context(|| format!("write {}", path.display()))
     }
 }
 

@@ -40,13 +40,8 @@ struct Row<'a> {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     session.check_host()?;
-    bundle::packages::ensure(
-        &[bundle::packages::Need::Images],
-        &session.pins,
-        &session.host,
-        args.build.yes,
-    )
-    .map_err(crate::Unusable)?;
+    bundle::packages::ensure(&[bundle::packages::Need::Images], &session.pins, &session.host, args.build.yes)
+        .map_err(crate::Unusable)?;
     let built = session.build(&args.build, &session.workspace.target().join("logs"))?;
     if args.update_lock {
         assemble::write_lock(&session.workspace.root, &built.packages)?;
@@ -54,28 +49,15 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut list: Vec<Row<'_>> = built
         .images
         .iter()
-        .map(|image| Row {
-            name: &image.name,
-            digest: &image.digest,
-            size_bytes: image.size_bytes,
-        })
+        .map(|image| Row { name: &image.name, digest: &image.digest, size_bytes: image.size_bytes })
         .collect();
-    list.push(Row {
-        name: &built.node.reference,
-        digest: &built.node.digest,
-        size_bytes: built.node.size_bytes,
-    });
+    list.push(Row { name: &built.node.reference, digest: &built.node.digest, size_bytes: built.node.size_bytes });
     if args.json {
         println!("{}", serde_json::to_string_pretty(&list)?);
     } else {
         let width = list.iter().map(|image| image.name.len()).max().unwrap_or(0);
         for image in &list {
-            println!(
-                "{:width$}  {}  {:>7.1} MB",
-                image.name,
-                image.digest,
-                megabytes(image.size_bytes)
-            );
+            println!("{:width$}  {}  {:>7.1} MB", image.name, image.digest, megabytes(image.size_bytes));
         }
     }
     Ok(ExitCode::SUCCESS)

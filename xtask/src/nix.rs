@@ -42,8 +42,7 @@ const SYSTEMS: [&str; 4] = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", 
 const LINUX: [&str; 2] = ["aarch64-linux", "x86_64-linux"];
 
 /// A Nix function that evaluates every derivation of an output, by system and name, and returns their names.
-const NAMES: &str =
-    "builtins.mapAttrs (system: builtins.mapAttrs (name: it: builtins.seq it.drvPath it.name))";
+const NAMES: &str = "builtins.mapAttrs (system: builtins.mapAttrs (name: it: builtins.seq it.drvPath it.name))";
 /// The same for `formatter`, which has one derivation for each system.
 const FORMATTERS: &str = "builtins.mapAttrs (system: it: { default = builtins.seq it.drvPath it.name; })";
 
@@ -98,18 +97,11 @@ fn expected_outputs() -> [(&'static str, &'static str, Outputs); 4] {
             let linux = if LINUX.contains(&system) { on_linux } else { &[] };
             names.iter().chain(linux).map(|&name| name.to_owned()).collect()
         };
-        SYSTEMS
-            .iter()
-            .map(|&system| (system.to_owned(), named(system)))
-            .collect()
+        SYSTEMS.iter().map(|&system| (system.to_owned(), named(system))).collect()
     };
     [
         ("packages", NAMES, everywhere(&["default", "worker"], &["image"])),
-        (
-            "checks",
-            NAMES,
-            everywhere(&["clippy", "nixfmt", "rustfmt", "worker"], &["image"]),
-        ),
+        ("checks", NAMES, everywhere(&["clippy", "nixfmt", "rustfmt", "worker"], &["image"])),
         ("devShells", NAMES, everywhere(&["default"], &[])),
         ("formatter", FORMATTERS, everywhere(&["default"], &[])),
     ]
@@ -130,9 +122,7 @@ struct Scratch {
 
 impl Scratch {
     fn new(root: &Path) -> Result<Self> {
-        let scratch = Self {
-            dir: tempfile::tempdir().context("create a folder for checking flake.nix")?,
-        };
+        let scratch = Self { dir: tempfile::tempdir().context("create a folder for checking flake.nix")? };
         fs::create_dir(scratch.flake()).context("create a folder for checking flake.nix")?;
         for name in READ_BY_FLAKE {
             let (from, to) = (root.join(name), scratch.flake().join(name));
@@ -178,10 +168,7 @@ impl Scratch {
     /// A command of `nix` with the stub in place of nixpkgs.
     fn with_stub(&self, arguments: &[&str]) -> Cmd {
         let stub = format!("{}/nix/stub", self.reference());
-        self.nix("nix")
-            .args(arguments)
-            .args(["--no-write-lock-file", "--override-input", "nixpkgs"])
-            .arg(stub)
+        self.nix("nix").args(arguments).args(["--no-write-lock-file", "--override-input", "nixpkgs"]).arg(stub)
     }
 
     fn parse(&self) -> Result<()> {
@@ -194,11 +181,7 @@ impl Scratch {
                 }
             }
         }
-        self.nix("nix-instantiate")
-            .arg("--parse")
-            .args(files)
-            .run()
-            .context("parse the flake's files")?;
+        self.nix("nix-instantiate").arg("--parse").args(files).run().context("parse the flake's files")?;
         Ok(())
     }
 
@@ -213,10 +196,7 @@ impl Scratch {
     }
 
     fn check_shape(&self) -> Result<()> {
-        self.with_stub(&["flake", "check", "--no-build"])
-            .arg(self.reference())
-            .run()
-            .context("evaluate flake.nix")?;
+        self.with_stub(&["flake", "check", "--no-build"]).arg(self.reference()).run().context("evaluate flake.nix")?;
         Ok(())
     }
 
@@ -227,12 +207,9 @@ impl Scratch {
             .arg(installable)
             .read()
             .with_context(|| format!("evaluate output {output} of flake.nix for every system"))?;
-        let names: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&printed)
-            .with_context(|| format!("parse the output of `nix eval`: {printed:?}"))?;
-        Ok(names
-            .into_iter()
-            .map(|(system, named)| (system, named.into_keys().collect()))
-            .collect())
+        let names: BTreeMap<String, BTreeMap<String, String>> =
+            serde_json::from_str(&printed).with_context(|| format!("parse the output of `nix eval`: {printed:?}"))?;
+        Ok(names.into_iter().map(|(system, named)| (system, named.into_keys().collect())).collect())
     }
 }
 

@@ -94,10 +94,7 @@ fn make(args: &Args, environment: &dyn Fn(&str) -> Option<String>) -> Result<Pla
         args.manifests.clone()
     };
     let manifests = manifests::read(&paths)?;
-    let given = Given {
-        max_connections: args.max_connections,
-        others: args.other_connections,
-    };
+    let given = Given { max_connections: args.max_connections, others: args.other_connections };
     let inputs = Inputs {
         settings: Settings::read(&manifests, environment)?,
         database: Database::read(&manifests, given)?,
@@ -165,10 +162,7 @@ mod tests {
     #[test]
     fn bad_input_is_refused_in_a_line_that_names_it() {
         for (line, expected) in [
-            (
-                vec!["--rps", "0"],
-                "'0' for '--rps <N>': it must be a number above 0",
-            ),
+            (vec!["--rps", "0"], "'0' for '--rps <N>': it must be a number above 0"),
             (vec!["--rps", "-1"], "'-1' for '--rps <N>'"),
             (vec!["--service", "NaN"], "'NaN' for '--service <SECONDS>'"),
             (vec!["--workers", "0"], "0 is not in 1.."),
@@ -179,9 +173,6 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         let error = planned(&[], &[("DB_POOL_SIZE", "many")]).unwrap_err();
-        assert!(
-            format!("{error:#}").contains("DB_POOL_SIZE is \"many\""),
-            "{error:#}"
-        );
+        assert!(format!("{error:#}").contains("DB_POOL_SIZE is \"many\""), "{error:#}");
     }
 }

@@ -42,8 +42,7 @@ pub(crate) fn check_mutation(root: &Path, name: Option<&str>) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
     let path = root.join("kind-e2e/mutations.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let known: BTreeMap<String, String> =
-        toml::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
+    let known: BTreeMap<String, String> = toml::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
     if !known.contains_key(name) {
         let all: Vec<&str> = known.keys().map(String::as_str).collect();
         bail!("no mutation {name}; the mutations are: {}", distinct(&all));
@@ -62,16 +61,10 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_with_the_known_ones() {
-        let known: BTreeMap<String, Scenario> =
-            toml::from_str("[step]\nsuite = \"core\"\nabout = \"x\"").unwrap();
+        let known: BTreeMap<String, Scenario> = toml::from_str("[step]\nsuite = \"core\"\nabout = \"x\"").unwrap();
         check(&known, &["step".into()], "core").unwrap();
         let error = check(&known, &["stepp".into()], "core").unwrap_err().to_string();
         assert!(error.contains("stepp") && error.contains("step"), "{error}");
-        assert!(
-            check(&known, &[], "cor")
-                .unwrap_err()
-                .to_string()
-                .contains("core")
-        );
+        assert!(check(&known, &[], "cor").unwrap_err().to_string().contains("core"));
     }
 }

@@ -44,20 +44,13 @@ impl Session {
         let pins = Pins::load(&workspace.root).map_err(Unusable)?;
         let root = cache_root().map_err(Unusable)?;
         let host = Host::look(&root);
-        Ok(Self {
-            pins,
-            cache: Cache::open(root)?,
-            host,
-            workspace,
-        })
+        Ok(Self { pins, cache: Cache::open(root)?, host, workspace })
     }
 
     /// Refuses a host that is not able to do the work, before anything is changed.
     pub(crate) fn check_host(&self) -> Result<()> {
-        let cold = self
-            .builder(&self.workspace.target().join("logs"))
-            .missing()
-            .map_or(true, |missing| missing.len() > 3);
+        let cold =
+            self.builder(&self.workspace.target().join("logs")).missing().map_or(true, |missing| missing.len() > 3);
         let faults = self.host.faults(&self.pins, cold);
         if faults.is_empty() {
             return Ok(());
@@ -67,21 +60,13 @@ impl Session {
 
     /// The builder of parts. Its logs go into this folder.
     pub(crate) fn builder(&self, logs: &Path) -> Builder<'_> {
-        Builder {
-            workspace: &self.workspace,
-            pins: &self.pins,
-            cache: &self.cache,
-            logs: logs.to_owned(),
-        }
+        Builder { workspace: &self.workspace, pins: &self.pins, cache: &self.cache, logs: logs.to_owned() }
     }
 
     /// Prints how the run adapts to the host.
     pub(crate) fn print_adaptations(&self) {
         for adaptation in self.host.adaptations() {
-            progress::note(&format!(
-                "adapted: {}, because {}",
-                adaptation.what, adaptation.why
-            ));
+            progress::note(&format!("adapted: {}, because {}", adaptation.what, adaptation.why));
         }
     }
 

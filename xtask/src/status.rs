@@ -17,14 +17,9 @@ pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     let record = read_record(&session.workspace).map_err(crate::Unusable)?;
     for what in ["nodes", "deployments,statefulsets,daemonsets,scaledobjects"] {
-        let listing = kubectl(&record)
-            .args(["get", what, "--all-namespaces"])
-            .read()
-            .map_err(|error| {
-                crate::Unusable(
-                    anyhow::Error::new(error).context("the cluster does not answer: run `cargo xtask up`"),
-                )
-            })?;
+        let listing = kubectl(&record).args(["get", what, "--all-namespaces"]).read().map_err(|error| {
+            crate::Unusable(anyhow::Error::new(error).context("the cluster does not answer: run `cargo xtask up`"))
+        })?;
         println!("{listing}\n");
     }
     print_addresses(&record);
@@ -36,10 +31,7 @@ pub(crate) fn print_addresses(record: &Record) {
     let endpoints = &record.endpoints;
     println!("export KUBECONFIG={}", record.kubeconfig.display());
     println!("kubectl     {}", record.kubectl.display());
-    println!(
-        "temporal    {} (HTTP: {})",
-        endpoints.temporal, endpoints.temporal_http
-    );
+    println!("temporal    {} (HTTP: {})", endpoints.temporal, endpoints.temporal_http);
     println!("postgres    {}", endpoints.postgres);
     println!("prometheus  {}", endpoints.prometheus);
     println!("s3          {} (bucket {})", endpoints.s3, record.s3.bucket);

@@ -40,30 +40,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     packages::ensure(&needs, &session.pins, &session.host, args.yes).map_err(crate::Unusable)?;
     let logs = session.workspace.target().join("logs");
     let builder = session.builder(&logs);
-    let components: Vec<_> = checks::COMPONENTS
-        .into_iter()
-        .chain(SERVERS.map(|(name, ..)| name))
-        .collect();
+    let components: Vec<_> = checks::COMPONENTS.into_iter().chain(SERVERS.map(|(name, ..)| name)).collect();
     let ((), built) = side_by_side(|| rust(&session), || builder.some(&components))?;
     integration(&session, &built)?;
-    progress::step("manifests: kustomize, kubeconform, promtool", || {
-        checks::manifests(&session.workspace, &built)
-    })?;
-    progress::step("flake: parse and evaluate", || {
-        crate::nix::check(&session.workspace.root)
-    })?;
+    progress::step("manifests: kustomize, kubeconform, promtool", || checks::manifests(&session.workspace, &built))?;
+    progress::step("flake: parse and evaluate", || crate::nix::check(&session.workspace.root))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs the format check, the lints and the unit tests of the workspace.
 fn rust(session: &Session) -> Result<()> {
     let cargo = |args: &[&str]| anyhow::Ok(parts::cargo(&session.workspace, &session.cache)?.args(args));
-    progress::step("format: cargo fmt", || {
-        Ok(cargo(&["fmt", "--all", "--check"])?.run().map(drop)?)
-    })?;
+    progress::step("format: cargo fmt", || Ok(cargo(&["fmt", "--all", "--check"])?.run().map(drop)?))?;
     progress::step("lints: cargo clippy", || {
-        let lints = cargo(&["clippy", "--workspace", "--all-targets", "--locked"])?
-            .args(["--", "--deny", "warnings"]);
+        let lints = cargo(&["clippy", "--workspace", "--all-targets", "--locked"])?.args(["--", "--deny", "warnings"]);
         Ok(lints.run().map(drop)?)
     })?;
     progress::step("unit tests: cargo test", || {

@@ -38,11 +38,7 @@ pub(crate) struct ClusterArgs {
 impl ClusterArgs {
     /// The options of the wanted cluster.
     pub(crate) fn wanted(&self, keep: bool) -> Wanted {
-        Wanted {
-            nodes: usize::from(self.nodes),
-            hpa_sync: self.hpa_sync,
-            keep,
-        }
+        Wanted { nodes: usize::from(self.nodes), hpa_sync: self.hpa_sync, keep }
     }
 }
 
@@ -71,22 +67,18 @@ pub(crate) fn make(
     wanted: Wanted,
     evidence: &std::path::Path,
 ) -> Result<Record> {
-    let maker = Maker {
-        workspace: &session.workspace,
-        host: &session.host,
-        engine,
-        built,
-        evidence: evidence.to_owned(),
-    };
+    let maker =
+        Maker { workspace: &session.workspace, host: &session.host, engine, built, evidence: evidence.to_owned() };
     maker.up(wanted)
 }
 
 /// Deletes the cluster and stops the private engine after a run, whether it succeeded or not.
 pub(crate) fn take_down(session: &Session, engine: &Engine, built: &Assembly) {
     interrupt::start_cleaning();
-    let taken = built.parts.program("kind", "kind").and_then(|kind| {
-        bundle::cluster::down(Some(engine), &kind, &session.workspace, session.cache.root())
-    });
+    let taken = built
+        .parts
+        .program("kind", "kind")
+        .and_then(|kind| bundle::cluster::down(Some(engine), &kind, &session.workspace, session.cache.root()));
     if let Err(error) = taken {
         eprintln!("error: delete the cluster: {error:#}; try `cargo xtask down`");
     }

@@ -20,12 +20,8 @@ use crate::workspace::Workspace;
 pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometheus"];
 
 /// The kustomizations that are rendered and checked, below `manifests/`.
-const KUSTOMIZATIONS: [&str; 4] = [
-    "base",
-    "overlays/kind/services",
-    "overlays/scalers/guide",
-    "overlays/scalers/temporal",
-];
+const KUSTOMIZATIONS: [&str; 4] =
+    ["base", "overlays/kind/services", "overlays/scalers/guide", "overlays/scalers/temporal"];
 /// The files that are applied as they are or that the node image contains, below `manifests/`.
 const FILES: [&str; 4] = [
     "base/temporal-worker-deployment.yaml",
@@ -105,11 +101,7 @@ fn check_images(name: &str, objects: &[Value]) -> Result<()> {
 
 fn images(value: &Value) -> Vec<&str> {
     match value {
-        Value::Object(fields)
-            if fields
-                .get("kind")
-                .is_some_and(|kind| kind == "CustomResourceDefinition") =>
-        {
+        Value::Object(fields) if fields.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition") => {
             Vec::new()
         }
         Value::Object(fields) => fields
@@ -125,9 +117,7 @@ fn images(value: &Value) -> Vec<&str> {
 }
 
 fn check_schemas(parts: &Parts, objects: &[Value], rendered: &[(String, String)], work: &Path) -> Result<()> {
-    let swagger = parts
-        .module_dir("kubernetes", "k8s.io/kubernetes")?
-        .join("api/openapi-spec/swagger.json");
+    let swagger = parts.module_dir("kubernetes", "k8s.io/kubernetes")?.join("api/openapi-spec/swagger.json");
     let text = fs::read_to_string(&swagger).with_context(|| format!("read {}", swagger.display()))?;
     let swagger: Value = serde_json::from_str(&text).context("parse Kubernetes' API description")?;
     let folder = work.join("schemas");
@@ -150,11 +140,8 @@ fn check_schemas(parts: &Parts, objects: &[Value], rendered: &[(String, String)]
 fn check_prometheus(promtool: &Path, manifests: &Path) -> Result<()> {
     let folder = manifests.join(PROMETHEUS);
     let run = |args: &[&str], file: &Path| Cmd::new(promtool).args(args).arg(file).run();
-    run(
-        &["check", "config", "--syntax-only"],
-        &folder.join("prometheus.yml"),
-    )
-    .context("check Prometheus' configuration")?;
+    run(&["check", "config", "--syntax-only"], &folder.join("prometheus.yml"))
+        .context("check Prometheus' configuration")?;
     run(&["check", "rules"], &folder.join("alerts.yml")).context("check Prometheus' alerts")?;
     run(&["test", "rules"], &manifests.join(ALERT_CASES))
         .with_context(|| format!("test Prometheus' alerts with manifests/{ALERT_CASES}"))?;
@@ -167,8 +154,7 @@ mod tests {
 
     #[test]
     fn foreign_image_is_refused_at_any_depth() {
-        let objects =
-            parse("kind: Pod\nspec:\n  initContainers:\n  - image: elsewhere.example/x:1\n").unwrap();
+        let objects = parse("kind: Pod\nspec:\n  initContainers:\n  - image: elsewhere.example/x:1\n").unwrap();
         let error = check_images("base", &objects).unwrap_err().to_string();
         assert!(error.contains("elsewhere.example/x:1"), "{error}");
     }

@@ -37,11 +37,7 @@ pub(super) fn check(promtool: &Path, manifests: &Path, work: &Path) -> Result<()
         .with_context(|| format!("read the triggers in manifests/{SCALED_OBJECT}"))?;
     let faults = faults(&triggers, &slots(&super::read(manifests, DEPLOYMENT)?), &cases);
     let list: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-    ensure!(
-        list.is_empty(),
-        "manifests/{SCALED_OBJECT} has faults:{}",
-        list.concat()
-    );
+    ensure!(list.is_empty(), "manifests/{SCALED_OBJECT} has faults:{}", list.concat());
     let folder = work.join("scaler");
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     fs::write(folder.join(RULES), rules(&triggers).to_string()).context("write the queries as rules")?;
@@ -89,12 +85,7 @@ fn slots(objects: &[Value]) -> BTreeMap<String, u32> {
     objects
         .iter()
         .filter(|object| object["kind"] == "Deployment")
-        .flat_map(|object| {
-            object["spec"]["template"]["spec"]["containers"]
-                .as_array()
-                .into_iter()
-                .flatten()
-        })
+        .flat_map(|object| object["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten())
         .flat_map(|container| container["env"].as_array().into_iter().flatten())
         .filter_map(|entry| {
             let number = entry["value"].as_str()?.parse().ok()?;
@@ -105,10 +96,8 @@ fn slots(objects: &[Value]) -> BTreeMap<String, u32> {
 
 /// A recording rule for each query, named after its trigger.
 fn rules(triggers: &[Trigger]) -> Value {
-    let rules: Vec<Value> = triggers
-        .iter()
-        .map(|trigger| json!({"record": series(trigger), "expr": trigger.setting("query")}))
-        .collect();
+    let rules: Vec<Value> =
+        triggers.iter().map(|trigger| json!({"record": series(trigger), "expr": trigger.setting("query")})).collect();
     json!({"groups": [{"name": "scaler", "rules": rules}]})
 }
 
@@ -123,9 +112,7 @@ enum Fault {
         "a trigger has the name {0:?}: use letters, digits and _; tests and KEDA's metrics refer to it by this name"
     )]
     Name(String),
-    #[error(
-        "two triggers have the name {0}: give each its own, because tests and KEDA's metrics refer to it by name"
-    )]
+    #[error("two triggers have the name {0}: give each its own, because tests and KEDA's metrics refer to it by name")]
     DuplicateName(String),
     #[error(
         "trigger {0} has metricType {1:?}: set AverageValue, where workers = answer / threshold, or Value, where \
@@ -139,27 +126,16 @@ enum Fault {
     NullValues(String, String),
     #[error("trigger {0} has threshold {1:?}: set a number above 0")]
     Threshold(String, String),
-    #[error(
-        "trigger {0} has metricType Value and threshold {1:?}: set \"1\", because its answer is the factor itself"
-    )]
+    #[error("trigger {0} has metricType Value and threshold {1:?}: set \"1\", because its answer is the factor itself")]
     Factor(String, String),
     #[error(
         "trigger {name} has metricType {metric_type} and threshold {threshold:?}: set AverageValue and \"{want}\", \
          which is {UTILISATION} % of the {slots} slots that {variable} gives a worker"
     )]
-    Demand {
-        name: String,
-        metric_type: String,
-        threshold: String,
-        want: String,
-        slots: u32,
-        variable: &'static str,
-    },
+    Demand { name: String, metric_type: String, threshold: String, want: String, slots: u32, variable: &'static str },
     #[error("there is no trigger {0}: add it; without it the demand of this queue does not scale out")]
     NoDemand(&'static str),
-    #[error(
-        "trigger {0} cannot be compared with the slots of a worker: set {1} to a number in manifests/{DEPLOYMENT}"
-    )]
+    #[error("trigger {0} cannot be compared with the slots of a worker: set {1} to a number in manifests/{DEPLOYMENT}")]
     NoSlots(&'static str, &'static str),
     #[error("trigger {0} has no case: add cases that use scaler:{0} to manifests/{CASES}")]
     NoCase(String),
@@ -216,18 +192,16 @@ fn trigger_faults(trigger: &Trigger) -> Vec<Fault> {
 
 /// Whether the cases use this series. A longer name that starts with it does not count.
 fn has_case(series: &str, cases: &str) -> bool {
-    cases.match_indices(series).any(|(at, _)| {
-        !cases[at + series.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-    })
+    cases
+        .match_indices(series)
+        .any(|(at, _)| !cases[at + series.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
 }
 
 fn demand_fault(trigger: &Trigger, slots: u32, variable: &'static str) -> Option<Fault> {
     let want = f64::from(slots * UTILISATION) / 100.0;
     let threshold = trigger.setting("threshold");
     // KEDA rounds the threshold to thousandths.
-    let right = threshold
-        .parse::<f64>()
-        .is_ok_and(|threshold| (threshold - want).abs() < 0.0005);
+    let right = threshold.parse::<f64>().is_ok_and(|threshold| (threshold - want).abs() < 0.0005);
     (!right || trigger.metric_type != "AverageValue").then(|| Fault::Demand {
         name: trigger.name.clone(),
         metric_type: trigger.metric_type.clone(),
@@ -248,13 +222,9 @@ mod tests {
         Trigger {
             name: name.to_owned(),
             metric_type: metric_type.to_owned(),
-            metadata: [
-                ("ignoreNullValues", "false"),
-                ("threshold", threshold),
-                ("query", "vector(1)"),
-            ]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
+            metadata: [("ignoreNullValues", "false"), ("threshold", threshold), ("query", "vector(1)")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
         }
     }
 
@@ -268,11 +238,7 @@ mod tests {
     }
 
     fn guide() -> BTreeMap<String, u32> {
-        DEMAND
-            .into_iter()
-            .zip([3, 5, 2])
-            .map(|((_, variable), slots)| (variable.to_owned(), slots))
-            .collect()
+        DEMAND.into_iter().zip([3, 5, 2]).map(|((_, variable), slots)| (variable.to_owned(), slots)).collect()
     }
 
     /// The faults after one change to triggers without faults.
@@ -300,10 +266,7 @@ mod tests {
     fn metric_type_is_average_value_or_value() {
         for metric_type in ["", "Utilization", "value"] {
             let faults = after(|triggers| triggers[3].metric_type = metric_type.to_owned());
-            assert_eq!(
-                faults,
-                [Fault::MetricType("io_depth".to_owned(), metric_type.to_owned())]
-            );
+            assert_eq!(faults, [Fault::MetricType("io_depth".to_owned(), metric_type.to_owned())]);
         }
     }
 
@@ -330,27 +293,16 @@ mod tests {
         }
         let faults = after(|triggers| triggers[3] = trigger("io_depth", "Value", "15"));
         assert_eq!(faults, [Fault::Factor("io_depth".to_owned(), "15".to_owned())]);
-        assert_eq!(
-            after(|triggers| triggers[3] = trigger("io_depth", "AverageValue", "15")),
-            []
-        );
+        assert_eq!(after(|triggers| triggers[3] = trigger("io_depth", "AverageValue", "15")), []);
     }
 
     #[test]
     fn demand_is_seventy_percent_of_the_slots_that_the_deployment_gives() {
         for (metric_type, threshold) in [("AverageValue", "5"), ("AverageValue", "3.4"), ("Value", "1")] {
             let faults = after(|triggers| triggers[1] = trigger("io_demand", metric_type, threshold));
-            let [fault] = faults.as_slice() else {
-                panic!("{faults:?}")
-            };
+            let [fault] = faults.as_slice() else { panic!("{faults:?}") };
             let text = fault.to_string();
-            for part in [
-                "io_demand",
-                threshold,
-                "AverageValue and \"3.5\"",
-                "5 slots",
-                "TEMPORAL_IO_ACTIVITY",
-            ] {
+            for part in ["io_demand", threshold, "AverageValue and \"3.5\"", "5 slots", "TEMPORAL_IO_ACTIVITY"] {
                 assert!(text.contains(part), "{text:?} lacks {part:?}");
             }
         }
@@ -362,17 +314,11 @@ mod tests {
 
     #[test]
     fn queue_without_demand_trigger_or_slots_is_a_fault() {
-        assert_eq!(
-            after(|triggers| drop(triggers.remove(2))),
-            [Fault::NoDemand("cpu_demand")]
-        );
+        assert_eq!(after(|triggers| drop(triggers.remove(2))), [Fault::NoDemand("cpu_demand")]);
         let mut slots = guide();
         slots.remove("TEMPORAL_CPU_ACTIVITY_CONCURRENCY");
         let faults = faults(&good(), &slots, TRIED);
-        assert_eq!(
-            faults,
-            [Fault::NoSlots("cpu_demand", "TEMPORAL_CPU_ACTIVITY_CONCURRENCY")]
-        );
+        assert_eq!(faults, [Fault::NoSlots("cpu_demand", "TEMPORAL_CPU_ACTIVITY_CONCURRENCY")]);
     }
 
     #[test]
@@ -389,10 +335,7 @@ mod tests {
                     - {name: A, value: \"5\"}\n        - {name: B, value: five}\n        - {name: C, valueFrom: {}}\n";
         let objects = super::super::parse(text).unwrap();
         let triggers = triggers(&objects).unwrap();
-        assert_eq!(
-            rules(&triggers)["groups"][0]["rules"],
-            json!([{"record": "scaler:io_depth", "expr": "up == 1"}])
-        );
+        assert_eq!(rules(&triggers)["groups"][0]["rules"], json!([{"record": "scaler:io_depth", "expr": "up == 1"}]));
         assert_eq!(slots(&objects), [("A".to_owned(), 5)].into());
     }
 }

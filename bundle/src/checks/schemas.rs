@@ -13,10 +13,8 @@ pub(super) const TEMPLATE: &str = "{{.ResourceKind}}_{{.Group}}_{{.ResourceAPIVe
 
 const DEFINITIONS: &str = "#/definitions/";
 /// Types that the API description calls strings and for which Kubernetes also accepts numbers.
-const STRING_OR_NUMBER: [&str; 2] = [
-    "io.k8s.apimachinery.pkg.api.resource.Quantity",
-    "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
-];
+const STRING_OR_NUMBER: [&str; 2] =
+    ["io.k8s.apimachinery.pkg.api.resource.Quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
 
 /// Writes a schema for the kind of every object, and for every kind that a CRD among the objects defines.
 ///
@@ -24,26 +22,17 @@ const STRING_OR_NUMBER: [&str; 2] = [
 /// When a schema cannot be written. kubeconform reports a kind without a schema.
 pub(super) fn write(swagger: &Value, objects: &[Value], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    let definitions = swagger["definitions"]
-        .as_object()
-        .context("find the definitions in the API description")?;
+    let definitions = swagger["definitions"].as_object().context("find the definitions in the API description")?;
     let wanted: BTreeSet<(String, String)> = objects.iter().filter_map(kind_of).collect();
     for (name, definition) in definitions {
-        for gvk in definition["x-kubernetes-group-version-kind"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
+        for gvk in definition["x-kubernetes-group-version-kind"].as_array().into_iter().flatten() {
             let (version, kind) = api_version(gvk);
             if wanted.contains(&(version.clone(), kind.clone())) {
                 save(folder, &version, &kind, &schema(definitions, name))?;
             }
         }
     }
-    for crd in objects
-        .iter()
-        .filter(|object| object["kind"] == "CustomResourceDefinition")
-    {
+    for crd in objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition") {
         let spec = &crd["spec"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         for version in spec["versions"].as_array().into_iter().flatten() {
@@ -57,10 +46,7 @@ pub(super) fn write(swagger: &Value, objects: &[Value], folder: &Path) -> Result
 }
 
 fn kind_of(object: &Value) -> Option<(String, String)> {
-    Some((
-        object["apiVersion"].as_str()?.to_owned(),
-        object["kind"].as_str()?.to_owned(),
-    ))
+    Some((object["apiVersion"].as_str()?.to_owned(), object["kind"].as_str()?.to_owned()))
 }
 
 fn api_version(gvk: &Value) -> (String, String) {
@@ -101,10 +87,8 @@ fn schema(definitions: &Map<String, Value>, name: &str) -> Value {
 fn references(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            if let Some(name) = fields
-                .get("$ref")
-                .and_then(Value::as_str)
-                .and_then(|target| target.strip_prefix(DEFINITIONS))
+            if let Some(name) =
+                fields.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix(DEFINITIONS))
             {
                 found.push(name.to_owned());
             }
@@ -132,9 +116,7 @@ fn restrict(schema: &mut Value, root: bool) {
                 properties.insert(known.into(), json!({}));
             }
         }
-        properties
-            .values_mut()
-            .for_each(|property| restrict(property, false));
+        properties.values_mut().for_each(|property| restrict(property, false));
     }
     for nested in ["items", "additionalProperties"] {
         if let Some(nested) = fields.get_mut(nested) {
@@ -155,14 +137,7 @@ mod tests {
             "c": {},
         });
         let schema = schema(definitions.as_object().unwrap(), "a");
-        assert_eq!(
-            schema["definitions"]
-                .as_object()
-                .unwrap()
-                .keys()
-                .collect::<Vec<_>>(),
-            ["a", "b"]
-        );
+        assert_eq!(schema["definitions"].as_object().unwrap().keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(schema["definitions"]["b"]["additionalProperties"], false);
         assert_eq!(schema["definitions"]["b"]["properties"]["n"].get("format"), None);
     }
@@ -174,13 +149,7 @@ mod tests {
             "list": {"type": "array", "items": {"type": "object", "properties": {"x": {}}}},
         }});
         restrict(&mut schema, false);
-        assert_eq!(
-            schema["properties"]["labels"]["additionalProperties"],
-            json!({"type": "string"})
-        );
-        assert_eq!(
-            schema["properties"]["list"]["items"]["additionalProperties"],
-            false
-        );
+        assert_eq!(schema["properties"]["labels"]["additionalProperties"], json!({"type": "string"}));
+        assert_eq!(schema["properties"]["list"]["items"]["additionalProperties"], false);
     }
 }

@@ -33,13 +33,8 @@ impl Maker<'_> {
         step("load the node image into Docker", || self.load_node_image())?;
         let ports = free_ports()?;
         let mut record = self.record(&ports, wanted.hpa_sync)?;
-        step("create the cluster with kind", || {
-            self.create_nodes(&record, wanted, &ports)
-        })?;
-        record.nodes = node_containers(self.engine)?
-            .into_iter()
-            .map(|(name, ..)| name)
-            .collect();
+        step("create the cluster with kind", || self.create_nodes(&record, wanted, &ports))?;
+        record.nodes = node_containers(self.engine)?.into_iter().map(|(name, ..)| name).collect();
         self.write(&record)?;
         step("connect the pod network", || self.connect_pods(&record))?;
         step("import the images in the nodes", || self.wait_for_images(&record))?;
@@ -57,9 +52,7 @@ impl Maker<'_> {
         step("apply the services", || self.apply_services(record))?;
         step("start the services", || wait_for_workloads(record))?;
         step("register Temporal's namespace", || register_namespace(record))?;
-        step("apply the worker and its autoscaling", || {
-            self.apply_worker(record)
-        })?;
+        step("apply the worker and its autoscaling", || self.apply_worker(record))?;
         step("scale the worker to its minimum", || wait_for_scaler(record))?;
         step("start the worker", || wait_for_workloads(record))
     }
@@ -71,8 +64,7 @@ impl Maker<'_> {
 
     fn write(&self, record: &Record) -> Result<()> {
         let path = self.workspace.cluster_file();
-        fs::write(&path, serde_json::to_string_pretty(record)?)
-            .with_context(|| format!("write {}", path.display()))
+        fs::write(&path, serde_json::to_string_pretty(record)?).with_context(|| format!("write {}", path.display()))
     }
 
     fn record(&self, ports: &[u16], hpa_sync: u8) -> Result<Record> {
@@ -112,48 +104,23 @@ impl Maker<'_> {
             return Ok(());
         }
         let older = self.older_images(&node.reference)?;
-        let shared = |layers: &Vec<String>| {
-            node.layers()
-                .iter()
-                .zip(layers)
-                .take_while(|(a, b)| *a == b)
-                .count()
-        };
+        let shared = |layers: &Vec<String>| node.layers().iter().zip(layers).take_while(|(a, b)| *a == b).count();
         let present = match self.reuses_layers()? {
-            true => older
-                .iter()
-                .filter_map(|image| self.layers(image))
-                .max_by_key(shared)
-                .unwrap_or_default(),
+            true => older.iter().filter_map(|image| self.layers(image)).max_by_key(shared).unwrap_or_default(),
             false => Vec::new(),
         };
-        self.engine
-            .docker()
-            .args(["load", "--quiet"])
-            .run_fed(|stdin| node.write_over(&present, stdin))?;
-        ensure!(
-            self.layers(&node.reference).is_some(),
-            "the engine lacks {} after docker load",
-            node.reference
-        );
+        self.engine.docker().args(["load", "--quiet"]).run_fed(|stdin| node.write_over(&present, stdin))?;
+        ensure!(self.layers(&node.reference).is_some(), "the engine lacks {} after docker load", node.reference);
         // A node image has gigabytes, so the engine keeps only the one in use.
         for image in older {
-            let _ = self
-                .engine
-                .docker()
-                .args(["image", "rm", &image])
-                .quiet()
-                .run_any();
+            let _ = self.engine.docker().args(["image", "rm", &image]).quiet().run_any();
         }
         Ok(())
     }
 
     /// The digests of an image's layers, if the engine has it.
     fn layers(&self, image: &str) -> Option<Vec<String>> {
-        let command =
-            self.engine
-                .docker()
-                .args(["image", "inspect", "--format", "{{json .RootFS.Layers}}", image]);
+        let command = self.engine.docker().args(["image", "inspect", "--format", "{{json .RootFS.Layers}}", image]);
         serde_json::from_str(&command.quiet().read().ok()?).ok()
     }
 
@@ -161,27 +128,13 @@ impl Maker<'_> {
     fn older_images(&self, reference: &str) -> Result<Vec<String>> {
         let name = reference.rsplit_once(':').map_or(reference, |(name, _)| name);
         let format = "{{.Repository}}:{{.Tag}}";
-        let listing = self
-            .engine
-            .docker()
-            .args(["image", "ls", "--format", format, name])
-            .quiet()
-            .read()?;
-        Ok(listing
-            .lines()
-            .filter(|image| *image != reference)
-            .map(str::to_owned)
-            .collect())
+        let listing = self.engine.docker().args(["image", "ls", "--format", format, name]).quiet().read()?;
+        Ok(listing.lines().filter(|image| *image != reference).map(str::to_owned).collect())
     }
 
     /// Whether `docker load` can omit layers that the engine has. Docker's own image store can, containerd's cannot.
     fn reuses_layers(&self) -> Result<bool> {
-        let status = self
-            .engine
-            .docker()
-            .args(["info", "--format", "{{json .DriverStatus}}"])
-            .quiet()
-            .read()?;
+        let status = self.engine.docker().args(["info", "--format", "{{json .DriverStatus}}"]).quiet().read()?;
         Ok(!status.contains("io.containerd.snapshotter"))
     }
 
@@ -194,15 +147,7 @@ impl Maker<'_> {
             .with_context(|| format!("write {}", config.display()))?;
         self.engine
             .point(Cmd::new(self.built.parts.program("kind", "kind")?))
-            .args([
-                "create",
-                "cluster",
-                "--name",
-                NAME,
-                "--retain",
-                "--image",
-                &self.built.node.reference,
-            ])
+            .args(["create", "cluster", "--name", NAME, "--retain", "--image", &self.built.node.reference])
             .arg("--config")
             .arg(&config)
             .arg("--kubeconfig")
@@ -230,38 +175,27 @@ impl Maker<'_> {
                 .stdin(serde_json::to_vec_pretty(&kind::cni(cidr))?)
                 .run()?;
             for (_, address, other) in nodes.iter().filter(|(name, ..)| name != node) {
-                self.in_node(node, &["ip", "route", "replace", other, "via", address])
-                    .run()?;
+                self.in_node(node, &["ip", "route", "replace", other, "via", address]).run()?;
             }
         }
         eventually("every node is Ready", NODES_DEADLINE, || {
             let unready = unready_nodes(&get(record, &["nodes"])?);
-            Ok(if unready.is_empty() {
-                Probe::Ready(())
-            } else {
-                Probe::NotYet(unready.join(", "))
-            })
+            Ok(if unready.is_empty() { Probe::Ready(()) } else { Probe::NotYet(unready.join(", ")) })
         })
     }
 
     /// Waits for kube-proxy's rule for the API server, before the pod network lets pods start. Without the rule a pod's
     /// first request to the API server gets no answer, and its timeout is 30 s.
     fn wait_for_kube_proxy(&self, record: &Record) -> Result<()> {
-        eventually(
-            "kube-proxy knows the API server's address",
-            NODES_DEADLINE,
-            || {
-                for node in &record.nodes {
-                    let rules = self
-                        .in_node(node, &["iptables-save", "--table", "nat"])
-                        .run_any()?;
-                    if !rules.all.contains(API_SERVER_RULE) {
-                        return Ok(Probe::NotYet(format!("no rule on {node}")));
-                    }
+        eventually("kube-proxy knows the API server's address", NODES_DEADLINE, || {
+            for node in &record.nodes {
+                let rules = self.in_node(node, &["iptables-save", "--table", "nat"]).run_any()?;
+                if !rules.all.contains(API_SERVER_RULE) {
+                    return Ok(Probe::NotYet(format!("no rule on {node}")));
                 }
-                Ok(Probe::Ready(()))
-            },
-        )
+            }
+            Ok(Probe::Ready(()))
+        })
     }
 
     fn wait_for_images(&self, record: &Record) -> Result<()> {
@@ -272,11 +206,7 @@ impl Maker<'_> {
     }
 
     fn in_node(&self, node: &str, command: &[&str]) -> Cmd {
-        self.engine
-            .docker()
-            .args(["exec", "-i", node])
-            .args(command)
-            .quiet()
+        self.engine.docker().args(["exec", "-i", node]).args(command).quiet()
     }
 
     fn apply_services(&self, record: &Record) -> Result<()> {
@@ -291,18 +221,11 @@ impl Maker<'_> {
     }
 
     fn apply_worker(&self, record: &Record) -> Result<()> {
-        let files = [
-            "temporal-worker-deployment.yaml",
-            "temporal-queue-metrics.yaml",
-            "keda-scaledobject.yaml",
-        ];
+        let files = ["temporal-worker-deployment.yaml", "temporal-queue-metrics.yaml", "keda-scaledobject.yaml"];
         for file in files {
             let path = self.workspace.manifests().join("base").join(file);
             eventually(&format!("{file} is admitted"), ADMISSION_DEADLINE, || {
-                let applied = kubectl(record)
-                    .args(["apply", "--filename"])
-                    .arg(&path)
-                    .run_any()?;
+                let applied = kubectl(record).args(["apply", "--filename"]).arg(&path).run_any()?;
                 if applied.status.success() {
                     return Ok(Probe::Ready(()));
                 }
@@ -315,26 +238,13 @@ impl Maker<'_> {
 
 /// The reason to try again, if the API server does not know a new kind yet. An invalid manifest is an error.
 fn not_yet_admitted(output: &str) -> Result<String> {
-    const TRANSIENT: [&str; 3] = [
-        "no matches for kind",
-        "failed calling webhook",
-        "connection refused",
-    ];
+    const TRANSIENT: [&str; 3] = ["no matches for kind", "failed calling webhook", "connection refused"];
     let why = output.lines().last().unwrap_or_default().to_owned();
-    if TRANSIENT.iter().any(|transient| output.contains(transient)) {
-        Ok(why)
-    } else {
-        bail!("apply: {output}")
-    }
+    if TRANSIENT.iter().any(|transient| output.contains(transient)) { Ok(why) } else { bail!("apply: {output}") }
 }
 
 fn get(record: &Record, what: &[&str]) -> Result<Value> {
-    let text = kubectl(record)
-        .arg("get")
-        .args(what)
-        .args(["-o", "json"])
-        .quiet()
-        .read()?;
+    let text = kubectl(record).arg("get").args(what).args(["-o", "json"]).quiet().read()?;
     serde_json::from_str(&text).context("parse the output of kubectl")
 }
 
@@ -346,11 +256,7 @@ fn pod_networks(nodes: &Value) -> Vec<(String, String, String)> {
             let addresses = node["status"]["addresses"].as_array()?;
             let internal = addresses.iter().find(|address| address["type"] == "InternalIP")?;
             let text = |value: &Value| value.as_str().map(str::to_owned);
-            Some((
-                text(&node["metadata"]["name"])?,
-                text(&internal["address"])?,
-                text(&node["spec"]["podCIDR"])?,
-            ))
+            Some((text(&node["metadata"]["name"])?, text(&internal["address"])?, text(&node["spec"]["podCIDR"])?))
         })
         .collect()
 }
@@ -362,12 +268,8 @@ fn unready_nodes(nodes: &Value) -> Vec<String> {
             let conditions = node["status"]["conditions"].as_array()?;
             let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
             let message = ready["message"].as_str().unwrap_or_default();
-            (ready["status"] != "True").then(|| {
-                format!(
-                    "{}: {message}",
-                    node["metadata"]["name"].as_str().unwrap_or_default()
-                )
-            })
+            (ready["status"] != "True")
+                .then(|| format!("{}: {message}", node["metadata"]["name"].as_str().unwrap_or_default()))
         })
         .collect()
 }
@@ -377,25 +279,15 @@ fn wait_for_workloads(record: &Record) -> Result<()> {
     eventually("every workload is ready", SERVICES_DEADLINE, || {
         let pods = get(record, &["pods", "--all-namespaces"])?;
         let missing = missing_images(&pods);
-        ensure!(
-            missing.is_empty(),
-            "images that are not in the node image: {}",
-            missing.join(", ")
-        );
-        let mut unready = unready_workloads(&get(
-            record,
-            &["deployments,statefulsets,daemonsets", "--all-namespaces"],
-        )?);
+        ensure!(missing.is_empty(), "images that are not in the node image: {}", missing.join(", "));
+        let mut unready =
+            unready_workloads(&get(record, &["deployments,statefulsets,daemonsets", "--all-namespaces"])?);
         unready.extend(unavailable_apis(&get(record, &["apiservices"])?));
         if unready.is_empty() {
             return Ok(Probe::Ready(()));
         }
         let failed = crashing(&pods, CRASH_LIMIT);
-        ensure!(
-            failed.is_empty(),
-            "{}; the logs are in the evidence",
-            failed.join(", ")
-        );
+        ensure!(failed.is_empty(), "{}; the logs are in the evidence", failed.join(", "));
         unready.extend(crashing(&pods, 1));
         Ok(Probe::NotYet(unready.join(", ")))
     })
@@ -412,26 +304,16 @@ fn wait_for_scaler(record: &Record) -> Result<()> {
 
 fn scaler_state(scaler: &Value, worker: &Value) -> Result<(), String> {
     let conditions = scaler["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions
-        .into_iter()
-        .find(|condition| condition["type"] == "Ready")
-        .unwrap_or(&Value::Null);
+    let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap_or(&Value::Null);
     if ready["status"] != "True" {
         return Err(format!(
             "its ScaledObject is not Ready: {}",
             ready["message"].as_str().unwrap_or("no condition yet")
         ));
     }
-    let (minimum, replicas) = (
-        scaler["spec"]["minReplicaCount"].as_i64(),
-        worker["spec"]["replicas"].as_i64(),
-    );
+    let (minimum, replicas) = (scaler["spec"]["minReplicaCount"].as_i64(), worker["spec"]["replicas"].as_i64());
     if replicas < minimum {
-        return Err(format!(
-            "{} replicas, minimum {}",
-            replicas.unwrap_or(0),
-            minimum.unwrap_or(0)
-        ));
+        return Err(format!("{} replicas, minimum {}", replicas.unwrap_or(0), minimum.unwrap_or(0)));
     }
     Ok(())
 }
@@ -440,9 +322,7 @@ fn register_namespace(record: &Record) -> Result<()> {
     const PATH: &str = "/api/v1/namespaces/default/services/temporal-frontend:7243/proxy/api/v1/namespaces";
     let body = json!({"namespace": "default", "workflowExecutionRetentionPeriod": RETENTION}).to_string();
     eventually("Temporal registers the namespace", SERVICES_DEADLINE, || {
-        let command = kubectl(record)
-            .args(["create", "--raw", PATH, "--filename", "-"])
-            .stdin(body.clone());
+        let command = kubectl(record).args(["create", "--raw", PATH, "--filename", "-"]).stdin(body.clone());
         let answer = command.run_any()?;
         let known = answer.all.to_lowercase().contains("already");
         Ok(if answer.status.success() || known {
@@ -455,26 +335,15 @@ fn register_namespace(record: &Record) -> Result<()> {
 
 fn wait_for_metrics(record: &Record) -> Result<()> {
     eventually("metrics-server has measured the pods", SERVICES_DEADLINE, || {
-        let top = kubectl(record)
-            .args(["top", "pods", "--selector", "app=temporal-worker"])
-            .quiet()
-            .run_any()?;
-        Ok(if top.status.success() {
-            Probe::Ready(())
-        } else {
-            Probe::NotYet(top.all.trim().to_owned())
-        })
+        let top = kubectl(record).args(["top", "pods", "--selector", "app=temporal-worker"]).quiet().run_any()?;
+        Ok(if top.status.success() { Probe::Ready(()) } else { Probe::NotYet(top.all.trim().to_owned()) })
     })
 }
 
 /// Fails if an image was pulled, which means that the node image lacks it.
 fn refuse_pulls(record: &Record) -> Result<()> {
     let pulled = pulls(&get(record, &["events", "--all-namespaces"])?);
-    ensure!(
-        pulled.is_empty(),
-        "the kubelet pulled images that the node image should contain: {}",
-        pulled.join("; ")
-    );
+    ensure!(pulled.is_empty(), "the kubelet pulled images that the node image should contain: {}", pulled.join("; "));
     Ok(())
 }
 
@@ -484,10 +353,7 @@ fn free_ports() -> Result<Vec<u16>> {
         .iter()
         .map(|_| TcpListener::bind(("127.0.0.1", 0)).context("find a free port"))
         .collect::<Result<Vec<_>>>()?;
-    listeners
-        .iter()
-        .map(|listener| Ok(listener.local_addr().context("read a free port")?.port()))
-        .collect()
+    listeners.iter().map(|listener| Ok(listener.local_addr().context("read a free port")?.port())).collect()
 }
 
 #[cfg(test)]
@@ -507,16 +373,8 @@ mod tests {
             "status": {"conditions": [{"type": "Ready", "status": status, "message": "why"}]}})
         };
         let worker = |replicas: i64| json!({"spec": {"replicas": replicas}});
-        assert!(
-            scaler_state(&scaler("False"), &worker(3))
-                .unwrap_err()
-                .contains("why")
-        );
-        assert!(
-            scaler_state(&scaler("True"), &worker(1))
-                .unwrap_err()
-                .contains("minimum 3")
-        );
+        assert!(scaler_state(&scaler("False"), &worker(3)).unwrap_err().contains("why"));
+        assert!(scaler_state(&scaler("True"), &worker(1)).unwrap_err().contains("minimum 3"));
         assert!(scaler_state(&json!({}), &worker(3)).is_err());
         scaler_state(&scaler("True"), &worker(4)).unwrap();
     }
@@ -529,9 +387,6 @@ mod tests {
                                       {"type": "InternalIP", "address": "1.2.3.4"}]}},
             {"metadata": {"name": "b"}, "spec": {}, "status": {"addresses": []}},
         ]});
-        assert_eq!(
-            pod_networks(&nodes),
-            [("a".into(), "1.2.3.4".into(), "10.244.0.0/24".into())]
-        );
+        assert_eq!(pod_networks(&nodes), [("a".into(), "1.2.3.4".into(), "10.244.0.0/24".into())]);
     }
 }

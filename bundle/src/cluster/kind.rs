@@ -51,9 +51,7 @@ fn containerd(host: &Host) -> Vec<String> {
         patches.push(format!("[{CRI}]\n  restrict_oom_score_adj = true\n"));
     }
     if host.cgroup == Some("v1") {
-        patches.push(format!(
-            "[{CRI}.containerd.runtimes.runc.options]\n  SystemdCgroup = false\n"
-        ));
+        patches.push(format!("[{CRI}.containerd.runtimes.runc.options]\n  SystemdCgroup = false\n"));
     }
     patches
 }
@@ -73,8 +71,7 @@ fn kubelet(host: &Host) -> Value {
 }
 
 fn kube_proxy(host: &Host) -> Value {
-    let mut proxy =
-        json!({"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"});
+    let mut proxy = json!({"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration"});
     if !host.has_sys_resource() {
         proxy["conntrack"] = json!({"maxPerCore": 0});
     }
@@ -121,11 +118,7 @@ mod tests {
     use super::*;
 
     fn host(capabilities: u64, cgroup: &'static str) -> Host {
-        Host {
-            capabilities: Some(capabilities),
-            cgroup: Some(cgroup),
-            ..Host::look(std::path::Path::new("/"))
-        }
+        Host { capabilities: Some(capabilities), cgroup: Some(cgroup), ..Host::look(std::path::Path::new("/")) }
     }
 
     #[test]
@@ -158,9 +151,6 @@ mod tests {
             assert!(text.contains(patch), "no {patch} in {text}");
         }
         assert_eq!(config["nodes"].as_array().unwrap().len(), 2);
-        assert_eq!(
-            config["nodes"][0]["extraPortMappings"].as_array().unwrap().len(),
-            NODE_PORTS.len()
-        );
+        assert_eq!(config["nodes"][0]["extraPortMappings"].as_array().unwrap().len(), NODE_PORTS.len());
     }
 }

@@ -124,11 +124,7 @@ impl Maker<'_> {
         if let Some(record) = self.kept(wanted)? {
             return Ok(record);
         }
-        remove(
-            self.engine,
-            &self.built.parts.program("kind", "kind")?,
-            self.workspace,
-        )?;
+        remove(self.engine, &self.built.parts.program("kind", "kind")?, self.workspace)?;
         self.create(wanted).inspect_err(|_| {
             if !support::interrupt::requested() {
                 self.save_evidence();
@@ -198,13 +194,7 @@ fn kubectl_at(program: &Path, kubeconfig: &Path) -> Cmd {
 pub fn node_containers(engine: &Engine) -> Result<Vec<(String, String, String)>> {
     let listing = engine
         .docker()
-        .args([
-            "ps",
-            "--all",
-            "--no-trunc",
-            "--filter",
-            &format!("label=io.x-k8s.kind.cluster={NAME}"),
-        ])
+        .args(["ps", "--all", "--no-trunc", "--filter", &format!("label=io.x-k8s.kind.cluster={NAME}")])
         .args(["--format", "{{.Names}} {{.Image}} {{.State}}"])
         .quiet()
         .read()

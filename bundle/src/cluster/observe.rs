@@ -18,15 +18,9 @@ pub fn unready_workloads(list: &Value) -> Vec<String> {
             let status = &item["status"];
             let number = |value: &Value| value.as_i64().unwrap_or(0);
             let (wanted, ready) = if item["kind"] == "DaemonSet" {
-                (
-                    number(&status["desiredNumberScheduled"]),
-                    number(&status["numberReady"]),
-                )
+                (number(&status["desiredNumberScheduled"]), number(&status["numberReady"]))
             } else {
-                (
-                    item["spec"]["replicas"].as_i64().unwrap_or(1),
-                    number(&status["readyReplicas"]),
-                )
+                (item["spec"]["replicas"].as_i64().unwrap_or(1), number(&status["readyReplicas"]))
             };
             let seen = number(&status["observedGeneration"]) >= number(&item["metadata"]["generation"]);
             (ready < wanted || !seen).then(|| format!("{} {ready}/{wanted}", text(&item["metadata"]["name"])))
@@ -40,10 +34,7 @@ pub fn unavailable_apis(list: &Value) -> Vec<String> {
     items(list)
         .filter_map(|item| {
             let conditions = item["status"]["conditions"].as_array();
-            let available = conditions
-                .into_iter()
-                .flatten()
-                .find(|condition| condition["type"] == "Available");
+            let available = conditions.into_iter().flatten().find(|condition| condition["type"] == "Available");
             let ready = available.is_some_and(|condition| condition["status"] == "True");
             (!ready).then(|| format!("API {} not available", text(&item["metadata"]["name"])))
         })
@@ -52,12 +43,7 @@ pub fn unavailable_apis(list: &Value) -> Vec<String> {
 
 /// The images in a `kubectl get pods -o json` that cannot be started, each with its pod.
 pub fn missing_images(pods: &Value) -> Vec<String> {
-    const REASONS: [&str; 4] = [
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "ErrImageNeverPull",
-        "InvalidImageName",
-    ];
+    const REASONS: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
     waiting(pods)
         .filter(|(_, status)| REASONS.contains(&text(&status["state"]["waiting"]["reason"])))
         .map(|(pod, status)| format!("{} (pod {pod})", text(&status["image"])))
@@ -108,18 +94,14 @@ fn text(value: &Value) -> &str {
 /// When the folder cannot be created, or the engine does not answer.
 pub fn save(engine: &Engine, record_file: &Path, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-    if let Some(record) = fs::read_to_string(record_file)
-        .ok()
-        .and_then(|text| serde_json::from_str::<Record>(&text).ok())
+    if let Some(record) =
+        fs::read_to_string(record_file).ok().and_then(|text| serde_json::from_str::<Record>(&text).ok())
     {
         save_objects(&record, dir);
     }
     for (node, _, _) in node_containers(engine)? {
-        let journal = engine
-            .docker()
-            .args(["exec", &node, "journalctl", "--no-pager", "--lines=3000"])
-            .quiet()
-            .run_any();
+        let journal =
+            engine.docker().args(["exec", &node, "journalctl", "--no-pager", "--lines=3000"]).quiet().run_any();
         write(dir, &format!("{node}-journal.log"), journal);
         let console = engine.docker().args(["logs", &node]).quiet().run_any();
         write(dir, &format!("{node}-console.log"), console);
@@ -128,25 +110,11 @@ pub fn save(engine: &Engine, record_file: &Path, dir: &Path) -> Result<()> {
 }
 
 fn save_objects(record: &Record, dir: &Path) {
-    let get = |what: &[&str]| {
-        kubectl(record)
-            .arg("get")
-            .args(what)
-            .arg("--all-namespaces")
-            .quiet()
-            .run_any()
-    };
+    let get = |what: &[&str]| kubectl(record).arg("get").args(what).arg("--all-namespaces").quiet().run_any();
     write(dir, "pods.txt", get(&["pods", "-o", "wide"]));
     write(dir, "events.txt", get(&["events", "--sort-by=.lastTimestamp"]));
-    write(
-        dir,
-        "objects.yaml",
-        get(&["all,configmaps,scaledobjects,hpa,pv,pvc", "-o", "yaml"]),
-    );
-    let describe = kubectl(record)
-        .args(["describe", "pods", "--all-namespaces"])
-        .quiet()
-        .run_any();
+    write(dir, "objects.yaml", get(&["all,configmaps,scaledobjects,hpa,pv,pvc", "-o", "yaml"]));
+    let describe = kubectl(record).args(["describe", "pods", "--all-namespaces"]).quiet().run_any();
     write(dir, "pods-described.txt", describe);
     let names = kubectl(record)
         .args(["get", "pods", "--all-namespaces", "-o"])
@@ -157,14 +125,7 @@ fn save_objects(record: &Record, dir: &Path) {
     for (namespace, pod) in names.lines().filter_map(|line| line.split_once(' ')) {
         for (suffix, extra) in [("", None), ("-previous", Some("--previous"))] {
             let logs = kubectl(record)
-                .args([
-                    "logs",
-                    "--namespace",
-                    namespace,
-                    pod,
-                    "--all-containers",
-                    "--tail=2000",
-                ])
+                .args(["logs", "--namespace", namespace, pod, "--all-containers", "--tail=2000"])
                 .args(extra)
                 .quiet()
                 .run_any();
@@ -180,10 +141,7 @@ fn write(dir: &Path, name: &str, output: Result<Output, CommandError>) {
     if let Some(parent) = path.parent() {
         let _ = fs::create_dir_all(parent);
     }
-    let _ = fs::write(
-        path,
-        output.map_or_else(|error| error.to_string(), |output| output.all),
-    );
+    let _ = fs::write(path, output.map_or_else(|error| error.to_string(), |output| output.all));
 }
 
 #[cfg(test)]
@@ -213,10 +171,7 @@ mod tests {
             {"metadata": {"name": "v1beta1.x"}, "status": {"conditions": [{"type": "Available", "status": "False"}]}},
             {"metadata": {"name": "v1beta1.y"}},
         ]});
-        assert_eq!(
-            unavailable_apis(&list),
-            ["API v1beta1.x not available", "API v1beta1.y not available"]
-        );
+        assert_eq!(unavailable_apis(&list), ["API v1beta1.x not available", "API v1beta1.y not available"]);
     }
 
     #[test]

@@ -24,10 +24,9 @@ impl FromStr for Package {
 
     fn from_str(text: &str) -> Result<Self> {
         match text.split_once('=') {
-            Some((name, version)) if !name.is_empty() && !version.is_empty() => Ok(Self {
-                name: name.to_owned(),
-                version: version.to_owned(),
-            }),
+            Some((name, version)) if !name.is_empty() && !version.is_empty() => {
+                Ok(Self { name: name.to_owned(), version: version.to_owned() })
+            }
             _ => bail!("{text:?} is not name=version"),
         }
     }
@@ -86,11 +85,7 @@ impl Lock {
             packages.sort();
             rootfs.insert(name, packages);
         }
-        Ok(Self {
-            suite: file.suite,
-            architecture: file.architecture,
-            rootfs,
-        })
+        Ok(Self { suite: file.suite, architecture: file.architecture, rootfs })
     }
 
     /// The text of the lock file. The same lock gives the same text.
@@ -99,10 +94,7 @@ impl Lock {
             "# The Debian packages that the images were last made of, by root filesystem (see images.toml).\n\
              # Written by `cargo xtask images --update-lock`; not edited by hand.\n",
         );
-        text.push_str(&format!(
-            "suite = \"{}\"\narchitecture = \"{}\"\n\n[rootfs]\n",
-            self.suite, self.architecture
-        ));
+        text.push_str(&format!("suite = \"{}\"\narchitecture = \"{}\"\n\n[rootfs]\n", self.suite, self.architecture));
         for (name, packages) in &self.rootfs {
             text.push_str(&format!("{name} = [\n"));
             text.extend(packages.iter().map(|package| format!("    \"{package}\",\n")));
@@ -148,36 +140,20 @@ impl fmt::Display for Change {
 /// The differences between the packages of the lock and the installed ones, in order of name.
 pub fn drift(locked: &[Package], now: &[Package]) -> Vec<Change> {
     let version = |packages: &'_ [Package]| -> BTreeMap<String, String> {
-        packages
-            .iter()
-            .map(|package| (package.name.clone(), package.version.clone()))
-            .collect()
+        packages.iter().map(|package| (package.name.clone(), package.version.clone())).collect()
     };
     let (locked, now) = (version(locked), version(now));
     let mut changes = BTreeMap::new();
     for (name, old) in &locked {
         match now.get(name) {
             Some(new) if new == old => None,
-            Some(new) => Some(Change::Version {
-                name: name.clone(),
-                locked: old.clone(),
-                now: new.clone(),
-            }),
-            None => Some(Change::Removed(Package {
-                name: name.clone(),
-                version: old.clone(),
-            })),
+            Some(new) => Some(Change::Version { name: name.clone(), locked: old.clone(), now: new.clone() }),
+            None => Some(Change::Removed(Package { name: name.clone(), version: old.clone() })),
         }
         .map(|change| changes.insert(name.clone(), change));
     }
     for (name, version) in now.iter().filter(|(name, _)| !locked.contains_key(*name)) {
-        changes.insert(
-            name.clone(),
-            Change::Added(Package {
-                name: name.clone(),
-                version: version.clone(),
-            }),
-        );
+        changes.insert(name.clone(), Change::Added(Package { name: name.clone(), version: version.clone() }));
     }
     changes.into_values().collect()
 }
@@ -200,10 +176,7 @@ mod tests {
             (&[], &["a=1"], &["+a=1"]),
         ];
         for (locked, now, wanted) in cases {
-            let found: Vec<String> = drift(&packages(locked), &packages(now))
-                .iter()
-                .map(Change::to_string)
-                .collect();
+            let found: Vec<String> = drift(&packages(locked), &packages(now)).iter().map(Change::to_string).collect();
             assert_eq!(found, wanted, "{locked:?} against {now:?}");
         }
     }
@@ -220,15 +193,8 @@ mod tests {
 
     #[test]
     fn invalid_locks_are_refused() {
-        for text in [
-            "suite = 'x'",
-            "suite='x'\narchitecture='y'\n[rootfs]\nnode=['bash']",
-            "what",
-        ] {
-            assert!(
-                Lock::parse(text).unwrap_err().to_string().contains(LOCK_FILE),
-                "{text}"
-            );
+        for text in ["suite = 'x'", "suite='x'\narchitecture='y'\n[rootfs]\nnode=['bash']", "what"] {
+            assert!(Lock::parse(text).unwrap_err().to_string().contains(LOCK_FILE), "{text}");
         }
     }
 }

@@ -91,11 +91,7 @@ impl Recipe {
     /// When a path or a mode of the recipe is invalid.
     pub fn finish(&self, tree: &mut Tree) -> Result<()> {
         let deleted = |path: &str| {
-            DELETE
-                .iter()
-                .copied()
-                .chain(self.delete.iter().map(String::as_str))
-                .any(|pattern| covers(pattern, path))
+            DELETE.iter().copied().chain(self.delete.iter().map(String::as_str)).any(|pattern| covers(pattern, path))
         };
         tree.retain(|path| !deleted(path) || KEEP.iter().any(|pattern| covers(pattern, path)));
         for path in ["/proc", "/sys", "/dev", "/run", "/etc"] {
@@ -103,8 +99,7 @@ impl Recipe {
         }
         tree.dir("/tmp", 0o1777, ROOT)?;
         for (path, mode) in &self.dirs {
-            let mode =
-                u32::from_str_radix(mode, 8).with_context(|| format!("read the mode {mode:?} of {path}"))?;
+            let mode = u32::from_str_radix(mode, 8).with_context(|| format!("read the mode {mode:?} of {path}"))?;
             tree.dir(path, mode, ROOT)?;
         }
         for (path, target) in &self.links {
@@ -120,9 +115,7 @@ impl Recipe {
 /// Whether a pattern matches this path or a folder above it.
 fn covers(pattern: &str, path: &str) -> bool {
     let mut parts = path.split('/');
-    pattern
-        .split('/')
-        .all(|wanted| parts.next().is_some_and(|part| matches(wanted, part)))
+    pattern.split('/').all(|wanted| parts.next().is_some_and(|part| matches(wanted, part)))
 }
 
 /// Whether a name matches a pattern in which `*` stands for any characters.
@@ -130,9 +123,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
-            (0..=name.len())
-                .filter(|at| name.is_char_boundary(*at))
-                .any(|at| matches(rest, &name[at..]))
+            (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| matches(rest, &name[at..]))
         }),
     }
 }
@@ -161,11 +152,7 @@ mod tests {
     #[test]
     fn licences_stay() {
         let mut tree = Tree::default();
-        for path in [
-            "/usr/share/doc/x/copyright",
-            "/usr/share/doc/x/NEWS.gz",
-            "/etc/apt/sources.list",
-        ] {
+        for path in ["/usr/share/doc/x/copyright", "/usr/share/doc/x/NEWS.gz", "/etc/apt/sources.list"] {
             tree.file(path, 0o644, "x".into()).unwrap();
         }
         let recipe = Recipe {

@@ -20,10 +20,7 @@ pub(super) fn read(tar: &Path) -> Result<Tree> {
     let file = fs::File::open(tar).with_context(|| format!("open {}", tar.display()))?;
     let mut archive = tar::Archive::new(std::io::BufReader::with_capacity(1 << 20, file));
     let mut tree = Tree::default();
-    for entry in archive
-        .entries_with_seek()
-        .with_context(|| format!("read {}", tar.display()))?
-    {
+    for entry in archive.entries_with_seek().with_context(|| format!("read {}", tar.display()))? {
         let mut entry = entry.with_context(|| format!("read {}", tar.display()))?;
         refuse_capabilities(&mut entry)?;
         let path = merged(&text(&entry.path_bytes())?);
@@ -31,14 +28,8 @@ pub(super) fn read(tar: &Path) -> Result<Tree> {
         if path == "/" || (folder && MERGED.contains(&&path[1..])) {
             continue;
         }
-        let link = entry
-            .link_name_bytes()
-            .map(|link| text(&link))
-            .transpose()?
-            .unwrap_or_default();
-        if let Some(found) =
-            to_entry(tar, &entry, &link, &tree).with_context(|| format!("read {path} in a tar"))?
-        {
+        let link = entry.link_name_bytes().map(|link| text(&link)).transpose()?.unwrap_or_default();
+        if let Some(found) = to_entry(tar, &entry, &link, &tree).with_context(|| format!("read {path} in a tar"))? {
             tree.put(&path, found)?;
         }
     }
@@ -56,23 +47,14 @@ fn to_entry<R: std::io::Read>(
     let owner = (u32::try_from(header.uid()?)?, u32::try_from(header.gid()?)?);
     Ok(match header.entry_type() {
         tar::EntryType::Directory => Some(Entry::Dir { mode, owner }),
-        tar::EntryType::Symlink => Some(Entry::Link {
-            target: link.to_owned(),
-        }),
+        tar::EntryType::Symlink => Some(Entry::Link { target: link.to_owned() }),
         tar::EntryType::Regular => {
-            let content = Content::File {
-                path: tar.to_owned(),
-                offset: entry.raw_file_position(),
-                size: entry.size(),
-            };
+            let content = Content::File { path: tar.to_owned(), offset: entry.raw_file_position(), size: entry.size() };
             Some(Entry::File { mode, owner, content })
         }
-        tar::EntryType::Link => Some(
-            so_far
-                .get(&merged(link))
-                .with_context(|| format!("follow hard link to {link}"))?
-                .clone(),
-        ),
+        tar::EntryType::Link => {
+            Some(so_far.get(&merged(link)).with_context(|| format!("follow hard link to {link}"))?.clone())
+        }
         tar::EntryType::Char | tar::EntryType::Block | tar::EntryType::Fifo => None, // the engine supplies /dev
         other => bail!("unsupported entry type {other:?}"),
     })
@@ -80,19 +62,13 @@ fn to_entry<R: std::io::Read>(
 
 /// Refuses file capabilities. Layers do not carry them, and a program may not work without them.
 fn refuse_capabilities<R: std::io::Read>(entry: &mut tar::Entry<'_, R>) -> Result<()> {
-    let path = entry
-        .path()
-        .map(|path| path.display().to_string())
-        .unwrap_or_default();
+    let path = entry.path().map(|path| path.display().to_string()).unwrap_or_default();
     let Some(extensions) = entry.pax_extensions().context("read a tar's extensions")? else {
         return Ok(());
     };
     for extension in extensions {
         let extension = extension.context("read a tar's extensions")?;
-        if extension
-            .key()
-            .is_ok_and(|key| key.contains("security.capability"))
-        {
+        if extension.key().is_ok_and(|key| key.contains("security.capability")) {
             bail!("{path} has file capabilities, which layers do not carry: delete it in the recipe");
         }
     }
@@ -126,17 +102,12 @@ pub(super) fn installed(tree: Tree) -> Result<(Tree, Vec<Package>)> {
 /// The packages in a dpkg status file.
 fn parse_status(status: &str) -> Vec<Package> {
     let field = |paragraph: &str, name: &str| {
-        paragraph
-            .lines()
-            .find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
+        paragraph.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
     };
     let mut packages: Vec<Package> = status
         .split("\n\n")
         .filter_map(|paragraph| {
-            Some(Package {
-                name: field(paragraph, "Package:")?,
-                version: field(paragraph, "Version:")?,
-            })
+            Some(Package { name: field(paragraph, "Package:")?, version: field(paragraph, "Version:")? })
         })
         .collect();
     packages.sort();
@@ -159,27 +130,14 @@ pub(super) fn extracted(mut tree: Tree, recipe: &Recipe, work: &Path) -> Result<
     let wanted = closure(&debs, &recipe.packages, &recipe.without)?;
     let mut files = BTreeSet::new();
     for name in &wanted {
-        let listing = Cmd::new("dpkg-deb")
-            .arg("--contents")
-            .arg(&debs[name].file)
-            .quiet()
-            .run()?
-            .stdout;
+        let listing = Cmd::new("dpkg-deb").arg("--contents").arg(&debs[name].file).quiet().run()?.stdout;
         files.extend(listing.lines().filter_map(listed_path));
     }
     tree.retain(|path| files.contains(path));
     for name in MERGED {
-        tree.put(
-            &format!("/{name}"),
-            Entry::Link {
-                target: format!("usr/{name}"),
-            },
-        )?;
+        tree.put(&format!("/{name}"), Entry::Link { target: format!("usr/{name}") })?;
     }
-    Ok((
-        tree,
-        wanted.iter().map(|name| debs[name].package.clone()).collect(),
-    ))
+    Ok((tree, wanted.iter().map(|name| debs[name].package.clone()).collect()))
 }
 
 /// The path in a line of `dpkg-deb --contents`, such as `-rw-r--r-- root/root 12 2024-01-01 00:00 ./usr/x`. For a link,
@@ -213,47 +171,23 @@ fn downloaded(tree: &Tree, work: &Path) -> Result<BTreeMap<String, Deb>> {
 
 fn describe(file: PathBuf) -> Result<Deb> {
     let format = "${Package}\n${Version}\n${Provides}\n${Pre-Depends}\n${Depends}\n";
-    let shown = Cmd::new("dpkg-deb")
-        .args(["--show", &format!("--showformat={format}")])
-        .arg(&file)
-        .quiet()
-        .run()?
-        .stdout;
+    let shown =
+        Cmd::new("dpkg-deb").args(["--show", &format!("--showformat={format}")]).arg(&file).quiet().run()?.stdout;
     let mut lines = shown.lines();
     let mut next = || lines.next().unwrap_or_default().to_owned();
-    let package = Package {
-        name: next(),
-        version: next(),
-    };
+    let package = Package { name: next(), version: next() };
     let provides = dependency_names(&next()).into_iter().flatten().collect();
     let mut depends = dependency_names(&next());
     depends.extend(dependency_names(&next()));
-    Ok(Deb {
-        package,
-        file,
-        provides,
-        depends,
-    })
+    Ok(Deb { package, file, provides, depends })
 }
 
 /// The package names in a field such as `a (>= 1), b:any | c`, without versions and architectures.
 fn dependency_names(field: &str) -> Vec<Vec<String>> {
-    let name = |text: &str| {
-        text.trim()
-            .split([' ', ':', '('])
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let name = |text: &str| text.trim().split([' ', ':', '(']).next().unwrap_or_default().to_owned();
     field
         .split(',')
-        .map(|alternatives| {
-            alternatives
-                .split('|')
-                .map(name)
-                .filter(|name| !name.is_empty())
-                .collect::<Vec<_>>()
-        })
+        .map(|alternatives| alternatives.split('|').map(name).filter(|name| !name.is_empty()).collect::<Vec<_>>())
         .filter(|alternatives| !alternatives.is_empty())
         .collect()
 }
@@ -270,9 +204,7 @@ fn closure(debs: &BTreeMap<String, Deb>, wanted: &[String], without: &[String]) 
         if debs.contains_key(name) {
             return Some(name.clone());
         }
-        debs.values()
-            .find(|deb| deb.provides.contains(name))
-            .map(|deb| deb.package.name.clone())
+        debs.values().find(|deb| deb.provides.contains(name)).map(|deb| deb.package.name.clone())
     };
     let mut found = BTreeSet::new();
     let mut pending = wanted.to_vec();
@@ -280,10 +212,7 @@ fn closure(debs: &BTreeMap<String, Deb>, wanted: &[String], without: &[String]) 
         if without.contains(&name) || found.contains(&name) {
             continue;
         }
-        let needed = debs[&name]
-            .depends
-            .iter()
-            .filter_map(|alternatives| alternatives.iter().find_map(provider));
+        let needed = debs[&name].depends.iter().filter_map(|alternatives| alternatives.iter().find_map(provider));
         pending.extend(needed);
         found.insert(name);
     }
@@ -295,30 +224,15 @@ mod tests {
     use super::*;
 
     fn deb(name: &str, provides: &str, depends: &str) -> (String, Deb) {
-        let package = Package {
-            name: name.into(),
-            version: "1".into(),
-        };
+        let package = Package { name: name.into(), version: "1".into() };
         let provides = dependency_names(provides).into_iter().flatten().collect();
-        (
-            name.into(),
-            Deb {
-                package,
-                file: PathBuf::new(),
-                provides,
-                depends: dependency_names(depends),
-            },
-        )
+        (name.into(), Deb { package, file: PathBuf::new(), provides, depends: dependency_names(depends) })
     }
 
     #[test]
     fn closure_follows_dependencies_and_leaves_out_whole_branches() {
         let debs = BTreeMap::from([
-            deb(
-                "server",
-                "",
-                "libc (>= 2), common:any (>= 1), llvm | jit, lib-virtual",
-            ),
+            deb("server", "", "libc (>= 2), common:any (>= 1), llvm | jit, lib-virtual"),
             deb("common", "", "perl"),
             deb("perl", "", "libc"),
             deb("libc", "", ""),
@@ -328,8 +242,7 @@ mod tests {
         ]);
         let found = |without: &[&str]| {
             let without: Vec<String> = without.iter().map(|name| (*name).to_owned()).collect();
-            closure(&debs, &["server".into()], &without)
-                .map(|found| found.into_iter().collect::<Vec<_>>().join(" "))
+            closure(&debs, &["server".into()], &without).map(|found| found.into_iter().collect::<Vec<_>>().join(" "))
         };
         assert_eq!(found(&[]).unwrap(), "common lib1 libc llvm perl server z3");
         assert_eq!(found(&["common", "llvm"]).unwrap(), "lib1 libc server");
@@ -353,18 +266,9 @@ mod tests {
     #[test]
     fn listings_are_read() {
         let cases = [
-            (
-                "-rwxr-xr-x root/root     44 2022-09-20 17:27 ./bin/cat",
-                "/usr/bin/cat",
-            ),
-            (
-                "lrwxrwxrwx root/root      0 2022-09-20 17:27 ./usr/bin/x -> ./y",
-                "/usr/bin/x",
-            ),
-            (
-                "hrwxr-xr-x root/root      0 2022-09-20 17:27 ./usr/bin/perl5 link to ./usr/bin/perl",
-                "/usr/bin/perl5",
-            ),
+            ("-rwxr-xr-x root/root     44 2022-09-20 17:27 ./bin/cat", "/usr/bin/cat"),
+            ("lrwxrwxrwx root/root      0 2022-09-20 17:27 ./usr/bin/x -> ./y", "/usr/bin/x"),
+            ("hrwxr-xr-x root/root      0 2022-09-20 17:27 ./usr/bin/perl5 link to ./usr/bin/perl", "/usr/bin/perl5"),
             ("drwxr-xr-x root/root      0 2022-09-20 17:27 ./", "/"),
         ];
         for (line, wanted) in cases {

@@ -51,8 +51,7 @@ impl Shared {
 impl ImageSource for LocalSource<'_> {
     fn image(&self, spec: &ImageSpec) -> Result<Image> {
         let name = spec.reference(self.pins)?;
-        self.assemble(&name, spec)
-            .with_context(|| format!("make image {name}"))
+        self.assemble(&name, spec).with_context(|| format!("make image {name}"))
     }
 }
 
@@ -68,10 +67,7 @@ impl LocalSource<'_> {
         let config = Config {
             architecture: self.architecture.to_owned(),
             entrypoint: spec.entrypoint.clone(),
-            env: env
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
+            env: env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             user: spec.user.clone(),
             stop_signal: spec.stop_signal.clone(),
             ..Config::default()
@@ -83,20 +79,14 @@ impl LocalSource<'_> {
         match rootfs {
             Some(name) => {
                 let rootfs = self.rootfs(name)?;
-                self.shared.get(name, || {
-                    Layer::of_tar(self.cache, &format!("rootfs-{name}"), &rootfs.tar)
-                })
+                self.shared.get(name, || Layer::of_tar(self.cache, &format!("rootfs-{name}"), &rootfs.tar))
             }
-            None => self
-                .shared
-                .get("static", || Layer::cached(self.cache, "static", static_base()?)),
+            None => self.shared.get("static", || Layer::cached(self.cache, "static", static_base()?)),
         }
     }
 
     fn rootfs(&self, name: &str) -> Result<&Rootfs> {
-        self.rootfs
-            .get(name)
-            .with_context(|| format!("root filesystem {name} was not made"))
+        self.rootfs.get(name).with_context(|| format!("root filesystem {name} was not made"))
     }
 
     fn files(&self, spec: &ImageSpec) -> Result<Tree> {
@@ -109,18 +99,10 @@ impl LocalSource<'_> {
             files.copy_dir(&self.module_dir(spec)?.join(folder), path, 0o644)?;
         }
         for (path, rootfs) in &spec.copies {
-            files.file(
-                path,
-                0o644,
-                Content::Bytes(self.rootfs(rootfs)?.read(path)?.into()),
-            )?;
+            files.file(path, 0o644, Content::Bytes(self.rootfs(rootfs)?.read(path)?.into()))?;
         }
         for (path, source) in &spec.compile {
-            files.file(
-                path,
-                0o755,
-                Content::whole(self.compile(&self.module_dir(spec)?.join(source))?)?,
-            )?;
+            files.file(path, 0o755, Content::whole(self.compile(&self.module_dir(spec)?.join(source))?)?)?;
         }
         Ok(files)
     }
@@ -133,19 +115,9 @@ impl LocalSource<'_> {
 
     /// Compiles a C file to a static program.
     fn compile(&self, source: &Path) -> Result<PathBuf> {
-        let name = source.file_stem().map_or_else(
-            || "program".to_owned(),
-            |stem| stem.to_string_lossy().into_owned(),
-        );
-        let compiler = Cmd::new("cc")
-            .arg("--version")
-            .quiet()
-            .read()
-            .context("find the C compiler: install gcc")?;
-        let key = Key::new("c 1")
-            .field("compiler", compiler)
-            .file("source", source)?
-            .finish();
+        let name = source.file_stem().map_or_else(|| "program".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let compiler = Cmd::new("cc").arg("--version").quiet().read().context("find the C compiler: install gcc")?;
+        let key = Key::new("c 1").field("compiler", compiler).file("source", source)?.finish();
         let place = self.cache.get_or_build("c", &name, &key, |place| {
             Cmd::new("cc")
                 .args(["-Os", "-Wall", "-static", "-s", "-Wl,--build-id=none", "-o"])
@@ -225,10 +197,7 @@ mod tests {
             shared: Shared::default(),
         };
         let images = build(&plan, &source).unwrap();
-        images
-            .into_iter()
-            .map(|image| (image.name, image.digest))
-            .collect()
+        images.into_iter().map(|image| (image.name, image.digest)).collect()
     }
 
     #[test]

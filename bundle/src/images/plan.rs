@@ -118,10 +118,7 @@ impl TryFrom<String> for ProgramRef {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match text.split_once('/') {
-            Some((component, program)) => Ok(Self {
-                component: component.into(),
-                program: program.into(),
-            }),
+            Some((component, program)) => Ok(Self { component: component.into(), program: program.into() }),
             None => Err(format!("{text:?} is not component/program")),
         }
     }
@@ -162,12 +159,7 @@ impl Plan {
         for image in &self.images {
             used.extend(image.rootfs.as_deref());
             used.extend(image.copies.values().map(String::as_str));
-            faults.extend(
-                image
-                    .faults(pins)
-                    .into_iter()
-                    .map(|fault| format!("{}: {fault}", image.name)),
-            );
+            faults.extend(image.faults(pins).into_iter().map(|fault| format!("{}: {fault}", image.name)));
             if !names.insert(&image.name) {
                 faults.push(format!("{}: two images have this name", image.name));
             }
@@ -207,9 +199,7 @@ impl ImageSpec {
         let name = self.component.as_deref().context("no component is named")?;
         let mut modules = pins.component(name)?.modules();
         match &self.module {
-            None => modules
-                .next()
-                .with_context(|| format!("component {name} pins no module")),
+            None => modules.next().with_context(|| format!("component {name} pins no module")),
             Some(module) => modules
                 .find(|(path, _)| path == module)
                 .with_context(|| format!("component {name} does not pin {module}")),
@@ -217,11 +207,8 @@ impl ImageSpec {
     }
 
     fn faults(&self, pins: &Pins) -> Vec<String> {
-        let mut faults: Vec<String> = self
-            .programs
-            .values()
-            .filter_map(|program| program_fault(pins, program))
-            .collect();
+        let mut faults: Vec<String> =
+            self.programs.values().filter_map(|program| program_fault(pins, program)).collect();
         match self.reference(pins) {
             Err(error) => faults.push(format!("{error:#}")),
             Ok(name) if name.contains(['{', '}']) => {
@@ -237,18 +224,10 @@ impl ImageSpec {
         {
             faults.push(format!("{error:#}"));
         }
-        if !self
-            .user
-            .chars()
-            .all(|letter| letter.is_ascii_digit() || letter == ':')
-        {
+        if !self.user.chars().all(|letter| letter.is_ascii_digit() || letter == ':') {
             faults.push(format!("user {:?} is not numeric", self.user));
         }
-        if self
-            .entrypoint
-            .first()
-            .is_none_or(|program| !program.starts_with('/'))
-        {
+        if self.entrypoint.first().is_none_or(|program| !program.starts_with('/')) {
             faults.push("the entrypoint is not an absolute path".into());
         }
         faults
@@ -287,11 +266,7 @@ mod tests {
     #[test]
     fn versions_come_from_the_pins() {
         let (plan, pins) = shipped();
-        let names: Vec<String> = plan
-            .images
-            .iter()
-            .map(|image| image.reference(&pins).unwrap())
-            .collect();
+        let names: Vec<String> = plan.images.iter().map(|image| image.reference(&pins).unwrap()).collect();
         let kubernetes = &pins.components["kubernetes"];
         for name in [
             format!("registry.k8s.io/kube-apiserver:{}", kubernetes.version),
@@ -309,13 +284,7 @@ mod tests {
         image.user = "nobody".into();
         image.entrypoint.clear();
         image.name = "x/{release}".into();
-        image.programs.insert(
-            "/x".into(),
-            ProgramRef {
-                component: "kubernetes".into(),
-                program: "kubed".into(),
-            },
-        );
+        image.programs.insert("/x".into(), ProgramRef { component: "kubernetes".into(), program: "kubed".into() });
         image.rootfs = Some("gone".into());
         let twice = plan.images[1].clone();
         plan.images.push(twice);
@@ -335,8 +304,7 @@ mod tests {
     #[test]
     fn unknown_fields_are_refused() {
         let error =
-            Plan::parse("[rootfs]\n[node]\nname='n'\nrootfs='r'\n[node.programs]\n[[image]]\nnmae='x'")
-                .unwrap_err();
+            Plan::parse("[rootfs]\n[node]\nname='n'\nrootfs='r'\n[node.programs]\n[[image]]\nnmae='x'").unwrap_err();
         assert!(format!("{error:#}").contains("nmae"), "{error:#}");
     }
 }

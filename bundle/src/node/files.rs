@@ -10,17 +10,10 @@ use crate::oci::{Content, ROOT, Tree};
 
 /// Files of kind's base image that the node does not need: the package installer of its Dockerfile, and the unit of a
 /// snapshotter for rootless engines, which is not built here.
-const OMITTED: &[&str] = &[
-    "/usr/local/bin/clean-install",
-    "/etc/systemd/system/containerd-fuse-overlayfs.service",
-];
+const OMITTED: &[&str] = &["/usr/local/bin/clean-install", "/etc/systemd/system/containerd-fuse-overlayfs.service"];
 /// Units that are started when the node boots.
-const ENABLED: &[&str] = &[
-    "containerd.service",
-    "kubelet.service",
-    "slipway-images.service",
-    "undo-mount-hacks.service",
-];
+const ENABLED: &[&str] =
+    &["containerd.service", "kubelet.service", "slipway-images.service", "undo-mount-hacks.service"];
 
 /// A network manifest without effect. kind requires one even if its own network is disabled.
 const CNI_MANIFEST: &str = "\
@@ -35,52 +28,24 @@ data:
 
 /// Sends every pull to a port on which nothing listens, so that the pull fails at once. The error has this address and
 /// the image's name.
-const NO_PULLS: &str =
-    "server = \"http://127.0.0.1:1/images-are-not-pulled-here-add-it-to-bundle-images.toml\"\n";
+const NO_PULLS: &str = "server = \"http://127.0.0.1:1/images-are-not-pulled-here-add-it-to-bundle-images.toml\"\n";
 
 pub(super) fn tree(from: &Ingredients<'_>) -> Result<Tree> {
     let kind = from.pins.component("kind")?;
-    let base = from
-        .parts
-        .module_dir("kind", &kind.module)?
-        .join("images/base/files");
+    let base = from.parts.module_dir("kind", &kind.module)?.join("images/base/files");
     let mut tree = kind_files(&base)?;
     for unit in ENABLED {
         let link = format!("/etc/systemd/system/multi-user.target.wants/{unit}");
         tree.link(&link, &format!("/etc/systemd/system/{unit}"))?;
     }
-    tree.file(
-        "/etc/systemd/system/slipway-images.service",
-        0o644,
-        include_str!("slipway-images.service").into(),
-    )?;
-    tree.file(
-        "/etc/systemd/system/kubelet.service.d/20-slipway.conf",
-        0o644,
-        include_str!("kubelet.conf").into(),
-    )?;
-    tree.file(
-        "/kind/bin/slipway-import",
-        0o755,
-        include_str!("slipway-import.sh").into(),
-    )?;
-    tree.file(
-        "/etc/containerd/certs.d/_default/hosts.toml",
-        0o644,
-        NO_PULLS.into(),
-    )?;
+    tree.file("/etc/systemd/system/slipway-images.service", 0o644, include_str!("slipway-images.service").into())?;
+    tree.file("/etc/systemd/system/kubelet.service.d/20-slipway.conf", 0o644, include_str!("kubelet.conf").into())?;
+    tree.file("/kind/bin/slipway-import", 0o755, include_str!("slipway-import.sh").into())?;
+    tree.file("/etc/containerd/certs.d/_default/hosts.toml", 0o644, NO_PULLS.into())?;
     tree.file("/etc/containerd/cri-base.json", 0o644, cri_base(from)?.into())?;
-    tree.file(
-        "/kind/version",
-        0o644,
-        from.pins.component("kubernetes")?.version.as_str().into(),
-    )?;
+    tree.file("/kind/version", 0o644, from.pins.component("kubernetes")?.version.as_str().into())?;
     tree.file("/kind/manifests/default-cni.yaml", 0o644, CNI_MANIFEST.into())?;
-    tree.file(
-        "/kind/manifests/default-storage.yaml",
-        0o644,
-        Content::whole(from.storage_manifest)?,
-    )?;
+    tree.file("/kind/manifests/default-storage.yaml", 0o644, Content::whole(from.storage_manifest)?)?;
     tree.dir("/etc/kubernetes/manifests", 0o755, ROOT)?;
     Ok(tree)
 }
@@ -102,11 +67,7 @@ fn kind_files(base: &Path) -> Result<Tree> {
 /// The base OCI spec of the node's containers: containerd's defaults, adapted.
 fn cri_base(from: &Ingredients<'_>) -> Result<String> {
     let ctr = from.parts.program("containerd", "ctr")?;
-    let defaults = Cmd::new(ctr)
-        .args(["oci", "spec"])
-        .quiet()
-        .read()
-        .context("get the default OCI spec from ctr")?;
+    let defaults = Cmd::new(ctr).args(["oci", "spec"]).quiet().read().context("get the default OCI spec from ctr")?;
     oci_spec::adapt(&defaults)
 }
 
@@ -118,12 +79,7 @@ mod tests {
     #[test]
     fn only_programs_and_scripts_are_executable() {
         let dir = tempfile::tempdir().unwrap();
-        for path in [
-            "kind/bin/x.sh",
-            "usr/local/bin/entrypoint",
-            "usr/local/bin/clean-install",
-            "etc/crictl.yaml",
-        ] {
+        for path in ["kind/bin/x.sh", "usr/local/bin/entrypoint", "usr/local/bin/clean-install", "etc/crictl.yaml"] {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "x").unwrap();
@@ -136,24 +92,14 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!(
-            modes,
-            [
-                ("etc/crictl.yaml", 0o644),
-                ("kind/bin/x.sh", 0o755),
-                ("usr/local/bin/entrypoint", 0o755)
-            ]
-        );
+        assert_eq!(modes, [("etc/crictl.yaml", 0o644), ("kind/bin/x.sh", 0o755), ("usr/local/bin/entrypoint", 0o755)]);
     }
 
     #[test]
     fn units_name_every_set_of_images() {
         let unit = include_str!("slipway-images.service");
         let [program, sets @ ..] = super::super::WAIT_FOR_IMAGES;
-        assert!(
-            unit.contains(&format!("ExecStart={program} {}", sets.join(" "))),
-            "{unit}"
-        );
+        assert!(unit.contains(&format!("ExecStart={program} {}", sets.join(" "))), "{unit}");
         assert!(include_str!("kubelet.conf").contains(&format!("ExecStartPre={program} {}", sets[0])));
     }
 }

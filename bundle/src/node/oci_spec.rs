@@ -13,26 +13,16 @@ const PER_CPU: &str = "/sys/devices/system/cpu/";
 /// paths of processors, which depend on the machine of the build; the kubelet sets a container's masked paths anyway.
 pub(super) fn adapt(defaults: &str) -> Result<String> {
     let mut spec: Value = serde_json::from_str(defaults).context("parse ctr's default OCI spec")?;
-    let root = spec
-        .as_object_mut()
-        .context("parse ctr's default OCI spec: it is not an object")?;
+    let root = spec.as_object_mut().context("parse ctr's default OCI spec: it is not an object")?;
     let hooks = root.entry("hooks").or_insert_with(|| json!({})).as_object_mut();
     hooks
-        .and_then(|hooks| {
-            hooks
-                .entry("createContainer")
-                .or_insert_with(|| json!([]))
-                .as_array_mut()
-        })
+        .and_then(|hooks| hooks.entry("createContainer").or_insert_with(|| json!([])).as_array_mut())
         .context("parse ctr's default OCI spec: its hooks are not lists")?
         .push(json!({"path": HOOK}));
     if let Some(process) = root.get_mut("process").and_then(Value::as_object_mut) {
         process.remove("rlimits");
     }
-    if let Some(masked) = root
-        .get_mut("linux")
-        .and_then(|linux| linux["maskedPaths"].as_array_mut())
-    {
+    if let Some(masked) = root.get_mut("linux").and_then(|linux| linux["maskedPaths"].as_array_mut()) {
         masked.retain(|path| path.as_str().is_some_and(|path| !path.starts_with(PER_CPU)));
     }
     Ok(spec.to_string())
@@ -56,8 +46,7 @@ mod tests {
 
     #[test]
     fn masked_paths_of_processors_are_removed() {
-        let defaults =
-            r#"{"linux": {"maskedPaths": ["/proc/keys", "/sys/devices/system/cpu/cpu0/thermal_throttle"]}}"#;
+        let defaults = r#"{"linux": {"maskedPaths": ["/proc/keys", "/sys/devices/system/cpu/cpu0/thermal_throttle"]}}"#;
         let spec: Value = serde_json::from_str(&adapt(defaults).unwrap()).unwrap();
         assert_eq!(spec["linux"]["maskedPaths"], json!(["/proc/keys"]));
     }

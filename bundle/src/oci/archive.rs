@@ -39,19 +39,12 @@ impl Archive {
             }
         }
         let mut metadata = vec![
-            (
-                "oci-layout".to_owned(),
-                to_bytes(&json!({"imageLayoutVersion": "1.0.0"})),
-            ),
+            ("oci-layout".to_owned(), to_bytes(&json!({"imageLayoutVersion": "1.0.0"}))),
             ("index.json".to_owned(), index(&images)),
             ("manifest.json".to_owned(), docker_manifest(&images)),
         ];
         metadata.extend(blobs);
-        Self {
-            images,
-            metadata,
-            layers,
-        }
+        Self { images, metadata, layers }
     }
 
     /// The images of the archive, in order of name.
@@ -63,11 +56,7 @@ impl Archive {
     pub fn size(&self) -> u64 {
         let metadata = self.metadata.iter().map(|(_, bytes)| bytes.len() as u64);
         let layers = self.layers.values().map(|layer| layer.size());
-        metadata
-            .chain(layers)
-            .map(|size| BLOCK + size.next_multiple_of(BLOCK))
-            .sum::<u64>()
-            + 2 * BLOCK
+        metadata.chain(layers).map(|size| BLOCK + size.next_multiple_of(BLOCK)).sum::<u64>() + 2 * BLOCK
     }
 
     /// Writes the tar.
@@ -86,13 +75,7 @@ impl Archive {
         let mut tar = tar::Builder::new(&mut *out);
         for (path, bytes) in &self.metadata {
             let header = header(tar::EntryType::Regular, 0o644, (0, 0), bytes.len() as u64);
-            append(
-                &mut tar,
-                header,
-                path,
-                None,
-                Some(&Content::Bytes(bytes.as_slice().into())),
-            )?;
+            append(&mut tar, header, path, None, Some(&Content::Bytes(bytes.as_slice().into())))?;
         }
         for (path, layer) in &self.layers {
             if present.contains(layer.digest()) {
@@ -111,12 +94,7 @@ impl Archive {
 
     /// A key that changes when the bytes of the tar change.
     pub(super) fn identity(&self) -> String {
-        self.images
-            .iter()
-            .fold(Key::new("archive 1"), |key, image| {
-                key.field(&image.name, image.digest())
-            })
-            .finish()
+        self.images.iter().fold(Key::new("archive 1"), |key, image| key.field(&image.name, image.digest())).finish()
     }
 }
 
@@ -151,11 +129,7 @@ fn docker_manifest(images: &[Image]) -> Vec<u8> {
     let entries: Vec<_> = images
         .iter()
         .map(|image| {
-            let layers: Vec<String> = image
-                .layers
-                .iter()
-                .map(|layer| blob_path(layer.digest()))
-                .collect();
+            let layers: Vec<String> = image.layers.iter().map(|layer| blob_path(layer.digest())).collect();
             json!({"Config": blob_path(&image.id()), "RepoTags": [image.name], "Layers": layers})
         })
         .collect();
@@ -186,12 +160,7 @@ mod tests {
             let mut entry = entry.unwrap();
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).unwrap();
-            assert!(
-                files
-                    .insert(entry.path().unwrap().display().to_string(), bytes)
-                    .is_none(),
-                "each blob once"
-            );
+            assert!(files.insert(entry.path().unwrap().display().to_string(), bytes).is_none(), "each blob once");
         }
         files
     }
@@ -199,48 +168,25 @@ mod tests {
     #[test]
     fn every_blob_is_there_once_under_its_digest() {
         let base = layer("/base");
-        let one = Image::new(
-            "slipway.local/one:1",
-            &Config::default(),
-            vec![Arc::clone(&base), layer("/one")],
-        );
-        let two = Image::new(
-            "registry.k8s.io/two:2",
-            &Config::default(),
-            vec![Arc::clone(&base), layer("/two")],
-        );
+        let one = Image::new("slipway.local/one:1", &Config::default(), vec![Arc::clone(&base), layer("/one")]);
+        let two = Image::new("registry.k8s.io/two:2", &Config::default(), vec![Arc::clone(&base), layer("/two")]);
         let archive = Archive::new(vec![one, two]);
         let mut data = Vec::new();
         archive.write(&mut data).unwrap();
-        assert_eq!(
-            data.len() as u64,
-            archive.size(),
-            "the size is known before it is written"
-        );
+        assert_eq!(data.len() as u64, archive.size(), "the size is known before it is written");
         let files = files(&archive, &BTreeSet::new());
         for (path, bytes) in &files {
             if let Some(hash) = path.strip_prefix("blobs/sha256/") {
                 assert_eq!(hash, hex::encode(Sha256::digest(bytes)), "{path}");
             }
         }
-        assert_eq!(
-            files.len(),
-            3 + 2 * 2 + 3,
-            "indexes, manifests and configurations, layers"
-        );
+        assert_eq!(files.len(), 3 + 2 * 2 + 3, "indexes, manifests and configurations, layers");
         let docker: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         let index: serde_json::Value = serde_json::from_slice(&files["index.json"]).unwrap();
         assert_eq!(docker[0]["RepoTags"][0], "registry.k8s.io/two:2");
         assert!(files.contains_key(docker[0]["Layers"][1].as_str().unwrap()));
-        assert_eq!(
-            index["manifests"][1]["annotations"]["io.containerd.image.name"],
-            "slipway.local/one:1"
-        );
+        assert_eq!(index["manifests"][1]["annotations"]["io.containerd.image.name"], "slipway.local/one:1");
         let skipped = super::tests::files(&archive, &BTreeSet::from([base.digest()]));
-        assert_eq!(
-            skipped.len(),
-            files.len() - 1,
-            "a layer that the engine has is omitted"
-        );
+        assert_eq!(skipped.len(), files.len() - 1, "a layer that the engine has is omitted");
     }
 }

@@ -78,9 +78,7 @@ impl Layer {
     /// When a source cannot be read or changed since the digest was taken, or `out` cannot be written.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
         let mut out = Measure::new(out);
-        self.source
-            .write(&mut out)
-            .with_context(|| format!("write layer {}", self.name))?;
+        self.source.write(&mut out).with_context(|| format!("write layer {}", self.name))?;
         let (digest, _) = out.finish();
         if digest != self.digest {
             bail!(
@@ -95,16 +93,9 @@ impl Layer {
     fn measured(name: &str, source: Source) -> Result<Self> {
         let mut sink = io::sink();
         let mut out = Measure::new(&mut sink);
-        source
-            .write(&mut out)
-            .with_context(|| format!("read layer {name}"))?;
+        source.write(&mut out).with_context(|| format!("read layer {name}"))?;
         let (digest, size) = out.finish();
-        Ok(Self {
-            name: name.to_owned(),
-            source,
-            digest,
-            size,
-        })
+        Ok(Self { name: name.to_owned(), source, digest, size })
     }
 
     fn remembered(cache: &Cache, name: &str, source: Source) -> Result<Self> {
@@ -114,18 +105,12 @@ impl Layer {
             if let Some((digest, size)) = note.trim().split_once(' ')
                 && let Ok(size) = size.parse()
             {
-                return Ok(Self {
-                    name: name.to_owned(),
-                    source,
-                    digest: digest.to_owned(),
-                    size,
-                });
+                return Ok(Self { name: name.to_owned(), source, digest: digest.to_owned(), size });
             }
         }
         let layer = Self::measured(name, source)?;
         cache.get_or_build("layers", name, &key, |place| {
-            fs::write(place.join("digest"), format!("{} {}\n", layer.digest, layer.size))
-                .context("remember a digest")
+            fs::write(place.join("digest"), format!("{} {}\n", layer.digest, layer.size)).context("remember a digest")
         })?;
         Ok(layer)
     }
@@ -174,9 +159,7 @@ impl Source {
 }
 
 fn identity(path: &Path) -> Result<String> {
-    let meta = path
-        .metadata()
-        .with_context(|| format!("look at {}", path.display()))?;
+    let meta = path.metadata().with_context(|| format!("look at {}", path.display()))?;
     Ok(format!(
         "{} {} {}.{} {}.{} {}:{}",
         path.display(),
@@ -199,11 +182,7 @@ pub(super) struct Measure<'a> {
 
 impl<'a> Measure<'a> {
     pub(super) fn new(out: &'a mut dyn Write) -> Self {
-        Self {
-            out,
-            hash: Sha256::new(),
-            size: 0,
-        }
+        Self { out, hash: Sha256::new(), size: 0 }
     }
 
     pub(super) fn finish(self) -> (String, u64) {
@@ -243,15 +222,7 @@ mod tests {
         let mut tree = Tree::default();
         let long = format!("/{}/{}", "d".repeat(120), "f".repeat(150));
         tree.file(&long, 0o640, "hello".into()).unwrap();
-        tree.put(
-            "/own",
-            Entry::File {
-                mode: 0o4755,
-                owner: (999, 998),
-                content: "x".into(),
-            },
-        )
-        .unwrap();
+        tree.put("/own", Entry::File { mode: 0o4755, owner: (999, 998), content: "x".into() }).unwrap();
         tree.link("/to", &"t".repeat(130)).unwrap();
         let layer = Layer::new("test", tree).unwrap();
         let data = bytes(&layer);
@@ -266,25 +237,12 @@ mod tests {
             let mut content = String::new();
             entry.read_to_string(&mut content).unwrap();
             let header = entry.header();
-            found.insert(
-                name,
-                (
-                    header.mode().unwrap(),
-                    header.uid().unwrap(),
-                    header.gid().unwrap(),
-                    content,
-                    link,
-                ),
-            );
+            found.insert(name, (header.mode().unwrap(), header.uid().unwrap(), header.gid().unwrap(), content, link));
         }
         assert_eq!(found[&long[1..]], (0o640, 0, 0, "hello".into(), None));
         assert_eq!(found["own"], (0o4755, 999, 998, "x".into(), None));
         assert_eq!(found["to"].4.as_deref(), Some("t".repeat(130).as_str()));
-        assert!(
-            found.contains_key(&format!("{}/", "d".repeat(120))),
-            "the parent is added: {:?}",
-            found.keys()
-        );
+        assert!(found.contains_key(&format!("{}/", "d".repeat(120))), "the parent is added: {:?}", found.keys());
     }
 
     #[test]
@@ -294,8 +252,7 @@ mod tests {
         let source = dir.path().join("program");
         let layer = || {
             let mut tree = Tree::default();
-            tree.file("/program", 0o755, Content::whole(&source).unwrap())
-                .unwrap();
+            tree.file("/program", 0o755, Content::whole(&source).unwrap()).unwrap();
             Layer::cached(&cache, "program", tree).unwrap()
         };
         fs::write(&source, "one").unwrap();
@@ -312,11 +269,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("tar");
         fs::write(&source, "....perl").unwrap();
-        let content = Content::File {
-            path: source,
-            offset: 4,
-            size: 4,
-        };
+        let content = Content::File { path: source, offset: 4, size: 4 };
         let mut tree = Tree::default();
         tree.file("/usr/bin/perl5", 0o755, content.clone()).unwrap();
         tree.file("/usr/bin/perl", 0o755, content).unwrap();
@@ -324,9 +277,6 @@ mod tests {
         let mut archive = tar::Archive::new(data.as_slice());
         let last = archive.entries().unwrap().last().unwrap().unwrap();
         assert_eq!(last.path().unwrap().display().to_string(), "usr/bin/perl5");
-        assert_eq!(
-            last.link_name().unwrap().unwrap().display().to_string(),
-            "usr/bin/perl"
-        );
+        assert_eq!(last.link_name().unwrap().unwrap().display().to_string(), "usr/bin/perl");
     }
 }

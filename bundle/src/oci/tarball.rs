@@ -19,29 +19,12 @@ pub(super) fn write_tree(tree: &Tree, out: &mut dyn Write) -> Result<()> {
                 append(&mut tar, header, &format!("{path}/"), None, None)?;
             }
             Entry::Link { target } => {
-                append(
-                    &mut tar,
-                    header(tar::EntryType::Symlink, 0o777, (0, 0), 0),
-                    path,
-                    Some(target),
-                    None,
-                )?;
+                append(&mut tar, header(tar::EntryType::Symlink, 0o777, (0, 0), 0), path, Some(target), None)?;
             }
             Entry::File { mode, owner, content } => {
-                if let Content::File {
-                    path: source,
-                    offset,
-                    size: 1..,
-                } = content
-                {
+                if let Content::File { path: source, offset, size: 1.. } = content {
                     if let Some(first) = seen.get(&(source.as_path(), *offset)) {
-                        append(
-                            &mut tar,
-                            header(tar::EntryType::Link, *mode, *owner, 0),
-                            path,
-                            Some(first),
-                            None,
-                        )?;
+                        append(&mut tar, header(tar::EntryType::Link, *mode, *owner, 0), path, Some(first), None)?;
                         continue;
                     }
                     seen.insert((source, *offset), path);
@@ -77,41 +60,28 @@ pub(super) fn append(
     let mut pax: Vec<(&str, &[u8])> = Vec::new();
     if header.set_path(path).is_err() {
         pax.push(("path", path.as_bytes()));
-        header
-            .set_path(shortened(path))
-            .with_context(|| format!("name {path}"))?;
+        header.set_path(shortened(path)).with_context(|| format!("name {path}"))?;
     }
     if let Some(target) = target
         && header.set_link_name_literal(target).is_err()
     {
         pax.push(("linkpath", target.as_bytes()));
-        header
-            .set_link_name_literal(shortened(target))
-            .with_context(|| format!("link to {target}"))?;
+        header.set_link_name_literal(shortened(target)).with_context(|| format!("link to {target}"))?;
     }
     if !pax.is_empty() {
-        tar.append_pax_extensions(pax)
-            .with_context(|| format!("name {path}"))?;
+        tar.append_pax_extensions(pax).with_context(|| format!("name {path}"))?;
     }
     header.set_cksum();
-    tar.append(&header, io::empty())
-        .with_context(|| format!("add {path}"))?;
+    tar.append(&header, io::empty()).with_context(|| format!("add {path}"))?;
     let Some(content) = content else { return Ok(()) };
     let out = tar.get_mut();
     content.copy(out).with_context(|| format!("add {path}"))?;
     let padding = content.size().next_multiple_of(512) - content.size();
-    out.write_all(&[0; 512][..usize::try_from(padding).unwrap_or(0)])
-        .with_context(|| format!("add {path}"))
+    out.write_all(&[0; 512][..usize::try_from(padding).unwrap_or(0)]).with_context(|| format!("add {path}"))
 }
 
 /// The part of a long name that fits into a plain header.
 fn shortened(name: &str) -> String {
-    let short: String = name
-        .trim_end_matches('/')
-        .chars()
-        .filter(char::is_ascii)
-        .collect();
-    short[short.len().saturating_sub(90)..]
-        .trim_start_matches('/')
-        .to_owned()
+    let short: String = name.trim_end_matches('/').chars().filter(char::is_ascii).collect();
+    short[short.len().saturating_sub(90)..].trim_start_matches('/').to_owned()
 }

@@ -42,15 +42,8 @@ impl Content {
     /// When the file does not exist.
     pub fn whole(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let size = path
-            .metadata()
-            .with_context(|| format!("look at {}", path.display()))?
-            .len();
-        Ok(Self::File {
-            path,
-            offset: 0,
-            size,
-        })
+        let size = path.metadata().with_context(|| format!("look at {}", path.display()))?.len();
+        Ok(Self::File { path, offset: 0, size })
     }
 
     /// The size in bytes.
@@ -68,15 +61,11 @@ impl Content {
             Self::Bytes(bytes) => out.write_all(bytes).context("write a file's bytes"),
             Self::File { path, offset, size } => {
                 let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-                file.seek(SeekFrom::Start(*offset))
-                    .with_context(|| format!("seek in {}", path.display()))?;
+                file.seek(SeekFrom::Start(*offset)).with_context(|| format!("seek in {}", path.display()))?;
                 let copied = io::copy(&mut io::BufReader::with_capacity(1 << 20, file.take(*size)), out)
                     .with_context(|| format!("copy {}", path.display()))?;
                 if copied != *size {
-                    bail!(
-                        "{} changed while it was read: {copied} bytes instead of {size}",
-                        path.display()
-                    );
+                    bail!("{} changed while it was read: {copied} bytes instead of {size}", path.display());
                 }
                 Ok(())
             }
@@ -147,14 +136,7 @@ impl Tree {
     /// # Errors
     /// As [`Tree::put`].
     pub fn file(&mut self, path: &str, mode: u32, content: Content) -> Result<()> {
-        self.put(
-            path,
-            Entry::File {
-                mode,
-                owner: ROOT,
-                content,
-            },
-        )
+        self.put(path, Entry::File { mode, owner: ROOT, content })
     }
 
     /// Puts a folder.
@@ -170,12 +152,7 @@ impl Tree {
     /// # Errors
     /// As [`Tree::put`].
     pub fn link(&mut self, path: &str, target: &str) -> Result<()> {
-        self.put(
-            path,
-            Entry::Link {
-                target: target.to_owned(),
-            },
-        )
+        self.put(path, Entry::Link { target: target.to_owned() })
     }
 
     /// Puts every file below a folder on disk below `to`, all with the same mode.
@@ -216,29 +193,17 @@ impl Tree {
         let mut missing = Vec::new();
         for path in self.0.keys() {
             let parents = path.match_indices('/').map(|(at, _)| &path[..at]);
-            missing.extend(
-                parents
-                    .filter(|parent| !self.0.contains_key(*parent))
-                    .map(str::to_owned),
-            );
+            missing.extend(parents.filter(|parent| !self.0.contains_key(*parent)).map(str::to_owned));
         }
         for parent in missing {
-            self.0.insert(
-                parent,
-                Entry::Dir {
-                    mode: 0o755,
-                    owner: ROOT,
-                },
-            );
+            self.0.insert(parent, Entry::Dir { mode: 0o755, owner: ROOT });
         }
     }
 }
 
 /// An absolute path without its leading slash.
 fn plain(path: &str) -> Result<String> {
-    let Some(plain) = path.strip_prefix('/') else {
-        bail!("{path}: a path in an image must be absolute")
-    };
+    let Some(plain) = path.strip_prefix('/') else { bail!("{path}: a path in an image must be absolute") };
     if plain.split('/').any(|part| matches!(part, "" | "." | "..")) {
         bail!("{path}: a path in an image must not have an empty, `.` or `..` part");
     }

@@ -24,16 +24,9 @@ fn a_rollout_may_open_every_connection_of_the_database_and_not_one_more() {
 #[test]
 fn a_connection_more_per_worker_counts_25_times() {
     for (slots, max_connections, holds) in [(5, 273, true), (6, 298, true), (6, 297, false)] {
-        let mut inputs = inputs_of(
-            &MANIFESTS.replace("3.5", "4.0"),
-            &[("TEMPORAL_IO_ACTIVITY_CONCURRENCY", slots)],
-        );
+        let mut inputs = inputs_of(&MANIFESTS.replace("3.5", "4.0"), &[("TEMPORAL_IO_ACTIVITY_CONCURRENCY", slots)]);
         inputs.database.max_connections = max_connections;
-        assert_eq!(
-            faults(&inputs).is_empty(),
-            holds,
-            "{slots} slots of {max_connections}"
-        );
+        assert_eq!(faults(&inputs).is_empty(), holds, "{slots} slots of {max_connections}");
     }
 }
 
@@ -41,14 +34,7 @@ fn a_connection_more_per_worker_counts_25_times() {
 fn a_database_without_a_connection_for_workers_fits_no_worker() {
     let mut inputs = inputs();
     inputs.database.max_connections = 100;
-    let [
-        Fault::Connections {
-            budget,
-            workers_that_fit,
-            ..
-        },
-    ] = faults(&inputs)[..]
-    else {
+    let [Fault::Connections { budget, workers_that_fit, .. }] = faults(&inputs)[..] else {
         panic!("{:?}", faults(&inputs));
     };
     assert_eq!((budget, workers_that_fit), (0, 0));
@@ -57,11 +43,9 @@ fn a_database_without_a_connection_for_workers_fits_no_worker() {
 #[test]
 fn the_largest_fleet_carries_a_load_up_to_80_percent_of_each_queues_slots() {
     // 60, 100 and 40 slots of 20 workers at 30 documents/s.
-    for (queue, fits, too_much) in [
-        (Queue::Workflow, 1.6, 1.61),
-        (Queue::Io, 8.0 / 3.0, 2.67),
-        (Queue::Cpu, 32.0 / 30.0, 1.07),
-    ] {
+    for (queue, fits, too_much) in
+        [(Queue::Workflow, 1.6, 1.61), (Queue::Io, 8.0 / 3.0, 2.67), (Queue::Cpu, 32.0 / 30.0, 1.07)]
+    {
         let with = |seconds| {
             let mut inputs = inputs();
             match queue {
@@ -102,15 +86,7 @@ fn each_way_out_of_too_high_a_load_suffices() {
     inputs.load.rate = 47.3;
     // Enough connections, so that the load is the only fault.
     inputs.database.max_connections = 10_000;
-    let [
-        Fault::Load {
-            workers_needed,
-            slots_needed,
-            seconds_allowed,
-            ..
-        },
-    ] = faults(&inputs)[..]
-    else {
+    let [Fault::Load { workers_needed, slots_needed, seconds_allowed, .. }] = faults(&inputs)[..] else {
         panic!("{:?}", faults(&inputs));
     };
     let carried = |change: &dyn Fn(&mut Inputs)| {
@@ -130,14 +106,7 @@ fn each_way_out_of_too_high_a_load_suffices() {
 fn each_way_out_of_too_many_connections_suffices() {
     let mut inputs = inputs();
     inputs.database.max_connections = 200;
-    let [
-        Fault::Connections {
-            workers_that_fit,
-            max_connections,
-            ..
-        },
-    ] = faults(&inputs)[..]
-    else {
+    let [Fault::Connections { workers_that_fit, max_connections, .. }] = faults(&inputs)[..] else {
         panic!("{:?}", faults(&inputs));
     };
     let holds = |change: &dyn Fn(&mut Inputs)| {
@@ -155,22 +124,10 @@ fn each_way_out_of_too_many_connections_suffices() {
 #[test]
 fn a_worker_with_50_slots_opens_the_guides_whole_pool_and_is_refused() {
     // A worker with 50 IO slots can use every connection that the guide's pool allows.
-    let inputs = inputs_of(
-        MANIFESTS,
-        &[
-            ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 50),
-            ("TEMPORAL_IO_THREAD_POOL_SIZE", 50),
-        ],
-    );
+    let inputs =
+        inputs_of(MANIFESTS, &[("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 50), ("TEMPORAL_IO_THREAD_POOL_SIZE", 50)]);
     assert_eq!(Fleet::of(&inputs.settings, 20).connections, 1000);
-    let [
-        fault @ Fault::Connections {
-            wanted: 1250,
-            budget: 177,
-            ..
-        },
-    ] = faults(&inputs)[..]
-    else {
+    let [fault @ Fault::Connections { wanted: 1250, budget: 177, .. }] = faults(&inputs)[..] else {
         panic!("{:?}", faults(&inputs));
     };
     assert_eq!(
@@ -184,15 +141,9 @@ fn a_worker_with_50_slots_opens_the_guides_whole_pool_and_is_refused() {
 fn settings_that_a_worker_refuses_are_refused() {
     let io = "TEMPORAL_IO_ACTIVITY_CONCURRENCY";
     let cpu = "TEMPORAL_CPU_ACTIVITY_CONCURRENCY";
-    let refused =
-        |environment: &[(&str, u32)]| refused_by_the_worker(&inputs_of(MANIFESTS, environment).settings);
+    let refused = |environment: &[(&str, u32)]| refused_by_the_worker(&inputs_of(MANIFESTS, environment).settings);
     assert_eq!(refused(&[(io, 10), (cpu, 4)]), []);
-    let of_threads = |queue, variable, threads, slots| Fault::Threads {
-        queue,
-        variable,
-        threads,
-        slots,
-    };
+    let of_threads = |queue, variable, threads, slots| Fault::Threads { queue, variable, threads, slots };
     let io_threads = of_threads(Queue::Io, "TEMPORAL_IO_THREAD_POOL_SIZE", 10, 11);
     assert_eq!(refused(&[(io, 11)]), [io_threads]);
     let cpu_threads = of_threads(Queue::Cpu, "TEMPORAL_CPU_THREAD_POOL_SIZE", 4, 5);
@@ -206,11 +157,7 @@ fn settings_that_a_worker_refuses_are_refused() {
 fn a_target_is_at_most_80_percent_of_the_slots() {
     let with = |threshold: &str| faults(&inputs_of(&MANIFESTS.replace("3.5", threshold), &[]));
     assert_eq!(with("4"), []);
-    let expected = Fault::Target {
-        queue: Queue::Io,
-        target: 4.01,
-        slots: 5,
-    };
+    let expected = Fault::Target { queue: Queue::Io, target: 4.01, slots: 5 };
     assert_eq!(with("4.01"), [expected]);
     // The slots are lowered, and the threshold of their trigger is not.
     let lowered = inputs_of(MANIFESTS, &[("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 4)]);
@@ -229,12 +176,7 @@ fn a_rollout_may_use_all_memory_of_the_nodes_and_no_more() {
     inputs.memory = Some(all);
     assert_eq!(faults(&inputs), []);
     inputs.memory = Some(all - 1);
-    let [
-        fault @ Fault::Memory {
-            workers_that_fit: 19, ..
-        },
-    ] = faults(&inputs)[..]
-    else {
+    let [fault @ Fault::Memory { workers_that_fit: 19, .. }] = faults(&inputs)[..] else {
         panic!("{:?}", faults(&inputs));
     };
     let text = fault.to_string();

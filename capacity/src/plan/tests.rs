@@ -12,10 +12,7 @@ fn the_shipped_manifests_give_the_guides_totals() {
         (fleet.workflow_slots, fleet.io_slots, fleet.cpu_slots),
         (GUIDE.workflow_slots, GUIDE.io_slots, GUIDE.cpu_slots)
     );
-    assert_eq!(
-        (fleet.workflow_slots, fleet.io_slots, fleet.cpu_slots),
-        (45, 75, 30)
-    );
+    assert_eq!((fleet.workflow_slots, fleet.io_slots, fleet.cpu_slots), (45, 75, 30));
     assert_eq!(fleet.threads, GUIDE.threads);
     assert_eq!(Fleet::of(&settings, 1).threads, 14);
     // The memory limit is the upper end of the guide's range, and the request is below the lower end.
@@ -34,14 +31,8 @@ fn the_shipped_workers_open_fewer_connections_than_the_guide_counts_and_far_fewe
     assert_eq!((allowed(1), allowed(15), allowed(20)), (50, 750, 1000));
     // services/postgres/postgresql.conf adds the same figures up: 23 connections are left.
     let database = inputs.database;
-    assert_eq!(
-        (database.max_connections, database.reserved, database.others),
-        (300, 3, 124)
-    );
-    assert_eq!(
-        u64::from(database.for_workers()) - opened(inputs.settings.peak()),
-        23
-    );
+    assert_eq!((database.max_connections, database.reserved, database.others), (300, 3, 124));
+    assert_eq!(u64::from(database.for_workers()) - opened(inputs.settings.peak()), 23);
 }
 
 #[test]
@@ -50,10 +41,7 @@ fn the_shipped_manifests_hold_at_the_guides_load_and_io_slots_are_their_first_li
     assert_eq!(plan.faults, []);
     assert_eq!(plan.table.map(|fleet| fleet.workers), [1, 15, 20, 25]);
     let first = plan.limits[0];
-    assert_eq!(
-        (first.resource, first.rate, first.workers),
-        (Resource::Slots(Queue::Io), 32.0, 20)
-    );
+    assert_eq!((first.resource, first.rate, first.workers), (Resource::Slots(Queue::Io), 32.0, 20));
 }
 
 #[test]
@@ -63,12 +51,7 @@ fn a_load_that_needs_more_than_max_replicas_is_noted() {
         inputs.load.rate = rate;
         let plan = Plan::new(inputs, GUIDE_WORKERS).unwrap();
         assert_eq!((plan.demand.wanted, plan.demand.workers), (wanted, 20), "{rate}");
-        assert_eq!(
-            plan.notes
-                .iter()
-                .any(|note| note.starts_with("the load needs 21 workers")),
-            noted
-        );
+        assert_eq!(plan.notes.iter().any(|note| note.starts_with("the load needs 21 workers")), noted);
         assert!(plan.holds());
     }
 }
@@ -79,23 +62,13 @@ fn a_missing_or_low_target_is_noted() {
     assert!(!notes(MANIFESTS).contains("trigger"));
     assert!(!notes(&MANIFESTS.replace("3.5", "3")).contains("io_demand"));
     assert!(notes(&MANIFESTS.replace("3.5", "2.99")).contains("io_demand has the threshold 2.99"));
-    let missing = notes(
-        &MANIFESTS
-            .replace("io_demand", "other")
-            .replace("cpu_demand", "another"),
-    );
-    assert!(
-        missing.contains("no trigger io_demand, cpu_demand: the plan assumes a target of 70 %"),
-        "{missing}"
-    );
+    let missing = notes(&MANIFESTS.replace("io_demand", "other").replace("cpu_demand", "another"));
+    assert!(missing.contains("no trigger io_demand, cpu_demand: the plan assumes a target of 70 %"), "{missing}");
 }
 
 #[test]
 fn variables_that_a_plan_cannot_read_are_noted() {
-    let hidden = MANIFESTS.replace(
-        "- name: w\n",
-        "- name: w\n        envFrom: [{secretRef: {name: x}}]\n",
-    );
+    let hidden = MANIFESTS.replace("- name: w\n", "- name: w\n        envFrom: [{secretRef: {name: x}}]\n");
     let notes = |manifests: &str| Plan::new(inputs_of(manifests, &[]), 15).unwrap().notes.join("\n");
     assert!(notes(&hidden).contains("envFrom"));
     assert!(!notes(MANIFESTS).contains("envFrom"));
@@ -108,10 +81,7 @@ fn a_rollout_whose_draining_workers_exhaust_the_connections_is_noted() {
         let mut inputs = inputs();
         inputs.database.max_connections = max_connections;
         let plan = Plan::new(inputs, 15).unwrap();
-        assert_eq!(
-            plan.notes.iter().any(|note| note.contains("240 connections")),
-            noted
-        );
+        assert_eq!(plan.notes.iter().any(|note| note.contains("240 connections")), noted);
     }
 }
 
@@ -119,12 +89,7 @@ fn a_rollout_whose_draining_workers_exhaust_the_connections_is_noted() {
 fn a_memory_budget_needs_the_memory_of_a_worker() {
     let mut inputs = inputs_of(&MANIFESTS.replace("memory:", "cpu:").replace("Mi", "m"), &[]);
     inputs.memory = Some(1 << 30);
-    assert!(
-        Plan::new(inputs.clone(), 15)
-            .unwrap_err()
-            .to_string()
-            .contains("neither a memory limit nor a request")
-    );
+    assert!(Plan::new(inputs.clone(), 15).unwrap_err().to_string().contains("neither a memory limit nor a request"));
     inputs.memory = None;
     assert!(Plan::new(inputs, 15).is_ok());
 }

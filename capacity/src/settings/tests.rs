@@ -39,10 +39,7 @@ spec: {scaleTargetRef: {name: w}}
 ";
 
 fn read(yaml: &str, environment: &[(&str, &str)]) -> Result<Settings> {
-    let text = Text {
-        name: "-".into(),
-        text: yaml.into(),
-    };
+    let text = Text { name: "-".into(), text: yaml.into() };
     let value = |name: &str| {
         let (_, value) = environment.iter().find(|(known, _)| *known == name)?;
         Some((*value).to_owned())
@@ -56,14 +53,9 @@ fn refused(yaml: &str, environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn a_value_comes_from_the_environment_else_the_deployment_else_the_guide() {
-    let settings = read(
-        WORKER,
-        &[
-            ("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", " 4 "),
-            ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", ""),
-        ],
-    )
-    .unwrap();
+    let settings =
+        read(WORKER, &[("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", " 4 "), ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "")])
+            .unwrap();
     let found = settings.variables().map(|it| (it.name, it.value, it.from));
     assert_eq!(
         found,
@@ -79,10 +71,7 @@ fn a_value_comes_from_the_environment_else_the_deployment_else_the_guide() {
     );
     assert_eq!(settings.memory_request, Some(64 << 20));
     assert_eq!(settings.memory_limit, Some(1 << 30));
-    assert_eq!(
-        (settings.min, settings.max, settings.surge),
-        (3, 20, Surge::Workers(1))
-    );
+    assert_eq!((settings.min, settings.max, settings.surge), (3, 20, Surge::Workers(1)));
 }
 
 #[test]
@@ -116,25 +105,13 @@ fn an_invalid_value_is_named_with_its_minimum() {
 fn unusable_manifests_are_refused_with_the_reason() {
     for (was, is, expected) in [
         ("name: main", "name: other", "Deployment w has no container main"),
-        (
-            "minReplicaCount: 3",
-            "minReplicaCount: 21",
-            "minReplicaCount is 21",
-        ),
-        (
-            "maxReplicaCount: 20",
-            "maxReplicaCount: 0",
-            "maxReplicaCount is 0",
-        ),
+        ("minReplicaCount: 3", "minReplicaCount: 21", "minReplicaCount is 21"),
+        ("maxReplicaCount: 20", "maxReplicaCount: 0", "maxReplicaCount is 0"),
         ("'5.6'", "'0'", "io_demand has the threshold \"0\""),
         ("'5.6'", "many", "io_demand has the threshold \"many\""),
         ("maxSurge: 1", "maxSurge: some", "maxSurge is \"some\""),
         ("1Gi", "much", "\"much\" is no amount of memory"),
-        (
-            "value: '8'",
-            "valueFrom: {}",
-            "comes from a Secret or a ConfigMap",
-        ),
+        ("value: '8'", "valueFrom: {}", "comes from a Secret or a ConfigMap"),
     ] {
         assert!(WORKER.contains(was), "{was}");
         let error = refused(&WORKER.replace(was, is), &[]);
@@ -180,17 +157,9 @@ fn connections_are_one_more_than_the_io_slots_and_at_most_those_allowed() {
     ] {
         let settings = read(
             WORKER,
-            &[
-                ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", slots),
-                ("DB_POOL_SIZE", pool),
-                ("DB_MAX_OVERFLOW", overflow),
-            ],
+            &[("TEMPORAL_IO_ACTIVITY_CONCURRENCY", slots), ("DB_POOL_SIZE", pool), ("DB_MAX_OVERFLOW", overflow)],
         )
         .unwrap();
-        assert_eq!(
-            settings.connections(),
-            expected,
-            "{slots} slots, {pool} + {overflow}"
-        );
+        assert_eq!(settings.connections(), expected, "{slots} slots, {pool} + {overflow}");
     }
 }

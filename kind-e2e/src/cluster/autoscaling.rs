@@ -39,11 +39,7 @@ pub struct Policy {
 
 impl From<&HPAScalingPolicy> for Policy {
     fn from(policy: &HPAScalingPolicy) -> Self {
-        Self {
-            kind: policy.type_.clone(),
-            value: policy.value,
-            period: policy.period_seconds,
-        }
+        Self { kind: policy.type_.clone(), value: policy.value, period: policy.period_seconds }
     }
 }
 
@@ -61,13 +57,9 @@ impl Autoscaling {
     /// Reads the HPA. `target` and `hpa_sync` are not part of its object.
     pub fn of(hpa: &HorizontalPodAutoscaler, target: f64, hpa_sync: f64) -> Self {
         let spec = &hpa.spec;
-        let rules = spec
-            .behavior
-            .as_ref()
-            .and_then(|behavior| behavior.scale_down.as_ref());
-        let stabilization = rules
-            .and_then(|rules| rules.stabilization_window_seconds)
-            .map_or(DEFAULT_STABILIZATION, f64::from);
+        let rules = spec.behavior.as_ref().and_then(|behavior| behavior.scale_down.as_ref());
+        let stabilization =
+            rules.and_then(|rules| rules.stabilization_window_seconds).map_or(DEFAULT_STABILIZATION, f64::from);
         let policies = rules.and_then(|rules| rules.policies.as_ref());
         Self {
             min: spec.min_replicas.unwrap_or(1),
@@ -87,10 +79,7 @@ impl Autoscaling {
         let (mut replicas, mut seconds) = (from, 0.0);
         while replicas > self.min {
             // selectPolicy Max: the policy that removes most in its period decides.
-            let removed = self
-                .scale_in
-                .iter()
-                .map(|policy| (policy.removes(replicas), policy.period));
+            let removed = self.scale_in.iter().map(|policy| (policy.removes(replicas), policy.period));
             let fastest = removed.max_by_key(|(removed, period)| (*removed, -period));
             let Some((removed, period)) = fastest.filter(|(removed, _)| *removed > 0) else {
                 return f64::INFINITY;
@@ -118,11 +107,7 @@ pub(crate) mod tests {
             target: 3.5,
             hpa_sync: 15.0,
             stabilization: 60.0,
-            scale_in: vec![Policy {
-                kind: "Percent".to_owned(),
-                value: 100,
-                period: 15,
-            }],
+            scale_in: vec![Policy { kind: "Percent".to_owned(), value: 100, period: 15 }],
         }
     }
 
@@ -154,31 +139,14 @@ pub(crate) mod tests {
             (vec![("Percent", 100, 15)], 13, 0.0, "all at once"),
             (vec![("Pods", 5, 30)], 13, 45.0, "13 → 8 → 3"),
             (vec![("Percent", 50, 30)], 12, 45.0, "12 → 6 → 3"),
-            (
-                vec![("Pods", 1, 60), ("Percent", 100, 15)],
-                9,
-                0.0,
-                "the faster policy decides",
-            ),
-            (
-                vec![("Pods", 0, 60)],
-                9,
-                f64::INFINITY,
-                "scaling in is switched off",
-            ),
+            (vec![("Pods", 1, 60), ("Percent", 100, 15)], 9, 0.0, "the faster policy decides"),
+            (vec![("Pods", 0, 60)], 9, f64::INFINITY, "scaling in is switched off"),
             (vec![], 9, 0.0, "no policy limits nothing"),
         ];
         for (policies, from, expected, why) in table {
-            let policy = |(kind, value, period): (&str, i32, i32)| Policy {
-                kind: kind.to_owned(),
-                value,
-                period,
-            };
+            let policy = |(kind, value, period): (&str, i32, i32)| Policy { kind: kind.to_owned(), value, period };
             let scale_in = policies.into_iter().map(policy).collect();
-            let autoscaling = Autoscaling {
-                scale_in,
-                ..shipped()
-            };
+            let autoscaling = Autoscaling { scale_in, ..shipped() };
             assert_eq!(autoscaling.scale_in_seconds(from), expected, "{why}");
         }
     }

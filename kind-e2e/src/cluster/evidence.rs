@@ -28,10 +28,7 @@ pub async fn collect(fixture: &Fixture, folder: &Path) -> Result<usize> {
     let folder = folder.join(FOLDER);
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let mut calls = objects();
-    match Api::<Pod>::all(fixture.kube.clone())
-        .list(&ListParams::default())
-        .await
-    {
+    match Api::<Pod>::all(fixture.kube.clone()).list(&ListParams::default()).await {
         Ok(pods) => calls.extend(pods.items.iter().flat_map(logs_of)),
         Err(error) => keep(&folder, "pods-not-listed.txt", &error.to_string())?,
     }
@@ -50,10 +47,7 @@ type Call = (String, Vec<String>);
 /// Events and objects of the whole cluster; no secrets.
 fn objects() -> Vec<Call> {
     let call = |file: &str, arguments: &[&str]| {
-        (
-            file.to_owned(),
-            arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-        )
+        (file.to_owned(), arguments.iter().map(|argument| (*argument).to_owned()).collect())
     };
     let kinds = "nodes,pods,deployments,replicasets,statefulsets,daemonsets,jobs,services,endpoints,configmaps,\
                  persistentvolumeclaims,horizontalpodautoscalers,apiservices";
@@ -62,10 +56,7 @@ fn objects() -> Vec<Call> {
         call("events.json", &["get", "events", "-A", "-o", "json"]),
         call("pods.txt", &["get", "pods", "-A", "-o", "wide"]),
         call("objects.yaml", &["get", kinds, "-A", "-o", "yaml"]),
-        call(
-            "scaledobjects.yaml",
-            &["get", "scaledobjects", "-A", "-o", "yaml"],
-        ),
+        call("scaledobjects.yaml", &["get", "scaledobjects", "-A", "-o", "yaml"]),
         call("hpa.txt", &["describe", "horizontalpodautoscalers", "-A"]),
         call("pods-described.txt", &["describe", "pods", "-A"]),
         call("nodes-described.txt", &["describe", "nodes"]),
@@ -77,33 +68,18 @@ fn logs_of(pod: &Pod) -> Vec<Call> {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let state = pod_of(pod);
     let arguments = |more: Option<&str>| {
-        let fixed = [
-            "logs",
-            "--namespace",
-            &namespace,
-            &state.name,
-            "--all-containers",
-            "--timestamps",
-            LINES,
-        ];
+        let fixed = ["logs", "--namespace", &namespace, &state.name, "--all-containers", "--timestamps", LINES];
         fixed.into_iter().chain(more).map(str::to_owned).collect()
     };
     let mut calls = vec![(format!("log-{namespace}-{}.txt", state.name), arguments(None))];
     if state.restarts > 0 {
-        calls.push((
-            format!("log-{namespace}-{}-previous.txt", state.name),
-            arguments(Some("--previous")),
-        ));
+        calls.push((format!("log-{namespace}-{}-previous.txt", state.name), arguments(Some("--previous"))));
     }
     calls
 }
 
 fn kubectl(cluster: &Cluster, arguments: &[String]) -> Cmd {
-    Cmd::new(&cluster.kubectl)
-        .args(arguments)
-        .env("KUBECONFIG", &cluster.kubeconfig)
-        .limit(ONE_CALL)
-        .quiet()
+    Cmd::new(&cluster.kubectl).args(arguments).env("KUBECONFIG", &cluster.kubeconfig).limit(ONE_CALL).quiet()
 }
 
 fn keep(folder: &Path, file: &str, text: &str) -> Result<()> {
@@ -128,12 +104,7 @@ mod tests {
             }))
             .unwrap()
         };
-        let files = |restarts| {
-            logs_of(&pod(restarts))
-                .into_iter()
-                .map(|(file, _)| file)
-                .collect::<Vec<_>>()
-        };
+        let files = |restarts| logs_of(&pod(restarts)).into_iter().map(|(file, _)| file).collect::<Vec<_>>();
         assert_eq!(files(0), ["log-default-w-1.txt"]);
         assert_eq!(files(1), ["log-default-w-1.txt", "log-default-w-1-previous.txt"]);
         let previous = &logs_of(&pod(1))[1].1;

@@ -73,12 +73,9 @@ async fn led_by(client: &kube::Client, seconds: u8, before: Option<&str>) -> Res
 async fn edit(fixture: &Fixture, seconds: u8) -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(fixture.kube.clone(), SYSTEM);
     let managers = managers(&fixture.kube).await?;
-    let node = managers
-        .iter()
-        .find_map(|pod| pod.spec.as_ref()?.node_name.as_ref());
-    let node = node.context(
-        "the cluster shows no controller manager, as managed clusters do: its sync period cannot be set",
-    )?;
+    let node = managers.iter().find_map(|pod| pod.spec.as_ref()?.node_name.as_ref());
+    let node =
+        node.context("the cluster shows no controller manager, as managed clusters do: its sync period cannot be set")?;
     // Written beside the folder that the kubelet watches, and moved into it whole.
     let script = format!(
         "set -euo pipefail; file=/node/manifests/kube-controller-manager.yaml; grep -q -e '{FLAG}' $file\n\
@@ -129,18 +126,13 @@ async fn managers(client: &kube::Client) -> Result<Vec<Pod>> {
 
 async fn holder(client: &kube::Client) -> Result<Option<String>> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), SYSTEM);
-    let lease = leases
-        .get_opt(LEASE)
-        .await
-        .context("reading the controller manager's lease")?;
+    let lease = leases.get_opt(LEASE).await.context("reading the controller manager's lease")?;
     Ok(lease.and_then(|lease| lease.spec?.holder_identity))
 }
 
 fn sync_of(manager: &Pod) -> Option<f64> {
     let containers = &manager.spec.as_ref()?.containers;
-    let words = containers
-        .iter()
-        .flat_map(|container| container.command.iter().chain(&container.args).flatten());
+    let words = containers.iter().flat_map(|container| container.command.iter().chain(&container.args).flatten());
     let mut set = words.filter_map(|word| word.strip_prefix(FLAG));
     set.find_map(|period| period.strip_suffix('s')?.parse().ok())
 }
@@ -152,13 +144,9 @@ mod tests {
     #[test]
     fn the_hpas_period_is_the_controller_managers_flag() {
         let manager = |command: &[&str]| -> Pod {
-            serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "command": command}]}}))
-                .unwrap()
+            serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "command": command}]}})).unwrap()
         };
-        let set = [
-            "kube-controller-manager",
-            "--horizontal-pod-autoscaler-sync-period=1s",
-        ];
+        let set = ["kube-controller-manager", "--horizontal-pod-autoscaler-sync-period=1s"];
         assert_eq!(sync_of(&manager(&set)), Some(1.0));
         assert_eq!(sync_of(&manager(&set[..1])), None);
     }

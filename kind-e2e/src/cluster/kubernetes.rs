@@ -37,11 +37,7 @@ impl Fleet {
 
 impl fmt::Display for Fleet {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} wanted, {} present, {} ready",
-            self.wanted, self.present, self.ready
-        )
+        write!(formatter, "{} wanted, {} present, {} ready", self.wanted, self.present, self.ready)
     }
 }
 
@@ -69,10 +65,7 @@ pub struct PodState {
 /// Reads the worker Deployment's counts.
 pub async fn read_fleet(client: &kube::Client) -> Result<Fleet> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
-    let deployment = deployments
-        .get(DEPLOYMENT)
-        .await
-        .with_context(|| format!("deployment {DEPLOYMENT}"))?;
+    let deployment = deployments.get(DEPLOYMENT).await.with_context(|| format!("deployment {DEPLOYMENT}"))?;
     fleet_of(&deployment)
 }
 
@@ -104,10 +97,7 @@ pub async fn watch_fleet(client: &kube::Client, mut told: impl FnMut(Fleet)) -> 
 /// The HPA object itself, for its bounds and behaviour.
 pub async fn hpa(client: &kube::Client) -> Result<HorizontalPodAutoscaler> {
     let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), NAMESPACE);
-    autoscalers
-        .get(AUTOSCALER)
-        .await
-        .with_context(|| format!("horizontalpodautoscaler {AUTOSCALER}"))
+    autoscalers.get(AUTOSCALER).await.with_context(|| format!("horizontalpodautoscaler {AUTOSCALER}"))
 }
 
 /// Reads the worker pods.
@@ -133,18 +123,11 @@ pub async fn read_memory(client: &kube::Client) -> Result<BTreeMap<String, u64>>
 }
 
 fn memory_of(answer: &Value) -> Result<BTreeMap<String, u64>> {
-    let items = answer["items"]
-        .as_array()
-        .context("the metrics API gave no list")?;
+    let items = answer["items"].as_array().context("the metrics API gave no list")?;
     let known = items.iter().filter_map(|item| {
         let containers = item["containers"].as_array()?;
-        let bytes = containers
-            .iter()
-            .map(|container| bytes_of(container["usage"]["memory"].as_str()?));
-        Some((
-            item["metadata"]["name"].as_str()?.to_owned(),
-            bytes.sum::<Option<u64>>()?,
-        ))
+        let bytes = containers.iter().map(|container| bytes_of(container["usage"]["memory"].as_str()?));
+        Some((item["metadata"]["name"].as_str()?.to_owned(), bytes.sum::<Option<u64>>()?))
     });
     Ok(known.collect())
 }
@@ -152,21 +135,14 @@ fn memory_of(answer: &Value) -> Result<BTreeMap<String, u64>> {
 /// A quantity of memory as metrics-server writes it: bytes, or with Ki, Mi or Gi.
 fn bytes_of(quantity: &str) -> Option<u64> {
     let units = [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30), ("", 1)];
-    let (number, unit) = units
-        .iter()
-        .find_map(|(suffix, unit)| Some((quantity.strip_suffix(suffix)?, *unit)))?;
+    let (number, unit) = units.iter().find_map(|(suffix, unit)| Some((quantity.strip_suffix(suffix)?, *unit)))?;
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// A Deployment without a status has not been looked at by its controller: that is a gap, not zero.
 fn fleet_of(deployment: &Deployment) -> Result<Fleet> {
-    let status = deployment
-        .status
-        .as_ref()
-        .context("the deployment has no status yet")?;
-    status
-        .observed_generation
-        .context("the deployment's status is of no generation yet")?;
+    let status = deployment.status.as_ref().context("the deployment has no status yet")?;
+    status.observed_generation.context("the deployment's status is of no generation yet")?;
     Ok(Fleet {
         wanted: deployment.spec.replicas.unwrap_or(1),
         // The API leaves these out when they are 0.
@@ -180,9 +156,7 @@ pub fn pod_of(pod: &Pod) -> PodState {
     let status = pod.status.as_ref();
     PodState {
         name: pod.metadata.name.clone().unwrap_or_default(),
-        phase: status
-            .and_then(|status| status.phase.clone())
-            .unwrap_or_else(|| "Unknown".to_owned()),
+        phase: status.and_then(|status| status.phase.clone()).unwrap_or_else(|| "Unknown".to_owned()),
         ready: status.is_some_and(is_ready),
         leaving: pod.metadata.deletion_timestamp.is_some(),
         restarts: containers(status).map(|container| container.restart_count).sum(),
@@ -192,19 +166,11 @@ pub fn pod_of(pod: &Pod) -> PodState {
 }
 
 fn is_ready(status: &PodStatus) -> bool {
-    status
-        .conditions
-        .iter()
-        .flatten()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-fn containers(
-    status: Option<&PodStatus>,
-) -> impl Iterator<Item = &k8s_openapi::api::core::v1::ContainerStatus> {
-    status
-        .into_iter()
-        .flat_map(|status| status.container_statuses.iter().flatten())
+fn containers(status: Option<&PodStatus>) -> impl Iterator<Item = &k8s_openapi::api::core::v1::ContainerStatus> {
+    status.into_iter().flat_map(|status| status.container_statuses.iter().flatten())
 }
 
 /// Why a container ended, now or before its last restart.
@@ -213,12 +179,7 @@ fn last_end(container: &k8s_openapi::api::core::v1::ContainerStatus) -> Option<S
         .into_iter()
         .flatten()
         .find_map(|state| state.terminated.as_ref())
-        .map(|ended| {
-            ended
-                .reason
-                .clone()
-                .unwrap_or_else(|| format!("exit code {}", ended.exit_code))
-        })
+        .map(|ended| ended.reason.clone().unwrap_or_else(|| format!("exit code {}", ended.exit_code)))
 }
 
 fn waiting(container: &k8s_openapi::api::core::v1::ContainerStatus) -> Option<String> {
@@ -238,12 +199,7 @@ mod tests {
             "spec": {"replicas": 3, "selector": {}, "template": {}},
         }))
         .unwrap();
-        assert!(
-            fleet_of(&deployment)
-                .unwrap_err()
-                .to_string()
-                .contains("no status")
-        );
+        assert!(fleet_of(&deployment).unwrap_err().to_string().contains("no status"));
     }
 
     #[test]
@@ -251,10 +207,7 @@ mod tests {
         let item = |name: &str, memory: &str| json!({"metadata": {"name": name}, "containers": [{"usage": {"memory": memory}}]});
         let answer = json!({"items": [item("a", "18432Ki"), item("b", "20Mi"), item("c", "many")]});
         let known: Vec<(String, u64)> = memory_of(&answer).unwrap().into_iter().collect();
-        assert_eq!(
-            known,
-            [("a".to_owned(), 18_874_368), ("b".to_owned(), 20_971_520)]
-        );
+        assert_eq!(known, [("a".to_owned(), 18_874_368), ("b".to_owned(), 20_971_520)]);
         assert!(memory_of(&Value::Null).is_err());
     }
 
@@ -266,14 +219,7 @@ mod tests {
             "status": {"observedGeneration": 4, "replicas": 5},
         }))
         .unwrap();
-        assert_eq!(
-            fleet_of(&deployment).unwrap(),
-            Fleet {
-                wanted: 6,
-                present: 5,
-                ready: 0
-            }
-        );
+        assert_eq!(fleet_of(&deployment).unwrap(), Fleet { wanted: 6, present: 5, ready: 0 });
     }
 
     #[test]
@@ -292,10 +238,7 @@ mod tests {
         }))
         .unwrap();
         let state = pod_of(&pod);
-        assert_eq!(
-            (state.restarts, state.last_end.as_deref()),
-            (2, Some("OOMKilled"))
-        );
+        assert_eq!((state.restarts, state.last_end.as_deref()), (2, Some("OOMKilled")));
         assert!(state.ready && !state.leaving);
     }
 

@@ -110,17 +110,10 @@ impl Cluster {
     /// # Errors
     /// The file is missing or is no such description; the error says how to make one.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!(
-                "no cluster described at {}: start one with `cargo xtask up`",
-                path.display()
-            )
-        })?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("no cluster described at {}: start one with `cargo xtask up`", path.display()))?;
         serde_json::from_str(&text).with_context(|| {
-            format!(
-                "{} does not describe a cluster: make it again with `cargo xtask up`",
-                path.display()
-            )
+            format!("{} does not describe a cluster: make it again with `cargo xtask up`", path.display())
         })
     }
 }
@@ -150,34 +143,15 @@ impl Fixture {
     /// # Errors
     /// A service that does not answer is named, with the way out.
     pub async fn connect(cluster: Cluster) -> Result<Self> {
-        let up = || {
-            format!(
-                "cluster {} does not answer: start it with `cargo xtask up`",
-                cluster.name
-            )
-        };
+        let up = || format!("cluster {} does not answer: start it with `cargo xtask up`", cluster.name);
         let http = http_client()?;
-        let kube = reach("the API server", connect_kube(&cluster))
-            .await
-            .with_context(up)?;
-        let postgres = reach("postgres", connect_postgres(&cluster))
-            .await
-            .with_context(up)?;
-        let temporal = reach("temporal", Temporal::connect(&cluster.endpoints.temporal))
-            .await
-            .with_context(up)?;
+        let kube = reach("the API server", connect_kube(&cluster)).await.with_context(up)?;
+        let postgres = reach("postgres", connect_postgres(&cluster)).await.with_context(up)?;
+        let temporal = reach("temporal", Temporal::connect(&cluster.endpoints.temporal)).await.with_context(up)?;
         let toxiproxy = Toxiproxy::new(http.clone(), &cluster.endpoints.toxiproxy);
         reach("toxiproxy", toxiproxy.toxics()).await.with_context(up)?;
         let documents = connect_s3(&cluster).context("setting up S3")?;
-        Ok(Self {
-            kube,
-            postgres,
-            temporal,
-            documents,
-            toxiproxy,
-            http,
-            cluster,
-        })
+        Ok(Self { kube, postgres, temporal, documents, toxiproxy, http, cluster })
     }
 
     /// The source that a workflow gets for the object `key`.
@@ -188,9 +162,7 @@ impl Fixture {
 
 async fn reach<T>(what: &str, answer: impl Future<Output = Result<T>>) -> Result<T> {
     let answer = tokio::time::timeout(REACH, answer).await;
-    answer
-        .with_context(|| format!("{what}: no answer within {REACH:.0?}"))?
-        .with_context(|| what.to_owned())
+    answer.with_context(|| format!("{what}: no answer within {REACH:.0?}"))?.with_context(|| what.to_owned())
 }
 
 async fn connect_kube(cluster: &Cluster) -> Result<kube::Client> {
@@ -200,10 +172,7 @@ async fn connect_kube(cluster: &Cluster) -> Result<kube::Client> {
         .await
         .context("understanding the kubeconfig")?;
     let client = kube::Client::try_from(config).context("making a client")?;
-    client
-        .apiserver_version()
-        .await
-        .context("asking for its version")?;
+    client.apiserver_version().await.context("asking for its version")?;
     Ok(client)
 }
 
@@ -268,16 +237,8 @@ mod tests {
             "s3":{"bucket":"documents","region":"us-east-1","access_key":"a","secret_key":"s"},"hpa_sync":1}"#;
         std::fs::write(&path, text).unwrap();
         let cluster = Cluster::read(&path).unwrap();
-        assert_eq!(
-            (cluster.name.as_str(), cluster.s3.bucket.as_str()),
-            ("slipway", "documents")
-        );
+        assert_eq!((cluster.name.as_str(), cluster.s3.bucket.as_str()), ("slipway", "documents"));
         std::fs::write(&path, "{}").unwrap();
-        assert!(
-            Cluster::read(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("does not describe a cluster")
-        );
+        assert!(Cluster::read(&path).unwrap_err().to_string().contains("does not describe a cluster"));
     }
 }

@@ -9,12 +9,10 @@ use serde::Deserialize;
 pub const DEPTH_QUERY: &str = r#"{__name__=~"temporal_(workflow|activity)_task_queue_depth"}"#;
 
 /// Slots in use by queue over all workers. Temporal's own workers have such slots, too, of other queues.
-pub const SLOTS_QUERY: &str =
-    r#"sum by (task_queue) (temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
+pub const SLOTS_QUERY: &str = r#"sum by (task_queue) (temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
 
 /// The same by worker.
-pub const WORKERS_QUERY: &str =
-    r#"sum by (pod) (temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
+pub const WORKERS_QUERY: &str = r#"sum by (pod) (temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
 
 /// One series of an instant query's answer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -27,11 +25,7 @@ pub struct Series {
 impl Series {
     /// The value as a finite number.
     fn number(&self) -> Result<f64> {
-        let number: f64 = self
-            .value
-            .1
-            .parse()
-            .with_context(|| format!("{:?} is no number", self.value.1))?;
+        let number: f64 = self.value.1.parse().with_context(|| format!("{:?} is no number", self.value.1))?;
         ensure!(number.is_finite(), "{:?} is {number}", self.metric);
         Ok(number)
     }
@@ -108,10 +102,7 @@ mod tests {
     #[test]
     fn depth_is_the_greatest_that_a_worker_reports() {
         let depth = greatest_by("queue", &series_of(DEPTHS.as_bytes()).unwrap()).unwrap();
-        assert_eq!(
-            depth,
-            BTreeMap::from([("io".to_owned(), 52.0), ("wf".to_owned(), 0.0)])
-        );
+        assert_eq!(depth, BTreeMap::from([("io".to_owned(), 52.0), ("wf".to_owned(), 0.0)]));
     }
 
     #[test]
@@ -138,9 +129,6 @@ mod tests {
     #[test]
     fn an_error_of_prometheus_is_told() {
         let body = br#"{"status":"error","errorType":"bad_data","error":"parse error"}"#;
-        assert_eq!(
-            series_of(body).unwrap_err().to_string(),
-            "prometheus answered error: parse error"
-        );
+        assert_eq!(series_of(body).unwrap_err().to_string(), "prometheus answered error: parse error");
     }
 }

@@ -113,10 +113,7 @@ pub async fn triggers(fixture: &Fixture) -> Result<Vec<Value>> {
 /// # Errors
 /// There is none.
 pub async fn scaled_object(fixture: &Fixture) -> Result<DynamicObject> {
-    scaled_objects(fixture)
-        .get(SCALED_OBJECT)
-        .await
-        .with_context(|| format!("scaledobject {SCALED_OBJECT}"))
+    scaled_objects(fixture).get(SCALED_OBJECT).await.with_context(|| format!("scaledobject {SCALED_OBJECT}"))
 }
 
 /// The ScaledObjects of the workers' namespace.

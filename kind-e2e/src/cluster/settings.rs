@@ -28,33 +28,22 @@ pub const IO_DEMAND: &str = "io_demand";
 /// # Errors
 /// An object is missing, or has a value that cannot be understood.
 pub async fn autoscaling(fixture: &Fixture) -> Result<(Autoscaling, Settings)> {
-    let hpa = eventually("the workers' HPA", HPA_MADE, async || {
-        match hpa(&fixture.kube).await {
-            Ok(hpa) => Probe::Ready(hpa),
-            Err(error) => Probe::NotYet(format!("{error:#}")),
-        }
+    let hpa = eventually("the workers' HPA", HPA_MADE, async || match hpa(&fixture.kube).await {
+        Ok(hpa) => Probe::Ready(hpa),
+        Err(error) => Probe::NotYet(format!("{error:#}")),
     })
     .await?;
     let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
-    let deployment = deployments
-        .get(DEPLOYMENT)
-        .await
-        .with_context(|| format!("deployment {DEPLOYMENT}"))?;
+    let deployment = deployments.get(DEPLOYMENT).await.with_context(|| format!("deployment {DEPLOYMENT}"))?;
     let scaled_object = scalers::scaled_object(fixture).await?;
-    let settings = settings_of([
-        serde_json::to_value(deployment)?,
-        serde_json::to_value(scaled_object)?,
-    ])?;
+    let settings = settings_of([serde_json::to_value(deployment)?, serde_json::to_value(scaled_object)?])?;
     let hpa_sync = hpa_sync(&fixture.kube).await?.unwrap_or(f64::from(DEFAULT_SYNC));
     // Without a trigger for it the target is assumed: the fleet then fails to grow, and the checks say so.
     Ok((Autoscaling::of(&hpa, settings.io.target, hpa_sync), settings))
 }
 
 fn settings_of(objects: [Value; 2]) -> Result<Settings> {
-    let texts = objects.map(|object| Text {
-        name: "the cluster".to_owned(),
-        text: object.to_string(),
-    });
+    let texts = objects.map(|object| Text { name: "the cluster".to_owned(), text: object.to_string() });
     Settings::read(&Manifests::parse(&texts)?, &|_| None)
 }
 
@@ -72,14 +61,9 @@ mod tests {
             let mut objects = objects.map(|object| Value::deserialize(object).unwrap());
             objects.find(|object| object["kind"] == kind).unwrap()
         };
-        let mut deployment = object(
-            include_str!("../../../manifests/base/temporal-worker-deployment.yaml"),
-            "Deployment",
-        );
-        let mut scaled_object = object(
-            include_str!("../../../manifests/base/keda-scaledobject.yaml"),
-            "ScaledObject",
-        );
+        let mut deployment =
+            object(include_str!("../../../manifests/base/temporal-worker-deployment.yaml"), "Deployment");
+        let mut scaled_object = object(include_str!("../../../manifests/base/keda-scaledobject.yaml"), "ScaledObject");
         change(&mut deployment, &mut scaled_object);
         settings_of([deployment, scaled_object])
     }
@@ -92,10 +76,7 @@ mod tests {
             let env = &mut deployment["spec"]["template"]["spec"]["containers"][0]["env"];
             *env = json!([{"name": "TEMPORAL_IO_ACTIVITY_CONCURRENCY", "value": "8"}]);
             let triggers = scaled_object["spec"]["triggers"].as_array_mut().unwrap();
-            let io = triggers
-                .iter_mut()
-                .find(|trigger| trigger["name"] == IO_DEMAND)
-                .unwrap();
+            let io = triggers.iter_mut().find(|trigger| trigger["name"] == IO_DEMAND).unwrap();
             io["metadata"]["threshold"] = json!("5.6");
         })
         .unwrap();

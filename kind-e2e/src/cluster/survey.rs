@@ -23,14 +23,8 @@ pub struct Survey {
 /// Reads the cluster's events and pods.
 pub async fn survey(client: &kube::Client) -> Result<Survey> {
     let all = ListParams::default();
-    let events = Api::<Event>::all(client.clone())
-        .list(&all)
-        .await
-        .context("reading events")?;
-    let pods = Api::<Pod>::all(client.clone())
-        .list(&all)
-        .await
-        .context("reading pods")?;
+    let events = Api::<Event>::all(client.clone()).list(&all).await.context("reading events")?;
+    let pods = Api::<Pod>::all(client.clone()).list(&all).await.context("reading pods")?;
     Ok(survey_of(&events.items, &pods.items))
 }
 
@@ -44,11 +38,7 @@ pub(crate) fn survey_of(events: &[Event], pods: &[Pod]) -> Survey {
     }
     for pod in pods {
         let state = pod_of(pod);
-        let name = format!(
-            "{}/{}",
-            pod.metadata.namespace.as_deref().unwrap_or_default(),
-            state.name
-        );
+        let name = format!("{}/{}", pod.metadata.namespace.as_deref().unwrap_or_default(), state.name);
         if state.last_end.as_deref() == Some("OOMKilled") {
             survey.out_of_memory.insert(name.clone());
         }
@@ -69,12 +59,7 @@ fn pulled_image(reason: &str, message: &str) -> Option<String> {
         "Failed" | "BackOff" => message.contains("pull"),
         _ => false,
     };
-    let quoted = || {
-        message
-            .split('"')
-            .nth(1)
-            .map_or_else(|| message.to_owned(), str::to_owned)
-    };
+    let quoted = || message.split('"').nth(1).map_or_else(|| message.to_owned(), str::to_owned);
     tells.then(quoted)
 }
 
@@ -87,28 +72,16 @@ mod tests {
         let table = [
             ("Pulling", r#"Pulling image "a:1""#, Some("a:1")),
             ("Pulled", r#"Successfully pulled image "b:1" in 2s"#, Some("b:1")),
-            (
-                "Pulled",
-                r#"Container image "c:1" already present on machine"#,
-                None,
-            ),
+            ("Pulled", r#"Container image "c:1" already present on machine"#, None),
             ("Failed", r#"Failed to pull image "d:1": not found"#, Some("d:1")),
             ("Failed", "Error: ErrImagePull", None),
             ("BackOff", r#"Back-off pulling image "e:1""#, Some("e:1")),
             ("BackOff", "Back-off restarting failed container", None),
-            (
-                "ErrImageNeverPull",
-                r#"Container image "f:1" is not present with pull policy of Never"#,
-                Some("f:1"),
-            ),
+            ("ErrImageNeverPull", r#"Container image "f:1" is not present with pull policy of Never"#, Some("f:1")),
             ("Scheduled", "Successfully assigned", None),
         ];
         for (reason, message, image) in table {
-            assert_eq!(
-                pulled_image(reason, message).as_deref(),
-                image,
-                "{reason}: {message}"
-            );
+            assert_eq!(pulled_image(reason, message).as_deref(), image, "{reason}: {message}");
         }
     }
 }

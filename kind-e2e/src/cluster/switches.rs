@@ -54,14 +54,12 @@ pub async fn set_replicas(fixture: &Fixture, targets: &[Target], replicas: i32) 
 pub async fn available(fixture: &Fixture, targets: &[Target]) -> Result<()> {
     for (namespace, name) in targets {
         let api: Api<Deployment> = Api::namespaced(fixture.kube.clone(), namespace);
-        eventually(&format!("{name} is available"), AVAILABLE, async || {
-            match api.get(name).await {
-                Ok(found) => match found.status.and_then(|status| status.available_replicas) {
-                    Some(available) if available > 0 => Probe::Ready(()),
-                    _ => Probe::NotYet("no replica is available".to_owned()),
-                },
-                Err(error) => Probe::NotYet(error.to_string()),
-            }
+        eventually(&format!("{name} is available"), AVAILABLE, async || match api.get(name).await {
+            Ok(found) => match found.status.and_then(|status| status.available_replicas) {
+                Some(available) if available > 0 => Probe::Ready(()),
+                _ => Probe::NotYet("no replica is available".to_owned()),
+            },
+            Err(error) => Probe::NotYet(error.to_string()),
         })
         .await?;
     }

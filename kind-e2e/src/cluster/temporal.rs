@@ -11,8 +11,8 @@ use serde::Serialize;
 use temporalio_client::errors::WorkflowStartError;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, UntypedWorkflow, Url,
-    WorkflowCountOptions, WorkflowStartOptions,
+    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, UntypedWorkflow, Url, WorkflowCountOptions,
+    WorkflowStartOptions,
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
 use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
@@ -50,8 +50,7 @@ struct Input<'a> {
 impl Temporal {
     /// Connects to `host:port`.
     pub async fn connect(address: &str) -> Result<Self> {
-        let url = Url::parse(&format!("http://{address}"))
-            .with_context(|| format!("temporal address {address}"))?;
+        let url = Url::parse(&format!("http://{address}")).with_context(|| format!("temporal address {address}"))?;
         let options = ConnectionOptions::new(url)
             .identity("kind-e2e")
             // On the loopback address compression only costs CPU, and the cluster's is on the same cores.
@@ -59,9 +58,7 @@ impl Temporal {
             .connect_timeout(Duration::from_secs(5))
             .dns_load_balancing(None)
             .build();
-        let connection = Connection::connect(options)
-            .await
-            .context("connecting to temporal")?;
+        let connection = Connection::connect(options).await.context("connecting to temporal")?;
         let client = Client::new(connection, ClientOptions::new(NAMESPACE).build())?;
         Ok(Self { client })
     }
@@ -74,17 +71,10 @@ impl Temporal {
     /// # Errors
     /// The start was refused, or no answer came: then it may have been accepted all the same.
     pub async fn start(&self, document_id: &str, source: &str) -> Result<()> {
-        let input =
-            serde_json::to_value(Input { document_id, source }).context("writing the workflow's input")?;
+        let input = serde_json::to_value(Input { document_id, source }).context("writing the workflow's input")?;
         let input = RawValue::from_value(&input, &PayloadConverter::serde_json());
-        let options = WorkflowStartOptions::new(WORKFLOW_QUEUE, document_id)
-            .execution_timeout(WORKFLOW_LIMIT)
-            .build();
-        match self
-            .client
-            .start_workflow(UntypedWorkflow::new(WORKFLOW), input, options)
-            .await
-        {
+        let options = WorkflowStartOptions::new(WORKFLOW_QUEUE, document_id).execution_timeout(WORKFLOW_LIMIT).build();
+        match self.client.start_workflow(UntypedWorkflow::new(WORKFLOW), input, options).await {
             Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(()),
             Err(error) => Err(error).with_context(|| format!("starting the workflow of {document_id}")),
         }
@@ -93,17 +83,12 @@ impl Temporal {
     /// Counts the workflows whose id begins with `prefix` by status, e.g. `Completed`.
     pub async fn count_by_status(&self, prefix: &str) -> Result<BTreeMap<String, u64>> {
         let query = format!("WorkflowId STARTS_WITH '{prefix}' GROUP BY ExecutionStatus");
-        let counted = self
-            .client
-            .count_workflows(query, WorkflowCountOptions::default())
-            .await
-            .context("counting workflows")?;
+        let counted =
+            self.client.count_workflows(query, WorkflowCountOptions::default()).await.context("counting workflows")?;
         let mut counts = BTreeMap::new();
         for group in counted.groups() {
-            let status: String = group
-                .try_get(0)
-                .context("reading a group")?
-                .context("a group of workflows has no status")?;
+            let status: String =
+                group.try_get(0).context("reading a group")?.context("a group of workflows has no status")?;
             counts.insert(status, group.count() as u64);
         }
         Ok(counts)
@@ -118,10 +103,7 @@ impl Temporal {
     pub async fn retries(&self, workflow_id: &str) -> Result<BTreeMap<String, String>> {
         let request = GetWorkflowExecutionHistoryRequest {
             namespace: NAMESPACE.to_owned(),
-            execution: Some(WorkflowExecution {
-                workflow_id: workflow_id.to_owned(),
-                run_id: String::new(),
-            }),
+            execution: Some(WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: String::new() }),
             ..Default::default()
         };
         let mut service = self.client.connection().workflow_service();
@@ -150,10 +132,7 @@ impl Temporal {
     async fn backlog(&self, queue: &str, kind: TaskQueueType) -> Result<f64> {
         let request = DescribeTaskQueueRequest {
             namespace: NAMESPACE.to_owned(),
-            task_queue: Some(TaskQueue {
-                name: queue.to_owned(),
-                ..Default::default()
-            }),
+            task_queue: Some(TaskQueue { name: queue.to_owned(), ..Default::default() }),
             task_queue_type: kind.into(),
             report_stats: true,
             ..Default::default()
@@ -164,9 +143,7 @@ impl Temporal {
             .await
             .with_context(|| format!("describing {queue}"))?
             .into_inner();
-        let stats = answer
-            .stats
-            .with_context(|| format!("temporal gave no statistics of {queue}"))?;
+        let stats = answer.stats.with_context(|| format!("temporal gave no statistics of {queue}"))?;
         Ok(stats.approximate_backlog_count as f64)
     }
 }
@@ -182,9 +159,7 @@ fn retries_in(events: &[HistoryEvent]) -> BTreeMap<String, String> {
                 steps.insert(event.event_id, step.unwrap_or_default());
             }
             Some(Attributes::ActivityTaskStartedEventAttributes(started)) => {
-                if let (Some(step), Some(failure)) =
-                    (steps.get(&started.scheduled_event_id), &started.last_failure)
-                {
+                if let (Some(step), Some(failure)) = (steps.get(&started.scheduled_event_id), &started.last_failure) {
                     retries.insert(step.clone(), reason(failure));
                 }
             }
@@ -196,10 +171,7 @@ fn retries_in(events: &[HistoryEvent]) -> BTreeMap<String, String> {
 
 /// A failure and its causes in one line.
 fn reason(failure: &Failure) -> String {
-    let cause = failure
-        .cause
-        .as_deref()
-        .map(|cause| format!(": {}", reason(cause)));
+    let cause = failure.cause.as_deref().map(|cause| format!(": {}", reason(cause)));
     format!("{}{}", failure.message, cause.unwrap_or_default())
 }
 
@@ -221,33 +193,22 @@ mod tests {
         };
         let scheduled = |event_id, step: &str| HistoryEvent {
             event_id,
-            attributes: Some(Attributes::ActivityTaskScheduledEventAttributes(
-                ActivityTaskScheduledEventAttributes {
-                    activity_type: Some(ActivityType {
-                        name: step.to_owned(),
-                    }),
-                    ..Default::default()
-                },
-            )),
+            attributes: Some(Attributes::ActivityTaskScheduledEventAttributes(ActivityTaskScheduledEventAttributes {
+                activity_type: Some(ActivityType { name: step.to_owned() }),
+                ..Default::default()
+            })),
             ..HistoryEvent::default()
         };
         let started = |scheduled_event_id, last_failure| HistoryEvent {
-            attributes: Some(Attributes::ActivityTaskStartedEventAttributes(
-                ActivityTaskStartedEventAttributes {
-                    scheduled_event_id,
-                    last_failure,
-                    ..Default::default()
-                },
-            )),
+            attributes: Some(Attributes::ActivityTaskStartedEventAttributes(ActivityTaskStartedEventAttributes {
+                scheduled_event_id,
+                last_failure,
+                ..Default::default()
+            })),
             ..HistoryEvent::default()
         };
         let timeout = failure("activity timeout", Some(failure("heartbeat", None)));
-        let events = [
-            scheduled(5, "fetch"),
-            started(5, None),
-            scheduled(9, "store"),
-            started(9, Some(timeout)),
-        ];
+        let events = [scheduled(5, "fetch"), started(5, None), scheduled(9, "store"), started(9, Some(timeout))];
         let expected = [("store".to_owned(), "activity timeout: heartbeat".to_owned())];
         assert_eq!(retries_in(&events), expected.into());
     }

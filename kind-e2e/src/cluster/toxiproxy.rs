@@ -24,25 +24,13 @@ struct Toxic {
 impl Toxiproxy {
     /// A client for the API at `base`, e.g. `http://127.0.0.1:8474`.
     pub fn new(http: reqwest::Client, base: &str) -> Self {
-        Self {
-            http,
-            base: base.trim_end_matches('/').to_owned(),
-        }
+        Self { http, base: base.trim_end_matches('/').to_owned() }
     }
 
     /// The names of the toxics that are in force on the way to S3.
     pub async fn toxics(&self) -> Result<Vec<String>> {
-        let response = self
-            .http
-            .get(self.url(""))
-            .send()
-            .await
-            .context("listing toxics")?;
-        let toxics: Vec<Toxic> = succeeded(response)
-            .await?
-            .json()
-            .await
-            .context("reading toxics")?;
+        let response = self.http.get(self.url("")).send().await.context("listing toxics")?;
+        let toxics: Vec<Toxic> = succeeded(response).await?.json().await.context("reading toxics")?;
         Ok(toxics.into_iter().map(|toxic| toxic.name).collect())
     }
 
@@ -53,13 +41,7 @@ impl Toxiproxy {
             "name": "latency", "type": "latency", "stream": "downstream", "toxicity": 1.0,
             "attributes": {"latency": u64::try_from(latency.as_millis())?, "jitter": 0},
         });
-        let response = self
-            .http
-            .post(self.url(""))
-            .json(&toxic)
-            .send()
-            .await
-            .context("adding latency")?;
+        let response = self.http.post(self.url("")).json(&toxic).send().await.context("adding latency")?;
         succeeded(response).await?;
         Ok(())
     }
@@ -68,12 +50,7 @@ impl Toxiproxy {
     pub async fn clear(&self) -> Result<()> {
         for name in self.toxics().await? {
             let url = self.url(&format!("/{name}"));
-            let response = self
-                .http
-                .delete(url)
-                .send()
-                .await
-                .with_context(|| format!("removing toxic {name}"))?;
+            let response = self.http.delete(url).send().await.with_context(|| format!("removing toxic {name}"))?;
             succeeded(response).await?;
         }
         Ok(())

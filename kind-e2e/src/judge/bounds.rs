@@ -161,36 +161,20 @@ mod tests {
         assert_eq!(demand(9.0, 15.0), 18.0, "chance decides");
         // From 4.5 to 15 at 10/s less the 1.8/s that were there.
         let early = decision(&shipped(), 4.5, 15.0, 10.0, 2.5);
-        assert!(
-            (early.seconds - (10.5 / 8.2 + 2.7 + 30.0)).abs() < 1e-9,
-            "{early:?}"
-        );
+        assert!((early.seconds - (10.5 / 8.2 + 2.7 + 30.0)).abs() < 1e-9, "{early:?}");
         // A step of 7/s needs 25 in flight: it passes 15 slots only where documents wait.
         let late = decision(&shipped(), 4.5, 15.0, 6.2, 2.5);
-        assert!(
-            (late.seconds - (10.5 / 4.4 + 2.7 + 30.0)).abs() < 1e-9,
-            "{late:?}"
-        );
+        assert!((late.seconds - (10.5 / 4.4 + 2.7 + 30.0)).abs() < 1e-9, "{late:?}");
         // Chance makes up to 28 of 16: more than the 20 slots, so that documents have to wait.
         let waiting = decision(&shipped(), 16.0, 20.0, 9.0, 2.5);
-        assert!(
-            (waiting.seconds - (2.5 + 5.5 + 2.7 + 30.0)).abs() < 1e-9,
-            "{waiting:?}"
-        );
+        assert!((waiting.seconds - (2.5 + 5.5 + 2.7 + 30.0)).abs() < 1e-9, "{waiting:?}");
     }
 
     #[test]
     fn the_other_bounds_are_the_sums_that_they_say() {
-        let starts = PodStarts {
-            pods: 17,
-            first: 1.5,
-            all: 9.0,
-        };
+        let starts = PodStarts { pods: 17, first: 1.5, all: 9.0 };
         assert!((ready(&starts).seconds - 7.0).abs() < 1e-9);
-        let bound = |seconds| Bound {
-            seconds,
-            ..Bound::default()
-        };
+        let bound = |seconds| Bound { seconds, ..Bound::default() };
         assert_eq!(recovery(&bound(6.0), &bound(4.0), 2.5, 5.0).seconds, 27.5);
         assert_eq!(drain(60.0, 15.0, 2.5).seconds, 30.0);
         assert_eq!(scale_in(&shipped(), 9).seconds, 60.0 + 32.7 + 30.0 + 20.0);

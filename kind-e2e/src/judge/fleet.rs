@@ -16,18 +16,8 @@ pub use capacity::demand::{CEILING, FLOOR};
 const MEMORY_SHARE: f64 = 0.8;
 
 /// Exactly `count` workers are wanted, present and Ready in every reading.
-pub fn held(
-    id: &'static str,
-    name: String,
-    samples: &[Sample],
-    window: Window,
-    count: i32,
-    why: &str,
-) -> Check {
-    let bound = format!(
-        "{count} wanted and Ready in every reading of {:.0} s",
-        window.seconds()
-    );
+pub fn held(id: &'static str, name: String, samples: &[Sample], window: Window, count: i32, why: &str) -> Check {
+    let bound = format!("{count} wanted and Ready in every reading of {:.0} s", window.seconds());
     let question = Question::new(id, name, bound, why);
     question.of(fleets(samples, window).map(|readings| {
         match readings.iter().find(|(_, fleet)| !fleet.is_settled_at(count)) {
@@ -42,12 +32,7 @@ pub fn scaled_in(samples: &[Sample], window: Window, count: i32, bound: &Bound) 
     let before = samples.iter().rev().find(|sample| sample.at < window.from);
     let mut readings = before.into_iter().chain(window.of(samples));
     let settled = readings
-        .find(|sample| {
-            sample
-                .fleet
-                .seen()
-                .is_some_and(|fleet| fleet.is_settled_at(count))
-        })
+        .find(|sample| sample.fleet.seen().is_some_and(|fleet| fleet.is_settled_at(count)))
         .map(|sample| (sample.at - window.from).max(0.0));
     let last = samples.iter().rev().find_map(|sample| sample.fleet.seen());
     let question = Question::new(
@@ -57,12 +42,7 @@ pub fn scaled_in(samples: &[Sample], window: Window, count: i32, bound: &Bound) 
         &bound.why,
     );
     let gap = fleets(samples, window).err();
-    let never = || {
-        last.map_or_else(
-            || "no worker was seen".to_owned(),
-            |fleet| format!("{fleet} at the end"),
-        )
-    };
+    let never = || last.map_or_else(|| "no worker was seen".to_owned(), |fleet| format!("{fleet} at the end"));
     timed(question, settled, bound.seconds, gap.as_deref(), never)
 }
 
@@ -91,9 +71,7 @@ pub fn depth_below(
     (queue, limit): (&str, f64),
     why: &str,
 ) -> Check {
-    let readings = seen(samples, window, |sample| {
-        sample.depth.seen().and_then(|depth| depth.get(queue))
-    });
+    let readings = seen(samples, window, |sample| sample.depth.seen().and_then(|depth| depth.get(queue)));
     Question::new(id, name, format!("≤ {limit:.0}"), why).of(readings.map(|readings| {
         let most = readings.iter().map(|(_, depth)| **depth).fold(0.0, f64::max);
         (most <= limit, format!("{most:.0} at most"))
@@ -119,13 +97,9 @@ pub fn never_restarted(samples: &[Sample], window: Window) -> Check {
     let mut broken = BTreeMap::new();
     for (index, (at, pods)) in readings.iter().enumerate() {
         for pod in pods.iter() {
-            let base = *first
-                .entry(&pod.name)
-                .or_insert(if index == 0 { pod.restarts } else { 0 });
+            let base = *first.entry(&pod.name).or_insert(if index == 0 { pod.restarts } else { 0 });
             if pod.restarts > base {
-                broken
-                    .entry(&pod.name)
-                    .or_insert_with(|| restarted(*at, pod, base));
+                broken.entry(&pod.name).or_insert_with(|| restarted(*at, pod, base));
             }
         }
     }
@@ -155,15 +129,9 @@ pub fn memory(samples: &[Sample], window: Window, limit: Option<u64>) -> Check {
         return question("below its limit".to_owned()).unseen("the Deployment has no memory limit");
     };
     let bound = MEMORY_SHARE * limit as f64;
-    let readings = window
-        .of(samples)
-        .filter_map(|sample| sample.memory.as_ref()?.seen());
+    let readings = window.of(samples).filter_map(|sample| sample.memory.as_ref()?.seen());
     let all: Vec<u64> = readings.flat_map(|workers| workers.values().copied()).collect();
-    let question = question(format!(
-        "≤ {}, {:.0} % of its limit",
-        megabytes(bound),
-        100.0 * MEMORY_SHARE
-    ));
+    let question = question(format!("≤ {}, {:.0} % of its limit", megabytes(bound), 100.0 * MEMORY_SHARE));
     match all.iter().max() {
         None => question.unseen("the metrics API gave no worker's memory"),
         Some(most) => {
@@ -178,15 +146,8 @@ pub fn memory(samples: &[Sample], window: Window, limit: Option<u64>) -> Check {
 /// # Errors
 /// The workers were not seen for too long.
 pub fn turns(samples: &[Sample], window: Window) -> Result<usize, String> {
-    let wanted: Vec<i32> = fleets(samples, window)?
-        .iter()
-        .map(|(_, fleet)| fleet.wanted)
-        .collect();
-    let moves: Vec<bool> = wanted
-        .windows(2)
-        .filter(|pair| pair[0] != pair[1])
-        .map(|pair| pair[1] > pair[0])
-        .collect();
+    let wanted: Vec<i32> = fleets(samples, window)?.iter().map(|(_, fleet)| fleet.wanted).collect();
+    let moves: Vec<bool> = wanted.windows(2).filter(|pair| pair[0] != pair[1]).map(|pair| pair[1] > pair[0]).collect();
     Ok(moves.windows(2).filter(|pair| pair[0] != pair[1]).count())
 }
 
@@ -203,9 +164,7 @@ pub fn few_turns(samples: &[Sample], window: Window, most: usize, why: &str) -> 
 /// The workers were not seen for too long.
 pub fn worker_seconds(samples: &[Sample], window: Window) -> Result<f64, String> {
     let readings = fleets(samples, window)?;
-    let between = readings
-        .windows(2)
-        .map(|pair| f64::from(pair[0].1.present) * (pair[1].0 - pair[0].0));
+    let between = readings.windows(2).map(|pair| f64::from(pair[0].1.present) * (pair[1].0 - pair[0].0));
     Ok(between.sum())
 }
 
@@ -214,30 +173,18 @@ pub fn worker_seconds(samples: &[Sample], window: Window) -> Result<f64, String>
 /// # Errors
 /// Slots or workers were not seen for too long.
 pub fn utilization(samples: &[Sample], window: Window, slots: u32) -> Result<f64, String> {
-    seen(samples, window, |sample| {
-        sample.slots_used.seen().filter(|_| sample.fleet.seen().is_some())
-    })?;
+    seen(samples, window, |sample| sample.slots_used.seen().filter(|_| sample.fleet.seen().is_some()))?;
     // One reading of each a second: a change between two samples would weigh as much as a second.
-    let both = window.of(samples).filter_map(|sample| {
-        Some((
-            Sample::of_queue(&sample.slots_used, IO_QUEUE)?,
-            sample.fleet.seen()?,
-        ))
-    });
-    let (used, ready) = both.fold((0.0, 0), |(used, ready), (in_use, fleet)| {
-        (used + in_use, ready + fleet.ready)
-    });
+    let both = window
+        .of(samples)
+        .filter_map(|sample| Some((Sample::of_queue(&sample.slots_used, IO_QUEUE)?, sample.fleet.seen()?)));
+    let (used, ready) = both.fold((0.0, 0), |(used, ready), (in_use, fleet)| (used + in_use, ready + fleet.ready));
     Ok(used / f64::from(ready.max(1)) / f64::from(slots))
 }
 
 /// Utilization is within the guide's 60 to 80 %.
 pub fn utilized(samples: &[Sample], window: Window, slots: u32, why: &str) -> Check {
-    let bound = format!(
-        "{} to {} over {:.0} s",
-        percent(FLOOR),
-        percent(CEILING),
-        window.seconds()
-    );
+    let bound = format!("{} to {} over {:.0} s", percent(FLOOR), percent(CEILING), window.seconds());
     let question = Question::new("utilization", "IO slots in use", bound, why);
     let found = utilization(samples, window, slots);
     question.of(found.map(|found| ((FLOOR..=CEILING).contains(&found), percent(found))))
@@ -269,8 +216,8 @@ pub fn sized(
 ) -> Check {
     let bound = format!("{least} to {most} Ready over {:.0} s", window.seconds());
     let question = Question::new(id, name, bound, why);
-    question.of(ready(samples, window)
-        .map(|(low, high)| (low >= least && high <= most, format!("{low} to {high} Ready"))))
+    question
+        .of(ready(samples, window).map(|(low, high)| (low >= least && high <= most, format!("{low} to {high} Ready"))))
 }
 
 /// Never more than `most` workers are wanted.
@@ -295,19 +242,13 @@ pub fn never_below_in_use(samples: &[Sample], window: Window, slots: u32) -> Che
         Ok(readings) => readings,
         Err(gap) => return question.unseen(gap),
     };
-    let decisions: Vec<(f64, Fleet)> = readings
-        .windows(2)
-        .filter(|pair| pair[1].1.wanted < pair[0].1.wanted)
-        .map(|pair| pair[1])
-        .collect();
+    let decisions: Vec<(f64, Fleet)> =
+        readings.windows(2).filter(|pair| pair[1].1.wanted < pair[0].1.wanted).map(|pair| pair[1]).collect();
     let (mut broken, mut unseen) = (Vec::new(), None);
     for (at, fleet) in &decisions {
         match used_at(samples, *at) {
             Some(used) if used > f64::from(fleet.wanted) * f64::from(slots) => {
-                broken.push(format!(
-                    "second {at:.0}: {} workers wanted, {used:.0} slots in use",
-                    fleet.wanted
-                ));
+                broken.push(format!("second {at:.0}: {} workers wanted, {used:.0} slots in use", fleet.wanted));
             }
             Some(_) => {}
             None => unseen = Some(format!("second {at:.0}: the slots in use were not seen")),
@@ -323,23 +264,13 @@ pub fn never_below_in_use(samples: &[Sample], window: Window, slots: u32) -> Che
 
 /// IO slots in use as last seen at a second, at most [`MAX_GAP`] before it.
 fn used_at(samples: &[Sample], at: f64) -> Option<f64> {
-    let before = samples
-        .iter()
-        .rev()
-        .filter(|sample| (at - MAX_GAP..=at).contains(&sample.at));
-    before
-        .filter_map(|sample| Sample::of_queue(&sample.slots_used, IO_QUEUE))
-        .next()
+    let before = samples.iter().rev().filter(|sample| (at - MAX_GAP..=at).contains(&sample.at));
+    before.filter_map(|sample| Sample::of_queue(&sample.slots_used, IO_QUEUE)).next()
 }
 
 /// No reading has fewer workers wanted than the window's first.
 pub fn never_fewer(name: String, samples: &[Sample], window: Window, why: &str) -> Check {
-    let question = Question::new(
-        "outage-holds",
-        name,
-        "never fewer wanted than at its beginning",
-        why,
-    );
+    let question = Question::new("outage-holds", name, "never fewer wanted than at its beginning", why);
     question.of(fleets(samples, window).map(|readings| {
         let wanted = || readings.iter().map(|(_, fleet)| fleet.wanted);
         let (first, least) = (wanted().next().unwrap_or(0), wanted().min().unwrap_or(0));
@@ -349,19 +280,11 @@ pub fn never_fewer(name: String, samples: &[Sample], window: Window, why: &str) 
 
 /// The most workers wanted in a window, whatever was missed.
 pub fn peak(samples: &[Sample], window: Window) -> i32 {
-    inside(samples, window)
-        .map(|(_, fleet)| fleet.wanted)
-        .max()
-        .unwrap_or(0)
+    inside(samples, window).map(|(_, fleet)| fleet.wanted).max().unwrap_or(0)
 }
 
 /// Outcome of a check that the whole scenario was carried out.
 pub fn carried_out(id: &'static str, name: &str, done: usize, due: usize) -> Option<Check> {
     let question = Question::new(id, name, due.to_string(), "what was not played shows nothing");
-    (done < due).then(|| {
-        question.answer(
-            done.to_string(),
-            Outcome::inconclusive(format!("{done} of {due}")),
-        )
-    })
+    (done < due).then(|| question.answer(done.to_string(), Outcome::inconclusive(format!("{done} of {due}"))))
 }

@@ -23,21 +23,14 @@ pub struct Mean {
 
 /// The mean use in a window; none where it was never seen.
 pub fn mean(samples: &[Sample], window: Window) -> Option<Mean> {
-    let seen: Vec<_> = window
-        .of(samples)
-        .filter_map(|sample| sample.host.seen())
-        .collect();
+    let seen: Vec<_> = window.of(samples).filter_map(|sample| sample.host.seen()).collect();
     let mean = |of: &dyn Fn(&crate::observe::host::HostUse) -> f64| {
         seen.iter().map(|host| of(host)).sum::<f64>() / seen.len() as f64
     };
     (!seen.is_empty()).then(|| Mean {
         busy: mean(&|host| (host.busy + host.steal) / host.cores),
         others: mean(&|host| (host.others.unwrap_or(0.0) + host.steal) / host.cores),
-        pressure: seen
-            .iter()
-            .map(|host| host.pressure)
-            .sum::<Option<f64>>()
-            .map(|sum| sum / seen.len() as f64),
+        pressure: seen.iter().map(|host| host.pressure).sum::<Option<f64>>().map(|sum| sum / seen.len() as f64),
     })
 }
 
@@ -47,16 +40,9 @@ pub fn excuse(samples: &[Sample], window: Window) -> Option<String> {
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     if mean.others > OTHERS {
         let taken = percent(mean.others);
-        return Some(format!(
-            "this host was busy with something else, which took {taken} of its CPU"
-        ));
+        return Some(format!("this host was busy with something else, which took {taken} of its CPU"));
     }
-    (mean.busy > SATURATED).then(|| {
-        format!(
-            "this host was saturated: {} of its CPU was in use",
-            percent(mean.busy)
-        )
-    })
+    (mean.busy > SATURATED).then(|| format!("this host was saturated: {} of its CPU was in use", percent(mean.busy)))
 }
 
 #[cfg(test)]
@@ -69,18 +55,8 @@ mod tests {
     fn only_a_saturated_or_a_disturbed_host_is_an_excuse() {
         let window = Window { from: 0.0, to: 9.0 };
         let excuse = |busy: f64, steal: f64, others: Option<f64>| {
-            let host = HostUse {
-                cores: 2.0,
-                busy,
-                steal,
-                others,
-                pressure: None,
-            };
-            let sample = |at: i32| Sample {
-                at: f64::from(at),
-                host: Reading::Seen(host),
-                ..Sample::default()
-            };
+            let host = HostUse { cores: 2.0, busy, steal, others, pressure: None };
+            let sample = |at: i32| Sample { at: f64::from(at), host: Reading::Seen(host), ..Sample::default() };
             super::excuse(&(0..10).map(sample).collect::<Vec<_>>(), window)
         };
         assert_eq!(excuse(1.8, 0.0, Some(0.1)), None);

@@ -16,10 +16,7 @@ const ERRORS: f64 = 0.01;
 
 /// Every start was sent when it was due.
 pub fn kept_schedule(starts: &[Start]) -> Check {
-    let latest = starts
-        .iter()
-        .map(|start| start.sent - start.due)
-        .fold(0.0, f64::max);
+    let latest = starts.iter().map(|start| start.sent - start.due).fold(0.0, f64::max);
     let question = Question::new(
         "schedule",
         "the load kept its schedule",
@@ -29,9 +26,7 @@ pub fn kept_schedule(starts: &[Start]) -> Check {
     let measured = format!("{latest:.2} s at most, {} starts", starts.len());
     match latest <= LATE {
         true => question.require(true, measured),
-        false => question.unseen(format!(
-            "a start was sent {latest:.1} s late: this host was too busy to load"
-        )),
+        false => question.unseen(format!("a start was sent {latest:.1} s late: this host was too busy to load")),
     }
 }
 
@@ -59,11 +54,7 @@ pub fn p99<'a>(name: &str, due: impl IntoIterator<Item = &'a Start>, service: f6
     let question = Question::new(
         "p99",
         name,
-        format!(
-            "≤ {most} of {} later than {:.1} s, which is 1 % and chance (95 %)",
-            due.len(),
-            service + WAITING
-        ),
+        format!("≤ {most} of {} later than {:.1} s, which is 1 % and chance (95 %)", due.len(), service + WAITING),
         format!(
             "the guide's p99 < {GUIDE_P99:.0} s for documents of {GUIDE_SERVICE} s of IO leaves {WAITING:.1} s beside \
              them; these take {service:.1} s, and one that travels as a claim as often as it goes to S3"
@@ -97,10 +88,7 @@ pub fn recovers(reaction: &Reaction, bound: &Bound) -> Check {
         &bound.why,
     );
     let worst = seconds(reaction.worst_p99);
-    let measured = format!(
-        "{}; the worst p99 of 5 s was {worst}",
-        recovered(reaction.latency)
-    );
+    let measured = format!("{}; the worst p99 of 5 s was {worst}", recovered(reaction.latency));
     match reaction.latency {
         Recovery::NotSeen => question.unseen("no document was due after the step"),
         Recovery::NeverAbove => question.require(true, measured),
@@ -116,12 +104,8 @@ pub fn drained(starts: &[Start], ended: f64, bound: &Bound) -> Check {
         .filter(|start| start.acknowledged.is_some())
         .map(|start| start.stored.unwrap_or(f64::INFINITY) - ended)
         .fold(0.0, f64::max);
-    let question = Question::new(
-        "drain",
-        "the queues drain when the load ends",
-        format!("≤ {:.0} s", bound.seconds),
-        &bound.why,
-    );
+    let question =
+        Question::new("drain", "the queues drain when the load ends", format!("≤ {:.0} s", bound.seconds), &bound.why);
     let measured = match last.is_finite() {
         true => format!("{last:.1} s"),
         false => format!("not all of {} documents were stored", acknowledged(starts)),
@@ -134,11 +118,7 @@ pub fn service_in_force(measured: &[f64], service: f64) -> Check {
     let question = Question::new(
         "service",
         "one document takes its time on the way to S3",
-        format!(
-            "{service:.1} to {:.1} s, the fastest of {}",
-            service + WAITING,
-            measured.len()
-        ),
+        format!("{service:.1} to {:.1} s, the fastest of {}", service + WAITING, measured.len()),
         "the load is sized by this latency; a document alone must keep the guide's bound",
     );
     match measured.iter().copied().reduce(f64::min) {
@@ -157,16 +137,9 @@ mod tests {
 
     #[test]
     fn a_document_has_its_own_io_and_what_the_guide_leaves() {
-        let of = |trips: u32, seconds: f64| Start {
-            trips,
-            ..start(0.0, Some(seconds))
-        };
+        let of = |trips: u32, seconds: f64| Start { trips, ..start(0.0, Some(seconds)) };
         for (trips, seconds, late) in [(1, 3.9, false), (1, 4.0, true), (5, 13.9, false), (5, 14.0, true)] {
-            assert_eq!(
-                is_late(&of(trips, seconds), 2.5),
-                late,
-                "{trips} trips, {seconds} s"
-            );
+            assert_eq!(is_late(&of(trips, seconds), 2.5), late, "{trips} trips, {seconds} s");
         }
         assert!(is_late(&start(0.0, None), 2.5), "never stored");
     }
@@ -174,18 +147,11 @@ mod tests {
     #[test]
     fn few_documents_are_no_p99_unless_they_are_late() {
         let word = |count: usize, late: usize| {
-            let starts: Vec<Start> = (0..count)
-                .map(|number| start(1.0, Some(if number < late { 9.0 } else { 2.0 })))
-                .collect();
+            let starts: Vec<Start> =
+                (0..count).map(|number| start(1.0, Some(if number < late { 9.0 } else { 2.0 }))).collect();
             p99("p99", &starts, 2.5).outcome.word()
         };
-        let table = [
-            (99, 0, "Inconclusive"),
-            (100, 0, "Pass"),
-            (100, 3, "Pass"),
-            (100, 4, "Fail"),
-            (20, 5, "Fail"),
-        ];
+        let table = [(99, 0, "Inconclusive"), (100, 0, "Pass"), (100, 3, "Pass"), (100, 4, "Fail"), (20, 5, "Fail")];
         for (count, late, expected) in table {
             assert_eq!(word(count, late), expected, "{late} of {count}");
         }

@@ -59,12 +59,8 @@ mod tests {
     #[test]
     fn a_part_has_the_samples_of_its_own_phases() {
         let part = Part::new("a/b", &[], None, None);
-        let has = ["a/b", "a/b/out", "a/bc", "a", ""].map(|phase| {
-            part.has(&Sample {
-                phase: phase.to_owned(),
-                ..Sample::default()
-            })
-        });
+        let has = ["a/b", "a/b/out", "a/bc", "a", ""]
+            .map(|phase| part.has(&Sample { phase: phase.to_owned(), ..Sample::default() }));
         assert_eq!(has, [true, true, false, false, false]);
     }
 }

@@ -30,11 +30,7 @@ pub struct Expected {
 impl Expected {
     /// Under so many documents a second.
     pub fn of(sizing: &Sizing, rate: f64) -> Self {
-        Self {
-            target: Some(sizing.target),
-            needed: Some(sizing.needed_for(rate)),
-            p99_bound: sizing.p99_bound(),
-        }
+        Self { target: Some(sizing.target), needed: Some(sizing.needed_for(rate)), p99_bound: sizing.p99_bound() }
     }
 }
 
@@ -86,30 +82,19 @@ pub struct Reaction {
 
 /// The reaction to the step at the beginning of `window`, until its end.
 pub fn reaction(samples: &[Sample], starts: &[Start], window: Window, expected: &Expected) -> Reaction {
-    let Window {
-        from: step,
-        to: until,
-    } = window;
-    let (earlier, after): (Vec<_>, Vec<_>) = changes(samples)
-        .into_iter()
-        .filter(|(at, _)| *at <= until)
-        .partition(|(at, _)| *at <= step);
+    let Window { from: step, to: until } = window;
+    let (earlier, after): (Vec<_>, Vec<_>) =
+        changes(samples).into_iter().filter(|(at, _)| *at <= until).partition(|(at, _)| *at <= step);
     // A reading long before the step belongs to another load.
-    let before = earlier
-        .last()
-        .filter(|(at, _)| step - at <= MAX_GAP)
-        .or(after.first())
-        .map_or(0, |(_, fleet)| fleet.wanted);
+    let before =
+        earlier.last().filter(|(at, _)| step - at <= MAX_GAP).or(after.first()).map_or(0, |(_, fleet)| fleet.wanted);
     let worked = |after: bool| {
-        let inside = samples
-            .iter()
-            .filter(move |sample| sample.at <= until && (sample.at > step) == after);
+        let inside = samples.iter().filter(move |sample| sample.at <= until && (sample.at > step) == after);
         inside.filter_map(|sample| Some((sample.at, work(sample)?)))
     };
-    let carried = expected.target.map_or_else(
-        || worked(false).map(|(_, work)| work).fold(0.0, f64::max),
-        |target| target * f64::from(before),
-    );
+    let carried = expected
+        .target
+        .map_or_else(|| worked(false).map(|(_, work)| work).fold(0.0, f64::max), |target| target * f64::from(before));
     let grew = |pick: fn(&Fleet) -> i32, above: i32| {
         let first = after.iter().find(|(_, fleet)| pick(fleet) > above);
         first.map(|(at, _)| at - step)
@@ -121,16 +106,12 @@ pub fn reaction(samples: &[Sample], starts: &[Start], window: Window, expected: 
     Reaction {
         step,
         before,
-        signal: worked(true)
-            .find(|(_, work)| *work > carried)
-            .map(|(at, _)| at - step),
+        signal: worked(true).find(|(_, work)| *work > carried).map(|(at, _)| at - step),
         decision: grew(|fleet| fleet.wanted, before),
         pod: grew(|fleet| fleet.present, before),
         first_poll: grew(|fleet| fleet.ready, before),
         needed,
-        all_ready: (needed > before)
-            .then(|| grew(|fleet| fleet.ready, needed - 1))
-            .flatten(),
+        all_ready: (needed > before).then(|| grew(|fleet| fleet.ready, needed - 1)).flatten(),
         most_wanted,
         most_ready: most(|fleet| fleet.ready).unwrap_or(0),
         latency: recovery(&windows, expected.p99_bound),
@@ -164,10 +145,8 @@ pub struct Due {
 /// Only documents of one trip to S3 count: one that travels as a claim takes several times as long, and a window has
 /// too few of those for a percentile.
 pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
-    let starts: Vec<&Start> = starts
-        .iter()
-        .filter(|start| start.trips <= 1 && (from..until).contains(&start.due))
-        .collect();
+    let starts: Vec<&Start> =
+        starts.iter().filter(|start| start.trips <= 1 && (from..until).contains(&start.due)).collect();
     let Some(last) = starts.iter().map(|start| start.due).reduce(f64::max) else {
         return Vec::new();
     };
@@ -175,10 +154,7 @@ pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
         let begin = from + number as f64 * WINDOW;
         let end = begin + WINDOW;
         let due = starts.iter().filter(|start| (begin..end).contains(&start.due));
-        Due {
-            from: begin,
-            latency: latency(due.copied()),
-        }
+        Due { from: begin, latency: latency(due.copied()) }
     };
     (0..=((last - from) / WINDOW) as usize).map(window).collect()
 }
@@ -187,10 +163,7 @@ fn recovery(windows: &[Due], bound: f64) -> Recovery {
     let Some(begin) = windows.first() else {
         return Recovery::NotSeen;
     };
-    let above = |due: &Due| {
-        due.latency
-            .is_some_and(|latency| latency.p99.is_none_or(|p99| p99 >= bound))
-    };
+    let above = |due: &Due| due.latency.is_some_and(|latency| latency.p99.is_none_or(|p99| p99 >= bound));
     match windows.iter().rposition(above) {
         None => Recovery::NeverAbove,
         Some(worst) if worst + 1 == windows.len() => Recovery::NotBack,
@@ -220,11 +193,7 @@ pub(crate) mod tests {
         Sample {
             at,
             phase: "s/out".to_owned(),
-            fleet: Reading::Seen(Fleet {
-                wanted,
-                present: wanted,
-                ready,
-            }),
+            fleet: Reading::Seen(Fleet { wanted, present: wanted, ready }),
             slots_used: of(used),
             depth: of(depth),
             ..Sample::default()
@@ -234,22 +203,10 @@ pub(crate) mod tests {
     #[test]
     fn each_stage_is_told_when_it_was_first_seen() {
         let counts = [(3, 3), (3, 3), (3, 3), (6, 3), (6, 4), (9, 8), (9, 9)];
-        let mut samples: Vec<Sample> = (0..7)
-            .map(|at| sample(f64::from(at), counts[at as usize], 6.0 * f64::from(at), 0.0))
-            .collect();
-        samples[3].changes = vec![(
-            2.5,
-            Fleet {
-                wanted: 6,
-                present: 3,
-                ready: 3,
-            },
-        )];
-        let expected = Expected {
-            target: Some(3.5),
-            needed: Some(8),
-            p99_bound: 4.0,
-        };
+        let mut samples: Vec<Sample> =
+            (0..7).map(|at| sample(f64::from(at), counts[at as usize], 6.0 * f64::from(at), 0.0)).collect();
+        samples[3].changes = vec![(2.5, Fleet { wanted: 6, present: 3, ready: 3 })];
+        let expected = Expected { target: Some(3.5), needed: Some(8), p99_bound: 4.0 };
         let window = Window { from: 1.0, to: 6.0 };
         let found = reaction(&samples, &[start(1.0, Some(3.0))], window, &expected);
         assert_eq!((found.before, found.most_wanted, found.most_ready), (3, 9, 9));
@@ -266,14 +223,8 @@ pub(crate) mod tests {
         let (fast, slow) = (Some(1.0), Some(5.0));
         assert_eq!(recovery(&[]), Recovery::NotSeen);
         assert_eq!(recovery(&[late(1.0, fast)]), Recovery::NeverAbove);
-        assert_eq!(
-            recovery(&[late(1.0, slow), late(11.0, fast)]),
-            Recovery::Back(5.0)
-        );
-        assert_eq!(
-            recovery(&[late(1.0, None), late(6.0, slow), late(11.0, fast)]),
-            Recovery::Back(10.0)
-        );
+        assert_eq!(recovery(&[late(1.0, slow), late(11.0, fast)]), Recovery::Back(5.0));
+        assert_eq!(recovery(&[late(1.0, None), late(6.0, slow), late(11.0, fast)]), Recovery::Back(10.0));
         assert_eq!(recovery(&[late(1.0, fast), late(11.0, None)]), Recovery::NotBack);
     }
 }

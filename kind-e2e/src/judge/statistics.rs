@@ -30,10 +30,7 @@ pub struct Latency {
 
 /// The percentiles of these starts; none where there is no start.
 pub fn latency<'a>(starts: impl IntoIterator<Item = &'a Start>) -> Option<Latency> {
-    let mut seconds: Vec<f64> = starts
-        .into_iter()
-        .map(|start| start.latency().unwrap_or(f64::INFINITY))
-        .collect();
+    let mut seconds: Vec<f64> = starts.into_iter().map(|start| start.latency().unwrap_or(f64::INFINITY)).collect();
     seconds.sort_by(f64::total_cmp);
     let rank = |percent: f64| {
         // Nearest rank: a latency that a document really had.
@@ -79,10 +76,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_latencies_that_were_had() {
-        let starts: Vec<Start> = (1..=200)
-            .rev()
-            .map(|second| start(0.0, Some(f64::from(second))))
-            .collect();
+        let starts: Vec<Start> = (1..=200).rev().map(|second| start(0.0, Some(f64::from(second)))).collect();
         let found = latency(&starts).unwrap();
         assert_eq!(found.count, 200);
         let expected = [100.0, 180.0, 198.0, 200.0].map(Some);
@@ -93,28 +87,19 @@ mod tests {
 
     #[test]
     fn a_document_that_never_came_is_later_than_all() {
-        let mut starts: Vec<Start> = (1..=98)
-            .map(|second| start(0.0, Some(f64::from(second))))
-            .collect();
+        let mut starts: Vec<Start> = (1..=98).map(|second| start(0.0, Some(f64::from(second)))).collect();
         starts.extend([start(0.0, None), start(0.0, None)]);
         let found = latency(&starts).unwrap();
         assert_eq!((found.lost, found.p50, found.p99), (2, Some(50.0), None));
-        assert_eq!(
-            (seconds(found.p90), seconds(found.p99)),
-            ("90.00 s".to_owned(), "never".to_owned())
-        );
+        assert_eq!((seconds(found.p90), seconds(found.p99)), ("90.00 s".to_owned(), "never".to_owned()));
     }
 
     #[test]
     fn as_many_may_be_late_as_chance_makes_of_the_share() {
         // Quantiles of the binomial distribution at 95 %, from a table.
-        for (count, late, expected) in [
-            (100, 0.01, 3),
-            (188, 0.01, 4),
-            (1000, 0.01, 15),
-            (5000, 0.01, 62),
-            (0, 0.01, 0),
-        ] {
+        for (count, late, expected) in
+            [(100, 0.01, 3), (188, 0.01, 4), (1000, 0.01, 15), (5000, 0.01, 62), (0, 0.01, 0)]
+        {
             assert_eq!(allowed(count, late), expected, "{count}");
         }
     }

@@ -22,10 +22,7 @@ pub fn checks(began: &Reading<Survey>, ended: &Reading<Survey>) -> Vec<Check> {
         Reading::Seen(after) => after,
         Reading::Gap(why) => return vec![pulls.unseen(why), restarts.unseen(why)],
     };
-    let pulled = after
-        .pulls
-        .iter()
-        .map(|(image, message)| format!("{image}: {message}"));
+    let pulled = after.pulls.iter().map(|(image, message)| format!("{image}: {message}"));
     let pulls = pulls.answer(format!("{} images pulled", after.pulls.len()), faults(pulled));
     let restarts = match began {
         Reading::Seen(before) => {

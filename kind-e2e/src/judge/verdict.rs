@@ -95,18 +95,8 @@ pub struct Question {
 
 impl Question {
     /// A question. `id` is the check's name in `docs/mutations.md`, and the same in every run.
-    pub fn new(
-        id: &'static str,
-        name: impl Into<String>,
-        bound: impl Into<String>,
-        why: impl Into<String>,
-    ) -> Self {
-        Self {
-            id,
-            name: name.into(),
-            bound: bound.into(),
-            why: why.into(),
-        }
+    pub fn new(id: &'static str, name: impl Into<String>, bound: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { id, name: name.into(), bound: bound.into(), why: why.into() }
     }
 
     /// The check with what was measured and its outcome.
@@ -164,10 +154,7 @@ impl Check {
     /// The same with `part` before its name: which load of a scenario it is of.
     #[must_use]
     pub fn of_part(self, part: &str) -> Self {
-        Self {
-            name: format!("{part}: {}", self.name),
-            ..self
-        }
+        Self { name: format!("{part}: {}", self.name), ..self }
     }
 
     /// A failure becomes Inconclusive where the host gives another explanation for it.
@@ -223,23 +210,14 @@ impl ScenarioVerdict {
             let named: Vec<Outcome> = checks.iter().map(|check| name_reasons(&name, check)).collect();
             Outcome::of_all(&named)
         };
-        Self {
-            name,
-            seconds: seconds.round() as u64,
-            outcome,
-            checks,
-        }
+        Self { name, seconds: seconds.round() as u64, outcome, checks }
     }
 }
 
 /// The check's outcome with every reason preceded by where it comes from.
 fn name_reasons(scenario: &str, check: &Check) -> Outcome {
-    let named = |reasons: &[String]| {
-        reasons
-            .iter()
-            .map(|reason| format!("{scenario}: {}: {reason}", check.name))
-            .collect()
-    };
+    let named =
+        |reasons: &[String]| reasons.iter().map(|reason| format!("{scenario}: {}: {reason}", check.name)).collect();
     match &check.outcome {
         Outcome::Pass => Outcome::Pass,
         Outcome::Fail(reasons) => Outcome::Fail(named(reasons)),
@@ -294,10 +272,7 @@ mod tests {
 
     #[test]
     fn a_run_that_showed_nothing_is_inconclusive() {
-        assert_eq!(
-            Verdict::of(Vec::new()).outcome,
-            Outcome::inconclusive("no scenario was run")
-        );
+        assert_eq!(Verdict::of(Vec::new()).outcome, Outcome::inconclusive("no scenario was run"));
         let empty = ScenarioVerdict::of("step", 1.0, Vec::new());
         assert_eq!(empty.outcome, Outcome::inconclusive("step: nothing was checked"));
     }
@@ -307,36 +282,19 @@ mod tests {
         let scenario = ScenarioVerdict::of(
             "step",
             12.4,
-            vec![
-                check("a", Outcome::Pass),
-                check("scaled in", Outcome::fail("7 replicas after 120 s")),
-            ],
+            vec![check("a", Outcome::Pass), check("scaled in", Outcome::fail("7 replicas after 120 s"))],
         );
         let verdict = Verdict::of(vec![scenario]);
-        assert_eq!(
-            verdict.outcome.reasons(),
-            ["step: scaled in: 7 replicas after 120 s"]
-        );
+        assert_eq!(verdict.outcome.reasons(), ["step: scaled in: 7 replicas after 120 s"]);
     }
 
     #[test]
     fn a_verdict_survives_its_file() {
-        let verdict = Verdict::of(vec![ScenarioVerdict::of(
-            "s",
-            1.0,
-            vec![check("a", Outcome::inconclusive("u"))],
-        )]);
+        let verdict = Verdict::of(vec![ScenarioVerdict::of("s", 1.0, vec![check("a", Outcome::inconclusive("u"))])]);
         let text = serde_json::to_string(&verdict).unwrap();
-        assert!(
-            text.starts_with(r#"{"outcome":"inconclusive","reasons":["s: a: u"]"#),
-            "{text}"
-        );
+        assert!(text.starts_with(r#"{"outcome":"inconclusive","reasons":["s: a: u"]"#), "{text}");
         assert_eq!(serde_json::from_str::<Verdict>(&text).unwrap(), verdict);
-        let pass = Verdict::of(vec![ScenarioVerdict::of(
-            "s",
-            1.0,
-            vec![check("a", Outcome::Pass)],
-        )]);
+        let pass = Verdict::of(vec![ScenarioVerdict::of("s", 1.0, vec![check("a", Outcome::Pass)])]);
         let text = serde_json::to_string(&pass).unwrap();
         assert_eq!(serde_json::from_str::<Verdict>(&text).unwrap(), pass);
     }

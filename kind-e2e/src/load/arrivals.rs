@@ -20,9 +20,7 @@ pub struct Arrival {
 /// A generator for one purpose of one run: the same seed and purpose give the same numbers, and two
 /// purposes do not share a stream.
 pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
-    let stream = purpose.bytes().fold(0u64, |hash, byte| {
-        hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
-    });
+    let stream = purpose.bytes().fold(0u64, |hash, byte| hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(stream);
     generator
@@ -33,9 +31,7 @@ pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
 /// That is what a Poisson process with so many arrivals is. Their number is not left to the seed, because the number of
 /// workers is judged by it. Documents come in shuffled rounds, so that each comes up as often as any other.
 pub fn poisson(rate: f64, length: Duration, documents: usize, rng: &mut ChaCha8Rng) -> Vec<Arrival> {
-    let mut times: Vec<f64> = (0..count(rate, length))
-        .map(|_| rng.random::<f64>() * length.as_secs_f64())
-        .collect();
+    let mut times: Vec<f64> = (0..count(rate, length)).map(|_| rng.random::<f64>() * length.as_secs_f64()).collect();
     times.sort_by(f64::total_cmp);
     arrivals(times, documents, rng)
 }
@@ -44,9 +40,7 @@ pub fn poisson(rate: f64, length: Duration, documents: usize, rng: &mut ChaCha8R
 pub fn even(rate: f64, length: Duration, documents: usize, rng: &mut ChaCha8Rng) -> Vec<Arrival> {
     let count = count(rate, length);
     let share = length.as_secs_f64() / count.max(1) as f64;
-    let times = (0..count)
-        .map(|number| (number as f64 + rng.random::<f64>()) * share)
-        .collect();
+    let times = (0..count).map(|number| (number as f64 + rng.random::<f64>()) * share).collect();
     arrivals(times, documents, rng)
 }
 
@@ -63,10 +57,7 @@ fn arrivals(times: Vec<f64>, documents: usize, rng: &mut ChaCha8Rng) -> Vec<Arri
         if round.is_empty() {
             round = shuffled(documents, rng);
         }
-        Arrival {
-            at: Duration::from_secs_f64(at),
-            document: round.pop().unwrap_or_default(),
-        }
+        Arrival { at: Duration::from_secs_f64(at), document: round.pop().unwrap_or_default() }
     };
     times.into_iter().map(arrival).collect()
 }
@@ -98,15 +89,8 @@ mod tests {
         for seed in 0..20 {
             let arrivals = poisson(10.0, Duration::from_secs(40), 3, &mut generator(seed, "rate"));
             assert_eq!(arrivals.len(), 400);
-            assert!(
-                arrivals.windows(2).all(|pair| pair[0].at <= pair[1].at),
-                "in order"
-            );
-            assert!(
-                arrivals
-                    .iter()
-                    .all(|arrival| arrival.at < Duration::from_secs(40))
-            );
+            assert!(arrivals.windows(2).all(|pair| pair[0].at <= pair[1].at), "in order");
+            assert!(arrivals.iter().all(|arrival| arrival.at < Duration::from_secs(40)));
         }
     }
 
@@ -128,11 +112,7 @@ mod tests {
         for arrival in &arrivals {
             seconds[arrival.at.as_secs() as usize] += 1.0;
         }
-        let variance: f64 = seconds
-            .iter()
-            .map(|count| (count - 10.0) * (count - 10.0))
-            .sum::<f64>()
-            / 1000.0;
+        let variance: f64 = seconds.iter().map(|count| (count - 10.0) * (count - 10.0)).sum::<f64>() / 1000.0;
         // Variance and mean are the same; the variance of a thousand seconds is wrong by 4.6 %: three times that.
         assert!((8.6..11.4).contains(&variance), "{variance}");
     }

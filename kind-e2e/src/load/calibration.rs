@@ -94,10 +94,7 @@ pub async fn calibrate(context: &Context, given: Option<f64>) -> Result<Calibrat
     let from = context.clock.now();
     fix_workers(context, workers).await?;
     let starts = pod_starts(context, from, autoscaling.min, workers);
-    context.enter(
-        "calibration/load",
-        "documents without latency, as many as this host carries",
-    );
+    context.enter("calibration/load", "documents without latency, as many as this host carries");
     let load = Load::begin(context, NAME);
     let mut sent = Vec::new();
     let (window, documents) = closed_loop(context, &load, IN_FLIGHT * workers, &mut sent).await?;
@@ -111,16 +108,9 @@ pub async fn calibrate(context: &Context, given: Option<f64>) -> Result<Calibrat
         documents,
         window,
         starts,
-        kept: (
-            due,
-            rows::count_stored(&context.fixture.postgres, &load.prefix).await?,
-        ),
+        kept: (due, rows::count_stored(&context.fixture.postgres, &load.prefix).await?),
     };
-    ensure!(
-        documents > 0,
-        "no document was stored in {:.0} s",
-        window.seconds()
-    );
+    ensure!(documents > 0, "no document was stored in {:.0} s", window.seconds());
     context.say(&format!(
         "this host carries {:.1} documents/s; {} workers started in {:.1} s",
         calibration.measured(),
@@ -139,20 +129,11 @@ fn pod_starts(context: &Context, from: f64, before: i32, workers: i32) -> PodSta
         let found = fleets.find(|(_, fleet)| fleet.ready >= count);
         found.map_or(to - from, |(at, _)| at - from)
     };
-    PodStarts {
-        pods: workers - before,
-        first: ready(before + 1),
-        all: ready(workers),
-    }
+    PodStarts { pods: workers - before, first: ready(before + 1), all: ready(workers) }
 }
 
 /// Keeps `in_flight` documents in flight. Returns the measurement's window, and the documents stored in it.
-async fn closed_loop(
-    context: &Context,
-    load: &Load,
-    in_flight: i32,
-    sent: &mut Vec<Start>,
-) -> Result<(Window, u64)> {
+async fn closed_loop(context: &Context, load: &Load, in_flight: i32, sent: &mut Vec<Start>) -> Result<(Window, u64)> {
     let in_flight = u64::try_from(in_flight)?;
     let order = shuffled(context.documents.len(), &mut generator(context.seed, NAME));
     let mut answers = JoinSet::new();

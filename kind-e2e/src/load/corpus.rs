@@ -70,32 +70,16 @@ impl From<Generated> for Document {
     fn from(generated: Generated) -> Self {
         let known = generated.known;
         let (charset, language) = (known.charset.unwrap_or(NONE), known.language.unwrap_or(NONE));
-        Self::new(
-            &generated.name,
-            generated.bytes,
-            known.reading,
-            Some(charset),
-            Some(language),
-        )
+        Self::new(&generated.name, generated.bytes, known.reading, Some(charset), Some(language))
     }
 }
 
 impl Document {
     /// A document called `name`. Its charset and language are compared where they are given.
-    pub fn new(
-        name: &str,
-        bytes: Vec<u8>,
-        reading: Reading,
-        charset: Option<&str>,
-        language: Option<&str>,
-    ) -> Self {
+    pub fn new(name: &str, bytes: Vec<u8>, reading: Reading, charset: Option<&str>, language: Option<&str>) -> Self {
         let sha256 = hash(&bytes);
         let safe = |c: char| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '_'
-            }
+            if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }
         };
         let name: String = name.chars().map(safe).collect();
         let length = bytes.len() as u64;
@@ -196,11 +180,7 @@ pub fn load(folder: &FilePath, seed: u64) -> Result<(Vec<Document>, Summary)> {
         return Err(NoCorpus::Empty { folder, left_out }.into());
     }
     let used = documents.len();
-    documents.extend(
-        generated::documents(seed, GENERATED)
-            .into_iter()
-            .map(Document::from),
-    );
+    documents.extend(generated::documents(seed, GENERATED).into_iter().map(Document::from));
     documents.sort_by(|one, other| one.key.cmp(&other.key));
     documents.dedup_by(|one, other| one.key == other.key);
     let summary = Summary {
@@ -211,10 +191,7 @@ pub fn load(folder: &FilePath, seed: u64) -> Result<(Vec<Document>, Summary)> {
         large: documents.iter().filter(|document| document.trips > 1).count(),
         left_out,
         bytes: documents.iter().map(|document| document.expected.bytes).sum(),
-        words: documents
-            .iter()
-            .map(|document| document.expected.reading.words)
-            .sum(),
+        words: documents.iter().map(|document| document.expected.reading.words).sum(),
     };
     Ok((documents, summary))
 }
@@ -227,9 +204,7 @@ fn files_under(folder: &FilePath) -> Result<Vec<(PathBuf, Kind)>> {
         let reading = || format!("reading folder {}", next.display());
         for entry in std::fs::read_dir(&next).with_context(reading)? {
             let path = entry.with_context(reading)?.path();
-            let kind = std::fs::symlink_metadata(&path)
-                .with_context(reading)?
-                .file_type();
+            let kind = std::fs::symlink_metadata(&path).with_context(reading)?.file_type();
             if kind.is_dir() {
                 folders.push(path);
             } else if kind.is_file()
@@ -245,9 +220,7 @@ fn files_under(folder: &FilePath) -> Result<Vec<(PathBuf, Kind)>> {
 
 /// The document in a file; none where it cannot be said for certain what it says.
 fn document(path: &FilePath, kind: Kind) -> Result<Option<Document>> {
-    let length = std::fs::metadata(path)
-        .with_context(|| format!("looking at {}", path.display()))?
-        .len();
+    let length = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?.len();
     if length == 0 || length > LARGEST {
         return Ok(None);
     }
@@ -255,10 +228,7 @@ fn document(path: &FilePath, kind: Kind) -> Result<Option<Document>> {
     let Some(reading) = std::str::from_utf8(&bytes).ok().and_then(|text| read(kind, text)) else {
         return Ok(None);
     };
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy())
-        .unwrap_or_default();
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     Ok(Some(Document::new(&name, bytes, reading, Some("UTF-8"), None)))
 }
 
@@ -314,30 +284,20 @@ mod tests {
     fn nothing_to_load_says_what_to_do() {
         let none = folder(&[("c.rs", b"no"), ("empty.md", b"")]);
         let error = load(none.path(), 1).unwrap_err();
-        let told = NoCorpus::Empty {
-            folder: none.path().to_owned(),
-            left_out: 1,
-        };
+        let told = NoCorpus::Empty { folder: none.path().to_owned(), left_out: 1 };
         assert_eq!(error.downcast_ref::<NoCorpus>(), Some(&told));
         assert!(error.to_string().contains("--corpus DIR"), "{error}");
         let error = load(FilePath::new("no/such/folder"), 1).unwrap_err();
-        assert!(
-            matches!(error.downcast_ref(), Some(NoCorpus::Unreadable(_))),
-            "{error}"
-        );
+        assert!(matches!(error.downcast_ref(), Some(NoCorpus::Unreadable(_))), "{error}");
     }
 
     #[test]
     fn the_seed_draws_the_documents_and_large_ones_stay_few() {
         let long = "word ".repeat(14_000);
-        let mut files: Vec<(String, Vec<u8>)> = (0..600)
-            .map(|index| (format!("{index}.md"), format!("text {index}").into_bytes()))
-            .collect();
+        let mut files: Vec<(String, Vec<u8>)> =
+            (0..600).map(|index| (format!("{index}.md"), format!("text {index}").into_bytes())).collect();
         files.extend((0..30).map(|index| (format!("l{index}.md"), format!("{index} {long}").into_bytes())));
-        let named: Vec<(&str, &[u8])> = files
-            .iter()
-            .map(|(name, text)| (name.as_str(), text.as_slice()))
-            .collect();
+        let named: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (name.as_str(), text.as_slice())).collect();
         let folder = folder(&named);
         let keys = |seed| {
             let (documents, summary) = load(folder.path(), seed).unwrap();
@@ -347,10 +307,7 @@ mod tests {
                 "{}",
                 summary.large
             );
-            documents
-                .into_iter()
-                .map(|document| document.key)
-                .collect::<Vec<_>>()
+            documents.into_iter().map(|document| document.key).collect::<Vec<_>>()
         };
         assert_eq!(keys(1), keys(1));
         assert_ne!(keys(1), keys(2));

@@ -69,10 +69,7 @@ impl Load {
     pub fn begin(context: &Context, name: &str) -> Self {
         let prefix = format!("{}-{}-", context.run, name.replace('/', "-"));
         context.board.begin_load(&prefix);
-        Self {
-            context: context.clone(),
-            prefix,
-        }
+        Self { context: context.clone(), prefix }
     }
 
     /// Plays `arrivals` from now on, adding to `starts` in their order.
@@ -150,24 +147,13 @@ pub(crate) mod tests {
 
     /// A document of one trip, acknowledged at once.
     pub(crate) fn start(due: f64, stored: Option<f64>) -> Start {
-        Start {
-            trips: 1,
-            due,
-            sent: due,
-            acknowledged: Some(due),
-            stored,
-            ..Start::default()
-        }
+        Start { trips: 1, due, sent: due, acknowledged: Some(due), stored, ..Start::default() }
     }
 
     #[test]
     fn latency_counts_from_the_time_that_was_due() {
         assert_eq!(start(10.0, Some(12.5)).latency(), Some(2.5));
         assert_eq!(start(10.0, None).latency(), None);
-        assert_eq!(
-            start(10.0, Some(9.9)).latency(),
-            Some(0.0),
-            "clocks that differ by a little"
-        );
+        assert_eq!(start(10.0, Some(9.9)).latency(), Some(0.0), "clocks that differ by a little");
     }
 }

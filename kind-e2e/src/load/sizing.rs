@@ -105,9 +105,7 @@ impl Sizing {
     }
 
     fn within(&self, workers: u32) -> i32 {
-        i32::try_from(workers)
-            .unwrap_or(i32::MAX)
-            .clamp(self.min, self.max)
+        i32::try_from(workers).unwrap_or(i32::MAX).clamp(self.min, self.max)
     }
 
     /// The bound on p99 of documents of one trip to S3, in seconds.
@@ -136,14 +134,7 @@ pub(crate) mod tests {
     use crate::cluster::autoscaling::tests::shipped;
 
     pub(crate) fn sizing() -> Sizing {
-        Sizing {
-            min: 3,
-            max: 20,
-            slots: 5,
-            target: 3.5,
-            service: 2.0,
-            capacity: 25.0,
-        }
+        Sizing { min: 3, max: 20, slots: 5, target: 3.5, service: 2.0, capacity: 25.0 }
     }
 
     #[test]
@@ -161,11 +152,8 @@ pub(crate) mod tests {
     #[test]
     fn a_slower_host_gets_fewer_documents_that_take_longer() {
         let fit = |per_second: f64| {
-            let calibration = Calibration {
-                seconds: 10.0,
-                documents: (per_second * 10.0) as u64,
-                ..Calibration::default()
-            };
+            let calibration =
+                Calibration { seconds: 10.0, documents: (per_second * 10.0) as u64, ..Calibration::default() };
             Sizing::fit(&shipped(), 5, &calibration, 7.0, 2.5)
         };
         let fast = fit(20.0).unwrap();
@@ -175,9 +163,6 @@ pub(crate) mod tests {
         assert_eq!(slow.in_use(slow.rate_of(7.0)), fast.in_use(fast.rate_of(7.0)));
         assert!((slow.rate_of(7.0) - 0.7 * 7.0).abs() < 1e-9);
         let error = fit(2.0).unwrap_err().to_string();
-        assert!(
-            error.starts_with("this host carries 2.0 documents/s, and 2.3/s are needed"),
-            "{error}"
-        );
+        assert!(error.starts_with("this host carries 2.0 documents/s, and 2.3/s are needed"), "{error}");
     }
 }

@@ -55,15 +55,12 @@ pub fn more_than(context: &Context, count: i32, of: fn(&Fleet) -> i32) -> Probe<
 /// They are not within `seconds`.
 pub async fn stored(context: &Context, prefix: &str, count: u64, seconds: f64) -> Result<(), WaitError> {
     let limit = Duration::from_secs_f64(seconds);
-    eventually("every document stored", limit, async || match rows::count_stored(
-        &context.fixture.postgres,
-        prefix,
-    )
-    .await
-    {
-        Ok(stored) if stored >= count => Probe::Ready(()),
-        Ok(stored) => Probe::NotYet(format!("{stored} of {count} stored")),
-        Err(error) => Probe::NotYet(format!("{error:#}")),
+    eventually("every document stored", limit, async || {
+        match rows::count_stored(&context.fixture.postgres, prefix).await {
+            Ok(stored) if stored >= count => Probe::Ready(()),
+            Ok(stored) => Probe::NotYet(format!("{stored} of {count} stored")),
+            Err(error) => Probe::NotYet(format!("{error:#}")),
+        }
     })
     .await
 }

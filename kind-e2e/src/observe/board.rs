@@ -51,11 +51,7 @@ impl Board {
 
     /// A start was acknowledged, or not.
     pub fn answered(&self, acknowledged: bool) {
-        let count = if acknowledged {
-            &self.acknowledged
-        } else {
-            &self.failed
-        };
+        let count = if acknowledged { &self.acknowledged } else { &self.failed };
         count.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -96,10 +92,7 @@ impl Board {
     /// They were not seen for longer than that, and why.
     pub fn fleet(&self, now: f64) -> Result<Fleet, String> {
         let samples = lock(&self.samples);
-        let seen = samples
-            .iter()
-            .rev()
-            .find_map(|sample| sample.fleet.seen().map(|fleet| (sample.at, *fleet)));
+        let seen = samples.iter().rev().find_map(|sample| sample.fleet.seen().map(|fleet| (sample.at, *fleet)));
         match seen {
             Some((at, fleet)) if now - at <= MAX_GAP => Ok(fleet),
             Some((at, _)) => Err(format!("the workers were last seen in second {at:.0}")),

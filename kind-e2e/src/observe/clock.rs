@@ -14,14 +14,8 @@ pub struct Clock {
 impl Clock {
     /// A clock that begins now.
     pub fn start() -> Self {
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO)
-            .as_secs_f64();
-        Self {
-            origin: Instant::now(),
-            unix,
-        }
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64();
+        Self { origin: Instant::now(), unix }
     }
 
     /// Seconds since the run began. It never goes back.

@@ -70,35 +70,18 @@ pub async fn read(pool: &PgPool) -> Result<Connections> {
 }
 
 /// `databases`: name, connections, and whether it is the workers' own.
-fn of_counts(
-    workers: Vec<(Option<String>, i64)>,
-    databases: Vec<(String, i32, bool)>,
-    allowed: u32,
-) -> Connections {
+fn of_counts(workers: Vec<(Option<String>, i64)>, databases: Vec<(String, i32, bool)>, allowed: u32) -> Connections {
     let workers: BTreeMap<String, u32> = workers
         .into_iter()
-        .map(|(address, count)| {
-            (
-                address.unwrap_or_default(),
-                u32::try_from(count).unwrap_or(u32::MAX),
-            )
-        })
+        .map(|(address, count)| (address.unwrap_or_default(), u32::try_from(count).unwrap_or(u32::MAX)))
         .collect();
     let of_workers: u32 = workers.values().sum();
     let others = databases.into_iter().map(|(name, count, ours)| {
         let count = u32::try_from(count).unwrap_or(0);
-        let others = if ours {
-            count.saturating_sub(of_workers)
-        } else {
-            count
-        };
+        let others = if ours { count.saturating_sub(of_workers) } else { count };
         (name, others)
     });
-    Connections {
-        others: others.collect(),
-        workers,
-        allowed,
-    }
+    Connections { others: others.collect(), workers, allowed }
 }
 
 #[cfg(test)]
@@ -110,16 +93,10 @@ mod tests {
         let worker = |address: &str, count| (Some(address.to_owned()), count);
         let found = of_counts(
             vec![worker("10.244.0.7", 4), worker("10.244.0.8", 6)],
-            vec![
-                ("documents".to_owned(), 13, true),
-                ("temporal".to_owned(), 91, false),
-            ],
+            vec![("documents".to_owned(), 13, true), ("temporal".to_owned(), 91, false)],
             297,
         );
-        assert_eq!(
-            (found.of_workers(), found.most_of_a_worker(), found.all()),
-            (10, 6, 104)
-        );
+        assert_eq!((found.of_workers(), found.most_of_a_worker(), found.all()), (10, 6, 104));
         assert_eq!((found.others["documents"], found.others["temporal"]), (3, 91));
         assert_eq!(found.allowed, 297);
     }

@@ -74,9 +74,7 @@ impl Meter {
     /// `/proc` cannot be read, or this is the first reading.
     pub fn read(&mut self) -> Result<HostUse> {
         let now = (Instant::now(), self.counters()?);
-        let Some((before, earlier)) = self.last.replace(now) else {
-            bail!("the first reading has none before it")
-        };
+        let Some((before, earlier)) = self.last.replace(now) else { bail!("the first reading has none before it") };
         Ok(between(&earlier, &now.1, (now.0 - before).as_secs_f64()))
     }
 
@@ -84,13 +82,8 @@ impl Meter {
         let text = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
         let mut counters = of_stat(&text("/proc/stat")?).context("understanding /proc/stat")?;
         counters.driver = of_process(&text("/proc/self/stat")?).context("understanding /proc/self/stat")?;
-        counters.pressure = text("/proc/pressure/cpu")
-            .ok()
-            .and_then(|text| of_pressure(&text));
-        let nodes = self
-            .nodes
-            .iter()
-            .map(|path| of_account(&fs::read_to_string(path).ok()?));
+        counters.pressure = text("/proc/pressure/cpu").ok().and_then(|text| of_pressure(&text));
+        let nodes = self.nodes.iter().map(|path| of_account(&fs::read_to_string(path).ok()?));
         counters.nodes = nodes.sum::<Option<f64>>().filter(|_| !self.nodes.is_empty());
         Ok(counters)
     }
@@ -98,8 +91,7 @@ impl Meter {
 
 fn between(earlier: &Counters, later: &Counters, seconds: f64) -> HostUse {
     let rate = |pick: fn(&Counters) -> f64| ((pick(later) - pick(earlier)) / seconds).max(0.0);
-    let rate_of =
-        |pick: fn(&Counters) -> Option<f64>| Some(((pick(later)? - pick(earlier)?) / seconds).max(0.0));
+    let rate_of = |pick: fn(&Counters) -> Option<f64>| Some(((pick(later)? - pick(earlier)?) / seconds).max(0.0));
     let busy = rate(|counters| counters.busy);
     let driver = rate(|counters| counters.driver);
     HostUse {
@@ -113,10 +105,7 @@ fn between(earlier: &Counters, later: &Counters, seconds: f64) -> HostUse {
 
 /// Busy and stolen CPU time, and the number of cores.
 fn of_stat(stat: &str) -> Option<Counters> {
-    let cores = stat
-        .lines()
-        .filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "))
-        .count();
+    let cores = stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
     // user nice system idle iowait irq softirq steal
     let ticks: Vec<f64> = stat
         .lines()
@@ -159,10 +148,8 @@ fn of_account(text: &str) -> Option<f64> {
 
 /// The file with the CPU account of a node's container.
 async fn account(cluster: &Cluster, node: &str) -> Result<PathBuf> {
-    let mut docker = Cmd::new("docker")
-        .args(["inspect", "--format", "{{.State.Pid}} {{.Id}}", node])
-        .limit(INSPECTED)
-        .quiet();
+    let mut docker =
+        Cmd::new("docker").args(["inspect", "--format", "{{.State.Pid}} {{.Id}}", node]).limit(INSPECTED).quiet();
     if let Some(host) = &cluster.docker_host {
         docker = docker.env("DOCKER_HOST", host);
     }
@@ -178,8 +165,7 @@ fn account_of(mounts: &str, groups: &str, id: &str) -> Option<PathBuf> {
     let mount = |kind: &str, option: Option<&str>| {
         let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let found = fields.into_iter().find(|fields| {
-            fields.get(2) == Some(&kind)
-                && option.is_none_or(|option| fields[3].split(',').any(|one| one == option))
+            fields.get(2) == Some(&kind) && option.is_none_or(|option| fields[3].split(',').any(|one| one == option))
         });
         found.map(|fields| PathBuf::from(fields[1]))
     };
@@ -199,11 +185,7 @@ fn account_of(mounts: &str, groups: &str, id: &str) -> Option<PathBuf> {
             let group = group(&|controllers| controllers.split(',').any(|one| one == "cpuacct"))?;
             Some(root.join(group).join("cpuacct.usage"))
         }
-        None => Some(
-            mount("cgroup2", None)?
-                .join(group(&str::is_empty)?)
-                .join("cpu.stat"),
-        ),
+        None => Some(mount("cgroup2", None)?.join(group(&str::is_empty)?).join("cpu.stat")),
     }
 }
 
@@ -217,16 +199,8 @@ mod tests {
             let all = format!("cpu  {user} 0 100 900 5 0 0 {steal} 0 0\ncpu0 1\ncpu1 1\nintr 5\n");
             of_stat(&all).unwrap()
         };
-        let earlier = Counters {
-            nodes: Some(1.0),
-            ..stat(1000, 10)
-        };
-        let later = Counters {
-            nodes: Some(2.0),
-            driver: 0.2,
-            pressure: Some(1.0),
-            ..stat(1300, 60)
-        };
+        let earlier = Counters { nodes: Some(1.0), ..stat(1000, 10) };
+        let later = Counters { nodes: Some(2.0), driver: 0.2, pressure: Some(1.0), ..stat(1300, 60) };
         let used = between(&earlier, &later, 2.0);
         assert_eq!((used.cores, used.busy, used.steal), (2.0, 1.5, 0.25));
         assert!((used.others.unwrap() - 0.9).abs() < 1e-9, "{used:?}");
@@ -251,16 +225,12 @@ mod tests {
         let groups = "4:cpu,cpuacct:/docker/abc/init.scope\n1:name=systemd:/docker/abc/init.scope\n0::/\n";
         assert_eq!(
             account_of(one, groups, "abc"),
-            Some(PathBuf::from(
-                "/sys/fs/cgroup/cpu,cpuacct/docker/abc/cpuacct.usage"
-            ))
+            Some(PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/docker/abc/cpuacct.usage"))
         );
         let two = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n";
         assert_eq!(
             account_of(two, "0::/system.slice/docker-abc.scope/init.scope\n", "abc"),
-            Some(PathBuf::from(
-                "/sys/fs/cgroup/system.slice/docker-abc.scope/cpu.stat"
-            ))
+            Some(PathBuf::from("/sys/fs/cgroup/system.slice/docker-abc.scope/cpu.stat"))
         );
         assert_eq!(account_of(two, "0::/user.slice\n", "abc"), None);
     }

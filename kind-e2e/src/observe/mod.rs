@@ -153,8 +153,6 @@ async fn ask(fixture: &Fixture, promql: &str, label: &str) -> Result<Figures> {
 }
 
 async fn stored(fixture: &Fixture, board: &Board) -> Result<u64> {
-    let Some(prefix) = board.prefix() else {
-        bail!("no load yet")
-    };
+    let Some(prefix) = board.prefix() else { bail!("no load yet") };
     rows::count_stored(&fixture.postgres, &prefix).await
 }

@@ -44,22 +44,14 @@ fn line(now: f64, phase: &str, sample: Option<&Sample>) -> String {
     }
     match sample.depth.seen() {
         Some(depth) => {
-            let depths = depth
-                .iter()
-                .map(|(queue, depth)| format!("{} {depth:.0}", short(queue)));
+            let depths = depth.iter().map(|(queue, depth)| format!("{} {depth:.0}", short(queue)));
             parts.push(format!("depth {}", depths.collect::<Vec<_>>().join(" ")));
         }
         None => parts.push("depth unknown".to_owned()),
     }
     if sample.load.scheduled > 0 {
-        let stored = sample
-            .stored
-            .seen()
-            .map_or_else(|| "?".to_owned(), u64::to_string);
-        parts.push(format!(
-            "stored {stored} of {} acknowledged",
-            sample.load.acknowledged
-        ));
+        let stored = sample.stored.seen().map_or_else(|| "?".to_owned(), u64::to_string);
+        parts.push(format!("stored {stored} of {} acknowledged", sample.load.acknowledged));
         if sample.load.failed > 0 {
             parts.push(format!("{} starts failed", sample.load.failed));
         }
@@ -85,32 +77,20 @@ mod tests {
 
     #[test]
     fn a_line_says_what_is_known_and_what_is_not() {
-        assert_eq!(
-            line(3.0, "step/stays", None),
-            "[   3 s] step/stays: nothing observed yet"
-        );
+        assert_eq!(line(3.0, "step/stays", None), "[   3 s] step/stays: nothing observed yet");
         let mut sample = Sample {
             at: 83.0,
             phase: "step/out".to_owned(),
-            fleet: Reading::Seen(Fleet {
-                wanted: 6,
-                present: 6,
-                ready: 5,
-            }),
+            fleet: Reading::Seen(Fleet { wanted: 6, present: 6, ready: 5 }),
             depth: Reading::Seen(BTreeMap::from([
                 ("document-io-activity-queue".to_owned(), 52.0),
                 ("document-workflow-queue".to_owned(), 0.0),
             ])),
             stored: Reading::Seen(312),
-            load: LoadCounts {
-                scheduled: 341,
-                acknowledged: 340,
-                failed: 0,
-            },
+            load: LoadCounts { scheduled: 341, acknowledged: 340, failed: 0 },
             ..Sample::default()
         };
-        let told =
-            "[  83 s] step/out: workers 5 of 6 ready, depth io 52 workflow 0, stored 312 of 340 acknowledged";
+        let told = "[  83 s] step/out: workers 5 of 6 ready, depth io 52 workflow 0, stored 312 of 340 acknowledged";
         assert_eq!(line(83.0, "step/out", Some(&sample)), told);
         sample.fleet = Reading::Gap("refused".to_owned());
         sample.depth = Reading::Gap("refused".to_owned());

@@ -151,12 +151,7 @@ pub async fn read(pool: &PgPool, prefix: &str) -> Result<Rows> {
     .fetch_all(&mut *transaction)
     .await
     .context("reading attempts")?;
-    Ok(Rows {
-        documents,
-        passages,
-        effects,
-        attempts,
-    })
+    Ok(Rows { documents, passages, effects, attempts })
 }
 
 fn document(row: &PgRow) -> sqlx::Result<Document> {

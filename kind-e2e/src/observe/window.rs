@@ -61,10 +61,7 @@ pub fn seen<'a, T: ?Sized>(
     window: Window,
     pick: impl Fn(&'a Sample) -> Option<&'a T>,
 ) -> Result<Vec<(f64, &'a T)>, String> {
-    let readings: Vec<(f64, &T)> = window
-        .of(samples)
-        .filter_map(|sample| Some((sample.at, pick(sample)?)))
-        .collect();
+    let readings: Vec<(f64, &T)> = window.of(samples).filter_map(|sample| Some((sample.at, pick(sample)?))).collect();
     let mut last = window.from;
     for at in readings.iter().map(|(at, _)| *at).chain([window.to]) {
         if at - last > MAX_GAP {
@@ -86,7 +83,5 @@ pub fn fleets(samples: &[Sample], window: Window) -> Result<Vec<(f64, Fleet)>, S
 
 /// The workers' counts in a window, changes between two samples included, whatever is missing.
 pub fn inside(samples: &[Sample], window: Window) -> impl Iterator<Item = (f64, Fleet)> {
-    changes(samples)
-        .into_iter()
-        .filter(move |(at, _)| window.has(*at))
+    changes(samples).into_iter().filter(move |(at, _)| window.has(*at))
 }

@@ -31,27 +31,19 @@ pub struct Retried {
 pub fn retried(attempts: &[Attempt], samples: &[Sample], began: f64) -> (usize, Vec<Retried>) {
     let mut steps = BTreeMap::<(&str, &str), Vec<&Attempt>>::new();
     for attempt in attempts {
-        steps
-            .entry((&attempt.workflow_id, &attempt.step))
-            .or_default()
-            .push(attempt);
+        steps.entry((&attempt.workflow_id, &attempt.step)).or_default().push(attempt);
     }
     let retried = steps.iter_mut().filter_map(|((workflow, step), attempts)| {
         attempts.sort_by_key(|attempt| attempt.attempt);
         let last = attempts.last()?;
         // An attempt that was lost before it began has no row; then nobody knows who had it.
-        let lost = attempts
-            .iter()
-            .rev()
-            .find(|attempt| attempt.attempt < last.attempt);
+        let lost = attempts.iter().rev().find(|attempt| attempt.attempt < last.attempt);
         let worker = lost.map(|attempt| pod(&attempt.worker).to_owned());
         (last.attempt > 1).then(|| Retried {
             workflow_id: (*workflow).to_owned(),
             step: (*step).to_owned(),
             attempts: last.attempt,
-            leaving: worker
-                .as_deref()
-                .and_then(|worker| leaving(samples, worker, last.at - began)),
+            leaving: worker.as_deref().and_then(|worker| leaving(samples, worker, last.at - began)),
             worker: worker.unwrap_or_else(|| "unknown".to_owned()),
             reason: String::new(),
         })
@@ -69,11 +61,7 @@ fn pod(identity: &str) -> &str {
 fn leaving(samples: &[Sample], worker: &str, at: f64) -> Option<bool> {
     let before = samples.iter().rev().filter(|sample| sample.at <= at);
     let pods = before.filter_map(|sample| sample.pods.seen()).next()?;
-    Some(
-        pods.iter()
-            .find(|pod| pod.name == worker)
-            .is_none_or(|pod| pod.leaving),
-    )
+    Some(pods.iter().find(|pod| pod.name == worker).is_none_or(|pod| pod.leaving))
 }
 
 /// Pods that made attempts.
@@ -102,11 +90,7 @@ mod tests {
             attempt("b", 1, "1@leaves", 2.0),
             attempt("c", 2, "1@stays", 9.0),
         ];
-        let pod = |name: &str, leaving: bool| PodState {
-            name: name.to_owned(),
-            leaving,
-            ..PodState::default()
-        };
+        let pod = |name: &str, leaving: bool| PodState { name: name.to_owned(), leaving, ..PodState::default() };
         let sample = Sample {
             at: 5.0,
             pods: Reading::Seen(vec![pod("stays", false), pod("leaves", true)]),
@@ -114,14 +98,8 @@ mod tests {
         };
         let (steps, retried) = super::retried(&attempts, &[sample], 1000.0);
         assert_eq!((steps, retried.len()), (3, 2));
-        assert_eq!(
-            (retried[0].worker.as_str(), retried[0].leaving),
-            ("leaves", Some(true))
-        );
-        assert_eq!(
-            (retried[1].worker.as_str(), retried[1].leaving),
-            ("unknown", None)
-        );
+        assert_eq!((retried[0].worker.as_str(), retried[0].leaving), ("leaves", Some(true)));
+        assert_eq!((retried[1].worker.as_str(), retried[1].leaving), ("unknown", None));
         assert_eq!(workers(&attempts).len(), 3);
     }
 }

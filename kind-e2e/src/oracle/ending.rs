@@ -60,20 +60,13 @@ impl Ending {
     }
 
     fn all_completed(&self, acknowledged: u64) -> Check {
-        let statuses = self
-            .statuses
-            .iter()
-            .map(|(status, count)| format!("{count} {status}"));
+        let statuses = self.statuses.iter().map(|(status, count)| format!("{count} {status}"));
         let told = statuses.collect::<Vec<_>>().join(", ");
         let completed = self.statuses.get("Completed").copied().unwrap_or(0);
         let others = self.statuses.iter().filter(|(status, _)| *status != "Completed");
-        let mut wrong: Vec<String> = others
-            .map(|(status, count)| format!("{count} workflows are {status}"))
-            .collect();
+        let mut wrong: Vec<String> = others.map(|(status, count)| format!("{count} workflows are {status}")).collect();
         if completed < acknowledged {
-            wrong.push(format!(
-                "{completed} workflows completed of {acknowledged} that were acknowledged"
-            ));
+            wrong.push(format!("{completed} workflows completed of {acknowledged} that were acknowledged"));
         }
         Question::new(
             "completed",
@@ -81,10 +74,7 @@ impl Ending {
             format!("{acknowledged} Completed and no other status"),
             "counted by Temporal's visibility over the ids of this load",
         )
-        .answer(
-            if told.is_empty() { "none".to_owned() } else { told },
-            faults(wrong),
-        )
+        .answer(if told.is_empty() { "none".to_owned() } else { told }, faults(wrong))
     }
 
     fn stored_once(&self, starts: &[Start]) -> Check {
@@ -94,10 +84,8 @@ impl Ending {
             .iter()
             .filter(|start| start.acknowledged.is_some() && !ids.contains(start.id.as_str()))
             .map(|start| format!("{} is not stored", start.id));
-        let foreign = ids
-            .iter()
-            .filter(|id| !loaded.contains(*id))
-            .map(|id| format!("{id} is stored but was not loaded"));
+        let foreign =
+            ids.iter().filter(|id| !loaded.contains(*id)).map(|id| format!("{id} is stored but was not loaded"));
         let twice = self.stored.len() - ids.len();
         let twice = (twice > 0).then(|| format!("{twice} documents are stored twice"));
         Question::new(
@@ -106,17 +94,11 @@ impl Ending {
             format!("{} documents", acknowledged(starts)),
             "a start that Temporal acknowledged is durable",
         )
-        .answer(
-            format!("{} stored", self.stored.len()),
-            faults(missing.chain(foreign).chain(twice)),
-        )
+        .answer(format!("{} stored", self.stored.len()), faults(missing.chain(foreign).chain(twice)))
     }
 
     fn as_loaded(&self, starts: &[Start]) -> Check {
-        let keys: BTreeMap<&str, &str> = starts
-            .iter()
-            .map(|start| (start.id.as_str(), start.key.as_str()))
-            .collect();
+        let keys: BTreeMap<&str, &str> = starts.iter().map(|start| (start.id.as_str(), start.key.as_str())).collect();
         let (mut compared, mut wrong) = (0, Vec::new());
         for one in &self.stored {
             let Some(key) = keys.get(one.id.as_str()) else {
@@ -148,10 +130,7 @@ impl Ending {
     }
 
     fn passages(&self) -> Check {
-        let wrong = self
-            .stored
-            .iter()
-            .filter_map(|one| Some(format!("{}: {}", one.id, one.passages.as_ref()?)));
+        let wrong = self.stored.iter().filter_map(|one| Some(format!("{}: {}", one.id, one.passages.as_ref()?)));
         Question::new(
             "passages",
             "passages cover each document once",
@@ -162,11 +141,7 @@ impl Ending {
     }
 
     fn effects_once(&self) -> Check {
-        let names = self
-            .stored
-            .iter()
-            .flat_map(|one| one.effects.keys())
-            .map(String::as_str);
+        let names = self.stored.iter().flat_map(|one| one.effects.keys()).map(String::as_str);
         let steps: BTreeSet<&str> = names.chain([STORE_STEP]).collect();
         let wrong = self.stored.iter().flat_map(|one| {
             steps.iter().filter_map(|step| {
@@ -181,10 +156,7 @@ impl Ending {
             "one effect for each stored document and step",
             "an activity runs at least once; its effect is unique for its workflow and step",
         )
-        .answer(
-            format!("{} documents; steps: {listed}", self.stored.len()),
-            faults(wrong),
-        )
+        .answer(format!("{} documents; steps: {listed}", self.stored.len()), faults(wrong))
     }
 
     fn claims_kept(&self) -> Check {
@@ -228,10 +200,7 @@ impl Ending {
         if self.steps == 0 {
             return question.unseen("no attempt is recorded");
         }
-        let first = self
-            .retried
-            .first()
-            .map(|one| format!("; {}: {}", one.step, one.reason));
+        let first = self.retried.first().map(|one| format!("; {}: {}", one.step, one.reason));
         let measured = format!(
             "{} of {} steps, by {} workers{}",
             self.retried.len(),
@@ -244,19 +213,9 @@ impl Ending {
 
     /// The steps that needed another attempt; none where there were none.
     pub fn table(&self, load: &str) -> Option<Table> {
-        let heads = [
-            "step",
-            "workflow",
-            "attempts",
-            "worker of the lost attempt",
-            "it was leaving",
-            "why the attempt ended",
-        ];
-        let note = format!(
-            "{} of {} steps; at most {LISTED} are listed.",
-            self.retried.len(),
-            self.steps
-        );
+        let heads =
+            ["step", "workflow", "attempts", "worker of the lost attempt", "it was leaving", "why the attempt ended"];
+        let note = format!("{} of {} steps; at most {LISTED} are listed.", self.retried.len(), self.steps);
         let mut table = Table::new(format!("{load}: steps that needed another attempt"), &heads, note);
         table.rows = self.retried.iter().take(LISTED).map(row).collect();
         (!table.rows.is_empty()).then_some(table)

@@ -55,10 +55,7 @@ pub struct Facts {
 impl From<&Expected> for Facts {
     fn from(expected: &Expected) -> Self {
         let reading = &expected.reading;
-        let headings = reading
-            .headings
-            .iter()
-            .map(|(level, text)| (level.to_string(), text.clone()));
+        let headings = reading.headings.iter().map(|(level, text)| (level.to_string(), text.clone()));
         let links = reading.links.iter().cloned();
         Self {
             bytes: (expected.bytes, short(&expected.sha256)),
@@ -75,8 +72,7 @@ impl From<&Expected> for Facts {
 impl Facts {
     /// The names of the facts that differ from what was expected.
     pub fn differences(&self, expected: &Self) -> Vec<&'static str> {
-        let same_if_known =
-            |known: &Option<String>, stored: &Option<String>| known.is_none() || known == stored;
+        let same_if_known = |known: &Option<String>, stored: &Option<String>| known.is_none() || known == stored;
         let all = [
             ("bytes", self.bytes == expected.bytes),
             ("words", self.words.0 == expected.words.0),
@@ -87,10 +83,7 @@ impl Facts {
             ("charset", same_if_known(&expected.charset, &self.charset)),
             ("language", same_if_known(&expected.language, &self.language)),
         ];
-        all.into_iter()
-            .filter(|(_, same)| !same)
-            .map(|(name, _)| name)
-            .collect()
+        all.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 }
 
@@ -102,11 +95,7 @@ pub fn stored(rows: &Rows) -> Vec<Stored> {
     }
     let mut effects = BTreeMap::<&str, BTreeMap<String, u64>>::new();
     for (workflow, step) in &rows.effects {
-        *effects
-            .entry(workflow)
-            .or_default()
-            .entry(step.clone())
-            .or_default() += 1;
+        *effects.entry(workflow).or_default().entry(step.clone()).or_default() += 1;
     }
     let one = |row: &Document| {
         let mut own = passages.remove(row.document_id.as_str()).unwrap_or_default();
@@ -120,10 +109,7 @@ pub fn stored(rows: &Rows) -> Vec<Stored> {
                 bytes: (row.bytes, short(&row.sha256)),
                 words: (row.words, short(&sequence)),
                 title: row.title.clone(),
-                headings: (
-                    row.heading_count,
-                    hash_of(pairs(&row.headings, ["level", "text"])),
-                ),
+                headings: (row.heading_count, hash_of(pairs(&row.headings, ["level", "text"]))),
                 links: (row.link_count, hash_of(pairs(&row.links, ["target", "text"]))),
                 charset: Some(row.charset.clone().unwrap_or_else(|| NONE.to_owned())),
                 language: Some(row.language.clone().unwrap_or_else(|| NONE.to_owned())),
@@ -138,11 +124,7 @@ pub fn stored(rows: &Rows) -> Vec<Stored> {
 /// Passages have ordinals from 0, hashes of their text, and cover each word once.
 fn fault_in_passages(row: &Document, own: &[&Passage], words: u64) -> Option<String> {
     if own.len() as u64 != row.passages {
-        return Some(format!(
-            "{} passages, {} in the document's row",
-            own.len(),
-            row.passages
-        ));
+        return Some(format!("{} passages, {} in the document's row", own.len(), row.passages));
     }
     for (ordinal, passage) in own.iter().enumerate() {
         if passage.ordinal != ordinal as i64 {
@@ -153,12 +135,8 @@ fn fault_in_passages(row: &Document, own: &[&Passage], words: u64) -> Option<Str
         }
     }
     let told: u64 = own.iter().map(|passage| passage.words).sum();
-    (told != row.words || words != row.words).then(|| {
-        format!(
-            "{words} words in its passages, {told} by their rows, {} by the document's",
-            row.words
-        )
-    })
+    (told != row.words || words != row.words)
+        .then(|| format!("{words} words in its passages, {told} by their rows, {} by the document's", row.words))
 }
 
 /// The values of two keys of each object in a list.
@@ -216,17 +194,9 @@ mod tests {
         let of = |texts| stored(&rows(texts)).remove(0).text;
         let expected = of(["one two", "three four"]);
         assert_eq!(expected.words.0, 4);
-        assert_eq!(
-            of(["one", "two three four"]).differences(&expected),
-            Vec::<&str>::new(),
-            "the cut does not matter"
-        );
+        assert_eq!(of(["one", "two three four"]).differences(&expected), Vec::<&str>::new(), "the cut does not matter");
         for other in [["three four", "one two"], ["one two", "three five"]] {
-            assert_eq!(
-                of(other).differences(&expected),
-                ["sequence of words"],
-                "{other:?}"
-            );
+            assert_eq!(of(other).differences(&expected), ["sequence of words"], "{other:?}");
         }
     }
 
@@ -240,23 +210,11 @@ mod tests {
         };
         assert_eq!(fault(|_| {}), None);
         let table: [(Change, &str); 5] = [
-            (
-                |rows| drop(rows.passages.pop()),
-                "1 passages, 2 in the document's row",
-            ),
+            (|rows| drop(rows.passages.pop()), "1 passages, 2 in the document's row"),
             (|rows| rows.passages[0].ordinal = 2, "ordinal 2 where 1 was due"),
-            (
-                |rows| rows.passages[0].sha256.clear(),
-                "passage 1: its hash is not of its text",
-            ),
-            (
-                |rows| rows.passages[0].words = 3,
-                "4 words in its passages, 5 by their rows, 4 by the document's",
-            ),
-            (
-                |rows| rows.documents[0].words = 5,
-                "4 words in its passages, 4 by their rows, 5 by the document's",
-            ),
+            (|rows| rows.passages[0].sha256.clear(), "passage 1: its hash is not of its text"),
+            (|rows| rows.passages[0].words = 3, "4 words in its passages, 5 by their rows, 4 by the document's"),
+            (|rows| rows.documents[0].words = 5, "4 words in its passages, 4 by their rows, 5 by the document's"),
         ];
         for (change, expected) in table {
             assert_eq!(fault(change).as_deref(), Some(expected));

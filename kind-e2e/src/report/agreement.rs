@@ -75,32 +75,21 @@ impl Row {
         let [one, other] = self.values;
         let most = self.tolerance.of(one.unwrap_or(0.0), other.unwrap_or(0.0));
         let word = if self.agrees() { "agree" } else { "DIFFER" };
-        format!(
-            "{word:<7} {:<44} {:>8} {:>8}   ± {most:.1}",
-            self.name,
-            told(one),
-            told(other)
-        )
+        format!("{word:<7} {:<44} {:>8} {:>8}   ± {most:.1}", self.name, told(one), told(other))
     }
 }
 
 /// Compares the figures of two runs, load by load; a load that is in one run alone is left out.
 pub fn of_figures(runs: [&BTreeMap<String, Figures>; 2]) -> Vec<Row> {
     let [one, other] = runs;
-    let both = one
-        .iter()
-        .filter_map(|(load, figures)| Some((load, [figures, other.get(load)?])));
+    let both = one.iter().filter_map(|(load, figures)| Some((load, [figures, other.get(load)?])));
     both.flat_map(|(load, figures)| of_load(load, figures)).collect()
 }
 
 fn of_load(load: &str, figures: [&Figures; 2]) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut row = |figure: &str, tolerance, pick: &dyn Fn(&Figures) -> Option<f64>| {
-        rows.push(Row {
-            name: format!("{load}: {figure}"),
-            values: figures.map(pick),
-            tolerance,
-        });
+        rows.push(Row { name: format!("{load}: {figure}"), values: figures.map(pick), tolerance });
     };
     row("documents due", SAME, &|figures| Some(figures.due as f64));
     row("documents stored", SAME, &|figures| Some(figures.stored as f64));
@@ -111,25 +100,14 @@ fn of_load(load: &str, figures: [&Figures; 2]) -> Vec<Row> {
         row("first Ready, s", FIRST_READY, &|figures| of(figures)?.first_poll);
         row("all Ready, s", ALL_READY, &|figures| of(figures)?.all_ready);
     }
-    let phases: BTreeSet<&String> = figures
-        .iter()
-        .flat_map(|figures| figures.latency.keys())
-        .collect();
+    let phases: BTreeSet<&String> = figures.iter().flat_map(|figures| figures.latency.keys()).collect();
     for phase in phases {
-        row(&format!("{phase}: p50, s"), P50, &|figures| {
-            figures.latency.get(phase)?.p50
-        });
-        row(&format!("{phase}: p99, s"), P99, &|figures| {
-            figures.latency.get(phase)?.p99
-        });
+        row(&format!("{phase}: p50, s"), P50, &|figures| figures.latency.get(phase)?.p50);
+        row(&format!("{phase}: p99, s"), P99, &|figures| figures.latency.get(phase)?.p99);
     }
-    row("most workers wanted", WORKERS, &|figures| {
-        Some(f64::from(figures.workers?.most_wanted))
-    });
+    row("most workers wanted", WORKERS, &|figures| Some(f64::from(figures.workers?.most_wanted)));
     row("worker-seconds", COST, &|figures| figures.workers?.worker_seconds);
-    row("direction changes", TURNS, &|figures| {
-        Some(figures.workers?.direction_changes? as f64)
-    });
+    row("direction changes", TURNS, &|figures| Some(figures.workers?.direction_changes? as f64));
     rows
 }
 
@@ -141,19 +119,9 @@ mod tests {
     use crate::report::figures::Workers;
 
     fn figures(decision: Option<f64>, p99: f64, most_wanted: i32) -> Figures {
-        let latency = Latency {
-            count: 9,
-            lost: 0,
-            p50: Some(2.0),
-            p90: Some(3.0),
-            p99: Some(p99),
-            max: Some(9.0),
-        };
+        let latency = Latency { count: 9, lost: 0, p50: Some(2.0), p90: Some(3.0), p99: Some(p99), max: Some(9.0) };
         Figures {
-            reactions: vec![Reaction {
-                decision,
-                ..Reaction::default()
-            }],
+            reactions: vec![Reaction { decision, ..Reaction::default() }],
             latency: [("step".to_owned(), latency)].into(),
             due: 9,
             stored: 9,
@@ -188,16 +156,10 @@ mod tests {
             assert_eq!(differing(&good, &other), expected);
             assert_eq!(differing(&other, &good), expected);
         }
-        let lost = Figures {
-            stored: 8,
-            ..good.clone()
-        };
+        let lost = Figures { stored: 8, ..good.clone() };
         assert_eq!(differing(&good, &lost), ["l: documents stored"]);
         let flaps = Figures {
-            workers: good.workers.map(|workers| Workers {
-                direction_changes: Some(2),
-                ..workers
-            }),
+            workers: good.workers.map(|workers| Workers { direction_changes: Some(2), ..workers }),
             ..good.clone()
         };
         assert_eq!(differing(&good, &flaps), ["l: direction changes"]);
@@ -205,25 +167,15 @@ mod tests {
 
     #[test]
     fn a_load_that_is_in_one_run_alone_is_not_compared() {
-        let one = BTreeMap::from([
-            ("a".to_owned(), Figures::default()),
-            ("b".to_owned(), Figures::default()),
-        ]);
-        let other = BTreeMap::from([
-            ("b".to_owned(), Figures::default()),
-            ("c".to_owned(), Figures::default()),
-        ]);
+        let one = BTreeMap::from([("a".to_owned(), Figures::default()), ("b".to_owned(), Figures::default())]);
+        let other = BTreeMap::from([("b".to_owned(), Figures::default()), ("c".to_owned(), Figures::default())]);
         let rows = of_figures([&one, &other]);
         assert!(!rows.is_empty() && rows.iter().all(|row| row.name.starts_with("b: ")));
     }
 
     #[test]
     fn a_line_says_both_values_and_the_tolerance() {
-        let row = Row {
-            name: "l: decision, s".to_owned(),
-            values: [Some(3.0), None],
-            tolerance: DECISION,
-        };
+        let row = Row { name: "l: decision, s".to_owned(), values: [Some(3.0), None], tolerance: DECISION };
         assert!(row.line().starts_with("DIFFER  l: decision, s"), "{}", row.line());
         assert!(row.line().ends_with("3.0        –   ± 2.5"), "{}", row.line());
     }

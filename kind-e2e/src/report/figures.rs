@@ -68,18 +68,12 @@ pub fn figures<'a>(
     samples: &[Sample],
 ) -> BTreeMap<String, Figures> {
     let parts = scenarios.into_iter().flat_map(Scenario::loads);
-    parts
-        .map(|part| (part.name.to_owned(), of(&part, &of_part(samples, &part))))
-        .collect()
+    parts.map(|part| (part.name.to_owned(), of(&part, &of_part(samples, &part)))).collect()
 }
 
 /// The samples that were taken during a load.
 pub fn of_part(samples: &[Sample], part: &Part<'_>) -> Vec<Sample> {
-    samples
-        .iter()
-        .filter(|sample| part.has(sample))
-        .cloned()
-        .collect()
+    samples.iter().filter(|sample| part.has(sample)).cloned().collect()
 }
 
 /// The main figures of a scenario, a line a load.
@@ -108,10 +102,7 @@ fn of(part: &Part<'_>, samples: &[Sample]) -> Figures {
         samples: Samples {
             all: samples.len(),
             without_workers: samples.len() - fleets.len(),
-            gaps: fleets
-                .windows(2)
-                .filter(|pair| pair[1].0 - pair[0].0 > MAX_GAP)
-                .count(),
+            gaps: fleets.windows(2).filter(|pair| pair[1].0 - pair[0].0 > MAX_GAP).count(),
         },
     }
 }
@@ -131,29 +122,16 @@ fn by_phase(starts: &[Start]) -> BTreeMap<String, Latency> {
     let phases: std::collections::BTreeSet<&str> = starts.iter().map(|start| start.phase.as_str()).collect();
     phases
         .into_iter()
-        .filter_map(|phase| {
-            Some((
-                phase.to_owned(),
-                latency(starts.iter().filter(|start| start.phase == phase))?,
-            ))
-        })
+        .filter_map(|phase| Some((phase.to_owned(), latency(starts.iter().filter(|start| start.phase == phase))?)))
         .collect()
 }
 
 fn fleets(samples: &[Sample]) -> Vec<(f64, Fleet)> {
-    samples
-        .iter()
-        .filter_map(|sample| Some((sample.at, *sample.fleet.seen()?)))
-        .collect()
+    samples.iter().filter_map(|sample| Some((sample.at, *sample.fleet.seen()?))).collect()
 }
 
 fn workers(part: &Part<'_>, samples: &[Sample]) -> Option<Workers> {
-    let all = || {
-        Some(Window {
-            from: samples.first()?.at,
-            to: samples.last()?.at,
-        })
-    };
+    let all = || Some(Window { from: samples.first()?.at, to: samples.last()?.at });
     let window = part.window.or_else(all)?;
     let fleets: Vec<Fleet> = inside(samples, window).map(|(_, fleet)| fleet).collect();
     let wanted = || fleets.iter().map(|fleet| fleet.wanted);
@@ -183,11 +161,7 @@ fn line(figures: &Figures) -> Option<String> {
         p99(one).total_cmp(&p99(other))
     });
     if let Some((phase, latency)) = worst {
-        parts.push(format!(
-            "p50 {}, p99 {} ({phase})",
-            seconds(latency.p50),
-            seconds(latency.p99)
-        ));
+        parts.push(format!("p50 {}, p99 {} ({phase})", seconds(latency.p50), seconds(latency.p99)));
     }
     if let Some(workers) = figures.workers.filter(|_| figures.due > 0) {
         let or_unseen = |told: Option<String>| told.unwrap_or_else(|| "–".to_owned());
@@ -195,11 +169,7 @@ fn line(figures: &Figures) -> Option<String> {
             "{} to {} workers, {} worker-minutes, direction changed {}×",
             workers.least_wanted,
             workers.most_wanted,
-            or_unseen(
-                workers
-                    .worker_seconds
-                    .map(|seconds| format!("{:.1}", seconds / 60.0))
-            ),
+            or_unseen(workers.worker_seconds.map(|seconds| format!("{:.1}", seconds / 60.0))),
             or_unseen(workers.direction_changes.map(|changes| changes.to_string()))
         ));
     }
@@ -210,8 +180,7 @@ fn line(figures: &Figures) -> Option<String> {
 }
 
 fn reacted(reactions: &[Reaction]) -> Option<String> {
-    let after =
-        |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.1}"));
+    let after = |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.1}"));
     match reactions {
         [] => None,
         [one] => Some(format!(
@@ -224,11 +193,7 @@ fn reacted(reactions: &[Reaction]) -> Option<String> {
         )),
         several => {
             let polls: Vec<String> = several.iter().map(|one| after(one.first_poll)).collect();
-            Some(format!(
-                "{} steps: first poll {} s",
-                several.len(),
-                polls.join(", ")
-            ))
+            Some(format!("{} steps: first poll {} s", several.len(), polls.join(", ")))
         }
     }
 }

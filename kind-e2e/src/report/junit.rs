@@ -32,10 +32,7 @@ fn case(scenario: &str, check: &Check) -> TestCase {
     };
     let mut case = TestCase::new(&*check.name, status);
     case.set_classname(scenario);
-    case.set_system_out(format!(
-        "measured: {}\nbound: {}\nwhy: {}",
-        check.measured, check.bound, check.why
-    ));
+    case.set_system_out(format!("measured: {}\nbound: {}\nwhy: {}", check.measured, check.bound, check.why));
     case
 }
 

@@ -10,23 +10,14 @@ pub fn page(run: &Run<'_>) -> String {
     let (facts, verdict) = (&run.facts.run, run.verdict);
     let mut page = format!("# {}: run {}\n\n", verdict.outcome, facts.id);
     let took = tables::duration(facts.seconds);
-    line(
-        &mut page,
-        &format!("Cluster {}, seed {}, {took}.\n", facts.cluster, facts.seed),
-    );
+    line(&mut page, &format!("Cluster {}, seed {}, {took}.\n", facts.cluster, facts.seed));
     if let Some(mutation) = &facts.mutation {
-        line(
-            &mut page,
-            &format!("The cluster was broken on purpose: mutation {mutation}.\n"),
-        );
+        line(&mut page, &format!("The cluster was broken on purpose: mutation {mutation}.\n"));
     }
     list(&mut page, verdict.outcome.reasons());
     table(&mut page, &tables::scenarios(run));
     for scenario in &verdict.scenarios {
-        line(
-            &mut page,
-            &format!("## {}: {}\n", scenario.name, scenario.outcome),
-        );
+        line(&mut page, &format!("## {}: {}\n", scenario.name, scenario.outcome));
         rows(&mut page, &tables::checks(scenario));
         let Some(found) = run.scenario(&scenario.name) else {
             continue;
@@ -38,15 +29,8 @@ pub fn page(run: &Run<'_>) -> String {
             let Some(figures) = run.figures.get(part.name) else {
                 continue;
             };
-            let load = part
-                .name
-                .strip_prefix(&scenario.name)
-                .unwrap_or(part.name)
-                .trim_start_matches('/');
-            let told = [
-                tables::reactions(load, &figures.reactions),
-                tables::latency(load, figures),
-            ];
+            let load = part.name.strip_prefix(&scenario.name).unwrap_or(part.name).trim_start_matches('/');
+            let told = [tables::reactions(load, &figures.reactions), tables::latency(load, figures)];
             for told in told.into_iter().flatten() {
                 table(&mut page, &told);
             }
@@ -86,10 +70,7 @@ fn rows(page: &mut String, table: &Table) {
     line(page, &format!("| {} |", table.heads.join(" | ")));
     line(page, &format!("|{}", "---|".repeat(table.heads.len())));
     for row in &table.rows {
-        let cells: Vec<String> = row
-            .iter()
-            .map(|cell| cell.replace('|', "\\|").replace('\n', " "))
-            .collect();
+        let cells: Vec<String> = row.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect();
         line(page, &format!("| {} |", cells.join(" | ")));
     }
     line(page, "");

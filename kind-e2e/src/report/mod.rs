@@ -55,29 +55,17 @@ impl<'a> Run<'a> {
     /// A run with its figures.
     pub fn of(pinned: Pinned, facts: &'a Facts, samples: &'a [Sample], verdict: &'a Verdict) -> Self {
         let scenarios = scenarios(facts);
-        Self {
-            pinned,
-            facts,
-            samples,
-            verdict,
-            figures: of_scenarios(&scenarios, samples),
-            scenarios,
-        }
+        Self { pinned, facts, samples, verdict, figures: of_scenarios(&scenarios, samples), scenarios }
     }
 
     /// The scenario of this name.
     pub fn scenario(&self, name: &str) -> Option<&dyn Scenario> {
-        self.scenarios
-            .get(name)
-            .map(|scenario| &**scenario as &dyn Scenario)
+        self.scenarios.get(name).map(|scenario| &**scenario as &dyn Scenario)
     }
 }
 
 fn scenarios(facts: &Facts) -> BTreeMap<&str, Box<dyn Recorded>> {
-    let understood = facts
-        .scenarios
-        .iter()
-        .filter_map(|one| Some((one.name.as_str(), one.scenario().ok()?)));
+    let understood = facts.scenarios.iter().filter_map(|one| Some((one.name.as_str(), one.scenario().ok()?)));
     understood.collect()
 }
 
@@ -86,14 +74,8 @@ pub fn figures_of(facts: &Facts, samples: &[Sample]) -> BTreeMap<String, Figures
     of_scenarios(&scenarios(facts), samples)
 }
 
-fn of_scenarios(
-    scenarios: &BTreeMap<&str, Box<dyn Recorded>>,
-    samples: &[Sample],
-) -> BTreeMap<String, Figures> {
-    figures(
-        scenarios.values().map(|scenario| &**scenario as &dyn Scenario),
-        samples,
-    )
+fn of_scenarios(scenarios: &BTreeMap<&str, Box<dyn Recorded>>, samples: &[Sample]) -> BTreeMap<String, Figures> {
+    figures(scenarios.values().map(|scenario| &**scenario as &dyn Scenario), samples)
 }
 
 /// Writes verdict, figures, pages and CI file into `folder`, and returns the lines for the terminal.
@@ -103,14 +85,8 @@ fn of_scenarios(
 pub fn write(folder: &Path, facts: &Facts, samples: &[Sample], verdict: &Verdict) -> Result<String> {
     let run = Run::of(Pinned::read(&folder.join(RUN)), facts, samples, verdict);
     let files = [
-        (
-            VERDICT,
-            serde_json::to_string_pretty(verdict).context("writing the verdict")?,
-        ),
-        (
-            FIGURES,
-            serde_json::to_string_pretty(&run.figures).context("writing the figures")?,
-        ),
+        (VERDICT, serde_json::to_string_pretty(verdict).context("writing the verdict")?),
+        (FIGURES, serde_json::to_string_pretty(&run.figures).context("writing the figures")?),
         (PAGE, html::page(&run)),
         (MARKDOWN, markdown::page(&run)),
         (JUNIT, junit::file(facts, verdict)?),

@@ -28,10 +28,7 @@ impl Pinned {
         let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
         match read.and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string())) {
             Ok(value) => Self::of(&value),
-            Err(error) => Self {
-                missing: Some(format!("{}: {error}", path.display())),
-                ..Self::default()
-            },
+            Err(error) => Self { missing: Some(format!("{}: {error}", path.display())), ..Self::default() },
         }
     }
 
@@ -51,18 +48,13 @@ impl Pinned {
 /// Pairs from an object, or from a list of objects that have a name.
 fn named(value: &Value) -> Vec<(String, String)> {
     match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(name, value)| (name.clone(), told(value)))
-            .collect(),
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), told(value))).collect(),
         Value::Array(list) => list
             .iter()
-            .map(
-                |item| match item["name"].as_str().or(item["component"].as_str()) {
-                    Some(name) => (name.to_owned(), without_name(item)),
-                    None => (told(item), String::new()),
-                },
-            )
+            .map(|item| match item["name"].as_str().or(item["component"].as_str()) {
+                Some(name) => (name.to_owned(), without_name(item)),
+                None => (told(item), String::new()),
+            })
             .collect(),
         _ => Vec::new(),
     }
@@ -72,14 +64,10 @@ fn without_name(item: &Value) -> String {
     let Value::Object(map) = item else {
         return told(item);
     };
-    let rest = map
-        .iter()
-        .filter(|(key, value)| !matches!(key.as_str(), "name" | "component") && !value.is_null());
+    let rest = map.iter().filter(|(key, value)| !matches!(key.as_str(), "name" | "component") && !value.is_null());
     let rest: Vec<String> = match rest.clone().count() {
         1 => rest.map(|(_, value)| told(value)).collect(),
-        _ => rest
-            .map(|(key, value)| format!("{key} {}", told(value)))
-            .collect(),
+        _ => rest.map(|(key, value)| format!("{key} {}", told(value))).collect(),
     };
     rest.join(", ")
 }
@@ -93,29 +81,23 @@ fn lines(value: &Value) -> Vec<String> {
                 other => told(other),
             })
             .collect(),
-        Value::Object(map) => map
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", told(value)))
-            .collect(),
+        Value::Object(map) => map.iter().map(|(name, value)| format!("{name}: {}", told(value))).collect(),
         _ => Vec::new(),
     }
 }
 
 fn stages(value: &Value) -> Vec<(String, f64)> {
     let list = value.as_array().into_iter().flatten();
-    list.filter_map(|item| Some((item["stage"].as_str()?.to_owned(), item["seconds"].as_f64()?)))
-        .collect()
+    list.filter_map(|item| Some((item["stage"].as_str()?.to_owned(), item["seconds"].as_f64()?))).collect()
 }
 
 fn told(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(list) => list.iter().map(told).collect::<Vec<_>>().join(", "),
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| format!("{key} {}", told(value)))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| format!("{key} {}", told(value))).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     }
 }
@@ -137,30 +119,16 @@ mod tests {
         });
         let read = Pinned::of(&run);
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert!(
-            read.pins.contains(&pair("kind", "v0.33.0"))
-                && read.pins.contains(&pair("keda", "version v2.21.0"))
-        );
+        assert!(read.pins.contains(&pair("kind", "v0.33.0")) && read.pins.contains(&pair("keda", "version v2.21.0")));
         assert!(read.host.contains(&pair("cores", "2")));
         assert_eq!(read.adaptations[0], "one");
-        assert_eq!(
-            read.images,
-            [
-                pair("worker:1", "digest sha256:aa, size 5"),
-                pair("x", "sha256:bb")
-            ]
-        );
+        assert_eq!(read.images, [pair("worker:1", "digest sha256:aa, size 5"), pair("x", "sha256:bb")]);
         assert_eq!(read.stages, [("parts".to_owned(), 12.5)]);
     }
 
     #[test]
     fn a_missing_file_is_told() {
-        assert!(
-            Pinned::read(Path::new("no/run.json"))
-                .missing
-                .unwrap()
-                .starts_with("no/run.json: ")
-        );
+        assert!(Pinned::read(Path::new("no/run.json")).missing.unwrap().starts_with("no/run.json: "));
         assert_eq!(Pinned::of(&json!({})), Pinned::default());
     }
 }

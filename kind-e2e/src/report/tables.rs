@@ -44,13 +44,7 @@ pub fn checks(scenario: &ScenarioVerdict) -> Table {
             true => check.outcome.to_string(),
             false => format!("**{}**: {reasons}", check.outcome),
         };
-        vec![
-            check.name.clone(),
-            verdict,
-            check.measured.clone(),
-            check.bound.clone(),
-            check.why.clone(),
-        ]
+        vec![check.name.clone(), verdict, check.measured.clone(), check.bound.clone(), check.why.clone()]
     };
     table.rows = scenario.checks.iter().map(row).collect();
     table
@@ -94,14 +88,7 @@ pub fn reactions(load: &str, reactions: &[Reaction]) -> Option<Table> {
     let mut table = Table::new(title, &heads, "Seconds after each step.");
     let after = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1} s"));
     let row = |one: &Reaction| {
-        let stages = [
-            one.signal,
-            one.decision,
-            one.pod,
-            one.first_poll,
-            one.all_ready,
-            one.worst_p99,
-        ];
+        let stages = [one.signal, one.decision, one.pod, one.first_poll, one.all_ready, one.worst_p99];
         let first = [format!("{:.0}", one.step), one.before.to_string()];
         let last = recovered(one.latency);
         first.into_iter().chain(stages.map(after)).chain([last]).collect()
@@ -114,10 +101,7 @@ pub fn reactions(load: &str, reactions: &[Reaction]) -> Option<Table> {
 fn heading(load: &str, what: &str) -> String {
     let mut letters = what.chars();
     match load {
-        "" => letters
-            .next()
-            .map(|first| first.to_uppercase().chain(letters).collect())
-            .unwrap_or_default(),
+        "" => letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default(),
         load => format!("{load}: {what}"),
     }
 }
@@ -133,17 +117,9 @@ pub fn stages(run: &Run<'_>) -> Vec<(String, f64)> {
 pub fn time(run: &Run<'_>) -> Table {
     let stages = stages(run);
     let total = stages.iter().map(|(_, seconds)| seconds).sum::<f64>().max(0.1);
-    let mut table = Table::new(
-        "Where the time went",
-        &["stage", "seconds", "of all"],
-        String::new(),
-    );
+    let mut table = Table::new("Where the time went", &["stage", "seconds", "of all"], String::new());
     let row = |(stage, seconds): &(String, f64)| {
-        vec![
-            stage.clone(),
-            format!("{seconds:.1}"),
-            format!("{:.0} %", 100.0 * seconds / total),
-        ]
+        vec![stage.clone(), format!("{seconds:.1}"), format!("{:.0} %", 100.0 * seconds / total)]
     };
     table.rows = stages.iter().map(row).collect();
     table
@@ -151,34 +127,19 @@ pub fn time(run: &Run<'_>) -> Table {
 
 /// Host, pins and images, those that are known.
 pub fn pinned(run: &Run<'_>) -> Vec<Table> {
-    let parts = [
-        ("Host", &run.pinned.host),
-        ("Pins", &run.pinned.pins),
-        ("Images", &run.pinned.images),
-    ];
+    let parts = [("Host", &run.pinned.host), ("Pins", &run.pinned.pins), ("Images", &run.pinned.images)];
     let table = |(title, pairs): (&str, &Vec<(String, String)>)| {
         let mut table = Table::new(title, &["", ""], String::new());
-        table.rows = pairs
-            .iter()
-            .map(|(name, value)| vec![name.clone(), value.clone()])
-            .collect();
+        table.rows = pairs.iter().map(|(name, value)| vec![name.clone(), value.clone()]).collect();
         table
     };
-    parts
-        .into_iter()
-        .filter(|(_, pairs)| !pairs.is_empty())
-        .map(table)
-        .collect()
+    parts.into_iter().filter(|(_, pairs)| !pairs.is_empty()).map(table).collect()
 }
 
 /// What was loaded and how well it was seen, in sentences.
 pub fn loaded(run: &Run<'_>) -> String {
     let corpus = &run.facts.run.corpus;
-    let without = run
-        .samples
-        .iter()
-        .filter(|sample| sample.fleet.seen().is_none())
-        .count();
+    let without = run.samples.iter().filter(|sample| sample.fleet.seen().is_none()).count();
     format!(
         "Documents: {} of {} files in {} ({} left out) and {} generated ones; {} of them travel as claims; {} bytes, {} \
          words. Samples: {}, {without} of them without the workers' counts.",

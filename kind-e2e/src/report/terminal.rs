@@ -24,11 +24,7 @@ pub fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>, page: &Pa
         for told in lines(figures, &scenario.name) {
             let _ = writeln!(text, "    {told}");
         }
-        for check in scenario
-            .checks
-            .iter()
-            .filter(|check| check.outcome != Outcome::Pass)
-        {
+        for check in scenario.checks.iter().filter(|check| check.outcome != Outcome::Pass) {
             let _ = writeln!(text, "    {}: {}", check.name, check.outcome.reasons().join("; "));
             let _ = writeln!(text, "        measured {}, bound {}", check.measured, check.bound);
         }
@@ -45,26 +41,13 @@ mod tests {
 
     #[test]
     fn what_did_not_pass_is_told_with_its_figures() {
-        let check =
-            |name: &str, outcome| Question::new("id", name, "≤ 5 s", "because").answer("7 s", outcome);
+        let check = |name: &str, outcome| Question::new("id", name, "≤ 5 s", "because").answer("7 s", outcome);
         let verdict = Verdict::of(vec![
-            ScenarioVerdict::of(
-                "step",
-                331.0,
-                vec![check("a", Outcome::Pass), check("b", Outcome::fail("late"))],
-            ),
+            ScenarioVerdict::of("step", 331.0, vec![check("a", Outcome::Pass), check("b", Outcome::fail("late"))]),
             ScenarioVerdict::of("cluster", 350.0, vec![check("c", Outcome::Pass)]),
         ]);
-        let step = Figures {
-            due: 9,
-            stored: 8,
-            workers: Some(Workers::default()),
-            ..Figures::default()
-        };
-        let figures = BTreeMap::from([
-            ("step".to_owned(), step),
-            ("cluster".to_owned(), Figures::default()),
-        ]);
+        let step = Figures { due: 9, stored: 8, workers: Some(Workers::default()), ..Figures::default() };
+        let figures = BTreeMap::from([("step".to_owned(), step), ("cluster".to_owned(), Figures::default())]);
         let told = "Fail          step          331 s  1 of 2 checks\n    \
                     0 to 0 workers, – worker-minutes, direction changed –×; 8 of 9 stored\n    \
                     b: late\n        measured 7 s, bound ≤ 5 s\n\

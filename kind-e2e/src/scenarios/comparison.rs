@@ -119,20 +119,10 @@ impl Scenario for Comparison {
             "worker-minutes",
             "turns",
         ];
-        let mut table = Table::new(
-            "Ways to scale, side by side",
-            &heads,
-            format!("{}.", sizing.rule()),
-        );
-        let rows = self
-            .entrants
-            .iter()
-            .filter_map(|entrant| row(entrant, sizing, samples));
+        let mut table = Table::new("Ways to scale, side by side", &heads, format!("{}.", sizing.rule()));
+        let rows = self.entrants.iter().filter_map(|entrant| row(entrant, sizing, samples));
         table.rows = rows.collect();
-        let retried = self
-            .entrants
-            .iter()
-            .filter_map(|one| one.loaded.ending.table(&one.loaded.name));
+        let retried = self.entrants.iter().filter_map(|one| one.loaded.ending.table(&one.loaded.name));
         std::iter::once(table).chain(retried).collect()
     }
 }
@@ -147,33 +137,18 @@ impl Comparison {
             if period != own {
                 name = format!("{name}-{period}s");
             }
-            context.enter(
-                &format!("{name}/apply"),
-                &format!("{}, HPA period {period} s", scaler.about()),
-            );
+            context.enter(&format!("{name}/apply"), &format!("{}, HPA period {period} s", scaler.about()));
             fix_workers(context, sizing.min).await?;
             hpa_sync::set_hpa_sync(&context.fixture, period).await?;
             scalers::apply(&context.fixture, scaler).await?;
             let (mut loaded, load) = Loaded::begin(context, &name);
-            let mean = if scaler == Scaler::Slipway {
-                MEAN
-            } else {
-                WITHOUT_MEAN
-            };
-            loaded
-                .warm_up(context, &load, sizing.rate_of(BEFORE), mean)
-                .await?;
-            loaded
-                .play(context, &load, "comparison", &stretches(&sizing))
-                .await;
+            let mean = if scaler == Scaler::Slipway { MEAN } else { WITHOUT_MEAN };
+            loaded.warm_up(context, &load, sizing.rate_of(BEFORE), mean).await?;
+            loaded.play(context, &load, "comparison", &stretches(&sizing)).await;
             // The measurement is over: the most workers take down what still waits.
             fix_workers(context, sizing.max).await?;
             let ended = loaded.end(context, DRAINED).await;
-            self.entrants.push(Entrant {
-                scaler,
-                hpa_sync: f64::from(period),
-                loaded,
-            });
+            self.entrants.push(Entrant { scaler, hpa_sync: f64::from(period), loaded });
             ended?;
         }
         Ok(())
@@ -218,13 +193,9 @@ fn row(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option<Vec<Str
     let window = from_step(loaded)?;
     let expected = Expected::of(sizing, sizing.rate_of(STEP));
     let found = reaction(samples, &loaded.starts, window, &expected);
-    let after =
-        |value: Option<f64>| value.map_or_else(|| "never".to_owned(), |value| format!("{value:.1} s"));
+    let after = |value: Option<f64>| value.map_or_else(|| "never".to_owned(), |value| format!("{value:.1} s"));
     let or_unseen = |text: Option<String>| text.unwrap_or_else(|| "not seen".to_owned());
-    let deepest = window
-        .of(samples)
-        .filter_map(|sample| Sample::of_queue(&sample.depth, IO_QUEUE))
-        .reduce(f64::max);
+    let deepest = window.of(samples).filter_map(|sample| Sample::of_queue(&sample.depth, IO_QUEUE)).reduce(f64::max);
     let latency = latency(of_step(loaded));
     let cost = fleet::worker_seconds(samples, window).ok();
     Some(vec![
@@ -253,11 +224,7 @@ fn goals(sizing: &Sizing, entrant: &Entrant, samples: &[Sample]) -> Vec<Check> {
     let found = reaction(samples, &loaded.starts, step, &expected);
     let gap = fleets(samples, step).err();
     let often = entrant.hpa_sync <= 2.0;
-    let (first, all) = if often {
-        GOAL
-    } else {
-        (GOAL_BY_DEFAULT, GOAL_BY_DEFAULT)
-    };
+    let (first, all) = if often { GOAL } else { (GOAL_BY_DEFAULT, GOAL_BY_DEFAULT) };
     // Until the documents of the step end, those in flight grow from what they were by the rate of the step.
     let growth = |in_flight: f64| (in_flight - sizing.in_use(sizing.rate_of(BEFORE))) / rate;
     let (filled, asked) = (
@@ -272,19 +239,11 @@ fn goals(sizing: &Sizing, entrant: &Entrant, samples: &[Sample]) -> Vec<Check> {
             entrant.hpa_sync
         );
         let question = Question::new(id, name, format!("≤ {bound:.1} s after the step"), why);
-        timed(question, seconds, bound, gap.as_deref(), || {
-            format!("{} wanted at most", found.most_wanted)
-        })
+        timed(question, seconds, bound, gap.as_deref(), || format!("{} wanted at most", found.most_wanted))
     };
     let needed = format!("all {} workers that the load needs Ready", found.needed);
     let mut checks = vec![
-        reached(
-            "goal-first",
-            "the first new worker Ready".to_owned(),
-            first,
-            filled,
-            found.first_poll,
-        ),
+        reached("goal-first", "the first new worker Ready".to_owned(), first, filled, found.first_poll),
         reached("goal-all", needed, all, asked, found.all_ready),
     ];
     if often {
@@ -293,10 +252,7 @@ fn goals(sizing: &Sizing, entrant: &Entrant, samples: &[Sample]) -> Vec<Check> {
         checks.push(p99("p99 of the documents of the step", of_step(loaded), service));
     }
     let excuse = excuse(samples, step);
-    let mut checks: Vec<Check> = checks
-        .into_iter()
-        .map(|check| check.excused_by(excuse.as_deref()))
-        .collect();
+    let mut checks: Vec<Check> = checks.into_iter().map(|check| check.excused_by(excuse.as_deref())).collect();
     let (_, settles) = sizing.settles(rate);
     let why = format!("the plan's {settles}, and {OVERSHOOT} for what waits at the step");
     checks.push(fleet::no_overshoot(samples, step, settles + OVERSHOOT, &why));

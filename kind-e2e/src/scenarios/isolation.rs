@@ -52,10 +52,7 @@ impl Scenario for Isolation {
             return Vec::new();
         };
         // The first documents are at S3 until then, and the CPU queue has nothing to do.
-        let window = Window {
-            from: flood.from + sizing.service,
-            ..flood
-        };
+        let window = Window { from: flood.from + sizing.service, ..flood };
         let depth = |id, name: &str, queue, limit| {
             let why = "each queue has slots and threads of its own in every worker";
             depth_below(id, name, samples, window, (queue, limit), why)
@@ -63,30 +60,15 @@ impl Scenario for Isolation {
         let mut checks = vec![
             flooded(samples, window),
             self.passed(window),
-            depth(
-                "isolation-workflow",
-                "workflow queue beside the flood",
-                WORKFLOW_QUEUE,
-                WORKFLOW_DEPTH,
-            ),
-            depth(
-                "isolation-cpu",
-                "CPU queue beside the flood",
-                CPU_QUEUE,
-                CPU_DEPTH,
-            ),
+            depth("isolation-workflow", "workflow queue beside the flood", WORKFLOW_QUEUE, WORKFLOW_DEPTH),
+            depth("isolation-cpu", "CPU queue beside the flood", CPU_QUEUE, CPU_DEPTH),
         ];
         checks.extend(self.loaded.checks(samples, true));
         checks
     }
 
     fn loads(&self) -> Vec<Part<'_>> {
-        vec![Part::new(
-            "isolation",
-            &self.loaded.starts,
-            self.loaded.whole(),
-            self.sizing.as_ref(),
-        )]
+        vec![Part::new("isolation", &self.loaded.starts, self.loaded.whole(), self.sizing.as_ref())]
     }
 
     fn tables(&self, _samples: &[Sample]) -> Vec<Table> {
@@ -123,9 +105,7 @@ impl Isolation {
     /// Documents were stored while the flood lasted: each has passed the CPU queue.
     fn passed(&self, window: Window) -> Check {
         let starts = self.loaded.starts.iter();
-        let stored = starts
-            .filter(|start| start.stored.is_some_and(|stored| window.has(stored)))
-            .count();
+        let stored = starts.filter(|start| start.stored.is_some_and(|stored| window.has(stored))).count();
         let question = Question::new(
             "isolation-work",
             "the CPU queue had work beside the flood",

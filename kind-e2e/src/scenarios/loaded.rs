@@ -50,12 +50,7 @@ pub struct Stretch {
 impl Stretch {
     /// Poisson arrivals.
     pub fn new(name: impl Into<String>, rate: f64, seconds: f64) -> Self {
-        Self {
-            name: name.into(),
-            rate,
-            seconds,
-            even: false,
-        }
+        Self { name: name.into(), rate, seconds, even: false }
     }
 
     /// The same with as many documents in every second.
@@ -86,11 +81,7 @@ impl Loaded {
     /// Begins a load called `name`, which is the beginning of its samples' phases.
     pub fn begin(context: &Context, name: &str) -> (Self, Load) {
         let load = Load::begin(context, name);
-        let loaded = Self {
-            name: name.to_owned(),
-            prefix: load.prefix.clone(),
-            ..Self::default()
-        };
+        let loaded = Self { name: name.to_owned(), prefix: load.prefix.clone(), ..Self::default() };
         (loaded, load)
     }
 
@@ -105,10 +96,7 @@ impl Loaded {
             let draw = if stretch.even { even } else { poisson };
             let arrivals = draw(stretch.rate, length, context.documents.len(), &mut rng);
             let from = context.clock.now();
-            let window = Window {
-                from,
-                to: from + stretch.seconds,
-            };
+            let window = Window { from, to: from + stretch.seconds };
             self.stretches.push((stretch.clone(), window));
             load.play(&stretch.name, &arrivals, &mut self.starts).await;
             sleep_until(context.clock.instant(window.to)).await;
@@ -125,9 +113,7 @@ impl Loaded {
         let before = [Stretch::new("before", rate, seconds).even()];
         let purpose = self.name.clone();
         self.play(context, load, &purpose, &before).await;
-        hand_over(context)
-            .await
-            .with_context(|| format!("before {purpose}"))
+        hand_over(context).await.with_context(|| format!("before {purpose}"))
     }
 
     /// Waits until everything that was acknowledged is stored, for at most `patience` seconds.
@@ -158,12 +144,7 @@ impl Loaded {
         let rows = rows::read(&context.fixture.postgres, &self.prefix).await?;
         self.note_stored(context, &rows.documents);
         let keys: BTreeSet<&str> = self.starts.iter().map(|start| start.key.as_str()).collect();
-        let documents = || {
-            context
-                .documents
-                .iter()
-                .filter(|document| keys.contains(document.key.as_str()))
-        };
+        let documents = || context.documents.iter().filter(|document| keys.contains(document.key.as_str()));
         let began = context.clock.began_unix();
         let (steps, mut retried) = attempts::retried(&rows.attempts, &context.board.samples(), began);
         for one in retried.iter_mut().take(REASONS) {
@@ -175,9 +156,7 @@ impl Loaded {
         }
         let large: Vec<&Document> = documents().filter(|document| document.trips > 1).collect();
         self.ending = Ending {
-            expected: documents()
-                .map(|one| (one.key.clone(), (&one.expected).into()))
-                .collect(),
+            expected: documents().map(|one| (one.key.clone(), (&one.expected).into())).collect(),
             root: context.fixture.source(""),
             stored: stored_of(&rows),
             statuses,
@@ -192,10 +171,8 @@ impl Loaded {
     }
 
     fn note_stored(&mut self, context: &Context, documents: &[rows::Document]) {
-        let stored: BTreeMap<&str, f64> = documents
-            .iter()
-            .map(|row| (row.document_id.as_str(), row.committed))
-            .collect();
+        let stored: BTreeMap<&str, f64> =
+            documents.iter().map(|row| (row.document_id.as_str(), row.committed)).collect();
         for start in &mut self.starts {
             let committed = stored.get(start.id.as_str());
             start.stored = committed.map(|unix| context.clock.from_unix(*unix));
@@ -210,16 +187,9 @@ impl Loaded {
 
     /// From the beginning of the first stretch to the end of the last, without the warm-up.
     pub fn whole(&self) -> Option<Window> {
-        let mut stretches = self
-            .stretches
-            .iter()
-            .filter(|(stretch, _)| stretch.name != "before");
+        let mut stretches = self.stretches.iter().filter(|(stretch, _)| stretch.name != "before");
         let first = stretches.next()?.1;
-        Some(
-            stretches
-                .next_back()
-                .map_or(first, |(_, last)| first.until(*last)),
-        )
+        Some(stretches.next_back().map_or(first, |(_, last)| first.until(*last)))
     }
 
     /// That the load was the planned one, and that nothing of it was lost. `faultless`: no fault was injected.
@@ -251,10 +221,7 @@ impl Loaded {
         for (stretch, window) in &self.stretches {
             let needed = sizing.workers_for(stretch.rate);
             if needed > before {
-                steps.push(Step {
-                    at: window.from,
-                    expected: Expected::of(sizing, stretch.rate),
-                });
+                steps.push(Step { at: window.from, expected: Expected::of(sizing, stretch.rate) });
             }
             before = needed;
         }
@@ -265,12 +232,10 @@ impl Loaded {
 /// Workflows by status: as soon as enough are completed, or as they are when the wait is over.
 async fn statuses(context: &Context, prefix: &str, due: u64) -> Result<BTreeMap<String, u64>> {
     let temporal = &context.fixture.temporal;
-    let settled = eventually("visibility", VISIBILITY, async || {
-        match temporal.count_by_status(prefix).await {
-            Ok(counts) if counts.get("Completed").copied().unwrap_or(0) >= due => Probe::Ready(counts),
-            Ok(counts) => Probe::NotYet(format!("{counts:?} of {due}")),
-            Err(error) => Probe::NotYet(format!("{error:#}")),
-        }
+    let settled = eventually("visibility", VISIBILITY, async || match temporal.count_by_status(prefix).await {
+        Ok(counts) if counts.get("Completed").copied().unwrap_or(0) >= due => Probe::Ready(counts),
+        Ok(counts) => Probe::NotYet(format!("{counts:?} of {due}")),
+        Err(error) => Probe::NotYet(format!("{error:#}")),
     });
     match settled.await {
         Ok(counts) => Ok(counts),
@@ -315,22 +280,11 @@ mod tests {
         for (workers, expected) in table {
             let stretches = workers.iter().zip(0..).map(|(workers, number)| {
                 let from = f64::from(number) * 10.0;
-                let window = Window {
-                    from,
-                    to: from + 10.0,
-                };
+                let window = Window { from, to: from + 10.0 };
                 (Stretch::new("s", sizing.rate_of(*workers), 10.0), window)
             });
-            let loaded = Loaded {
-                stretches: stretches.collect(),
-                ..Loaded::default()
-            };
-            let found: Vec<f64> = loaded
-                .part(Some(&sizing))
-                .steps
-                .iter()
-                .map(|step| step.at)
-                .collect();
+            let loaded = Loaded { stretches: stretches.collect(), ..Loaded::default() };
+            let found: Vec<f64> = loaded.part(Some(&sizing)).steps.iter().map(|step| step.at).collect();
             assert_eq!(found, expected, "{workers:?}");
         }
     }

@@ -112,11 +112,7 @@ impl Entry {
         name: &'static str,
         loads: bool,
     ) -> Self {
-        Self {
-            name,
-            loads,
-            restore: restore::<T>,
-        }
+        Self { name, loads, restore: restore::<T> }
     }
 
     /// The scenario, before it has found anything.
@@ -138,14 +134,11 @@ impl Entry {
     }
 
     fn described(&self) -> &'static Described {
-        LIST.get(self.name)
-            .expect("every scenario is in scenarios.toml, which a test holds")
+        LIST.get(self.name).expect("every scenario is in scenarios.toml, which a test holds")
     }
 }
 
-fn restore<T: Scenario + Default + Serialize + DeserializeOwned + 'static>(
-    facts: Value,
-) -> Result<Box<dyn Recorded>> {
+fn restore<T: Scenario + Default + Serialize + DeserializeOwned + 'static>(facts: Value) -> Result<Box<dyn Recorded>> {
     match facts {
         Value::Null => Ok(Box::new(T::default())),
         facts => Ok(Box::new(serde_json::from_value::<T>(facts)?)),
@@ -167,13 +160,7 @@ pub fn recorded(name: &str, facts: Value) -> Result<Box<dyn Recorded>> {
 async fn prepare(context: &Context, phase: &str, workers: f64, service: f64) -> Result<Sizing> {
     context.enter(phase, "putting latency on the way to S3");
     let slots = context.settings.io.count.value;
-    let sizing = Sizing::fit(
-        &context.autoscaling,
-        slots,
-        context.calibration()?,
-        workers,
-        service,
-    )?;
+    let sizing = Sizing::fit(&context.autoscaling, slots, context.calibration()?, workers, service)?;
     context.say(&sizing.rule());
     delay(context, sizing.service).await?;
     Ok(sizing)
@@ -183,9 +170,7 @@ async fn prepare(context: &Context, phase: &str, workers: f64, service: f64) -> 
 async fn delay(context: &Context, seconds: f64) -> Result<()> {
     let toxiproxy = &context.fixture.toxiproxy;
     toxiproxy.clear().await?;
-    toxiproxy
-        .delay_answers(Duration::from_secs_f64(seconds + context.later))
-        .await
+    toxiproxy.delay_answers(Duration::from_secs_f64(seconds + context.later)).await
 }
 
 /// Undoes what a scenario did to the cluster, whatever it left: an outage, a fixed number of workers, another way to
@@ -197,27 +182,12 @@ pub async fn restore_cluster(context: &Context) {
             context.say(&format!("{what}: {error:#}"));
         }
     };
-    tell(
-        "what an outage took away may still be away",
-        outage::restore(context).await,
-    );
-    tell(
-        "the number of workers may still be fixed",
-        switches::pause(fixture, None).await,
-    );
-    tell(
-        "another way to scale may still be in force",
-        comparison::restore(context).await,
-    );
+    tell("what an outage took away may still be away", outage::restore(context).await);
+    tell("the number of workers may still be fixed", switches::pause(fixture, None).await);
+    tell("another way to scale may still be in force", comparison::restore(context).await);
     let period = fixture.cluster.hpa_sync;
-    tell(
-        "the HPA may still have another period",
-        hpa_sync::set_hpa_sync(fixture, period).await,
-    );
-    tell(
-        "latency may still be on the way to S3",
-        fixture.toxiproxy.clear().await,
-    );
+    tell("the HPA may still have another period", hpa_sync::set_hpa_sync(fixture, period).await);
+    tell("latency may still be on the way to S3", fixture.toxiproxy.clear().await);
 }
 
 #[cfg(test)]
@@ -229,21 +199,14 @@ mod tests {
         let mut names: Vec<&str> = REGISTRY.iter().map(|entry| entry.name).collect();
         names.sort_unstable();
         assert_eq!(LIST.keys().map(String::as_str).collect::<Vec<_>>(), names);
-        assert!(
-            REGISTRY
-                .iter()
-                .all(|entry| !entry.about().is_empty() && !entry.suite().is_empty())
-        );
+        assert!(REGISTRY.iter().all(|entry| !entry.about().is_empty() && !entry.suite().is_empty()));
     }
 
     #[test]
     fn a_scenario_survives_its_facts() {
         for entry in REGISTRY {
             let facts = entry.begin().unwrap().facts().unwrap();
-            assert_eq!(
-                recorded(entry.name, facts.clone()).unwrap().facts().unwrap(),
-                facts
-            );
+            assert_eq!(recorded(entry.name, facts.clone()).unwrap().facts().unwrap(), facts);
         }
         assert!(recorded("no", Value::Null).is_err());
     }

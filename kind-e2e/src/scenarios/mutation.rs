@@ -48,29 +48,16 @@ static LIST: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
 
 /// Every mutation.
 pub const MUTATIONS: [Mutation; 4] = [
-    Mutation {
-        name: "maximum",
-        change: Change::Scaler("maxReplicaCount", 5),
-    },
-    Mutation {
-        name: "trigger",
-        change: Change::WithoutTriggers(&["io_demand", "temporal_activity_queue_depth"]),
-    },
-    Mutation {
-        name: "slots",
-        change: Change::Variable("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "2"),
-    },
-    Mutation {
-        name: "latency",
-        change: Change::Latency,
-    },
+    Mutation { name: "maximum", change: Change::Scaler("maxReplicaCount", 5) },
+    Mutation { name: "trigger", change: Change::WithoutTriggers(&["io_demand", "temporal_activity_queue_depth"]) },
+    Mutation { name: "slots", change: Change::Variable("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "2") },
+    Mutation { name: "latency", change: Change::Latency },
 ];
 
 impl Mutation {
     /// What it changes, in a line.
     pub fn about(&self) -> &'static str {
-        LIST.get(self.name)
-            .expect("every mutation is in mutations.toml, which a test holds")
+        LIST.get(self.name).expect("every mutation is in mutations.toml, which a test holds")
     }
 
     /// Seconds that it adds to the latency on the way to S3.
@@ -95,21 +82,12 @@ impl Mutation {
             }
             Change::Variable(name, value) => {
                 let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
-                let found = deployments
-                    .get(DEPLOYMENT)
-                    .await
-                    .context("reading the workers' Deployment")?;
-                let container = found
-                    .spec
-                    .template
-                    .spec
-                    .and_then(|spec| Some(spec.containers.first()?.name.clone()));
+                let found = deployments.get(DEPLOYMENT).await.context("reading the workers' Deployment")?;
+                let container = found.spec.template.spec.and_then(|spec| Some(spec.containers.first()?.name.clone()));
                 let env = json!([{"name": name, "value": value}]);
                 let containers = json!([{"name": container, "env": env}]);
                 let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
-                let patched = deployments
-                    .patch(DEPLOYMENT, &PatchParams::default(), &Patch::Strategic(patch))
-                    .await;
+                let patched = deployments.patch(DEPLOYMENT, &PatchParams::default(), &Patch::Strategic(patch)).await;
                 patched.with_context(|| format!("setting {name} of the workers"))?;
                 rolled_out(fixture).await
             }
@@ -138,14 +116,7 @@ async fn patch_scaler(fixture: &Fixture, patch: Value) -> Result<()> {
 async fn rolled_out(fixture: &Fixture) -> Result<()> {
     let cluster = &fixture.cluster;
     Cmd::new(&cluster.kubectl)
-        .args([
-            "rollout",
-            "status",
-            "deployment",
-            DEPLOYMENT,
-            "--namespace",
-            NAMESPACE,
-        ])
+        .args(["rollout", "status", "deployment", DEPLOYMENT, "--namespace", NAMESPACE])
         .env("KUBECONFIG", &cluster.kubeconfig)
         .limit(ROLLED_OUT)
         .quiet()

@@ -60,18 +60,9 @@ impl Scenario for Oscillation {
         };
         let waves = self.waves.iter().flat_map(|wave| {
             let part = format!("period {:.0} s", wave.period);
-            judge(wave, sizing, samples)
-                .into_iter()
-                .map(move |check| check.of_part(&part))
+            judge(wave, sizing, samples).into_iter().map(move |check| check.of_part(&part))
         });
-        waves
-            .chain(carried_out(
-                "waves",
-                "every wave was played",
-                self.waves.len(),
-                WAVES.len(),
-            ))
-            .collect()
+        waves.chain(carried_out("waves", "every wave was played", self.waves.len(), WAVES.len())).collect()
     }
 
     fn loads(&self) -> Vec<Part<'_>> {
@@ -81,9 +72,7 @@ impl Scenario for Oscillation {
 
     fn tables(&self, _samples: &[Sample]) -> Vec<Table> {
         let loads = self.waves.iter().map(|wave| &wave.loaded);
-        loads
-            .filter_map(|loaded| loaded.ending.table(&loaded.name))
-            .collect()
+        loads.filter_map(|loaded| loaded.ending.table(&loaded.name)).collect()
     }
 }
 
@@ -95,18 +84,10 @@ impl Oscillation {
             let name = format!("oscillation/{period:.0}s");
             fix_workers(context, sizing.min).await?;
             let (mut loaded, load) = Loaded::begin(context, &name);
-            loaded
-                .warm_up(context, &load, sizing.rate_of(LEVELS.0), MEAN)
-                .await?;
-            loaded
-                .play(context, &load, &name, &stretches(&sizing, period, seconds))
-                .await;
+            loaded.warm_up(context, &load, sizing.rate_of(LEVELS.0), MEAN).await?;
+            loaded.play(context, &load, &name, &stretches(&sizing, period, seconds)).await;
             let ended = loaded.end(context, DRAINED).await;
-            self.waves.push(Wave {
-                period,
-                turns,
-                loaded,
-            });
+            self.waves.push(Wave { period, turns, loaded });
             ended?;
         }
         Ok(())
@@ -142,10 +123,7 @@ fn judge(wave: &Wave, sizing: &Sizing, samples: &[Sample]) -> Vec<Check> {
     // A wave that the fleet sits out has no scale-in to judge.
     checks.extend(Some(scale_ins).filter(|check| check.measured != "not seen"));
     // From the second high on the fleet has the size for it.
-    let second = loaded.window("high2").map(|high| Window {
-        from: high.from,
-        ..window
-    });
+    let second = loaded.window("high2").map(|high| Window { from: high.from, ..window });
     if let Some(second) = second.filter(|_| wave.turns == 1) {
         let due = loaded.starts.iter().filter(|start| second.has(start.due));
         let check = p99("p99 from the second high on", due, sizing.service);
@@ -161,10 +139,8 @@ mod tests {
 
     #[test]
     fn a_wave_is_high_and_low_in_turns_for_as_long_as_it_is_played() {
-        let played: Vec<(String, f64)> = stretches(&sizing(), 180.0, 200.0)
-            .into_iter()
-            .map(|stretch| (stretch.name, stretch.seconds))
-            .collect();
+        let played: Vec<(String, f64)> =
+            stretches(&sizing(), 180.0, 200.0).into_iter().map(|stretch| (stretch.name, stretch.seconds)).collect();
         let of = |name: &str, seconds| (name.to_owned(), seconds);
         assert_eq!(played, [of("high0", 90.0), of("low1", 90.0), of("high2", 20.0)]);
     }

@@ -44,10 +44,7 @@ const PROMETHEUS: &str = "prometheus";
 /// What is taken away.
 const OUTAGES: [(&str, &[Target]); 2] = [
     (PROMETHEUS, &[(NAMESPACE, "prometheus")]),
-    (
-        "keda",
-        &[("keda", "keda-operator"), ("keda", "keda-metrics-apiserver")],
-    ),
+    ("keda", &[("keda", "keda-operator"), ("keda", "keda-metrics-apiserver")]),
 ];
 
 /// What the scenario found.
@@ -81,17 +78,8 @@ impl Scenario for Outages {
     }
 
     fn judge(&self, samples: &[Sample]) -> Vec<Check> {
-        let mut checks: Vec<Check> = self
-            .outages
-            .iter()
-            .flat_map(|outage| outage.judge(samples))
-            .collect();
-        checks.extend(carried_out(
-            "outages",
-            "every outage was carried out",
-            self.outages.len(),
-            OUTAGES.len(),
-        ));
+        let mut checks: Vec<Check> = self.outages.iter().flat_map(|outage| outage.judge(samples)).collect();
+        checks.extend(carried_out("outages", "every outage was carried out", self.outages.len(), OUTAGES.len()));
         if let (Some(window), Some(whole)) = (self.scale_in, self.loaded.whole()) {
             let bound = bounds::scale_in(&self.autoscaling, peak(samples, whole.until(window)));
             checks.push(scaled_in(samples, window, self.autoscaling.min, &bound));
@@ -118,9 +106,7 @@ impl Outages {
         fix_workers(context, sizing.min).await?;
         let (loaded, load) = Loaded::begin(context, "outage");
         self.loaded = loaded;
-        self.loaded
-            .warm_up(context, &load, sizing.rate_of(WARM_UP), MEAN)
-            .await?;
+        self.loaded.warm_up(context, &load, sizing.rate_of(WARM_UP), MEAN).await?;
         let seconds = BEFORE + OUTAGES.len() as f64 * (OUTAGE + AFTER);
         let steady = [Stretch::new("steady", sizing.rate_of(WORKERS), seconds)];
         let from = context.clock.now();
@@ -145,19 +131,13 @@ async fn take_away(context: &Context, from: f64, outages: &mut Vec<Outage>) -> R
     let mut at = from + BEFORE;
     sleep_until(context.clock.instant(at)).await;
     for (name, targets) in OUTAGES {
-        context.enter(
-            &format!("outage/{name}"),
-            &format!("{name} is away for {OUTAGE:.0} s"),
-        );
+        context.enter(&format!("outage/{name}"), &format!("{name} is away for {OUTAGE:.0} s"));
         set_replicas(fixture, targets, 0).await?;
         let began = context.clock.now();
         sleep_until(context.clock.instant(at + OUTAGE)).await;
         let mut outage = Outage {
             name: name.to_owned(),
-            window: Window {
-                from: began,
-                to: context.clock.now(),
-            },
+            window: Window { from: began, to: context.clock.now() },
             conditions: conditions(context).await,
             conditions_after: Vec::new(),
         };
@@ -198,23 +178,12 @@ async fn conditions(context: &Context) -> Vec<String> {
 
 fn conditions_of(of: &str, conditions: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    let told = |one: &Value| {
-        format!(
-            "{of} {}={} ({})",
-            text(&one["type"]),
-            text(&one["status"]),
-            text(&one["reason"])
-        )
-    };
+    let told = |one: &Value| format!("{of} {}={} ({})", text(&one["type"]), text(&one["status"]), text(&one["reason"]));
     conditions.as_array().into_iter().flatten().map(told).collect()
 }
 
 /// Conditions by which Kubernetes says that scaling does not work as it should.
-const SIGNS: [&str; 3] = [
-    "scaledobject Fallback=True",
-    "scaledobject Ready=False",
-    "hpa ScalingActive=False",
-];
+const SIGNS: [&str; 3] = ["scaledobject Fallback=True", "scaledobject Ready=False", "hpa ScalingActive=False"];
 
 fn signs(conditions: &[String]) -> Vec<&str> {
     let is_sign = |condition: &&str| SIGNS.iter().any(|sign| condition.starts_with(sign));
@@ -276,12 +245,6 @@ impl Outage {
             format!("≤ {AFTER:.0} s after prometheus was asked to come back"),
             "a fleet does not scale by what is not read",
         );
-        timed(
-            question,
-            first.map(|sample| sample.at - ended),
-            AFTER,
-            None,
-            || "not read again".to_owned(),
-        )
+        timed(question, first.map(|sample| sample.at - ended), AFTER, None, || "not read again".to_owned())
     }
 }

@@ -63,8 +63,7 @@ impl Scenario for LoadTable {
             let guide = sized("table-guide", guide, samples, window, (*least, *most), &why);
             let (low, high) = sizing.settles(played(sizing, *rate));
             let plan = format!("the plan's workers for {:.1} documents/s", played(sizing, *rate));
-            let why =
-                "cargo xtask plan, within the HPA's tolerance; one more for what waited in the ramp before";
+            let why = "cargo xtask plan, within the HPA's tolerance; one more for what waited in the ramp before";
             let bounds = (low, (high + OVERSHOOT).min(sizing.max));
             Some([guide, sized("table-plan", plan, samples, window, bounds, why)])
         });
@@ -73,10 +72,7 @@ impl Scenario for LoadTable {
 
     fn loads(&self) -> Vec<Part<'_>> {
         // Of loads and not of steps: what comes between two rows is a ramp.
-        vec![Part {
-            steps: Vec::new(),
-            ..self.loaded.part(self.sizing.as_ref())
-        }]
+        vec![Part { steps: Vec::new(), ..self.loaded.part(self.sizing.as_ref()) }]
     }
 
     fn tables(&self, samples: &[Sample]) -> Vec<Table> {
@@ -95,12 +91,8 @@ impl LoadTable {
         let (loaded, load) = Loaded::begin(context, "table");
         self.loaded = loaded;
         let (first, ..) = ROWS[0];
-        self.loaded
-            .warm_up(context, &load, played(&sizing, first), MEAN)
-            .await?;
-        self.loaded
-            .play(context, &load, "table", &stretches(&sizing))
-            .await;
+        self.loaded.warm_up(context, &load, played(&sizing, first), MEAN).await?;
+        self.loaded.play(context, &load, "table", &stretches(&sizing)).await;
         self.loaded.end(context, DRAINED).await
     }
 
@@ -115,19 +107,9 @@ impl LoadTable {
 
     /// Each row: what the guide and the plan say, and what was measured.
     fn table(&self, sizing: &Sizing, samples: &[Sample]) -> Table {
-        let heads = [
-            "documents/s of the guide",
-            "played",
-            "the guide's workers",
-            "the plan's",
-            "Ready",
-            "IO slots in use",
-        ];
-        let mut table = Table::new(
-            "The guide's load table",
-            &heads,
-            format!("{}.", self.rule(sizing)),
-        );
+        let heads =
+            ["documents/s of the guide", "played", "the guide's workers", "the plan's", "Ready", "IO slots in use"];
+        let mut table = Table::new("The guide's load table", &heads, format!("{}.", self.rule(sizing)));
         for (rate, least, most) in ROWS {
             let Some(window) = self.loaded.window(&name(rate)) else {
                 continue;
@@ -164,14 +146,7 @@ fn stretches(sizing: &Sizing) -> Vec<Stretch> {
     for (rate, ..) in ROWS {
         if let Some(before) = before {
             let halfway = played(sizing, f64::midpoint(before, rate));
-            stretches.push(
-                Stretch::new(
-                    format!("to{}", name(rate)),
-                    halfway,
-                    RAMP.max(2.0 * sizing.service),
-                )
-                .even(),
-            );
+            stretches.push(Stretch::new(format!("to{}", name(rate)), halfway, RAMP.max(2.0 * sizing.service)).even());
         }
         let seconds = if before.is_some() { ROW } else { FIRST_ROW };
         stretches.push(Stretch::new(name(rate), played(sizing, rate), seconds).even());
@@ -190,19 +165,13 @@ mod tests {
 
     #[test]
     fn the_table_holds_at_the_target_for_the_time_that_it_names() {
-        let sizing = Sizing {
-            service: SERVICE,
-            ..crate::load::sizing::tests::sizing()
-        };
+        let sizing = Sizing { service: SERVICE, ..crate::load::sizing::tests::sizing() };
         assert_eq!(sizing.target, TARGET);
         for (rate, least, most) in ROWS {
             let workers = sizing.workers_for(rate);
             assert!((least..=most).contains(&workers), "{rate}: {workers}");
         }
-        let slower = Sizing {
-            service: 7.0,
-            ..sizing
-        };
+        let slower = Sizing { service: 7.0, ..sizing };
         assert!((played(&slower, 46.0) - 9.2).abs() < 1e-9);
         assert_eq!(slower.in_use(played(&slower, 46.0)), sizing.in_use(46.0));
     }

@@ -146,11 +146,7 @@ impl Tree {
     fn check_options(&self, name: &str) -> Result<(), Doubt> {
         let inside = self.scoped(&["select"], &["table", "html"]).is_some();
         let allowed = matches!(name, "optgroup" | "option" | "script" | "select" | "template");
-        if inside && !allowed {
-            Err(Doubt::Select)
-        } else {
-            Ok(())
-        }
+        if inside && !allowed { Err(Doubt::Select) } else { Ok(()) }
     }
 
     fn start_anchor(&mut self, target: Option<&str>) -> Result<(), Doubt> {
@@ -175,11 +171,7 @@ impl Tree {
 
     fn end_form(&mut self) -> Result<(), Doubt> {
         let Some(place) = self.in_scope("form") else {
-            return if self.scoped(&["form"], &[]).is_some() {
-                Err(Doubt::Form)
-            } else {
-                Ok(())
-            };
+            return if self.scoped(&["form"], &[]).is_some() { Err(Doubt::Form) } else { Ok(()) };
         };
         self.pop_implied("")?;
         if place + 1 < self.open().len() || self.has_formatting_above(place) {
@@ -199,9 +191,7 @@ impl Tree {
     /// Any other end tag: it ends what has its name, unless a block has begun in that.
     fn end_other(&mut self, name: &str) -> Result<(), Doubt> {
         let found = self.open().iter().enumerate().rev();
-        let found = found
-            .into_iter()
-            .find(|(_, open)| *open == name || is_special(open));
+        let found = found.into_iter().find(|(_, open)| *open == name || is_special(open));
         let own = found.filter(|(_, open)| *open == name);
         self.end_if_open(own.map(|(place, _)| place))
     }

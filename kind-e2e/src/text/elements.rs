@@ -32,9 +32,7 @@ const CONTAINERS: &[&str] = &[
 ];
 
 /// Formatting elements but `<a>` and `<nobr>`.
-const FORMATTING: &[&str] = &[
-    "b", "big", "code", "em", "font", "i", "s", "small", "strike", "strong", "tt", "u",
-];
+const FORMATTING: &[&str] = &["b", "big", "code", "em", "font", "i", "s", "small", "strike", "strong", "tt", "u"];
 
 /// Elements without content.
 #[rustfmt::skip]
@@ -53,9 +51,7 @@ const TABLE_PARTS: &[&str] = &[
 ];
 
 /// Elements that end where another element ends (13.2.6.3).
-const IMPLIED: &[&str] = &[
-    "dd", "dt", "li", "optgroup", "option", "p", "rb", "rp", "rt", "rtc",
-];
+const IMPLIED: &[&str] = &["dd", "dt", "li", "optgroup", "option", "p", "rb", "rp", "rt", "rtc"];
 
 /// Elements out of whose scope nothing is ended (13.2.4.2).
 #[rustfmt::skip]
@@ -120,8 +116,7 @@ pub(super) fn is_implied(name: &str) -> bool {
 /// Whether an element within SVG or MathML makes its content uncertain: it ends the picture, holds HTML, or is
 /// hidden, a block, raw text or a link where it is an HTML element.
 pub(super) fn is_uncertain_in_foreign(name: &str) -> bool {
-    let like_html =
-        is_block(name) || HIDDEN.contains(&name) || name == "a" || name == "svg" || name == "math";
+    let like_html = is_block(name) || HIDDEN.contains(&name) || name == "a" || name == "svg" || name == "math";
     like_html || BREAK_OUT.contains(&name) || INTEGRATION.contains(&name)
 }
 

@@ -3,16 +3,7 @@
 use super::{Doubt, Kind};
 
 /// How formats begin that are refused whatever the document is called, and that may be valid UTF-8.
-const FORMATS: &[&str] = &[
-    "%!PS",
-    "%PDF-",
-    "BZh",
-    "GIF8",
-    "PK\u{3}\u{4}",
-    "PK\u{5}\u{6}",
-    "Rar!",
-    "{\\rtf",
-];
+const FORMATS: &[&str] = &["%!PS", "%PDF-", "BZh", "GIF8", "PK\u{3}\u{4}", "PK\u{5}\u{6}", "Rar!", "{\\rtf"];
 
 /// Where a tar archive has its name, and that name.
 const TAR: (usize, &[u8]) = (257, b"ustar");
@@ -25,11 +16,7 @@ pub(super) fn check(kind: Kind, text: &str) -> Result<(), Doubt> {
     let start = text.trim_start();
     let (place, name) = TAR;
     let is_tar = text.as_bytes().get(place..place + name.len()) == Some(name);
-    if start.is_empty()
-        || text.contains('\0')
-        || is_tar
-        || FORMATS.iter().any(|format| start.starts_with(format))
-    {
+    if start.is_empty() || text.contains('\0') || is_tar || FORMATS.iter().any(|format| start.starts_with(format)) {
         return Err(Doubt::Format);
     }
     if kind == Kind::Html && text.to_ascii_lowercase().contains("2022-jp") {

@@ -51,9 +51,7 @@ impl Tree {
 
     /// Text outside raw text.
     pub(super) fn text(&mut self, text: &str) -> Result<(), Doubt> {
-        let blank = text
-            .bytes()
-            .all(|byte| matches!(byte, b'\t' | b'\n' | b'\x0c' | b'\r' | b' '));
+        let blank = text.bytes().all(|byte| matches!(byte, b'\t' | b'\n' | b'\x0c' | b'\r' | b' '));
         if self.templates > 0 || (blank && self.phase != Phase::Body) {
             return Ok(());
         }

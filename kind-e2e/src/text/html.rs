@@ -24,12 +24,7 @@ impl Raw {
             _ => return None,
         };
         let hidden = ["noscript", "script", "style", "title"];
-        Some(Self {
-            name: name.to_owned(),
-            state,
-            seen: seen && !hidden.contains(&name),
-            text: String::new(),
-        })
+        Some(Self { name: name.to_owned(), state, seen: seen && !hidden.contains(&name), text: String::new() })
     }
 }
 
@@ -80,11 +75,7 @@ fn end_raw(tree: &mut Tree, raw: &Raw) -> Result<(), Doubt> {
 }
 
 fn tag_of(tag: &StartTag<()>) -> Tag {
-    let attribute = |name: &str| {
-        tag.attributes
-            .get(name.as_bytes())
-            .map(|value| string(&value.value))
-    };
+    let attribute = |name: &str| tag.attributes.get(name.as_bytes()).map(|value| string(&value.value));
     Tag {
         name: string(&tag.name),
         self_closing: tag.self_closing,

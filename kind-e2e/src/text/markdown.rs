@@ -17,10 +17,7 @@ use super::{Doubt, Reading, html};
 pub(super) fn read(text: &str) -> Result<Reading, Doubt> {
     let one = html::read(&rendered(text, comrak_html)?)?;
     let other = html::read(&rendered(text, markdown_rs_html)?)?;
-    let foreign_escape = one
-        .links
-        .iter()
-        .any(|(target, _)| has_foreign_escape(target, text));
+    let foreign_escape = one.links.iter().any(|(target, _)| has_foreign_escape(target, text));
     if one != other || foreign_escape || has_tilde_in_word(text) || has_lazy_html(text) {
         return Err(Doubt::Parsers);
     }
@@ -43,16 +40,10 @@ fn comrak_html(text: &str) -> Option<String> {
 
 /// The same dialect by the other renderer.
 fn markdown_rs_html(text: &str) -> Option<String> {
-    let constructs = markdown::Constructs {
-        gfm_table: true,
-        gfm_strikethrough: true,
-        ..markdown::Constructs::default()
-    };
+    let constructs =
+        markdown::Constructs { gfm_table: true, gfm_strikethrough: true, ..markdown::Constructs::default() };
     let options = markdown::Options {
-        parse: markdown::ParseOptions {
-            constructs,
-            ..markdown::ParseOptions::default()
-        },
+        parse: markdown::ParseOptions { constructs, ..markdown::ParseOptions::default() },
         compile: markdown::CompileOptions {
             allow_dangerous_html: true,
             allow_dangerous_protocol: true,
@@ -84,8 +75,7 @@ fn has_tilde_in_word(text: &str) -> bool {
             before = rest[..place].chars().next_back().unwrap_or(before);
             let after = rest[place..].trim_start_matches('~');
             places += usize::from(rest.len() - place - after.len() <= 2);
-            in_word |=
-                before.is_alphanumeric() && after.starts_with(|character: char| !character.is_whitespace());
+            in_word |= before.is_alphanumeric() && after.starts_with(|character: char| !character.is_whitespace());
             before = '~';
             rest = after;
         }
@@ -116,9 +106,7 @@ fn without_markers(line: &str) -> &str {
         let after = content.trim_start_matches(|character: char| character.is_ascii_digit());
         let numbered = after.len() < content.len();
         let signs: &[char] = if numbered { &['.', ')'] } else { &['-', '*', '+'] };
-        let item = after
-            .strip_prefix(signs)
-            .filter(|rest| rest.starts_with([' ', '\t']));
+        let item = after.strip_prefix(signs).filter(|rest| rest.starts_with([' ', '\t']));
         match item.or_else(|| content.strip_prefix('>')) {
             Some(rest) => content = rest.trim_start(),
             None => return content,
@@ -132,9 +120,7 @@ fn is_lone_tag(line: &str) -> bool {
         return false;
     };
     let tag = tag.strip_prefix('/').unwrap_or(tag);
-    let name = tag
-        .split(|character: char| !character.is_ascii_alphanumeric())
-        .next();
+    let name = tag.split(|character: char| !character.is_ascii_alphanumeric()).next();
     let name = name.unwrap_or_default().to_ascii_lowercase();
     let interrupts = is_container(&name) || matches!(name.as_str(), "" | "p" | "li" | "tr" | "td" | "table");
     !interrupts

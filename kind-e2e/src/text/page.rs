@@ -38,9 +38,7 @@ impl Page {
 
     fn captures(&mut self) -> impl Iterator<Item = &mut String> {
         let heading = self.heading.as_mut().map(|(_, text)| text);
-        heading
-            .into_iter()
-            .chain(self.link.as_mut().map(|(_, text)| text))
+        heading.into_iter().chain(self.link.as_mut().map(|(_, text)| text))
     }
 
     /// The text of a `<title>`: the first that is not empty is the page's.

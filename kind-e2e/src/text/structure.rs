@@ -43,8 +43,7 @@ impl Structure {
         }
         self.link_count += 1;
         if self.links.len() < KEPT && target.len() <= TARGET_LENGTH {
-            self.links
-                .push((one_line(target, TARGET_LENGTH), one_line(text, TEXT_LENGTH)));
+            self.links.push((one_line(target, TARGET_LENGTH), one_line(text, TEXT_LENGTH)));
         }
     }
 }
@@ -61,10 +60,7 @@ pub(super) fn title(text: &str) -> Option<String> {
 
 /// Text with single spaces for white space and control characters, none around it, and at most so many characters.
 fn one_line(text: &str, length: usize) -> String {
-    let spaced: String = text
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect();
+    let spaced: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     let collapsed = spaced.split_whitespace().collect::<Vec<_>>().join(" ");
     let cut: String = collapsed.chars().take(length).collect();
     cut.trim_end().to_owned()
@@ -112,10 +108,7 @@ mod tests {
         let mut structure = Structure::default();
         structure.heading(1, " \u{0} ");
         structure.heading(9, "deep");
-        assert_eq!(
-            (structure.heading_count, structure.headings),
-            (1, vec![(6, "deep".to_owned())])
-        );
+        assert_eq!((structure.heading_count, structure.headings), (1, vec![(6, "deep".to_owned())]));
     }
 
     #[test]

@@ -8,9 +8,7 @@ use super::tree::{Tag, Tree};
 const SCOPE: &[&str] = &["html", "table", "template"];
 
 /// Elements of which the innermost says which rules hold.
-const PARTS: &[&str] = &[
-    "caption", "colgroup", "table", "tbody", "td", "tfoot", "th", "thead", "tr",
-];
+const PARTS: &[&str] = &["caption", "colgroup", "table", "tbody", "td", "tfoot", "th", "thead", "tr"];
 
 /// Which rules hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,12 +126,10 @@ impl Tree {
                     Some(place) => self.leave_to(place)?,
                     None => DONE,
                 },
-                (Rules::Cell, "table" | "tbody" | "tfoot" | "thead" | "tr") => {
-                    match self.scoped(&[name], SCOPE) {
-                        Some(_) => self.leave_cell()?,
-                        None => DONE,
-                    }
-                }
+                (Rules::Cell, "table" | "tbody" | "tfoot" | "thead" | "tr") => match self.scoped(&[name], SCOPE) {
+                    Some(_) => self.leave_cell()?,
+                    None => DONE,
+                },
                 (Rules::Caption, "caption" | "table") => {
                     self.leave_cell()?;
                     if name == "table" { Turn::Again } else { DONE }
@@ -188,11 +184,8 @@ impl Tree {
 
 /// What may stand between cells, and all else.
 fn between(tag: &Tag) -> Result<Turn, Doubt> {
-    let hidden_input = tag.name == "input"
-        && tag
-            .kind
-            .as_deref()
-            .is_some_and(|kind| kind.eq_ignore_ascii_case("hidden"));
+    let hidden_input =
+        tag.name == "input" && tag.kind.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("hidden"));
     match tag.name.as_str() {
         "script" | "style" | "template" => Ok(BODY),
         _ if hidden_input => Ok(DONE),

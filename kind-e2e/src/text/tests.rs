@@ -25,71 +25,27 @@ fn html_counts_what_a_reader_sees() {
         ("<p>one<br>two</p>", 2, "line breaks separate"),
         ("un<b>believ</b>able", 1, "inline elements do not separate"),
         ("<table><td>a</td><td>b</td></table>", 2, "cells separate"),
-        (
-            "<td>a</td><td>b</td>",
-            1,
-            "what is no cell, outside a table, does not",
-        ),
+        ("<td>a</td><td>b</td>", 1, "what is no cell, outside a table, does not"),
         ("<ul><li>a<li>b</ul>", 2, "list items separate, closed or not"),
-        (
-            "<head><title>no no</title><meta name=a></head><body>yes</body>",
-            1,
-            "the head is not seen",
-        ),
-        (
-            "<html><title>no no</title><p>yes",
-            1,
-            "nor a title whose head is implied",
-        ),
-        (
-            "<head><title>no</title><body>yes",
-            1,
-            "a head left open ends where the body begins",
-        ),
-        (
-            "<script>if (a < b) { c(\"</p>\") }</script>yes",
-            1,
-            "a script is raw text",
-        ),
+        ("<head><title>no no</title><meta name=a></head><body>yes</body>", 1, "the head is not seen"),
+        ("<html><title>no no</title><p>yes", 1, "nor a title whose head is implied"),
+        ("<head><title>no</title><body>yes", 1, "a head left open ends where the body begins"),
+        ("<script>if (a < b) { c(\"</p>\") }</script>yes", 1, "a script is raw text"),
         ("<style>p > a { color: red }</style>yes", 1, "a style, too"),
-        (
-            "<template><p>no</p><template>no</template>no</template>yes",
-            1,
-            "templates nest",
-        ),
+        ("<template><p>no</p><template>no</template>no</template>yes", 1, "templates nest"),
         ("<noscript><p>no</p></noscript>yes", 1, "noscript is for others"),
         ("caf&eacute; &amp; th&#233;", 2, "entities are their characters"),
-        (
-            "don't 3.14 naïve-ité",
-            6,
-            "an apostrophe, a full stop and a hyphen end a word",
-        ),
+        ("don't 3.14 naïve-ité", 6, "an apostrophe, a full stop and a hyphen end a word"),
         ("<!-- no --><!doctype html>yes", 1, "comments are not seen"),
         ("<!-- nothing -->", 0, "nothing is nothing"),
         ("日本語 text", 2, "letters of any script"),
         ("a</div>b", 1, "an end tag of nothing does not separate"),
         ("a</p>b", 2, "but that of a paragraph does"),
         ("a</body>b", 1, "the end of the body does not"),
-        (
-            "<span>a<div>b</span>c</div>d",
-            3,
-            "a block is not ended by an inline element",
-        ),
-        (
-            "<table><tr><td>a<tr><td>b</table>c",
-            3,
-            "rows and cells need no end tags",
-        ),
-        (
-            "<p><noframes>a</noframes><iframe>b</iframe><xmp>c<b></xmp>",
-            4,
-            "raw text that is seen",
-        ),
-        (
-            "a<svg><g><text>b</text></g></svg>c<svg/>d",
-            1,
-            "pictures are inline",
-        ),
+        ("<span>a<div>b</span>c</div>d", 3, "a block is not ended by an inline element"),
+        ("<table><tr><td>a<tr><td>b</table>c", 3, "rows and cells need no end tags"),
+        ("<p><noframes>a</noframes><iframe>b</iframe><xmp>c<b></xmp>", 4, "raw text that is seen"),
+        ("a<svg><g><text>b</text></g></svg>c<svg/>d", 1, "pictures are inline"),
         ("<select><option>a<option>b</select>", 2, "options separate"),
     ];
     for (page, count, why) in table {
@@ -100,30 +56,14 @@ fn html_counts_what_a_reader_sees() {
 #[test]
 fn markdown_counts_as_the_html_that_it_renders_to() {
     let table = [
-        (
-            "# A title\n\nand *some*thing",
-            4,
-            "a heading and emphasis inside a word",
-        ),
+        ("# A title\n\nand *some*thing", 4, "a heading and emphasis inside a word"),
         ("| a | b |\n|---|---|\n| c | d |\n", 4, "a table"),
         ("~~gone~~ here", 2, "strikethrough"),
-        (
-            "[text](http://example.org/path \"tip\")",
-            1,
-            "a link's address and tip are attributes",
-        ),
-        (
-            "![alt](image.png)",
-            0,
-            "an image's alternative text is an attribute",
-        ),
+        ("[text](http://example.org/path \"tip\")", 1, "a link's address and tip are attributes"),
+        ("![alt](image.png)", 0, "an image's alternative text is an attribute"),
         ("```rust\nlet x = 1;\n```\n", 3, "code is text"),
         ("raw <span>inline</span> and <!-- no --> html", 4, "raw HTML"),
-        (
-            "- [ ] open\n",
-            1,
-            "a task list is no extension of ours, and brackets are no words",
-        ),
+        ("- [ ] open\n", 1, "a task list is no extension of ours, and brackets are no words"),
         ("\u{feff}# word", 1, "a byte order mark is no text"),
     ];
     for (markdown, count, why) in table {
@@ -144,11 +84,7 @@ fn the_words_keep_their_order() {
     for (kind, text, expected) in [
         (Kind::Plain, "one, two\nthree", "one two three"),
         (Kind::Html, "<p>one<p><b>t</b>wo <i>three", "one two three"),
-        (
-            Kind::Html,
-            "<table><caption>one<tr><td>two<tfoot><td>three</table>",
-            "one two three",
-        ),
+        (Kind::Html, "<table><caption>one<tr><td>two<tfoot><td>three</table>", "one two three"),
         (Kind::Markdown, "# one\n\n- two\n- *thr*ee", "one two three"),
     ] {
         let reading = read(kind, text).unwrap_or_default();
@@ -169,13 +105,7 @@ fn the_title_is_the_title_else_the_first_heading_of_level_one() {
         let read = html(page).map(|reading| reading.title);
         assert_eq!(read, Ok(title.map(str::to_owned)), "{page}");
     }
-    assert_eq!(
-        read(Kind::Markdown, "x\n\n# C\n")
-            .unwrap_or_default()
-            .title
-            .as_deref(),
-        Some("C")
-    );
+    assert_eq!(read(Kind::Markdown, "x\n\n# C\n").unwrap_or_default().title.as_deref(), Some("C"));
     assert_eq!(read(Kind::Plain, "# C\n").unwrap_or_default().title, None);
 }
 
@@ -188,18 +118,9 @@ fn headings_have_their_level_and_links_their_text() {
                 <a name=y/><p>no<a href=/c>first<a href=/d>second</a>";
     let reading = html(page).unwrap_or_default();
     let headings = [(1, "One line"), (3, "Three x")].map(|(level, text)| (level, text.to_owned()));
-    let links = [
-        ("/h", "x"),
-        ("/a?b=c&d", "the text"),
-        ("/b", ""),
-        ("/c", "first"),
-        ("/d", "second"),
-    ];
+    let links = [("/h", "x"), ("/a?b=c&d", "the text"), ("/b", ""), ("/c", "first"), ("/d", "second")];
     let links = links.map(|(target, text)| (target.to_owned(), text.to_owned()));
-    assert_eq!(
-        (reading.heading_count, reading.headings.as_slice()),
-        (2, &headings[..])
-    );
+    assert_eq!((reading.heading_count, reading.headings.as_slice()), (2, &headings[..]));
     assert_eq!((reading.link_count, reading.links.as_slice()), (5, &links[..]));
 }
 
@@ -211,10 +132,7 @@ fn what_only_a_tree_can_say_is_a_doubt() {
         ("<b><span><div>x</b></div>", Doubt::Misnested),
         ("<a href=/x><div>x</a>y</div>", Doubt::Misnested),
         ("<p><a href=/x>x<p>y</a>", Doubt::OpenLink),
-        (
-            "<a href=/x><table><td><a href=/y>x</a></table></a>",
-            Doubt::NestedLink,
-        ),
+        ("<a href=/x><table><td><a href=/y>x</a></table></a>", Doubt::NestedLink),
         ("<h1>x<h2>y</h2>", Doubt::OpenHeading),
         ("<div><h1>x</div>", Doubt::OpenHeading),
         ("<h1>x</h2>", Doubt::OpenHeading),
@@ -236,10 +154,7 @@ fn what_only_a_tree_can_say_is_a_doubt() {
         assert_eq!(html(page), Err(doubt), "{page}");
     }
     assert_eq!(html(&"<div>".repeat(3_000)), Err(Doubt::Limit));
-    assert_eq!(
-        html(&format!("<h1>{}</h1>", "x ".repeat(5_000))),
-        Err(Doubt::Limit)
-    );
+    assert_eq!(html(&format!("<h1>{}</h1>", "x ".repeat(5_000))), Err(Doubt::Limit));
 }
 
 proptest! {

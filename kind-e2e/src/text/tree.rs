@@ -112,10 +112,7 @@ impl Tree {
     pub(super) fn push_formatting(&mut self, name: &str, target: Option<&str>) -> Result<(), Doubt> {
         self.push(name)?;
         let place = self.open.len() - 1;
-        self.formatting.push(Some(Formatting {
-            name: name.to_owned(),
-            place: Some(place),
-        }));
+        self.formatting.push(Some(Formatting { name: name.to_owned(), place: Some(place) }));
         if let Some(target) = target {
             self.page.begin_link(target)?;
             self.link = Some(place);
@@ -201,9 +198,7 @@ impl Tree {
     /// Whether formatting is active that began within the element at `place`, or whose block ended before it did.
     pub(super) fn has_formatting_above(&self, place: usize) -> bool {
         let since_marker = self.formatting.iter().rev().map_while(Option::as_ref);
-        since_marker
-            .into_iter()
-            .any(|entry| entry.place.is_none_or(|at| at > place))
+        since_marker.into_iter().any(|entry| entry.place.is_none_or(|at| at > place))
     }
 
     /// Ends the last active formatting element of this name (the adoption agency). False where there is none.
@@ -242,8 +237,7 @@ impl Tree {
 
     /// Whether the page has ended with everything that its end does not close by itself.
     pub(super) fn check_end(&self) -> Result<(), Doubt> {
-        let open =
-            self.templates > 0 || !self.foreign.is_empty() || self.page.in_heading() || self.page.in_link();
+        let open = self.templates > 0 || !self.foreign.is_empty() || self.page.in_heading() || self.page.in_link();
         if open { Err(Doubt::Unclosed) } else { Ok(()) }
     }
 }

@@ -40,15 +40,12 @@ impl Cmd {
         let (stop, stopped) = mpsc::channel();
         let _kill = KillOnDrop(stop.clone());
         let command = self.clone();
-        let running = tokio::task::spawn_blocking(move || {
-            command.execute(|stdin| command.feed_input(stdin), (stop, stopped))
-        });
-        running
-            .await
-            .unwrap_or_else(|error| match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(error) => Err(self.start_error(std::io::Error::other(error))),
-            })
+        let running =
+            tokio::task::spawn_blocking(move || command.execute(|stdin| command.feed_input(stdin), (stop, stopped)));
+        running.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(self.start_error(std::io::Error::other(error))),
+        })
     }
 }
 
@@ -93,9 +90,8 @@ mod tests {
             started = started => started.unwrap(),
         };
         let process = Path::new("/proc").join(&pid);
-        let ended = eventually("the command ends", deadline, async || {
-            when(!process.exists(), || format!("{pid} runs"))
-        });
+        let ended =
+            eventually("the command ends", deadline, async || when(!process.exists(), || format!("{pid} runs")));
         ended.await.unwrap();
     }
 }

@@ -80,12 +80,7 @@ impl Every {
             match probe().await {
                 Probe::Ready(_) => {}
                 Probe::NotYet(why) => {
-                    return Err(WaitError::Broken {
-                        what: what.to_owned(),
-                        after: start.elapsed(),
-                        window,
-                        why,
-                    });
+                    return Err(WaitError::Broken { what: what.to_owned(), after: start.elapsed(), window, why });
                 }
                 Probe::Failed(cause) => return Err(failed(what, cause)),
             }
@@ -110,11 +105,7 @@ mod tests {
         let mut asked = 0;
         let found = eventually("three", Duration::from_secs(10), async || {
             asked += 1;
-            if asked == 3 {
-                Probe::Ready(asked)
-            } else {
-                Probe::NotYet(format!("only {asked}"))
-            }
+            if asked == 3 { Probe::Ready(asked) } else { Probe::NotYet(format!("only {asked}")) }
         })
         .await;
         assert_eq!(found.unwrap(), 3);
@@ -122,49 +113,33 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_prints_the_last_reason() {
-        let error = eventually("4 replicas", Duration::from_secs(2), async || {
-            Probe::<()>::NotYet("3 of 4".to_owned())
-        })
-        .await
-        .unwrap_err();
+        let error = eventually("4 replicas", Duration::from_secs(2), async || Probe::<()>::NotYet("3 of 4".to_owned()))
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), "4 replicas: not within 2s; last seen: 3 of 4");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_hangs_is_cut_off() {
-        let error = eventually("an answer", Duration::from_secs(2), async || {
-            std::future::pending::<Probe<()>>().await
-        })
-        .await
-        .unwrap_err();
-        assert!(
-            error.to_string().contains("the first answer did not come"),
-            "{error}"
-        );
+        let error = eventually("an answer", Duration::from_secs(2), async || std::future::pending::<Probe<()>>().await)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("the first answer did not come"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_probe_ends_both_waits() {
         let fails = async || Probe::<()>::Failed(anyhow::anyhow!("connection refused"));
-        let error = eventually("replicas", Duration::from_secs(2), fails)
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "replicas: cannot be observed: connection refused"
-        );
-        let error = consistently("replicas", Duration::from_secs(2), fails)
-            .await
-            .unwrap_err();
+        let error = eventually("replicas", Duration::from_secs(2), fails).await.unwrap_err();
+        assert_eq!(error.to_string(), "replicas: cannot be observed: connection refused");
+        let error = consistently("replicas", Duration::from_secs(2), fails).await.unwrap_err();
         assert!(matches!(error, WaitError::Failed { .. }), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn consistently_asks_to_the_end() {
         let start = Instant::now();
-        consistently("3 replicas", Duration::from_secs(60), async || Probe::Ready(3))
-            .await
-            .unwrap();
+        consistently("3 replicas", Duration::from_secs(60), async || Probe::Ready(3)).await.unwrap();
         assert!(start.elapsed() >= Duration::from_secs(60));
     }
 
@@ -180,9 +155,6 @@ mod tests {
         })
         .await
         .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "3 replicas: broken after 5.0s of 60s: 4 wanted"
-        );
+        assert_eq!(error.to_string(), "3 replicas: broken after 5.0s of 60s: 4 wanted");
     }
 }

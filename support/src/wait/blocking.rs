@@ -43,36 +43,22 @@ mod tests {
 
     #[test]
     fn timeout_carries_the_last_reason() {
-        let error = eventually("paint is dry", Duration::ZERO, || {
-            Ok(Probe::<()>::NotYet("still wet".into()))
-        })
-        .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "paint is dry: not within 0ns; last seen: still wet"
-        );
+        let error =
+            eventually("paint is dry", Duration::ZERO, || Ok(Probe::<()>::NotYet("still wet".into()))).unwrap_err();
+        assert_eq!(error.to_string(), "paint is dry: not within 0ns; last seen: still wet");
     }
 
     #[test]
     fn ready_ends_the_wait() {
-        assert_eq!(
-            eventually("seven", Duration::ZERO, || Ok(Probe::Ready(7))).unwrap(),
-            7
-        );
+        assert_eq!(eventually("seven", Duration::ZERO, || Ok(Probe::Ready(7))).unwrap(), 7);
     }
 
     #[test]
     fn failed_probe_ends_the_wait() {
-        let ended = eventually("paint is dry", Duration::MAX, || {
-            Ok(Probe::<()>::Failed(anyhow::anyhow!("no wall")))
-        });
-        assert_eq!(
-            ended.unwrap_err().to_string(),
-            "paint is dry: cannot be observed: no wall"
-        );
-        let ended = eventually("paint is dry", Duration::MAX, || -> anyhow::Result<Probe<()>> {
-            anyhow::bail!("no wall")
-        });
+        let ended = eventually("paint is dry", Duration::MAX, || Ok(Probe::<()>::Failed(anyhow::anyhow!("no wall"))));
+        assert_eq!(ended.unwrap_err().to_string(), "paint is dry: cannot be observed: no wall");
+        let ended =
+            eventually("paint is dry", Duration::MAX, || -> anyhow::Result<Probe<()>> { anyhow::bail!("no wall") });
         assert_eq!(ended.unwrap_err().to_string(), "no wall");
     }
 }

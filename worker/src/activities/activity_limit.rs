@@ -21,11 +21,7 @@ pub struct ActivityLimit {
 impl ActivityLimit {
     /// A counter at 0, with this limit.
     pub fn of(limit: u64) -> Self {
-        Self {
-            count: Arc::default(),
-            reached: Arc::default(),
-            limit,
-        }
+        Self { count: Arc::default(), reached: Arc::default(), limit }
     }
 
     /// Counts one activity.

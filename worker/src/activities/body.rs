@@ -43,11 +43,7 @@ macro_rules! body_as_json {
 body_as_json!(Vec<Passage>, Structure);
 
 /// Stores the body as a claim if it is larger than `inline_bytes`.
-pub(super) async fn pack<T: Body>(
-    store: &ObjectStore,
-    body: T,
-    inline_bytes: usize,
-) -> Result<Carried<T>, StepError> {
+pub(super) async fn pack<T: Body>(store: &ObjectStore, body: T, inline_bytes: usize) -> Result<Carried<T>, StepError> {
     pack_within(store, body, &mut { inline_bytes }).await
 }
 
@@ -90,10 +86,7 @@ mod tests {
     fn folder_store() -> (tempfile::TempDir, ObjectStore) {
         let folder = tempfile::tempdir().unwrap();
         let store_url = format!("file://{}", folder.path().display());
-        let config = DocumentsConfig {
-            store_url,
-            ..DocumentsConfig::default()
-        };
+        let config = DocumentsConfig { store_url, ..DocumentsConfig::default() };
         let store = ObjectStore::open(&config, &Guards::for_tests()).unwrap();
         (folder, store)
     }
@@ -105,11 +98,7 @@ mod tests {
             let body = Bytes(vec![b'x'; size]);
             let carried = pack(&store, body.clone(), 64).await.unwrap();
             assert_eq!(matches!(carried, Carried::Claim(_)), claimed, "{size} bytes");
-            assert_eq!(
-                sha256(&carried),
-                hex::encode(Sha256::digest(&body.0)),
-                "{size} bytes"
-            );
+            assert_eq!(sha256(&carried), hex::encode(Sha256::digest(&body.0)), "{size} bytes");
             assert_eq!(unpack(&store, carried).await.unwrap(), body);
         }
     }
@@ -120,9 +109,7 @@ mod tests {
         let mut room = 100;
         let mut claims = Vec::new();
         for size in [60, 60, 40] {
-            let carried = pack_within(&store, Bytes(vec![b'x'; size]), &mut room)
-                .await
-                .unwrap();
+            let carried = pack_within(&store, Bytes(vec![b'x'; size]), &mut room).await.unwrap();
             claims.push(matches!(carried, Carried::Claim(_)));
         }
         assert_eq!((claims, room), (vec![false, true, false], 0));

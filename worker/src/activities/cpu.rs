@@ -28,11 +28,7 @@ impl CpuActivities {
 
     async fn extract(&self, request: ExtractRequest) -> Result<Extracted, StepError> {
         let limits = &self.tools.documents;
-        let key = extract_key(
-            request.media_type,
-            limits.passage_words,
-            &body::sha256(&request.body),
-        );
+        let key = extract_key(request.media_type, limits.passage_words, &body::sha256(&request.body));
         let extract = match &self.tools.cache {
             Some(cache) => cache.get_or_compute(&key, self.read(request)).await?,
             None => self.read(request).await?,

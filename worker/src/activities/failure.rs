@@ -93,18 +93,15 @@ pub(super) fn into_activity_error(error: StepError) -> ActivityError {
         StepError::Cancelled => return ActivityError::cancelled(),
         StepError::Poison(poison) => {
             let kind = poison.kind().to_owned();
-            ApplicationFailure::builder(poison)
-                .type_name(kind)
-                .non_retryable(true)
-                .build()
+            ApplicationFailure::builder(poison).type_name(kind).non_retryable(true).build()
         }
         StepError::Busy { error, pause } => ApplicationFailure::builder(error)
             .type_name(TRANSIENT.to_owned())
             .next_retry_delay(pause.min(MAX_RETRY_DELAY))
             .build(),
-        transient @ StepError::Transient(_) => ApplicationFailure::builder(transient)
-            .type_name(TRANSIENT.to_owned())
-            .build(),
+        transient @ StepError::Transient(_) => {
+            ApplicationFailure::builder(transient).type_name(TRANSIENT.to_owned()).build()
+        }
     };
     ActivityError::application(failure)
 }
@@ -122,13 +119,7 @@ mod tests {
 
     #[test]
     fn poison_is_typed_and_not_retried() {
-        let failure = failure(
-            PoisonError::TooBig {
-                bytes: 100,
-                limit: 10,
-            }
-            .into(),
-        );
+        let failure = failure(PoisonError::TooBig { bytes: 100, limit: 10 }.into());
         assert!(failure.is_non_retryable());
         assert_eq!(failure.type_name(), Some("DocumentTooBig"));
         assert!(failure.to_string().contains("100 bytes"), "{failure}");
@@ -144,10 +135,8 @@ mod tests {
     #[test]
     fn a_pause_that_a_service_asks_for_is_limited() {
         for (asked, kept) in [(7, 7), (3600, 30)] {
-            let failure = failure(StepError::Busy {
-                error: anyhow::anyhow!("busy"),
-                pause: Duration::from_secs(asked),
-            });
+            let failure =
+                failure(StepError::Busy { error: anyhow::anyhow!("busy"), pause: Duration::from_secs(asked) });
             assert!(!failure.is_non_retryable());
             assert_eq!(failure.next_retry_delay(), Some(Duration::from_secs(kept)));
         }
@@ -162,9 +151,6 @@ mod tests {
 
     #[test]
     fn cancellation_is_not_a_failure() {
-        assert!(matches!(
-            into_activity_error(StepError::Cancelled),
-            ActivityError::Cancelled { .. }
-        ));
+        assert!(matches!(into_activity_error(StepError::Cancelled), ActivityError::Cancelled { .. }));
     }
 }

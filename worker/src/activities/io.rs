@@ -37,13 +37,7 @@ impl IoActivities {
         let sha256 = hex::encode(Sha256::digest(&bytes));
         let size = bytes.len() as u64;
         let body = body::pack(objects, Bytes(bytes), self.tools.documents.inline_bytes).await?;
-        Ok(Fetched {
-            sha256,
-            bytes: size,
-            media_type,
-            body,
-            summarize: self.tools.summarizer.is_some(),
-        })
+        Ok(Fetched { sha256, bytes: size, media_type, body, summarize: self.tools.summarizer.is_some() })
     }
 
     async fn summarize(&self, request: SummaryRequest) -> Result<Summary, StepError> {
@@ -108,10 +102,7 @@ fn summary(answer: Result<String, CallError<LlmError>>) -> Result<Summary, StepE
             Ok(Summary::Refused(error.to_string()))
         }
         Err(CallError::Service(error)) => Err(match error.pause() {
-            Some(pause) => StepError::Busy {
-                error: error.into(),
-                pause,
-            },
+            Some(pause) => StepError::Busy { error: error.into(), pause },
             None => StepError::Transient(error.into()),
         }),
         Err(error) => Err(StepError::Transient(error.into())),
@@ -161,33 +152,18 @@ mod tests {
 
     #[test]
     fn a_refusal_is_final_and_every_other_error_is_retried() {
-        let busy = |pause| LlmError::Busy {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            pause,
-        };
-        assert_eq!(
-            summary(Ok("A page.".into())).unwrap(),
-            Summary::Written("A page.".into())
-        );
+        let busy = |pause| LlmError::Busy { status: StatusCode::TOO_MANY_REQUESTS, pause };
+        assert_eq!(summary(Ok("A page.".into())).unwrap(), Summary::Written("A page.".into()));
         let refused = summary(Err(CallError::Service(LlmError::NoText))).unwrap();
-        assert_eq!(
-            refused,
-            Summary::Refused("the LLM answered without any text".into())
-        );
+        assert_eq!(refused, Summary::Refused("the LLM answered without any text".into()));
         let pause = Duration::from_secs(7);
         let asked = summary(Err(CallError::Service(busy(Some(pause))))).unwrap_err();
-        assert!(
-            matches!(asked, StepError::Busy { pause: kept, .. } if kept == pause),
-            "{asked:?}"
-        );
+        assert!(matches!(asked, StepError::Busy { pause: kept, .. } if kept == pause), "{asked:?}");
         for answer in [
             CallError::Service(busy(None)),
             CallError::Service(LlmError::Failed(StatusCode::BAD_GATEWAY)),
             CallError::CircuitOpen { service: "llm" },
-            CallError::TimedOut {
-                service: "llm",
-                timeout: pause,
-            },
+            CallError::TimedOut { service: "llm", timeout: pause },
         ] {
             let error = summary(Err(answer)).unwrap_err();
             assert!(matches!(error, StepError::Transient(_)), "{error:?}");

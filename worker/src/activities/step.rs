@@ -32,10 +32,7 @@ pub(super) async fn run<T>(
         tools.metrics.count_retry(step);
     }
     let attempt = async {
-        tools
-            .database
-            .note_attempt(workflow, step, info.attempt, &tools.identity)
-            .await?;
+        tools.database.note_attempt(workflow, step, info.attempt, &tools.identity).await?;
         work.await
     };
     async {

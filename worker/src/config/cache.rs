@@ -23,12 +23,7 @@ pub struct CacheConfig {
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self {
-            url: None,
-            ttl_seconds: 24 * 60 * 60,
-            timeout_milliseconds: 250,
-            max_bytes: 1 << 20,
-        }
+        Self { url: None, ttl_seconds: 24 * 60 * 60, timeout_milliseconds: 250, max_bytes: 1 << 20 }
     }
 }
 
@@ -62,18 +57,12 @@ mod tests {
         let cases = [
             ("redis://redis:6379", ""),
             ("rediss://user:hunter2@redis/1", ""),
-            (
-                "http://user:hunter2@redis",
-                "cache.url is \"http://user:***@redis/\"",
-            ),
+            ("http://user:hunter2@redis", "cache.url is \"http://user:***@redis/\""),
             ("redis:6379", "cache.url is \"redis:6379\""),
             ("redis", "cache.url is not a URL"),
         ];
         for (url, wanted) in cases {
-            let config = CacheConfig {
-                url: Some(SecretUrl::from(url)),
-                ..CacheConfig::default()
-            };
+            let config = CacheConfig { url: Some(SecretUrl::from(url)), ..CacheConfig::default() };
             let mut faults = Faults::default();
             config.validate(&mut faults);
             assert_eq!(faults.list().is_empty(), wanted.is_empty(), "{url}: {faults}");

@@ -50,16 +50,8 @@ impl ConcurrencyConfig {
     pub(super) fn validate(&self, faults: &mut Faults) {
         // More polls than slots are valid: the SDK takes a slot before it polls. So the slots can be lowered alone.
         for (key, value, minimum) in [
-            (
-                "concurrency.workflow_polls",
-                self.workflow_polls,
-                WORKFLOW_MINIMUM,
-            ),
-            (
-                "concurrency.workflow_slots",
-                self.workflow_slots,
-                WORKFLOW_MINIMUM,
-            ),
+            ("concurrency.workflow_polls", self.workflow_polls, WORKFLOW_MINIMUM),
+            ("concurrency.workflow_slots", self.workflow_slots, WORKFLOW_MINIMUM),
             ("concurrency.io_polls", self.io_polls, 1),
             ("concurrency.io_slots", self.io_slots, 1),
             ("concurrency.cpu_polls", self.cpu_polls, 1),
@@ -69,10 +61,6 @@ impl ConcurrencyConfig {
         }
         // Without a cache, every task would replay its workflow.
         faults.require_at_least("concurrency.cached_workflows", self.cached_workflows, 1);
-        faults.require_at_least(
-            "concurrency.renew_after_activities",
-            self.renew_after_activities,
-            1,
-        );
+        faults.require_at_least("concurrency.renew_after_activities", self.renew_after_activities, 1);
     }
 }

@@ -83,11 +83,7 @@ impl DatabaseConfig {
                 concurrency.io_slots
             ));
         }
-        faults.require_at_least(
-            "database.acquire_timeout_seconds",
-            self.acquire_timeout_seconds,
-            1,
-        );
+        faults.require_at_least("database.acquire_timeout_seconds", self.acquire_timeout_seconds, 1);
     }
 }
 
@@ -102,11 +98,7 @@ mod tests {
         assert_eq!(guide.connections(slots), 6);
         assert_eq!(guide.connections_kept(slots), 6);
         assert_eq!(guide.connections(1), 2, "temporal-worker watch");
-        let small = DatabaseConfig {
-            pool_size: 2,
-            max_overflow: 1,
-            ..guide
-        };
+        let small = DatabaseConfig { pool_size: 2, max_overflow: 1, ..guide };
         assert_eq!(small.connections(slots), 3);
         assert_eq!(small.connections_kept(slots), 2);
     }
@@ -115,10 +107,7 @@ mod tests {
     fn a_statement_timeout_of_0_means_none() {
         let config = DatabaseConfig::default();
         assert_eq!(config.statement_timeout(), Some(Duration::from_secs(30)));
-        let open = DatabaseConfig {
-            statement_timeout_seconds: 0,
-            ..config
-        };
+        let open = DatabaseConfig { statement_timeout_seconds: 0, ..config };
         assert_eq!(open.statement_timeout(), None);
     }
 }

@@ -22,10 +22,7 @@ pub struct DeploymentConfig {
 
 impl Default for DeploymentConfig {
     fn default() -> Self {
-        Self {
-            name: None,
-            build_id: env!("CARGO_PKG_VERSION").into(),
-        }
+        Self { name: None, build_id: env!("CARGO_PKG_VERSION").into() }
     }
 }
 

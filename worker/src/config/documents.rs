@@ -80,11 +80,7 @@ impl DocumentsConfig {
                 "documents.s3_endpoint is {endpoint:?}, plain HTTP: set AWS_ALLOW_HTTP=true if that is meant"
             ));
         }
-        faults.require_at_least(
-            "documents.request_timeout_seconds",
-            self.request_timeout_seconds,
-            1,
-        );
+        faults.require_at_least("documents.request_timeout_seconds", self.request_timeout_seconds, 1);
         faults.require_at_least("documents.max_bytes", self.max_bytes, 1);
         faults.require_at_least("documents.passage_words", self.passage_words, 1);
         self.validate_inline(faults);

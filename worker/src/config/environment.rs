@@ -56,19 +56,11 @@ impl Variable {
 }
 
 const fn text(name: &'static str, key: &'static str) -> Variable {
-    Variable {
-        name,
-        key,
-        kind: Kind::Text,
-    }
+    Variable { name, key, kind: Kind::Text }
 }
 
 const fn number(name: &'static str, key: &'static str) -> Variable {
-    Variable {
-        name,
-        key,
-        kind: Kind::Number,
-    }
+    Variable { name, key, kind: Kind::Number }
 }
 
 /// All variables with their keys. The keys of a section stand together.
@@ -78,10 +70,7 @@ pub const VARIABLES: &[Variable] = &[
     text("TEMPORAL_WORKFLOW_QUEUE", "temporal.workflow_queue"),
     text("TEMPORAL_IO_ACTIVITY_QUEUE", "temporal.io_activity_queue"),
     text("TEMPORAL_CPU_ACTIVITY_QUEUE", "temporal.cpu_activity_queue"),
-    number(
-        "TEMPORAL_CONNECT_TIMEOUT_SECONDS",
-        "temporal.connect_timeout_seconds",
-    ),
+    number("TEMPORAL_CONNECT_TIMEOUT_SECONDS", "temporal.connect_timeout_seconds"),
     text("TEMPORAL_DEPLOYMENT_NAME", "deployment.name"),
     text("TEMPORAL_WORKER_BUILD_ID", "deployment.build_id"),
     number("TEMPORAL_WORKFLOW_CONCURRENCY", "concurrency.workflow_slots"),
@@ -91,34 +80,21 @@ pub const VARIABLES: &[Variable] = &[
     number("TEMPORAL_IO_ACTIVITY_POLLS", "concurrency.io_polls"),
     number("TEMPORAL_CPU_ACTIVITY_POLLS", "concurrency.cpu_polls"),
     number("TEMPORAL_CACHED_WORKFLOWS", "concurrency.cached_workflows"),
-    number(
-        "TEMPORAL_RENEW_AFTER_ACTIVITIES",
-        "concurrency.renew_after_activities",
-    ),
+    number("TEMPORAL_RENEW_AFTER_ACTIVITIES", "concurrency.renew_after_activities"),
     number("TEMPORAL_IO_THREAD_POOL_SIZE", "pools.io_threads"),
     number("TEMPORAL_CPU_THREAD_POOL_SIZE", "pools.cpu_threads"),
     text("DATABASE_URL", "database.url"),
     number("DB_POOL_SIZE", "database.pool_size"),
     number("DB_MAX_OVERFLOW", "database.max_overflow"),
     number("DB_ACQUIRE_TIMEOUT_SECONDS", "database.acquire_timeout_seconds"),
-    number(
-        "DB_STATEMENT_TIMEOUT_SECONDS",
-        "database.statement_timeout_seconds",
-    ),
+    number("DB_STATEMENT_TIMEOUT_SECONDS", "database.statement_timeout_seconds"),
     text("DOCUMENT_STORE_URL", "documents.store_url"),
     text("AWS_ENDPOINT_URL", "documents.s3_endpoint"),
     text("AWS_REGION", "documents.s3_region"),
     text("AWS_ACCESS_KEY_ID", "documents.s3_access_key_id"),
     text("AWS_SECRET_ACCESS_KEY", "documents.s3_secret_access_key"),
-    Variable {
-        name: "AWS_ALLOW_HTTP",
-        key: "documents.s3_allow_http",
-        kind: Kind::Switch,
-    },
-    number(
-        "DOCUMENT_REQUEST_TIMEOUT_SECONDS",
-        "documents.request_timeout_seconds",
-    ),
+    Variable { name: "AWS_ALLOW_HTTP", key: "documents.s3_allow_http", kind: Kind::Switch },
+    number("DOCUMENT_REQUEST_TIMEOUT_SECONDS", "documents.request_timeout_seconds"),
     number("DOCUMENT_MAX_BYTES", "documents.max_bytes"),
     number("DOCUMENT_INLINE_BYTES", "documents.inline_bytes"),
     number("DOCUMENT_PASSAGE_WORDS", "documents.passage_words"),
@@ -140,11 +116,7 @@ pub const VARIABLES: &[Variable] = &[
     number("START_RETRY_SECONDS", "service.start_retry_seconds"),
     number("DEPTH_INTERVAL_SECONDS", "service.depth_interval_seconds"),
     text("DELETION_COST_SELECTOR", "service.deletion_cost_selector"),
-    Variable {
-        name: "LOG_FORMAT",
-        key: "service.log_format",
-        kind: Kind::LogFormat,
-    },
+    Variable { name: "LOG_FORMAT", key: "service.log_format", kind: Kind::LogFormat },
     text("RUST_LOG", "service.log_filter"),
     number("SHUTDOWN_GRACE_SECONDS", "service.shutdown_grace_seconds"),
     text("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint"),
@@ -165,8 +137,7 @@ impl Environment {
     ///
     /// Of other programs' variables only the names are kept, to find misspelt ones.
     pub fn of_process() -> Self {
-        let value_of_ours = |name: &str, value: OsString| match VARIABLES.iter().any(|ours| ours.name == name)
-        {
+        let value_of_ours = |name: &str, value: OsString| match VARIABLES.iter().any(|ours| ours.name == name) {
             true => value.to_string_lossy().into_owned(),
             false => String::new(),
         };
@@ -215,10 +186,7 @@ impl FromIterator<(String, String)> for Environment {
 pub(super) fn flag(variable: &Variable, raw: &str, faults: &mut Faults) -> Layer {
     let value = read(raw, variable.kind);
     if let Err(expected) = value {
-        faults.add(format!(
-            "the flag for {} is {raw:?}: it must be {expected}",
-            variable.key
-        ));
+        faults.add(format!("the flag for {} is {raw:?}: it must be {expected}", variable.key));
     }
     Layer::new(FLAG, value.map(|value| (variable.key, value)))
 }
@@ -249,16 +217,11 @@ pub(super) struct Layer {
 
 impl Layer {
     /// A layer of values by `section.key`.
-    pub(super) fn new<V: Into<Value>>(
-        name: &'static str,
-        given: impl IntoIterator<Item = (&'static str, V)>,
-    ) -> Self {
+    pub(super) fn new<V: Into<Value>>(name: &'static str, given: impl IntoIterator<Item = (&'static str, V)>) -> Self {
         let mut values = Dict::new();
         for (path, value) in given {
             let (section, key) = path.split_once('.').unwrap_or(("", path));
-            let section = values
-                .entry(section.to_owned())
-                .or_insert_with(|| Dict::new().into());
+            let section = values.entry(section.to_owned()).or_insert_with(|| Dict::new().into());
             if let Value::Dict(_, entries) = section {
                 entries.insert(key.to_owned(), value.into());
             }

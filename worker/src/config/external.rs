@@ -22,12 +22,7 @@ pub struct ExternalConfig {
 
 impl Default for ExternalConfig {
     fn default() -> Self {
-        Self {
-            retries: 2,
-            retry_percent: 20,
-            circuit_failures: 5,
-            circuit_open_seconds: 5,
-        }
+        Self { retries: 2, retry_percent: 20, circuit_failures: 5, circuit_open_seconds: 5 }
     }
 }
 

@@ -119,10 +119,7 @@ impl Faults {
 
     fn require_at_least<T: PartialOrd + fmt::Display + Copy>(&mut self, key: &str, value: T, minimum: T) {
         if value < minimum {
-            self.add(format!(
-                "{} is {value}: it must be at least {minimum}",
-                with_variable(key)
-            ));
+            self.add(format!("{} is {value}: it must be at least {minimum}", with_variable(key)));
         }
     }
 }
@@ -168,11 +165,7 @@ impl Config {
             traces: section(&figment, "traces", &mut faults),
         };
         config.validate(&mut faults);
-        if faults.0.is_empty() {
-            Ok((config, figment))
-        } else {
-            Err(faults)
-        }
+        if faults.0.is_empty() { Ok((config, figment)) } else { Err(faults) }
     }
 
     /// Adds all faults of the values and of their combinations.
@@ -221,19 +214,12 @@ fn layers(sources: &Sources<'_>, faults: &mut Faults) -> Figment {
 /// Address and namespace from the SDK's own configuration file, if it exists. The SDK reads its TLS settings when
 /// it connects.
 fn temporal_toml(figment: Figment, faults: &mut Faults) -> Figment {
-    let profile = std::env::var("TEMPORAL_PROFILE")
-        .ok()
-        .filter(|name| !name.is_empty());
-    let options = LoadClientConfigProfileOptions::builder()
-        .maybe_config_file_profile(profile)
-        .disable_env(true)
-        .build();
+    let profile = std::env::var("TEMPORAL_PROFILE").ok().filter(|name| !name.is_empty());
+    let options =
+        LoadClientConfigProfileOptions::builder().maybe_config_file_profile(profile).disable_env(true).build();
     match load_client_config_profile(options, None) {
         Ok(profile) => {
-            let given = [
-                ("temporal.address", profile.address),
-                ("temporal.namespace", profile.namespace),
-            ];
+            let given = [("temporal.address", profile.address), ("temporal.namespace", profile.namespace)];
             let given = given.into_iter().filter_map(|(key, value)| Some((key, value?)));
             figment.merge(environment::Layer::new(TEMPORAL_TOML, given))
         }
@@ -280,9 +266,7 @@ fn given(figment: &Figment, name: &str, faults: &mut Faults) -> Dict {
     match figment.find_value(name) {
         Ok(Value::Dict(_, values)) => values,
         Ok(_) => {
-            faults.add(format!(
-                "{name} is not a section: write [{name}], and its keys below"
-            ));
+            faults.add(format!("{name} is not a section: write [{name}], and its keys below"));
             Dict::new()
         }
         Err(_) => Dict::new(),

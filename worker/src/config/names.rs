@@ -43,10 +43,7 @@ const HEADER_PREFIX: &str = "TEMPORAL_GRPC_META_";
 
 /// The sections, in the order of [`VARIABLES`].
 pub(super) fn sections() -> Vec<&'static str> {
-    let mut sections: Vec<_> = VARIABLES
-        .iter()
-        .map(|variable| variable.section_and_key().0)
-        .collect();
+    let mut sections: Vec<_> = VARIABLES.iter().map(|variable| variable.section_and_key().0).collect();
     sections.dedup();
     sections
 }
@@ -56,16 +53,9 @@ pub(super) fn unknown_section(name: &str) -> String {
     if let Some(section) = section_of(name) {
         return format!("{name} is outside of a section: it belongs to [{section}]");
     }
-    match best(
-        sections()
-            .into_iter()
-            .map(|section| (similarity(name, section), section)),
-    ) {
+    match best(sections().into_iter().map(|section| (similarity(name, section), section))) {
         Some(section) => format!("there is no section [{name}]: did you mean [{section}]?"),
-        None => format!(
-            "there is no section [{name}]: the sections are {}",
-            sections().join(", ")
-        ),
+        None => format!("there is no section [{name}]: the sections are {}", sections().join(", ")),
     }
 }
 
@@ -130,10 +120,7 @@ mod tests {
         for (name, meant) in [
             ("TEMPORAL_WORKFLOW_CONCURENCY", "TEMPORAL_WORKFLOW_CONCURRENCY"),
             ("TEMPORAL_IO_THREADPOOL_SIZE", "TEMPORAL_IO_THREAD_POOL_SIZE"),
-            (
-                "TEMPORAL_CPU_ACTIVITIES_CONCURRENCY",
-                "TEMPORAL_CPU_ACTIVITY_CONCURRENCY",
-            ),
+            ("TEMPORAL_CPU_ACTIVITIES_CONCURRENCY", "TEMPORAL_CPU_ACTIVITY_CONCURRENCY"),
             ("TEMPORAL_ADRESS", "TEMPORAL_ADDRESS"),
             ("temporal_address", "TEMPORAL_ADDRESS"),
             ("DB_POOLSIZE", "DB_POOL_SIZE"),
@@ -173,10 +160,7 @@ mod tests {
     #[test]
     fn the_key_and_the_section_that_were_meant_are_named() {
         for (path, hint) in [
-            (
-                "concurrency.workflow_slot",
-                "did you mean concurrency.workflow_slots?",
-            ),
+            ("concurrency.workflow_slot", "did you mean concurrency.workflow_slots?"),
             ("concurency.io_polls", "its name is concurrency.io_polls"),
             ("concurency.cpu_poll", "did you mean concurrency.cpu_polls?"),
             ("concurrency.slots", "did you mean concurrency.io_slots?"),

@@ -17,10 +17,7 @@ pub struct PoolsConfig {
 
 impl Default for PoolsConfig {
     fn default() -> Self {
-        Self {
-            io_threads: 10,
-            cpu_threads: 4,
-        }
+        Self { io_threads: 10, cpu_threads: 4 }
     }
 }
 

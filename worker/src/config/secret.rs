@@ -59,10 +59,7 @@ impl SecretUrl {
         if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
             return MASK.to_owned();
         }
-        if url
-            .query_pairs()
-            .any(|(key, _)| key.eq_ignore_ascii_case("password"))
-        {
+        if url.query_pairs().any(|(key, _)| key.eq_ignore_ascii_case("password")) {
             url.set_query(Some(MASK));
         }
         url.to_string()

@@ -78,10 +78,8 @@ impl ServiceConfig {
                 self.metrics_address
             ));
         }
-        let is_pair = |part: &str| {
-            part.split_once('=')
-                .is_some_and(|(key, value)| !key.is_empty() && !value.is_empty())
-        };
+        let is_pair =
+            |part: &str| part.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.is_empty());
         let selector = &self.deletion_cost_selector;
         if !selector.is_empty() && !selector.split(',').all(is_pair) {
             faults.add(format!(

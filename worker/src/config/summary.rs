@@ -32,14 +32,7 @@ pub struct SummaryConfig {
 
 impl Default for SummaryConfig {
     fn default() -> Self {
-        Self {
-            base_url: None,
-            model: None,
-            api_key: None,
-            timeout_seconds: 30,
-            max_input_words: 2000,
-            max_tokens: 200,
-        }
+        Self { base_url: None, model: None, api_key: None, timeout_seconds: 30, max_input_words: 2000, max_tokens: 200 }
     }
 }
 
@@ -51,8 +44,7 @@ impl SummaryConfig {
 
     pub(super) fn validate(&self, faults: &mut Faults) {
         if let Some(url) = &self.base_url {
-            let web = url::Url::parse(url)
-                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            let web = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             if !web {
                 faults.add(format!(
                     "summary.base_url is {url:?}: set LLM_BASE_URL to http(s)://host/v1, or unset it for no summaries"
@@ -85,11 +77,7 @@ mod tests {
             (Some("http://llm:8000/v1"), Some("small"), ""),
             (Some("http://llm:8000/v1"), None, "set LLM_MODEL"),
             (Some("http://llm:8000/v1"), Some(" "), "set LLM_MODEL"),
-            (
-                Some("llm:8000"),
-                Some("small"),
-                "summary.base_url is \"llm:8000\"",
-            ),
+            (Some("llm:8000"), Some("small"), "summary.base_url is \"llm:8000\""),
         ];
         for (base_url, model, wanted) in cases {
             let config = SummaryConfig {
@@ -99,24 +87,14 @@ mod tests {
             };
             let mut faults = Faults::default();
             config.validate(&mut faults);
-            assert_eq!(
-                faults.list().is_empty(),
-                wanted.is_empty(),
-                "{base_url:?} {model:?}: {faults}"
-            );
-            assert!(
-                faults.to_string().contains(wanted),
-                "{base_url:?} {model:?}: {faults}"
-            );
+            assert_eq!(faults.list().is_empty(), wanted.is_empty(), "{base_url:?} {model:?}: {faults}");
+            assert!(faults.to_string().contains(wanted), "{base_url:?} {model:?}: {faults}");
         }
     }
 
     #[test]
     fn the_timeout_fits_into_an_attempt() {
-        let config = SummaryConfig {
-            timeout_seconds: 61,
-            ..SummaryConfig::default()
-        };
+        let config = SummaryConfig { timeout_seconds: 61, ..SummaryConfig::default() };
         let mut faults = Faults::default();
         config.validate(&mut faults);
         assert!(faults.to_string().contains("LLM_TIMEOUT_SECONDS"), "{faults}");

@@ -44,11 +44,7 @@ impl Default for TemporalConfig {
 impl TemporalConfig {
     /// The three queues: workflow, IO, CPU.
     pub fn queues(&self) -> [&str; 3] {
-        [
-            &self.workflow_queue,
-            &self.io_activity_queue,
-            &self.cpu_activity_queue,
-        ]
+        [&self.workflow_queue, &self.io_activity_queue, &self.cpu_activity_queue]
     }
 
     /// Timeout of a connection.
@@ -66,9 +62,7 @@ impl TemporalConfig {
             true => address.to_owned(),
             false => format!("{}://{address}", if tls { "https" } else { "http" }),
         };
-        let hint = || {
-            format!("temporal.address (TEMPORAL_ADDRESS) is {address:?}: set it to host:port, or to a URL")
-        };
+        let hint = || format!("temporal.address (TEMPORAL_ADDRESS) is {address:?}: set it to host:port, or to a URL");
         let url = Url::parse(&url).with_context(hint)?;
         anyhow::ensure!(matches!(url.scheme(), "http" | "https") && url.has_host(), hint());
         Ok(url)
@@ -78,11 +72,7 @@ impl TemporalConfig {
         if let Err(error) = self.url(false) {
             faults.add(error.to_string());
         }
-        faults.require_at_least(
-            "temporal.connect_timeout_seconds",
-            self.connect_timeout_seconds,
-            1,
-        );
+        faults.require_at_least("temporal.connect_timeout_seconds", self.connect_timeout_seconds, 1);
         faults.require_text("temporal.namespace", &self.namespace);
         let [workflow, io, cpu] = self.queues();
         faults.require_text("temporal.workflow_queue", workflow);
@@ -103,10 +93,7 @@ mod tests {
     use super::*;
 
     fn url(address: &str, tls: bool) -> anyhow::Result<String> {
-        let config = TemporalConfig {
-            address: address.into(),
-            ..TemporalConfig::default()
-        };
+        let config = TemporalConfig { address: address.into(), ..TemporalConfig::default() };
         config.url(tls).map(String::from)
     }
 
@@ -114,10 +101,7 @@ mod tests {
     fn an_address_without_a_scheme_gets_it_from_the_tls_settings() {
         assert_eq!(url("temporal:7233", false).unwrap(), "http://temporal:7233/");
         assert_eq!(url("temporal:7233", true).unwrap(), "https://temporal:7233/");
-        assert_eq!(
-            url("https://temporal:7233", false).unwrap(),
-            "https://temporal:7233/"
-        );
+        assert_eq!(url("https://temporal:7233", false).unwrap(), "https://temporal:7233/");
     }
 
     #[test]

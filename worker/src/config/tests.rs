@@ -5,17 +5,11 @@ use std::io::Write as _;
 use super::*;
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
-    variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn load(variables: &[(&str, &str)]) -> Result<Config, Faults> {
-    let sources = Sources {
-        environment: environment(variables),
-        ..Sources::default()
-    };
+    let sources = Sources { environment: environment(variables), ..Sources::default() };
     Config::load(&sources).map(|(config, _)| config)
 }
 
@@ -27,11 +21,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 
 fn load_file(text: &str, variables: &[(&str, &str)]) -> Result<Config, Faults> {
     let file = file(text);
-    let sources = Sources {
-        file: Some(file.path()),
-        environment: environment(variables),
-        ..Sources::default()
-    };
+    let sources = Sources { file: Some(file.path()), environment: environment(variables), ..Sources::default() };
     Config::load(&sources).map(|(config, _)| config)
 }
 
@@ -43,31 +33,21 @@ fn the_defaults_match_the_guide_and_are_valid() {
     assert_eq!((slots.workflow_slots, slots.io_slots, slots.cpu_slots), (3, 5, 2));
     assert_eq!((slots.workflow_polls, slots.io_polls, slots.cpu_polls), (2, 2, 1));
     assert_eq!((config.pools.io_threads, config.pools.cpu_threads), (10, 4));
-    assert_eq!(
-        (config.database.pool_size, config.database.max_overflow),
-        (20, 30)
-    );
+    assert_eq!((config.database.pool_size, config.database.max_overflow), (20, 30));
 }
 
 #[test]
 fn flags_override_the_environment_which_overrides_the_file() {
-    let file =
-        file("[concurrency]\nworkflow_slots = 7\nio_slots = 8\ncpu_slots = 3\n[pools]\nio_threads = 12");
+    let file = file("[concurrency]\nworkflow_slots = 7\nio_slots = 8\ncpu_slots = 3\n[pools]\nio_threads = 12");
     let sources = Sources {
         file: Some(file.path()),
-        environment: environment(&[
-            ("TEMPORAL_WORKFLOW_CONCURRENCY", "9"),
-            ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "10"),
-        ]),
+        environment: environment(&[("TEMPORAL_WORKFLOW_CONCURRENCY", "9"), ("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "10")]),
         flags: vec![("concurrency.workflow_slots".into(), "11".into())],
         temporal_toml: false,
     };
     let (config, _) = Config::load(&sources).unwrap();
     let slots = &config.concurrency;
-    assert_eq!(
-        (slots.workflow_slots, slots.io_slots, slots.cpu_slots),
-        (11, 10, 3)
-    );
+    assert_eq!((slots.workflow_slots, slots.io_slots, slots.cpu_slots), (11, 10, 3));
 }
 
 #[test]
@@ -116,10 +96,7 @@ fn every_fault_of_one_section_of_the_file_is_reported_at_once() {
     ] {
         assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
     }
-    assert!(
-        !text.contains("12345"),
-        "a value of a text may be a secret:\n{text}"
-    );
+    assert!(!text.contains("12345"), "a value of a text may be a secret:\n{text}");
 }
 
 #[test]
@@ -127,22 +104,14 @@ fn an_invalid_file_does_not_hide_faults_of_the_environment() {
     let faults = load_file("[concurrency", &[("TEMPORAL_IO_ACTIVITY_POLLS", "0")]).unwrap_err();
     let text = faults.to_string();
     assert!(text.contains("cannot be read: "), "{text}");
-    assert!(
-        text.contains("concurrency.io_polls (TEMPORAL_IO_ACTIVITY_POLLS) is 0"),
-        "{text}"
-    );
+    assert!(text.contains("concurrency.io_polls (TEMPORAL_IO_ACTIVITY_POLLS) is 0"), "{text}");
     assert_eq!(faults.list().len(), 2, "{text}");
 }
 
 #[test]
 fn a_misspelt_variable_is_a_fault_that_names_the_right_one() {
-    let text = load(&[("TEMPORAL_WORKFLOW_CONCURENCY", "20"), ("PATH", "/bin")])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        text.contains("did you mean TEMPORAL_WORKFLOW_CONCURRENCY?"),
-        "{text}"
-    );
+    let text = load(&[("TEMPORAL_WORKFLOW_CONCURENCY", "20"), ("PATH", "/bin")]).unwrap_err().to_string();
+    assert!(text.contains("did you mean TEMPORAL_WORKFLOW_CONCURRENCY?"), "{text}");
     assert!(text.contains("has 1 fault(s)"), "{text}");
 }
 
@@ -170,18 +139,12 @@ fn invalid_combinations_are_faults_with_a_hint() {
             "temporal.address (TEMPORAL_ADDRESS) is \"temporal:port\": set it to host:port",
         ),
         (
-            [
-                ("TEMPORAL_DEPLOYMENT_NAME", "documents.v1"),
-                ("TEMPORAL_WORKER_BUILD_ID", "1.2.3"),
-            ],
+            [("TEMPORAL_DEPLOYMENT_NAME", "documents.v1"), ("TEMPORAL_WORKER_BUILD_ID", "1.2.3")],
             "deployment.name (TEMPORAL_DEPLOYMENT_NAME) is \"documents.v1\"",
         ),
     ] {
         let faults = load(&variables).unwrap_err();
-        assert!(
-            faults.to_string().contains(expected),
-            "{expected:?} is missing in:\n{faults}"
-        );
+        assert!(faults.to_string().contains(expected), "{expected:?} is missing in:\n{faults}");
         assert_eq!(faults.list().len(), 1, "{faults}");
     }
 }
@@ -194,14 +157,8 @@ fn a_missing_file_and_an_unknown_flag_are_faults() {
         ..Sources::default()
     };
     let text = Config::load(&sources).unwrap_err().to_string();
-    assert!(
-        text.contains("there is no file /nonexistent/worker.toml"),
-        "{text}"
-    );
-    assert!(
-        text.contains("there is no setting concurrency.slots: did you mean concurrency.io_slots?"),
-        "{text}"
-    );
+    assert!(text.contains("there is no file /nonexistent/worker.toml"), "{text}");
+    assert!(text.contains("there is no setting concurrency.slots: did you mean concurrency.io_slots?"), "{text}");
 }
 
 #[test]
@@ -213,18 +170,8 @@ fn one_half_of_the_s3_credentials_is_a_fault() {
 #[test]
 fn plain_http_to_s3_must_be_allowed() {
     let endpoint = ("AWS_ENDPOINT_URL", "http://s3:7070");
-    assert!(
-        load(&[endpoint])
-            .unwrap_err()
-            .to_string()
-            .contains("AWS_ALLOW_HTTP")
-    );
-    assert!(
-        load(&[endpoint, ("AWS_ALLOW_HTTP", "true")])
-            .unwrap()
-            .documents
-            .s3_allow_http
-    );
+    assert!(load(&[endpoint]).unwrap_err().to_string().contains("AWS_ALLOW_HTTP"));
+    assert!(load(&[endpoint, ("AWS_ALLOW_HTTP", "true")]).unwrap().documents.s3_allow_http);
 }
 
 #[test]
@@ -250,15 +197,9 @@ fn every_value_in_force_is_printed_with_its_origin_and_without_secrets() {
         "# url = \"postgres://slipway:***@postgres/documents\"  # environment DATABASE_URL",
         "# s3_region is unset  # default",
     ] {
-        assert!(
-            text.lines().any(|found| found == line),
-            "{line:?} is missing in:\n{text}"
-        );
+        assert!(text.lines().any(|found| found == line), "{line:?} is missing in:\n{text}");
     }
-    assert!(
-        text.contains("workflow_queue = \"a \\\"b\\\" \\\\\"  # file "),
-        "{text}"
-    );
+    assert!(text.contains("workflow_queue = \"a \\\"b\\\" \\\\\"  # file "), "{text}");
     assert!(!text.contains("hunter"), "{text}");
 }
 

@@ -18,10 +18,7 @@ pub struct TracesConfig {
 
 impl Default for TracesConfig {
     fn default() -> Self {
-        Self {
-            endpoint: None,
-            service_name: "temporal-worker".into(),
-        }
+        Self { endpoint: None, service_name: "temporal-worker".into() }
     }
 }
 

@@ -21,30 +21,18 @@ pub(super) async fn ask_with_retry(client: &Client, queue: &Queue) -> anyhow::Re
 }
 
 async fn ask(client: &Client, queue: &Queue) -> anyhow::Result<Reading> {
-    let kind = if queue.activities {
-        TaskQueueType::Activity
-    } else {
-        TaskQueueType::Workflow
-    };
+    let kind = if queue.activities { TaskQueueType::Activity } else { TaskQueueType::Workflow };
     let request = DescribeTaskQueueRequest {
         namespace: client.namespace(),
-        task_queue: Some(TaskQueue {
-            name: queue.name.clone(),
-            ..TaskQueue::default()
-        }),
+        task_queue: Some(TaskQueue { name: queue.name.clone(), ..TaskQueue::default() }),
         task_queue_type: kind.into(),
         report_stats: true,
         ..DescribeTaskQueueRequest::default()
     };
     let mut service = client.connection().workflow_service();
-    let answer = service
-        .describe_task_queue(request.into_request())
-        .await
-        .context("describing the queue")?
-        .into_inner();
-    let stats = answer
-        .stats
-        .context("the server reports no statistics of the queue")?;
+    let answer =
+        service.describe_task_queue(request.into_request()).await.context("describing the queue")?.into_inner();
+    let stats = answer.stats.context("the server reports no statistics of the queue")?;
     Ok(reading(&stats, answer.pollers.len()))
 }
 
@@ -65,20 +53,8 @@ mod tests {
 
     #[test]
     fn an_answer_without_an_age_has_the_age_0() {
-        let stats = TaskQueueStats {
-            approximate_backlog_count: 7,
-            tasks_add_rate: 2.5,
-            ..TaskQueueStats::default()
-        };
+        let stats = TaskQueueStats { approximate_backlog_count: 7, tasks_add_rate: 2.5, ..TaskQueueStats::default() };
         let reading = reading(&stats, 3);
-        assert_eq!(
-            (
-                reading.depth,
-                reading.backlog_age_seconds,
-                reading.add_rate,
-                reading.pollers
-            ),
-            (7, 0.0, 2.5, 3)
-        );
+        assert_eq!((reading.depth, reading.backlog_age_seconds, reading.add_rate, reading.pollers), (7, 0.0, 2.5, 3));
     }
 }

@@ -51,8 +51,7 @@ impl Watch {
         loop {
             ticks.tick().await;
             let refreshed = timeout(self.every * 2, self.refresh()).await;
-            let refreshed =
-                refreshed.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer from the database in time")));
+            let refreshed = refreshed.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer from the database in time")));
             match refreshed {
                 Ok(queues) => {
                     faults.report("sharing the queue readings", None);
@@ -76,18 +75,12 @@ impl Watch {
             .context("reading the shared readings")?;
         let mine = self.take_leases(&namespace, &rows).await?;
         let (mine, others): (Vec<_>, Vec<_>) = self.queues.iter().partition(|queue| mine.contains(queue));
-        rows.iter()
-            .filter(|row| others.contains(&&row.queue))
-            .for_each(|row| self.show(row));
-        let asked = mine
-            .into_iter()
-            .map(async |queue| (queue, self.read(queue).await));
+        rows.iter().filter(|row| others.contains(&&row.queue)).for_each(|row| self.show(row));
+        let asked = mine.into_iter().map(async |queue| (queue, self.read(queue).await));
         let answers = futures::future::join_all(asked).await;
         self.share(&namespace, &answers).await?;
         let asked = answers.into_iter().map(|(queue, answer)| (queue, answer.err()));
-        Ok(asked
-            .chain(others.into_iter().map(|queue| (queue, None)))
-            .collect())
+        Ok(asked.chain(others.into_iter().map(|queue| (queue, None))).collect())
     }
 
     /// Acquires or renews the leases that no other process holds.
@@ -113,28 +106,16 @@ impl Watch {
         answer
     }
 
-    async fn share(
-        &self,
-        namespace: &str,
-        answers: &[(&Queue, anyhow::Result<Reading>)],
-    ) -> anyhow::Result<()> {
+    async fn share(&self, namespace: &str, answers: &[(&Queue, anyhow::Result<Reading>)]) -> anyhow::Result<()> {
         if answers.is_empty() {
             return Ok(());
         }
-        let readings: Vec<_> = answers
-            .iter()
-            .map(|(queue, answer)| (*queue, answer.as_ref().ok()))
-            .collect();
-        self.database
-            .share_readings(namespace, &self.reader, &readings)
-            .await
-            .context("writing the shared readings")
+        let readings: Vec<_> = answers.iter().map(|(queue, answer)| (*queue, answer.as_ref().ok())).collect();
+        self.database.share_readings(namespace, &self.reader, &readings).await.context("writing the shared readings")
     }
 
     fn show(&self, row: &SharedReading) {
-        let read = row
-            .reading
-            .and_then(|(reading, ago)| Some((reading, Instant::now().checked_sub(ago)?)));
+        let read = row.reading.and_then(|(reading, ago)| Some((reading, Instant::now().checked_sub(ago)?)));
         match read {
             Some((reading, at)) => self.shown.record(&row.queue, reading, at),
             None => self.shown.forget(&row.queue),

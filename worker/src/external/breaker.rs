@@ -46,11 +46,7 @@ pub(super) struct Breaker {
 impl Breaker {
     /// Opens after `failures` in a row, for `cooldown`.
     pub(super) fn new(failures: u32, cooldown: Duration) -> Self {
-        Self {
-            failures,
-            cooldown,
-            state: State::Closed { failures: 0 },
-        }
+        Self { failures, cooldown, state: State::Closed { failures: 0 } }
     }
 
     /// Admits or blocks a call. The caller must pass each admission to [`Breaker::end`].
@@ -67,9 +63,7 @@ impl Breaker {
 
     /// Records how a call ended. A call that began before the circuit opened does not change an open circuit.
     pub(super) fn end(&mut self, admission: Admission, ending: Ending, now: Instant) {
-        let open = State::Open {
-            until: now + self.cooldown,
-        };
+        let open = State::Open { until: now + self.cooldown };
         self.state = match (self.state, admission, ending) {
             (State::HalfOpen, Admission::Probe, Ending::Answered) => State::Closed { failures: 0 },
             (State::HalfOpen, Admission::Probe, Ending::Failed) => open,
@@ -77,9 +71,7 @@ impl Breaker {
             (State::HalfOpen, Admission::Probe, Ending::Abandoned) => State::Open { until: now },
             (State::Closed { .. }, _, Ending::Answered) => State::Closed { failures: 0 },
             (State::Closed { failures }, _, Ending::Failed) if failures + 1 >= self.failures => open,
-            (State::Closed { failures }, _, Ending::Failed) => State::Closed {
-                failures: failures + 1,
-            },
+            (State::Closed { failures }, _, Ending::Failed) => State::Closed { failures: failures + 1 },
             (state, _, _) => state,
         };
     }
@@ -137,11 +129,7 @@ mod tests {
     fn the_probe_decides() {
         let opened = Instant::now();
         let tried = opened + COOLDOWN;
-        let cases = [
-            (Answered, false, Some(Regular)),
-            (Failed, true, None),
-            (Abandoned, true, Some(Probe)),
-        ];
+        let cases = [(Answered, false, Some(Regular)), (Failed, true, None), (Abandoned, true, Some(Probe))];
         for (ending, open, next) in cases {
             let mut breaker = after(&[Failed; 3], opened);
             let probe = breaker.admit(tried).unwrap();
@@ -157,10 +145,7 @@ mod tests {
         let mut breaker = after(&[Failed; 3], opened);
         let probe = breaker.admit(opened + COOLDOWN).unwrap();
         breaker.end(probe, Failed, opened + COOLDOWN);
-        assert_eq!(
-            breaker.admit(opened + 2 * COOLDOWN - Duration::from_millis(1)),
-            None
-        );
+        assert_eq!(breaker.admit(opened + 2 * COOLDOWN - Duration::from_millis(1)), None);
         assert_eq!(breaker.admit(opened + 2 * COOLDOWN), Some(Probe));
     }
 

@@ -82,10 +82,7 @@ pub struct Guards {
 impl Guards {
     /// Guards with these limits.
     pub fn new(limits: &ExternalConfig, metrics: &ExternalMetrics) -> Self {
-        Self {
-            limits: limits.clone(),
-            metrics: metrics.clone(),
-        }
+        Self { limits: limits.clone(), metrics: metrics.clone() }
     }
 
     /// Guards with the default limits and metrics of their own.
@@ -182,9 +179,7 @@ impl Guard {
             Outcome::Ok | Outcome::Refused => Ending::Answered,
             _ => Ending::Failed,
         });
-        self.0
-            .metrics
-            .observe(service, operation, outcome, started.elapsed());
+        self.0.metrics.observe(service, operation, outcome, started.elapsed());
         result
     }
 }
@@ -199,10 +194,7 @@ fn outcome_of(error: &impl Fault) -> Outcome {
 impl Shared {
     fn admit(&self) -> Option<Permit<'_>> {
         let admission = self.breaker().admit(Instant::now())?;
-        Some(Permit {
-            shared: self,
-            admission: Some(admission),
-        })
+        Some(Permit { shared: self, admission: Some(admission) })
     }
 
     fn end(&self, admission: Admission, ending: Ending) {
@@ -217,10 +209,7 @@ impl Shared {
         let service = self.service.label();
         self.metrics.set_open(service, open);
         if open {
-            warn!(
-                service,
-                "circuit open: the service keeps failing and is only probed now and then"
-            );
+            warn!(service, "circuit open: the service keeps failing and is only probed now and then");
         } else {
             info!(service, "circuit closed: the service works again");
         }

@@ -91,17 +91,10 @@ impl Process {
         };
         self.background.spawn(async move {
             if let Err(error) = health::serve(listener, state).await {
-                error!(
-                    error = format!("{error:#}"),
-                    "the port of metrics and health failed"
-                );
+                error!(error = format!("{error:#}"), "the port of metrics and health failed");
             }
         });
-        info!(
-            version = env!("CARGO_PKG_VERSION"),
-            identity = self.identity,
-            "started"
-        );
+        info!(version = env!("CARGO_PKG_VERSION"), identity = self.identity, "started");
         Ok(())
     }
 
@@ -109,10 +102,8 @@ impl Process {
     async fn connect(&self) -> Option<Client> {
         let pause = self.config.service.start_retry();
         let connecting = async {
-            retry_until_ok("Postgres", pause, &self.health, || {
-                within(MIGRATION_TIMEOUT, self.database.migrate())
-            })
-            .await;
+            retry_until_ok("Postgres", pause, &self.health, || within(MIGRATION_TIMEOUT, self.database.migrate()))
+                .await;
             retry_until_ok("Temporal", pause, &self.health, || {
                 let limit = self.config.temporal.connect_timeout() + ANSWER_TIMEOUT;
                 let connected = temporal::connect(&self.config, &self.identity, self.metrics.sdk());
@@ -125,11 +116,7 @@ impl Process {
 
     fn queues(&self) -> [Queue; 3] {
         let [workflow, io, cpu] = self.config.temporal.queues();
-        [
-            Queue::workflow(workflow),
-            Queue::activity(io),
-            Queue::activity(cpu),
-        ]
+        [Queue::workflow(workflow), Queue::activity(io), Queue::activity(cpu)]
     }
 
     /// Starts showing the queue depths, and reading them while this process holds the lease.
@@ -165,11 +152,7 @@ impl Process {
     }
 
     /// Sets the process ready as soon as `seen` was true of every queue. Later changes do not matter.
-    fn set_ready_once(
-        &mut self,
-        waiting: &'static str,
-        seen: impl Fn(&Metrics, &Queue) -> bool + Send + 'static,
-    ) {
+    fn set_ready_once(&mut self, waiting: &'static str, seen: impl Fn(&Metrics, &Queue) -> bool + Send + 'static) {
         let (metrics, health, queues) = (self.metrics.clone(), self.health.clone(), self.queues());
         self.background.spawn(async move {
             health.enter(Phase::Waiting(waiting.into()));
@@ -204,26 +187,15 @@ impl Process {
 fn identity() -> String {
     let named = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
     let host = named.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
-    format!(
-        "{}@{}",
-        std::process::id(),
-        host.as_deref().map_or("unknown", str::trim)
-    )
+    format!("{}@{}", std::process::id(), host.as_deref().map_or("unknown", str::trim))
 }
 
 async fn within<T>(limit: Duration, attempt: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    timeout(limit, attempt)
-        .await
-        .with_context(|| format!("no answer within {} s", limit.as_secs()))?
+    timeout(limit, attempt).await.with_context(|| format!("no answer within {} s", limit.as_secs()))?
 }
 
 /// Retries until the attempt succeeds.
-async fn retry_until_ok<T, F>(
-    what: &str,
-    pause: Duration,
-    health: &Health,
-    mut attempt: impl FnMut() -> F,
-) -> T
+async fn retry_until_ok<T, F>(what: &str, pause: Duration, health: &Health, mut attempt: impl FnMut() -> F) -> T
 where
     F: Future<Output = anyhow::Result<T>>,
 {
@@ -240,13 +212,7 @@ where
             }
             Err(error) => format!("{error:#}"),
         };
-        warn!(
-            what,
-            tries = count,
-            error,
-            "not reached; retrying in {} s",
-            pause.as_secs()
-        );
+        warn!(what, tries = count, error, "not reached; retrying in {} s", pause.as_secs());
         health.enter(Phase::Waiting(format!("waiting for {what}: {error}")));
     }
 }

@@ -32,10 +32,7 @@ const APPLICATION: &str = "temporal-worker";
 /// # Errors
 /// An error that waiting does not fix: a port in use, or settings that the SDK or the store rejects.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
-    let pool = PoolSettings {
-        application: APPLICATION,
-        slots: config.concurrency.io_slots,
-    };
+    let pool = PoolSettings { application: APPLICATION, slots: config.concurrency.io_slots };
     let mut process = Process::new(config, pool)?;
     let cpu = CpuPool::start(process.config.pools.cpu_threads)?;
     // The port is opened first, so that readiness probes find it.
@@ -71,17 +68,11 @@ fn tools(process: &Process, cpu: CpuPool) -> anyhow::Result<Tools> {
 async fn work(process: &mut Process, tools: &Tools, client: &Client) -> anyhow::Result<ExitCode> {
     process.watch_depths(client);
     // Later, a queue without polls only means that all its slots are in use.
-    process.set_ready_once("starting to poll", |metrics, queue| {
-        metrics.sdk().polls(&queue.name)
-    });
+    process.set_ready_once("starting to poll", |metrics, queue| metrics.sdk().polls(&queue.name));
     let (config, shutdown) = (&process.config, &process.shutdown);
     let grace = config.service.shutdown_grace();
     let runtime = temporal::runtime(process.metrics.sdk())?;
-    let queues = temporal::WorkerFactory {
-        runtime: &runtime,
-        client,
-        config,
-    };
+    let queues = temporal::WorkerFactory { runtime: &runtime, client, config };
     let mut serving = std::pin::pin!(serve_all(&queues, tools, shutdown));
     let ended_early = tokio::select! {
         result = &mut serving => Some(result),
@@ -100,9 +91,7 @@ async fn work(process: &mut Process, tools: &Tools, client: &Client) -> anyhow::
     };
     let late = |_| {
         let seconds = grace.as_secs();
-        anyhow::anyhow!(
-            "tasks in flight did not end within {seconds} s; Temporal retries them after their timeout"
-        )
+        anyhow::anyhow!("tasks in flight did not end within {seconds} s; Temporal retries them after their timeout")
     };
     finished.map_err(late)?.map(|()| ExitCode::SUCCESS)
 }
@@ -125,12 +114,7 @@ async fn serve_all(
         ..tools.clone()
     };
     let (io, cpu) = (tools_of_one(), tools_of_one());
-    let workflow = serve(
-        queues.client,
-        || queues.workflow(),
-        &tools.activity_limit,
-        shutdown,
-    );
+    let workflow = serve(queues.client, || queues.workflow(), &tools.activity_limit, shutdown);
     let io = serve(queues.client, || queues.io(&io), &io.activity_limit, shutdown);
     let cpu = serve(queues.client, || queues.cpu(&cpu), &cpu.activity_limit, shutdown);
     futures::future::try_join3(workflow, io, cpu).await.map(drop)
@@ -165,10 +149,7 @@ async fn serve(
             info!(queue, "drained: no longer polled, no task in flight");
             return Ok(());
         }
-        anyhow::ensure!(
-            limit.is_reached(),
-            "the worker of {queue} ended without a shutdown"
-        );
+        anyhow::ensure!(limit.is_reached(), "the worker of {queue} ended without a shutdown");
         temporal::unregister(client, &worker)?;
         limit.reset();
         debug!(queue, "recreating the SDK worker");

@@ -8,10 +8,7 @@ use super::Process;
 use crate::{config::Config, store::PoolSettings};
 
 /// Settings of its connection pool. It runs one statement at a time.
-const POOL: PoolSettings = PoolSettings {
-    application: "temporal-queue-metrics",
-    slots: 1,
-};
+const POOL: PoolSettings = PoolSettings { application: "temporal-queue-metrics", slots: 1 };
 
 /// Watches the queues until a signal.
 ///
@@ -23,9 +20,7 @@ pub async fn watch(config: Config) -> anyhow::Result<ExitCode> {
     if let Some(client) = process.connect().await {
         process.watch_depths(&client);
         process.set_deletion_costs();
-        process.set_ready_once("reading the queues", |metrics, queue| {
-            metrics.depths().shows(queue)
-        });
+        process.set_ready_once("reading the queues", |metrics, queue| metrics.depths().shows(queue));
         process.shutdown.cancelled().await;
     }
     process.shut_down().await;

@@ -28,18 +28,12 @@ pub struct Queue {
 impl Queue {
     /// A queue of workflow tasks.
     pub fn workflow(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            activities: false,
-        }
+        Self { name: name.to_owned(), activities: false }
     }
 
     /// A queue of activity tasks.
     pub fn activity(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            activities: true,
-        }
+        Self { name: name.to_owned(), activities: true }
     }
 
     /// The kind of its tasks, as [`Queue::of_kind`] reads it.
@@ -49,10 +43,7 @@ impl Queue {
 
     /// A queue of `activity` or `workflow` tasks.
     pub fn of_kind(name: String, kind: &str) -> Self {
-        Self {
-            name,
-            activities: kind == "activity",
-        }
+        Self { name, activities: kind == "activity" }
     }
 }
 
@@ -128,36 +119,17 @@ impl DepthReadings {
     }
 
     fn gauges(&self) -> [&GaugeVec; 6] {
-        [
-            &self.workflow,
-            &self.activity,
-            &self.age,
-            &self.add_rate,
-            &self.dispatch_rate,
-            &self.pollers,
-        ]
+        [&self.workflow, &self.activity, &self.age, &self.add_rate, &self.dispatch_rate, &self.pollers]
     }
 
     fn set(&self, queue: &Queue, reading: &Reading) {
-        let depth = if queue.activities {
-            &self.activity
-        } else {
-            &self.workflow
-        };
-        depth
-            .with_label_values(&[queue.name.as_str()])
-            .set(reading.depth as f64);
+        let depth = if queue.activities { &self.activity } else { &self.workflow };
+        depth.with_label_values(&[queue.name.as_str()]).set(reading.depth as f64);
         let labels = [queue.kind(), queue.name.as_str()];
-        self.age
-            .with_label_values(&labels)
-            .set(reading.backlog_age_seconds);
+        self.age.with_label_values(&labels).set(reading.backlog_age_seconds);
         self.add_rate.with_label_values(&labels).set(reading.add_rate);
-        self.dispatch_rate
-            .with_label_values(&labels)
-            .set(reading.dispatch_rate);
-        self.pollers
-            .with_label_values(&labels)
-            .set(reading.pollers as f64);
+        self.dispatch_rate.with_label_values(&labels).set(reading.dispatch_rate);
+        self.pollers.with_label_values(&labels).set(reading.pollers as f64);
     }
 }
 
@@ -176,9 +148,7 @@ impl Collector for DepthReadings {
             }
         }
         let families = self.gauges().into_iter().flat_map(Collector::collect);
-        families
-            .filter(|family| !family.get_metric().is_empty())
-            .collect()
+        families.filter(|family| !family.get_metric().is_empty()).collect()
     }
 }
 
@@ -186,13 +156,8 @@ impl Collector for DepthReadings {
 mod tests {
     use super::*;
 
-    const READING: Reading = Reading {
-        depth: 16,
-        backlog_age_seconds: 2.5,
-        add_rate: 4.0,
-        dispatch_rate: 3.0,
-        pollers: 3,
-    };
+    const READING: Reading =
+        Reading { depth: 16, backlog_age_seconds: 2.5, add_rate: 4.0, dispatch_rate: 3.0, pollers: 3 };
 
     fn shown(readings: &DepthReadings) -> Vec<(String, String, f64)> {
         let families = readings.collect();
@@ -207,11 +172,7 @@ mod tests {
     }
 
     fn depth(kind: &str, queue: &str, value: f64) -> (String, String, f64) {
-        (
-            format!("temporal_{kind}_task_queue_depth"),
-            queue.to_owned(),
-            value,
-        )
+        (format!("temporal_{kind}_task_queue_depth"), queue.to_owned(), value)
     }
 
     #[test]
@@ -221,20 +182,10 @@ mod tests {
         let empty = Reading { depth: 0, ..READING };
         readings.record(&Queue::workflow("w"), empty, Instant::now());
         readings.record(&Queue::activity("a"), READING, Instant::now());
-        assert_eq!(
-            shown(&readings),
-            [depth("workflow", "w", 0.0), depth("activity", "a", 16.0)]
-        );
-        assert_eq!(
-            readings.collect().len(),
-            6,
-            "both depths, age, two rates, pollers"
-        );
+        assert_eq!(shown(&readings), [depth("workflow", "w", 0.0), depth("activity", "a", 16.0)]);
+        assert_eq!(readings.collect().len(), 6, "both depths, age, two rates, pollers");
         assert!(readings.shows(&Queue::workflow("w")));
-        assert!(
-            !readings.shows(&Queue::activity("w")),
-            "another queue of that name"
-        );
+        assert!(!readings.shows(&Queue::activity("w")), "another queue of that name");
         readings.forget(&Queue::workflow("w"));
         assert!(!readings.shows(&Queue::workflow("w")));
         assert_eq!(shown(&readings), [depth("activity", "a", 16.0)]);

@@ -8,9 +8,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 use super::names;
 
 /// Histogram buckets of a call in seconds: from a hit in Redis to a slow answer of an LLM.
-const CALL_BUCKETS: &[f64] = &[
-    0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
+const CALL_BUCKETS: &[f64] = &[0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Outcome of an attempt at a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +26,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 5] = [
-        Self::Ok,
-        Self::Refused,
-        Self::Failed,
-        Self::Timeout,
-        Self::CircuitOpen,
-    ];
+    const ALL: [Self; 5] = [Self::Ok, Self::Refused, Self::Failed, Self::Timeout, Self::CircuitOpen];
 
     fn label(self) -> &'static str {
         match self {
@@ -63,10 +55,7 @@ impl ExternalMetrics {
         let metrics = Self {
             calls: IntCounterVec::new(opts(&names::EXTERNAL_CALLS), names::EXTERNAL_CALLS.labels)?,
             seconds: HistogramVec::new(seconds, names::EXTERNAL_SECONDS.labels)?,
-            open: IntGaugeVec::new(
-                opts(&names::EXTERNAL_CIRCUIT_OPEN),
-                names::EXTERNAL_CIRCUIT_OPEN.labels,
-            )?,
+            open: IntGaugeVec::new(opts(&names::EXTERNAL_CIRCUIT_OPEN), names::EXTERNAL_CIRCUIT_OPEN.labels)?,
             retries: IntCounterVec::new(opts(&names::EXTERNAL_RETRIES), names::EXTERNAL_RETRIES.labels)?,
         };
         let registered = registry
@@ -83,8 +72,7 @@ impl ExternalMetrics {
         for operation in operations {
             self.seconds.with_label_values(&[service, operation]);
             for outcome in Outcome::ALL {
-                self.calls
-                    .with_label_values(&[service, operation, outcome.label()]);
+                self.calls.with_label_values(&[service, operation, outcome.label()]);
             }
         }
         for granted in [true, false] {
@@ -95,19 +83,13 @@ impl ExternalMetrics {
 
     /// Records an attempt.
     pub fn observe(&self, service: &str, operation: &str, outcome: Outcome, took: Duration) {
-        self.calls
-            .with_label_values(&[service, operation, outcome.label()])
-            .inc();
-        self.seconds
-            .with_label_values(&[service, operation])
-            .observe(took.as_secs_f64());
+        self.calls.with_label_values(&[service, operation, outcome.label()]).inc();
+        self.seconds.with_label_values(&[service, operation]).observe(took.as_secs_f64());
     }
 
     /// Counts a call that was not sent because the circuit is open.
     pub fn count_unsent(&self, service: &str, operation: &str) {
-        self.calls
-            .with_label_values(&[service, operation, Outcome::CircuitOpen.label()])
-            .inc();
+        self.calls.with_label_values(&[service, operation, Outcome::CircuitOpen.label()]).inc();
     }
 
     /// Counts a retry, and whether the budget granted it.

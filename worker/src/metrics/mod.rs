@@ -10,18 +10,14 @@ mod sdk;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 pub use depth::{DepthReadings, Queue, Reading};
 pub use external::{ExternalMetrics, Outcome};
 pub use sdk::SdkMeter;
 
 /// Histogram buckets of a step in seconds, up to its timeout.
-const STEP_BUCKETS: &[f64] = &[
-    0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
-];
+const STEP_BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
 /// Histogram buckets of the wait for a connection in seconds: none, the time to open one, up to the timeout.
 const ACQUIRE_BUCKETS: &[f64] = &[0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -63,9 +59,7 @@ impl Metrics {
     pub fn new(depth_lifetime: Duration) -> anyhow::Result<Self> {
         let registry = Registry::new();
         let depths = DepthReadings::new(depth_lifetime)?;
-        registry
-            .register(Box::new(depths.clone()))
-            .context("registering the depths")?;
+        registry.register(Box::new(depths.clone())).context("registering the depths")?;
         Ok(Self {
             sdk: Arc::default(),
             depths,
@@ -95,9 +89,7 @@ impl Metrics {
 
     /// Records the duration and the outcome of an attempt at a step.
     pub fn observe_step(&self, step: &str, outcome: &str, took: Duration) {
-        self.steps
-            .with_label_values(&[step, outcome])
-            .observe(took.as_secs_f64());
+        self.steps.with_label_values(&[step, outcome]).observe(took.as_secs_f64());
     }
 
     /// Counts a stored document.
@@ -140,16 +132,12 @@ impl Metrics {
     pub fn set_connections(&self, pool: PoolState) {
         set(&self.connections, "idle", pool.idle);
         set(&self.connections, "in_use", pool.in_use);
-        self.waiters
-            .with_label_values::<&str>(&[])
-            .set(i64::try_from(pool.waiters).unwrap_or(i64::MAX));
+        self.waiters.with_label_values::<&str>(&[]).set(i64::try_from(pool.waiters).unwrap_or(i64::MAX));
     }
 
     /// Records the wait for a database connection and its outcome.
     pub fn observe_acquire(&self, outcome: &str, took: Duration) {
-        self.acquires
-            .with_label_values(&[outcome])
-            .observe(took.as_secs_f64());
+        self.acquires.with_label_values(&[outcome]).observe(took.as_secs_f64());
     }
 
     /// The exposition as text.
@@ -161,42 +149,32 @@ impl Metrics {
         families.extend(self.sdk.gather());
         families.sort_by(|a, b| a.name().cmp(b.name()));
         let mut text = Vec::new();
-        TextEncoder::new()
-            .encode(&families, &mut text)
-            .context("writing the metrics")?;
+        TextEncoder::new().encode(&families, &mut text).context("writing the metrics")?;
         String::from_utf8(text).context("writing the metrics")
     }
 }
 
 fn counter(registry: &Registry, metric: &names::Name) -> anyhow::Result<IntCounterVec> {
     let counter = IntCounterVec::new(Opts::new(metric.name, metric.help), metric.labels)?;
-    registry
-        .register(Box::new(counter.clone()))
-        .with_context(|| format!("registering {}", metric.name))?;
+    registry.register(Box::new(counter.clone())).with_context(|| format!("registering {}", metric.name))?;
     Ok(counter)
 }
 
 fn gauge(registry: &Registry, metric: &names::Name) -> anyhow::Result<IntGaugeVec> {
     let gauge = IntGaugeVec::new(Opts::new(metric.name, metric.help), metric.labels)?;
-    registry
-        .register(Box::new(gauge.clone()))
-        .with_context(|| format!("registering {}", metric.name))?;
+    registry.register(Box::new(gauge.clone())).with_context(|| format!("registering {}", metric.name))?;
     Ok(gauge)
 }
 
 fn histogram(registry: &Registry, metric: &names::Name, buckets: &[f64]) -> anyhow::Result<HistogramVec> {
     let options = HistogramOpts::new(metric.name, metric.help).buckets(buckets.to_vec());
     let histogram = HistogramVec::new(options, metric.labels)?;
-    registry
-        .register(Box::new(histogram.clone()))
-        .with_context(|| format!("registering {}", metric.name))?;
+    registry.register(Box::new(histogram.clone())).with_context(|| format!("registering {}", metric.name))?;
     Ok(histogram)
 }
 
 fn set(gauge: &IntGaugeVec, state: &str, value: usize) {
-    gauge
-        .with_label_values(&[state])
-        .set(i64::try_from(value).unwrap_or(i64::MAX));
+    gauge.with_label_values(&[state]).set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
 #[cfg(test)]
@@ -210,13 +188,8 @@ mod tests {
 
     use super::*;
 
-    const READING: Reading = Reading {
-        depth: 11,
-        backlog_age_seconds: 2.5,
-        add_rate: 4.0,
-        dispatch_rate: 3.0,
-        pollers: 3,
-    };
+    const READING: Reading =
+        Reading { depth: 11, backlog_age_seconds: 2.5, add_rate: 4.0, dispatch_rate: 3.0, pollers: 3 };
 
     #[test]
     fn one_exposition_holds_the_depths_the_own_metrics_and_the_sdks() {
@@ -226,9 +199,7 @@ mod tests {
         metrics.observe_step("fetch_document", "done", Duration::from_millis(20));
         metrics.set_threads(1, 4);
         let meter = metrics.sdk();
-        meter
-            .counter(MetricParameters::from("request"))
-            .add(1, &meter.new_attributes(NewAttributes::default()));
+        meter.counter(MetricParameters::from("request")).add(1, &meter.new_attributes(NewAttributes::default()));
         let text = metrics.exposition().unwrap();
         for line in [
             "temporal_workflow_task_queue_depth{queue=\"document-workflow-queue\"} 11",
@@ -236,22 +207,15 @@ mod tests {
             "document_cpu_threads{state=\"idle\"} 3",
             "temporal_request 1",
         ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line:?} is missing in:\n{text}"
-            );
+            assert!(text.lines().any(|found| found == line), "{line:?} is missing in:\n{text}");
         }
     }
 
     #[test]
     fn registered_metrics_equal_the_declared_ones() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-        metrics
-            .depths()
-            .record(&Queue::workflow("w"), READING, Instant::now());
-        metrics
-            .depths()
-            .record(&Queue::activity("a"), READING, Instant::now());
+        metrics.depths().record(&Queue::workflow("w"), READING, Instant::now());
+        metrics.depths().record(&Queue::activity("a"), READING, Instant::now());
         metrics.observe_step("fetch_document", "done", Duration::ZERO);
         metrics.set_threads(1, 4);
         metrics.set_connections(PoolState::default());
@@ -286,17 +250,10 @@ mod tests {
     #[test]
     fn no_name_is_used_twice() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-        metrics
-            .depths()
-            .record(&Queue::workflow("w"), READING, Instant::now());
-        metrics
-            .depths()
-            .record(&Queue::activity("a"), READING, Instant::now());
+        metrics.depths().record(&Queue::workflow("w"), READING, Instant::now());
+        metrics.depths().record(&Queue::activity("a"), READING, Instant::now());
         let families = metrics.exposition().unwrap();
-        let mut types: Vec<_> = families
-            .lines()
-            .filter(|line| line.starts_with("# TYPE"))
-            .collect();
+        let mut types: Vec<_> = families.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let all = types.len();
         types.dedup();
         assert_eq!(types.len(), all);

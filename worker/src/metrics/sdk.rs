@@ -64,10 +64,7 @@ impl SdkMeter {
     /// All recorded metrics, one family per name.
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         let store = self.store.lock();
-        store
-            .values()
-            .filter_map(|series| merged(series.values()))
-            .collect()
+        store.values().filter_map(|series| merged(series.values())).collect()
     }
 
     /// Whether the SDK polls a queue.
@@ -81,17 +78,8 @@ impl SdkMeter {
 
     fn instrument(&self, parameters: &MetricParameters, make: Make) -> Instrument {
         let name = format!("{PREFIX}{}", parameters.name.replace('-', "_"));
-        let help = if parameters.description.is_empty() {
-            name.clone()
-        } else {
-            parameters.description.to_string()
-        };
-        Instrument {
-            store: Arc::clone(&self.store),
-            name,
-            help,
-            make,
-        }
+        let help = if parameters.description.is_empty() { name.clone() } else { parameters.description.to_string() };
+        Instrument { store: Arc::clone(&self.store), name, help, make }
     }
 
     fn histogram_of(&self, parameters: &MetricParameters, suffix: &str, seconds: bool) -> Instrument {
@@ -166,11 +154,9 @@ impl Instrument {
 fn labels(attributes: &MetricAttributes) -> Result<Labels, Box<dyn Error>> {
     match attributes {
         MetricAttributes::Empty => Ok(Labels::new()),
-        MetricAttributes::Prometheus { labels } => Ok(labels
-            .as_prom_labels()
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()),
+        MetricAttributes::Prometheus { labels } => {
+            Ok(labels.as_prom_labels().into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        }
         other => Err(format!("labels of another meter: {other:?}").into()),
     }
 }
@@ -250,9 +236,7 @@ attributable!(
 
 impl CoreMeter for SdkMeter {
     fn new_attributes(&self, attributes: NewAttributes) -> MetricAttributes {
-        MetricAttributes::Prometheus {
-            labels: Arc::new(attributes.into()),
-        }
+        MetricAttributes::Prometheus { labels: Arc::new(attributes.into()) }
     }
 
     fn extend_attributes(&self, existing: MetricAttributes, attributes: NewAttributes) -> MetricAttributes {
@@ -260,13 +244,8 @@ impl CoreMeter for SdkMeter {
             MetricAttributes::Prometheus { labels } => Arc::unwrap_or_clone(labels),
             _ => OrderedPromLabelSet::new(),
         };
-        attributes
-            .attributes
-            .into_iter()
-            .for_each(|label: MetricKeyValue| labels.add_kv(label));
-        MetricAttributes::Prometheus {
-            labels: Arc::new(labels),
-        }
+        attributes.attributes.into_iter().for_each(|label: MetricKeyValue| labels.add_kv(label));
+        MetricAttributes::Prometheus { labels: Arc::new(labels) }
     }
 
     fn counter(&self, parameters: MetricParameters) -> core::Counter {
@@ -305,12 +284,7 @@ mod tests {
     use super::*;
 
     fn attributes(meter: &SdkMeter, labels: &[(&'static str, &'static str)]) -> MetricAttributes {
-        meter.new_attributes(
-            labels
-                .iter()
-                .map(|(key, value)| MetricKeyValue::new(*key, *value))
-                .into(),
-        )
+        meter.new_attributes(labels.iter().map(|(key, value)| MetricKeyValue::new(*key, *value)).into())
     }
 
     fn text(meter: &SdkMeter) -> String {
@@ -324,16 +298,10 @@ mod tests {
         let meter = SdkMeter::default();
         let counter = meter.counter("request".into());
         counter.add(2, &attributes(&meter, &[("operation", "poll")]));
-        counter.add(
-            3,
-            &attributes(&meter, &[("operation", "poll"), ("task-queue", "q")]),
-        );
+        counter.add(3, &attributes(&meter, &[("operation", "poll"), ("task-queue", "q")]));
         let text = text(&meter);
         assert!(text.contains("temporal_request{operation=\"poll\"} 2"), "{text}");
-        assert!(
-            text.contains("temporal_request{operation=\"poll\",task_queue=\"q\"} 3"),
-            "{text}"
-        );
+        assert!(text.contains("temporal_request{operation=\"poll\",task_queue=\"q\"} 3"), "{text}");
         assert_eq!(text.matches("# TYPE").count(), 1, "{text}");
     }
 
@@ -343,36 +311,18 @@ mod tests {
         let latency = meter.histogram_duration("activity_execution_latency".into());
         latency.record(Duration::from_millis(2500), &attributes(&meter, &[]));
         let text = text(&meter);
-        assert!(
-            text.contains("temporal_activity_execution_latency_seconds_sum 2.5"),
-            "{text}"
-        );
-        assert!(
-            text.contains("temporal_activity_execution_latency_seconds_bucket{le=\"5\"} 1"),
-            "{text}"
-        );
-        assert!(
-            text.contains("temporal_activity_execution_latency_seconds_bucket{le=\"1\"} 0"),
-            "{text}"
-        );
+        assert!(text.contains("temporal_activity_execution_latency_seconds_sum 2.5"), "{text}");
+        assert!(text.contains("temporal_activity_execution_latency_seconds_bucket{le=\"5\"} 1"), "{text}");
+        assert!(text.contains("temporal_activity_execution_latency_seconds_bucket{le=\"1\"} 0"), "{text}");
     }
 
     #[test]
     fn a_queue_is_polled_once_a_poller_is_counted() {
         let meter = SdkMeter::default();
         let pollers = meter.gauge("num_pollers".into());
-        pollers.record(
-            0,
-            &attributes(&meter, &[("task_queue", "q"), ("poller_type", "workflow_task")]),
-        );
+        pollers.record(0, &attributes(&meter, &[("task_queue", "q"), ("poller_type", "workflow_task")]));
         assert!(!meter.polls("q"));
-        pollers.record(
-            1,
-            &attributes(
-                &meter,
-                &[("task_queue", "q"), ("poller_type", "sticky_workflow_task")],
-            ),
-        );
+        pollers.record(1, &attributes(&meter, &[("task_queue", "q"), ("poller_type", "sticky_workflow_task")]));
         assert!(meter.polls("q"));
         assert!(!meter.polls("other"));
     }

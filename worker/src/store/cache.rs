@@ -75,9 +75,7 @@ impl ExtractCache {
     }
 
     async fn find(&self, key: &str) -> Lookup {
-        let read = self
-            .guard
-            .call("get", || self.redis.head(key, CHECKSUM + self.max_bytes));
+        let read = self.guard.call("get", || self.redis.head(key, CHECKSUM + self.max_bytes));
         match self.value_or_disconnect(read.await).await {
             None => Lookup::Unavailable,
             Some(value) if value.is_empty() => Lookup::Miss,
@@ -141,10 +139,7 @@ pub fn extract_key(media_type: MediaType, passage_words: usize, sha256: &str) ->
 
 /// Encodes a result: the SHA-256 of its JSON, then the JSON. `None` if the JSON is longer than `max_bytes`.
 fn encode(extract: &Extract, max_bytes: usize) -> Option<Vec<u8>> {
-    let mut value = Bounded {
-        bytes: vec![0; CHECKSUM],
-        limit: CHECKSUM.saturating_add(max_bytes),
-    };
+    let mut value = Bounded { bytes: vec![0; CHECKSUM], limit: CHECKSUM.saturating_add(max_bytes) };
     serde_json::to_writer(&mut value, extract).ok()?;
     let mut bytes = value.bytes;
     let checksum = Sha256::digest(&bytes[CHECKSUM..]);
@@ -199,10 +194,7 @@ struct Redis {
 
 impl Redis {
     fn new(client: Client) -> Self {
-        Self {
-            client,
-            connection: Mutex::new(None),
-        }
+        Self { client, connection: Mutex::new(None) }
     }
 
     /// The connection. Callers wait while it is opened; the only timeout is that of each caller's guard.
@@ -211,13 +203,8 @@ impl Redis {
         if let Some(connection) = &*held {
             return Ok(connection.clone());
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None);
-        let connection = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         *held = Some(connection.clone());
         Ok(connection)
     }
@@ -230,23 +217,12 @@ impl Redis {
     /// other programs.
     async fn head(&self, key: &str, bytes: usize) -> redis::RedisResult<Vec<u8>> {
         let mut connection = self.connection().await?;
-        redis::cmd("GETRANGE")
-            .arg(key)
-            .arg(0)
-            .arg(bytes)
-            .query_async(&mut connection)
-            .await
+        redis::cmd("GETRANGE").arg(key).arg(0).arg(bytes).query_async(&mut connection).await
     }
 
     async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> redis::RedisResult<()> {
         let mut connection = self.connection().await?;
-        redis::cmd("SET")
-            .arg(key)
-            .arg(value)
-            .arg("EX")
-            .arg(ttl.as_secs())
-            .query_async(&mut connection)
-            .await
+        redis::cmd("SET").arg(key).arg(value).arg("EX").arg(ttl.as_secs()).query_async(&mut connection).await
     }
 }
 
@@ -290,10 +266,7 @@ mod tests {
     fn a_value_longer_than_the_limit_is_not_built() {
         let extract = an_extract("one two three");
         let json = serde_json::to_vec(&extract).unwrap().len();
-        assert_eq!(
-            encode(&extract, json).map(|value| value.len()),
-            Some(CHECKSUM + json)
-        );
+        assert_eq!(encode(&extract, json).map(|value| value.len()), Some(CHECKSUM + json));
         assert_eq!(encode(&extract, json - 1), None);
     }
 
@@ -307,10 +280,7 @@ mod tests {
     #[test]
     fn everything_that_changes_the_result_changes_the_key() {
         let key = extract_key(MediaType::Html, 200, SHA256);
-        assert_eq!(
-            key,
-            format!("slipway:extract:{EXTRACT_VERSION}:text/html:200:{SHA256}")
-        );
+        assert_eq!(key, format!("slipway:extract:{EXTRACT_VERSION}:text/html:200:{SHA256}"));
         for other in [
             extract_key(MediaType::Plain, 200, SHA256),
             extract_key(MediaType::Html, 100, SHA256),
@@ -327,10 +297,7 @@ mod tests {
             timeout_milliseconds: 50,
             ..CacheConfig::default()
         };
-        let limits = ExternalConfig {
-            circuit_failures: 2,
-            ..ExternalConfig::default()
-        };
+        let limits = ExternalConfig { circuit_failures: 2, ..ExternalConfig::default() };
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
         let guards = Guards::new(&limits, metrics.external());
         let cache = ExtractCache::open(&config, &guards, &metrics).unwrap();
@@ -341,9 +308,7 @@ mod tests {
         let started = Instant::now();
         let extract = an_extract("computed without the cache");
         for _ in 0..4 {
-            let made = cache
-                .get_or_compute("key", async { Ok::<_, Infallible>(extract.clone()) })
-                .await;
+            let made = cache.get_or_compute("key", async { Ok::<_, Infallible>(extract.clone()) }).await;
             assert_eq!(made, Ok(extract.clone()));
         }
         started.elapsed()
@@ -383,10 +348,7 @@ mod tests {
         let (cache, metrics) = cache(&address);
         let took = compute_four(&cache).await;
         assert_called_twice(&metrics, "timeout");
-        assert!(
-            took < Duration::from_secs(2),
-            "two timeouts of 50 ms took {took:?}"
-        );
+        assert!(took < Duration::from_secs(2), "two timeouts of 50 ms took {took:?}");
     }
 
     #[test]

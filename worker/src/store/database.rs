@@ -75,35 +75,22 @@ impl Database {
         let mut migrations = sqlx::migrate!("./migrations");
         // Migrations only add, so an older version runs on a newer schema after a rollback.
         migrations.set_ignore_missing(true);
-        migrations
-            .run(&mut connection)
-            .await
-            .context("migrating the database")?;
-        connection
-            .close()
-            .await
-            .context("closing the connection of the migration")
+        migrations.run(&mut connection).await.context("migrating the database")?;
+        connection.close().await.context("closing the connection of the migration")
     }
 
     /// Records that an attempt at a step began.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn note_attempt(
-        &self,
-        workflow: &str,
-        step: &str,
-        attempt: u32,
-        worker: &str,
-    ) -> sqlx::Result<()> {
+    pub async fn note_attempt(&self, workflow: &str, step: &str, attempt: u32, worker: &str) -> sqlx::Result<()> {
         let mut connection = self.pool.acquire().await?;
-        let noted =
-            sqlx::query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
-                .bind(workflow)
-                .bind(step)
-                .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
-                .bind(worker)
-                .execute(&mut *connection);
+        let noted = sqlx::query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
+            .bind(workflow)
+            .bind(step)
+            .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
+            .bind(worker)
+            .execute(&mut *connection);
         let noted = self.pool.with_timeout(noted).await;
         connection.release(noted).map(drop)
     }
@@ -116,10 +103,7 @@ impl Database {
     /// The database cannot be written.
     pub async fn store(&self, step: &str, document: &DocumentRecord<'_>) -> sqlx::Result<bool> {
         let mut connection = self.pool.acquire().await?;
-        let stored = self
-            .pool
-            .with_timeout(store(&mut connection, step, document))
-            .await;
+        let stored = self.pool.with_timeout(store(&mut connection, step, document)).await;
         connection.release(stored)
     }
 
@@ -134,18 +118,13 @@ impl Database {
     }
 }
 
-async fn store(
-    connection: &mut PgConnection,
-    step: &str,
-    document: &DocumentRecord<'_>,
-) -> sqlx::Result<bool> {
+async fn store(connection: &mut PgConnection, step: &str, document: &DocumentRecord<'_>) -> sqlx::Result<bool> {
     let mut transaction = connection.begin().await?;
-    let effect =
-        sqlx::query("INSERT INTO effects (workflow_id, step) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(document.workflow_id)
-            .bind(step)
-            .execute(&mut *transaction)
-            .await?;
+    let effect = sqlx::query("INSERT INTO effects (workflow_id, step) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(document.workflow_id)
+        .bind(step)
+        .execute(&mut *transaction)
+        .await?;
     let first = effect.rows_affected() == 1;
     // If another workflow has stored the document, its row and passages stay as they are.
     if first && insert_document(&mut transaction, document).await? {

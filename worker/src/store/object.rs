@@ -79,20 +79,13 @@ impl ObjectStore {
         let url = url::Url::parse(&config.store_url).context("reading documents.store_url")?;
         let inner: Arc<dyn object_store::ObjectStore> = match url.scheme() {
             "file" => {
-                let folder = url
-                    .to_file_path()
-                    .map_err(|()| anyhow::anyhow!("{url} names no folder"))?;
+                let folder = url.to_file_path().map_err(|()| anyhow::anyhow!("{url} names no folder"))?;
                 Arc::new(LocalFileSystem::new_with_prefix(&folder).with_context(|| format!("opening {url}"))?)
             }
             _ => s3(config, &url)?,
         };
         let root = config.store_url.trim_end_matches('/').to_owned();
-        Ok(Self {
-            inner,
-            guard: guards.of(Service::S3, config.request_timeout()),
-            root,
-            max_bytes: config.max_bytes,
-        })
+        Ok(Self { inner, guard: guards.of(Service::S3, config.request_timeout()), root, max_bytes: config.max_bytes })
     }
 
     /// The bytes of a document.
@@ -106,14 +99,8 @@ impl ObjectStore {
 
     /// The key of a source below the root.
     fn key_of(&self, source: &str) -> Result<Path, PoisonError> {
-        let foreign = || PoisonError::ForeignSource {
-            document: source.to_owned(),
-            root: self.root.clone(),
-        };
-        let key = source
-            .strip_prefix(&self.root)
-            .and_then(|rest| rest.strip_prefix('/'))
-            .ok_or_else(foreign)?;
+        let foreign = || PoisonError::ForeignSource { document: source.to_owned(), root: self.root.clone() };
+        let key = source.strip_prefix(&self.root).and_then(|rest| rest.strip_prefix('/')).ok_or_else(foreign)?;
         Path::parse(key).map_err(|_| foreign())
     }
 
@@ -125,10 +112,7 @@ impl ObjectStore {
         let claim = hex::encode(Sha256::digest(&body));
         let key = claim_key(&claim);
         let body = PutPayload::from(body);
-        let put = self
-            .guard
-            .call("put", || self.inner.put(&key, body.clone()))
-            .await;
+        let put = self.guard.call("put", || self.inner.put(&key, body.clone())).await;
         match put {
             Ok(_) => Ok(claim),
             Err(error) => Err(transient("writing", &key, error)),
@@ -162,18 +146,13 @@ impl ObjectStore {
     ) -> object_store::Result<Result<Vec<u8>, PoisonError>> {
         let found = match self.inner.get(key).await {
             Err(object_store::Error::NotFound { .. }) => {
-                return Ok(Err(PoisonError::Missing {
-                    document: name.to_owned(),
-                }));
+                return Ok(Err(PoisonError::Missing { document: name.to_owned() }));
             }
             found => found?,
         };
         let declared = found.meta.size;
         if declared > limit {
-            return Ok(Err(PoisonError::TooBig {
-                bytes: declared,
-                limit,
-            }));
+            return Ok(Err(PoisonError::TooBig { bytes: declared, limit }));
         }
         // The length of an open file is known.
         if let GetResultPayload::File(..) = found.payload {
@@ -207,30 +186,19 @@ fn claim_key(claim: &str) -> Path {
 }
 
 fn transient(act: &'static str, key: &Path, source: CallError<object_store::Error>) -> StoreError {
-    StoreError::Transient {
-        act,
-        key: key.to_string(),
-        source: Box::new(source),
-    }
+    StoreError::Transient { act, key: key.to_string(), source: Box::new(source) }
 }
 
 /// An S3 client from the AWS settings of the environment (profile, instance role), overridden by the configuration.
 fn s3(config: &DocumentsConfig, url: &url::Url) -> anyhow::Result<Arc<dyn object_store::ObjectStore>> {
-    let bucket = url
-        .host_str()
-        .context("documents.store_url names no bucket: use s3://bucket")?;
+    let bucket = url.host_str().context("documents.store_url names no bucket: use s3://bucket")?;
     let client = ClientOptions::new()
         .with_allow_http(config.s3_allow_http)
         .with_timeout_disabled()
         .with_connect_timeout(CONNECT_TIMEOUT);
-    let retries = RetryConfig {
-        max_retries: 0,
-        ..RetryConfig::default()
-    };
-    let mut builder = AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .with_client_options(client)
-        .with_retry(retries);
+    let retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    let mut builder =
+        AmazonS3Builder::from_env().with_bucket_name(bucket).with_client_options(client).with_retry(retries);
     if let Some(endpoint) = &config.s3_endpoint {
         builder = builder.with_endpoint(endpoint);
     }
@@ -238,17 +206,11 @@ fn s3(config: &DocumentsConfig, url: &url::Url) -> anyhow::Result<Arc<dyn object
         builder = builder.with_region(region);
     }
     if let (Some(id), Some(key)) = (&config.s3_access_key_id, &config.s3_secret_access_key) {
-        builder = builder
-            .with_access_key_id(id)
-            .with_secret_access_key(key.expose());
+        builder = builder.with_access_key_id(id).with_secret_access_key(key.expose());
     }
     let store = builder.build().with_context(|| format!("opening {url}"))?;
     let prefix = url.path().trim_matches('/');
-    Ok(if prefix.is_empty() {
-        Arc::new(store)
-    } else {
-        Arc::new(PrefixStore::new(store, prefix))
-    })
+    Ok(if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
 }
 
 #[cfg(test)]
@@ -257,11 +219,7 @@ mod tests {
 
     fn folder_store(folder: &std::path::Path, max_bytes: u64) -> ObjectStore {
         let store_url = format!("file://{}", folder.display());
-        let config = DocumentsConfig {
-            store_url,
-            max_bytes,
-            ..DocumentsConfig::default()
-        };
+        let config = DocumentsConfig { store_url, max_bytes, ..DocumentsConfig::default() };
         ObjectStore::open(&config, &Guards::for_tests()).unwrap()
     }
 
@@ -288,26 +246,11 @@ mod tests {
         std::fs::write(folder.path().join("big"), "12345678901").unwrap();
         let store = folder_store(folder.path(), 10);
         let root = format!("file://{}", folder.path().display());
-        assert_eq!(
-            poison(store.document(&format!("{root}/none")).await.unwrap_err()),
-            "DocumentMissing"
-        );
-        assert_eq!(
-            poison(store.document(&format!("{root}/big")).await.unwrap_err()),
-            "DocumentTooBig"
-        );
-        assert_eq!(
-            poison(store.document("s3://elsewhere/a").await.unwrap_err()),
-            "ForeignSource"
-        );
-        assert_eq!(
-            poison(store.document(&format!("{root}/../etc")).await.unwrap_err()),
-            "ForeignSource"
-        );
-        assert_eq!(
-            poison(store.document(&format!("{root}x/a")).await.unwrap_err()),
-            "ForeignSource"
-        );
+        assert_eq!(poison(store.document(&format!("{root}/none")).await.unwrap_err()), "DocumentMissing");
+        assert_eq!(poison(store.document(&format!("{root}/big")).await.unwrap_err()), "DocumentTooBig");
+        assert_eq!(poison(store.document("s3://elsewhere/a").await.unwrap_err()), "ForeignSource");
+        assert_eq!(poison(store.document(&format!("{root}/../etc")).await.unwrap_err()), "ForeignSource");
+        assert_eq!(poison(store.document(&format!("{root}x/a")).await.unwrap_err()), "ForeignSource");
     }
 
     #[tokio::test]

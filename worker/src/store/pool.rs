@@ -63,11 +63,7 @@ impl Pool {
     ///
     /// # Errors
     /// The URL is invalid.
-    pub(super) fn open(
-        config: &DatabaseConfig,
-        settings: PoolSettings,
-        metrics: Metrics,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &DatabaseConfig, settings: PoolSettings, metrics: Metrics) -> anyhow::Result<Self> {
         let server = connect_options(config.url.expose(), settings.application)?;
         let limit = config.statement_timeout();
         let inner = PgPoolOptions::new()
@@ -103,20 +99,14 @@ impl Pool {
             Err(_) => "failed",
         };
         self.metrics.observe_acquire(outcome, started.elapsed());
-        acquired.map(|connection| PooledConnection {
-            connection,
-            reusable: false,
-        })
+        acquired.map(|connection| PooledConnection { connection, reusable: false })
     }
 
     /// Limits the wait for the database's answer, because a server that vanished sends none.
     ///
     /// # Errors
     /// The error of the work, or a timeout.
-    pub(super) async fn with_timeout<T>(
-        &self,
-        work: impl Future<Output = sqlx::Result<T>>,
-    ) -> sqlx::Result<T> {
+    pub(super) async fn with_timeout<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
         let Some(limit) = self.limit else {
             return work.await;
         };
@@ -147,11 +137,7 @@ impl Pool {
     pub(super) fn state(&self) -> PoolState {
         let idle = self.inner.num_idle();
         let open = usize::try_from(self.inner.size()).unwrap_or(usize::MAX);
-        PoolState {
-            in_use: open.saturating_sub(idle),
-            idle,
-            waiters: self.waiters.load(Ordering::Relaxed),
-        }
+        PoolState { in_use: open.saturating_sub(idle), idle, waiters: self.waiters.load(Ordering::Relaxed) }
     }
 }
 
@@ -226,10 +212,7 @@ fn connect_options(url: &str, application: &str) -> anyhow::Result<PgConnectOpti
 fn with_server_timeouts(server: PgConnectOptions, limit: Option<Duration>) -> PgConnectOptions {
     let Some(limit) = limit else { return server };
     let limit = format!("{}s", limit.as_secs());
-    server.options([
-        ("statement_timeout", &limit),
-        ("idle_in_transaction_session_timeout", &limit),
-    ])
+    server.options([("statement_timeout", &limit), ("idle_in_transaction_session_timeout", &limit)])
 }
 
 /// Closes idle overflow connections until the pool is closed.

@@ -133,11 +133,7 @@ impl Database {
 }
 
 fn interval(length: Duration) -> PgInterval {
-    PgInterval {
-        months: 0,
-        days: 0,
-        microseconds: i64::try_from(length.as_micros()).unwrap_or(i64::MAX),
-    }
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(length.as_micros()).unwrap_or(i64::MAX) }
 }
 
 /// Names and kinds of queues, as two columns.
@@ -169,9 +165,5 @@ fn shared(row: &PgRow) -> sqlx::Result<SharedReading> {
             Some((reading, Duration::try_from_secs_f64(seconds).unwrap_or_default()))
         }
     };
-    Ok(SharedReading {
-        queue: queue(row)?,
-        reading,
-        leasable: row.try_get("leasable")?,
-    })
+    Ok(SharedReading { queue: queue(row)?, reading, leasable: row.try_get("leasable")? })
 }

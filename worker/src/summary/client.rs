@@ -105,10 +105,7 @@ impl Summarizer {
             headers.insert(AUTHORIZATION, bearer);
         }
         // A redirect would turn the POST into a GET, or send the document to another host.
-        let http = Client::builder()
-            .default_headers(headers)
-            .redirect(Policy::none())
-            .build();
+        let http = Client::builder().default_headers(headers).redirect(Policy::none()).build();
         Ok(Some(Self {
             http: http.context("preparing calls to summary.base_url")?,
             url: format!("{}/chat/completions", base.trim_end_matches('/')),
@@ -123,11 +120,7 @@ impl Summarizer {
     ///
     /// # Errors
     /// There is no summary, now or at all: see [`LlmError`].
-    pub async fn summarize(
-        &self,
-        title: Option<&str>,
-        passages: &[Passage],
-    ) -> Result<String, CallError<LlmError>> {
+    pub async fn summarize(&self, title: Option<&str>, passages: &[Passage]) -> Result<String, CallError<LlmError>> {
         let body = json!({
             "model": self.model,
             "max_tokens": self.max_tokens,
@@ -136,9 +129,7 @@ impl Summarizer {
                 {"role": "user", "content": prompt::document(title, passages, self.max_input_words)},
             ],
         });
-        self.guard
-            .call("complete", || ask(self.http.post(&self.url).json(&body)))
-            .await
+        self.guard.call("complete", || ask(self.http.post(&self.url).json(&body))).await
     }
 }
 
@@ -154,10 +145,7 @@ async fn ask(request: RequestBuilder) -> Result<String, LlmError> {
         StatusCode::TOO_MANY_REQUESTS => LlmError::Busy { status, pause },
         _ if status.is_server_error() && pause.is_some() => LlmError::Busy { status, pause },
         _ if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => LlmError::Failed(status),
-        _ => LlmError::Refused {
-            status,
-            said: quote(&body),
-        },
+        _ => LlmError::Refused { status, said: quote(&body) },
     })
 }
 
@@ -202,13 +190,11 @@ struct Message {
 }
 
 fn summary(body: &[u8]) -> Result<String, LlmError> {
-    let answer: Answer = serde_json::from_slice(body)
-        .map_err(|error| LlmError::Garbage(format!("{error}, in {:?}", quote(body))))?;
+    let answer: Answer =
+        serde_json::from_slice(body).map_err(|error| LlmError::Garbage(format!("{error}, in {:?}", quote(body))))?;
     let first = answer.choices.into_iter().next();
     let content = first.and_then(|choice| choice.message.content);
-    content
-        .and_then(|content| prompt::tidy(&content))
-        .ok_or(LlmError::NoText)
+    content.and_then(|content| prompt::tidy(&content)).ok_or(LlmError::NoText)
 }
 
 fn quote(body: &[u8]) -> String {
@@ -233,8 +219,7 @@ mod tests {
         text::{Cancel, MediaType, extract},
     };
 
-    const ANSWER: &str =
-        r#"{"choices":[{"message":{"role":"assistant","content":" A page.\n"}}],"usage":{}}"#;
+    const ANSWER: &str = r#"{"choices":[{"message":{"role":"assistant","content":" A page.\n"}}],"usage":{}}"#;
 
     /// One answer of the fake endpoint.
     #[derive(Debug, Clone, Copy)]
@@ -286,16 +271,12 @@ mod tests {
             max_input_words: 3,
             ..SummaryConfig::default()
         };
-        let router = Router::new()
-            .route("/v1/chat/completions", post(complete))
-            .with_state(fake.clone());
+        let router = Router::new().route("/v1/chat/completions", post(complete)).with_state(fake.clone());
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
         let guards = Guards::for_tests();
         let mut summarizer = Summarizer::open(&config, &guards).unwrap().unwrap();
         summarizer.guard = guards.of(Service::Llm, timeout);
-        let passages = extract(MediaType::Plain, b"one two three", 200, &Cancel::default())
-            .unwrap()
-            .passages;
+        let passages = extract(MediaType::Plain, b"one two three", 200, &Cancel::default()).unwrap().passages;
         let result = summarizer.summarize(Some("Title"), &passages).await;
         server.abort();
         let asked = std::mem::take(&mut *fake.asked.lock().unwrap());
@@ -312,15 +293,9 @@ mod tests {
             panic!("asked {} times", asked.len());
         };
         assert_eq!(headers[AUTHORIZATION], "Bearer hunter2");
-        assert_eq!(
-            (&body["model"], &body["max_tokens"]),
-            (&json!("small"), &json!(200))
-        );
+        assert_eq!((&body["model"], &body["max_tokens"]), (&json!("small"), &json!(200)));
         assert_eq!(body["messages"][0]["content"], prompt::INSTRUCTION);
-        assert_eq!(
-            body["messages"][1],
-            json!({"role": "user", "content": "Title\n\none two"})
-        );
+        assert_eq!(body["messages"][1], json!({"role": "user", "content": "Title\n\none two"}));
     }
 
     #[tokio::test]
@@ -349,11 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_pause_that_the_endpoint_asks_for_is_returned() {
-        for (after, wanted) in [
-            ("7", Some(7)),
-            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
-            ("-1", None),
-        ] {
+        for (after, wanted) in [("7", Some(7)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
             let (result, _) = summarize(&[After(429, after)], LONG_TIMEOUT).await;
             let Err(CallError::Service(error)) = result else {
                 panic!("{after:?}: {result:?}");
@@ -374,10 +345,7 @@ mod tests {
         let (result, _) = summarize(&[Status(404, "no model \"small\"")], LONG_TIMEOUT).await;
         let error = result.unwrap_err().to_string();
         assert_eq!(error, "the LLM refused with 404 Not Found: no model \"small\"");
-        let config = SummaryConfig {
-            api_key: Some(Secret::from("hunter2".to_owned())),
-            ..SummaryConfig::default()
-        };
+        let config = SummaryConfig { api_key: Some(Secret::from("hunter2".to_owned())), ..SummaryConfig::default() };
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 

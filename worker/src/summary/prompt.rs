@@ -65,9 +65,7 @@ mod tests {
     use crate::text::{Cancel, MediaType, extract};
 
     fn passages(text: &str) -> Vec<Passage> {
-        extract(MediaType::Plain, text.as_bytes(), 4, &Cancel::default())
-            .unwrap()
-            .passages
+        extract(MediaType::Plain, text.as_bytes(), 4, &Cancel::default()).unwrap().passages
     }
 
     #[test]
@@ -83,11 +81,7 @@ mod tests {
             (99, "Of numbers\n\none two\nthree four\n\nfive six seven"),
         ];
         for (words, sent) in cases {
-            assert_eq!(
-                document(Some("Of numbers"), &passages, words),
-                sent,
-                "{words} words"
-            );
+            assert_eq!(document(Some("Of numbers"), &passages, words), sent, "{words} words");
         }
         assert_eq!(document(None, &passages, 1), "one");
     }
@@ -100,14 +94,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_stored_as_one_bounded_line() {
-        assert_eq!(
-            tidy(" A\u{0} short\n\tanswer. ").as_deref(),
-            Some("A short answer.")
-        );
-        assert_eq!(
-            tidy(&"é".repeat(5000)).map(|kept| kept.chars().count()),
-            Some(4000)
-        );
+        assert_eq!(tidy(" A\u{0} short\n\tanswer. ").as_deref(), Some("A short answer."));
+        assert_eq!(tidy(&"é".repeat(5000)).map(|kept| kept.chars().count()), Some(4000));
         assert_eq!(tidy(" \n\u{0} "), None);
     }
 }

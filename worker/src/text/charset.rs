@@ -27,11 +27,8 @@ pub(super) fn decode(media_type: MediaType, bytes: &[u8]) -> Result<Decoded<'_>,
     if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         return decode_marked(encoding, bytes, mark);
     }
-    let declared = if media_type == MediaType::Html {
-        declared(&bytes[..bytes.len().min(DECLARED_WITHIN)])
-    } else {
-        None
-    };
+    let declared =
+        if media_type == MediaType::Html { declared(&bytes[..bytes.len().min(DECLARED_WITHIN)]) } else { None };
     match std::str::from_utf8(bytes) {
         // ISO-2022-JP is ASCII with escape sequences, so it is always valid UTF-8 too.
         Ok(text) if declared != Some(ISO_2022_JP) => return Ok(utf8(text)),
@@ -42,49 +39,34 @@ pub(super) fn decode(media_type: MediaType, bytes: &[u8]) -> Result<Decoded<'_>,
         _ => {}
     }
     let mut candidates = declared.into_iter().chain(iter::once_with(|| detect(bytes)));
-    candidates
-        .find_map(|encoding| decode_cleanly(encoding, bytes))
-        .ok_or(PoisonError::UnknownCharset)
+    candidates.find_map(|encoding| decode_cleanly(encoding, bytes)).ok_or(PoisonError::UnknownCharset)
 }
 
 /// Decodes the text after a byte order mark. The mark is binding: no other charset is tried.
-fn decode_marked<'a>(
-    encoding: &'static Encoding,
-    bytes: &'a [u8],
-    mark: usize,
-) -> Result<Decoded<'a>, PoisonError> {
+fn decode_marked<'a>(encoding: &'static Encoding, bytes: &'a [u8], mark: usize) -> Result<Decoded<'a>, PoisonError> {
     let rest = &bytes[mark..];
     if encoding != UTF_8 {
         return decode_cleanly(encoding, rest).ok_or(PoisonError::UnknownCharset);
     }
     match std::str::from_utf8(rest) {
         Ok(text) => Ok(utf8(text)),
-        Err(error) => Err(PoisonError::InvalidUtf8 {
-            offset: mark + error.valid_up_to(),
-        }),
+        Err(error) => Err(PoisonError::InvalidUtf8 { offset: mark + error.valid_up_to() }),
     }
 }
 
 fn utf8(text: &str) -> Decoded<'_> {
-    Decoded {
-        text: Cow::Borrowed(text),
-        charset: UTF_8.name(),
-    }
+    Decoded { text: Cow::Borrowed(text), charset: UTF_8.name() }
 }
 
 /// The text in one charset; `None` if a byte does not belong to it, or is a control character that text does not
 /// have.
 fn decode_cleanly<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> Option<Decoded<'a>> {
     let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
-    let is_foreign =
-        |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\x0c');
+    let is_foreign = |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\x0c');
     // DOS ended files with Ctrl-Z.
     let body = text.strip_suffix('\x1a').unwrap_or(&text);
     let clean = !body.contains(is_foreign);
-    clean.then_some(Decoded {
-        text,
-        charset: encoding.name(),
-    })
+    clean.then_some(Decoded { text, charset: encoding.name() })
 }
 
 fn detect(bytes: &[u8]) -> &'static Encoding {
@@ -98,11 +80,7 @@ fn detect(bytes: &[u8]) -> &'static Encoding {
 fn is_damaged_utf8(bytes: &[u8]) -> bool {
     let (mut sound, mut broken) = (0_usize, 0_usize);
     for chunk in bytes.utf8_chunks() {
-        sound += chunk
-            .valid()
-            .chars()
-            .filter(|character| !character.is_ascii())
-            .count();
+        sound += chunk.valid().chars().filter(|character| !character.is_ascii()).count();
         broken += usize::from(!chunk.invalid().is_empty());
     }
     sound > 0 && sound >= broken
@@ -113,11 +91,7 @@ fn declared(head: &[u8]) -> Option<&'static Encoding> {
     let head = head.to_ascii_lowercase();
     let found = declared_by_meta(&head).or_else(|| declared_by_xml(&head))?;
     // A declaration that was read as ASCII cannot be in UTF-16 (HTML standard, 13.2.3.2).
-    Some(if found == UTF_16LE || found == UTF_16BE {
-        UTF_8
-    } else {
-        found
-    })
+    Some(if found == UTF_16LE || found == UTF_16BE { UTF_8 } else { found })
 }
 
 fn declared_by_meta(head: &[u8]) -> Option<&'static Encoding> {
@@ -128,8 +102,7 @@ fn declared_by_meta(head: &[u8]) -> Option<&'static Encoding> {
             rest = &rest[memmem::find(rest, b"-->")?..];
         } else if let Some(tag) = rest.strip_prefix(b"<meta") {
             let tag = &tag[..memchr::memchr(b'>', tag)?];
-            let described =
-                memmem::find(tag, b"name=").is_some() || memmem::find(tag, b"property=").is_some();
+            let described = memmem::find(tag, b"name=").is_some() || memmem::find(tag, b"property=").is_some();
             if let Some(found) = (!described).then(|| labelled(tag, b"charset")).flatten() {
                 return Some(found);
             }
@@ -149,10 +122,7 @@ fn declared_by_xml(head: &[u8]) -> Option<&'static Encoding> {
 fn labelled(tag: &[u8], key: &[u8]) -> Option<&'static Encoding> {
     let after = &tag[memmem::find(tag, key)? + key.len()..];
     let value = after.trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
-    let value = value
-        .strip_prefix(b"\"")
-        .or(value.strip_prefix(b"'"))
-        .unwrap_or(value);
+    let value = value.strip_prefix(b"\"").or(value.strip_prefix(b"'")).unwrap_or(value);
     let ends = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b';' | b'/');
     let label = &value[..value.iter().position(ends).unwrap_or(value.len())];
     Encoding::for_label_no_replacement(label)
@@ -180,14 +150,8 @@ mod tests {
         for (head, expected) in [
             ("<meta charset=windows-1252>", Some(WINDOWS_1252)),
             ("<META CharSet='Shift_JIS' />", Some(SHIFT_JIS)),
-            (
-                "<meta http-equiv=\"Content-Type\" content=\"text/html; charset=koi8-r\">",
-                Some(KOI8_R),
-            ),
-            (
-                "<?xml version='1.0' encoding='windows-1251'?><html>",
-                Some(WINDOWS_1251),
-            ),
+            ("<meta http-equiv=\"Content-Type\" content=\"text/html; charset=koi8-r\">", Some(KOI8_R)),
+            ("<?xml version='1.0' encoding='windows-1251'?><html>", Some(WINDOWS_1251)),
             ("<meta charset=utf-16>", Some(UTF_8)),
             ("<!-- <meta charset=big5> --><meta charset=gbk>", Some(GBK)),
             ("<meta name=description content='charset=big5'>", None),
@@ -220,18 +184,12 @@ mod tests {
         let page = b"<meta charset=iso-2022-jp>\x1b$B$O$$\x1b(B";
         let read = "<meta charset=iso-2022-jp>はい".to_owned();
         assert_eq!(kind(MediaType::Html, page), Ok((read, "ISO-2022-JP")));
-        assert_eq!(
-            plain(b"\x1b$B$O$$\x1b(B"),
-            Ok(("\x1b$B$O$$\x1b(B".into(), "UTF-8"))
-        );
+        assert_eq!(plain(b"\x1b$B$O$$\x1b(B"), Ok(("\x1b$B$O$$\x1b(B".into(), "UTF-8")));
     }
 
     #[test]
     fn text_that_claims_to_be_utf8_and_is_not_is_poison() {
-        assert_eq!(
-            kind(MediaType::Html, b"<meta charset=utf-8>caf\xe9"),
-            Err("InvalidUtf8")
-        );
+        assert_eq!(kind(MediaType::Html, b"<meta charset=utf-8>caf\xe9"), Err("InvalidUtf8"));
         let Err(error) = decode(MediaType::Html, b"<meta charset=utf-8>caf\xe9") else {
             panic!("the document was accepted");
         };
@@ -252,34 +210,13 @@ mod tests {
     #[test]
     fn an_undeclared_charset_is_detected() {
         for (encoding, text) in [
-            (
-                WINDOWS_1252,
-                "Le café était fermé à Noël; là-bas, on préférait déjà l'été. Où êtes-vous allés?",
-            ),
-            (
-                WINDOWS_1251,
-                "Быстрая коричневая лиса прыгает через ленивую собаку, пока остальные смотрят издалека.",
-            ),
-            (
-                SHIFT_JIS,
-                "これは日本語の文章です。文字コードを正しく判定できるかどうかを確かめるために書かれました。",
-            ),
-            (
-                GBK,
-                "这是一段中文文本，用来检验字符编码的自动识别是否正确。希望一切顺利，没有乱码。",
-            ),
-            (
-                BIG5,
-                "這是一段中文文字，用來檢驗字元編碼的自動辨識是否正確。希望一切順利，沒有亂碼。",
-            ),
-            (
-                EUC_KR,
-                "이것은 문자 인코딩을 올바르게 감지하는지 확인하기 위해 작성된 한국어 문장입니다.",
-            ),
-            (
-                WINDOWS_1250,
-                "Příliš žluťoučký kůň úpěl ďábelské ódy, a proto se všichni smáli až do rána.",
-            ),
+            (WINDOWS_1252, "Le café était fermé à Noël; là-bas, on préférait déjà l'été. Où êtes-vous allés?"),
+            (WINDOWS_1251, "Быстрая коричневая лиса прыгает через ленивую собаку, пока остальные смотрят издалека."),
+            (SHIFT_JIS, "これは日本語の文章です。文字コードを正しく判定できるかどうかを確かめるために書かれました。"),
+            (GBK, "这是一段中文文本，用来检验字符编码的自动识别是否正确。希望一切顺利，没有乱码。"),
+            (BIG5, "這是一段中文文字，用來檢驗字元編碼的自動辨識是否正確。希望一切順利，沒有亂碼。"),
+            (EUC_KR, "이것은 문자 인코딩을 올바르게 감지하는지 확인하기 위해 작성된 한국어 문장입니다."),
+            (WINDOWS_1250, "Příliš žluťoučký kůň úpěl ďábelské ódy, a proto se všichni smáli až do rána."),
         ] {
             let (bytes, _, _) = encoding.encode(text);
             assert_eq!(plain(&bytes), Ok((text.into(), encoding.name())));

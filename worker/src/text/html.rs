@@ -112,10 +112,7 @@ struct Capture {
 
 impl Capture {
     fn of(node: NodeRef<'_, Node>) -> Self {
-        Self {
-            element: node.id(),
-            text: String::new(),
-        }
+        Self { element: node.id(), text: String::new() }
     }
 
     fn push(&mut self, text: &str) {
@@ -202,19 +199,12 @@ impl Reader {
     }
 
     fn into_page(self) -> Page {
-        Page {
-            title: self.title.or(self.first_h1),
-            visible: self.visible,
-            structure: self.structure,
-        }
+        Page { title: self.title.or(self.first_h1), visible: self.visible, structure: self.structure }
     }
 }
 
 fn heading_level(name: &str) -> Option<usize> {
-    ["h1", "h2", "h3", "h4", "h5", "h6"]
-        .iter()
-        .position(|heading| *heading == name)
-        .map(|index| index + 1)
+    ["h1", "h2", "h3", "h4", "h5", "h6"].iter().position(|heading| *heading == name).map(|index| index + 1)
 }
 
 fn titled(text: &str) -> Option<String> {
@@ -258,14 +248,8 @@ mod tests {
 
     #[test]
     fn the_title_is_the_title_element_else_the_first_heading() {
-        assert_eq!(
-            page("<title> A \n B </title><h1>C</h1>").title.as_deref(),
-            Some("A B")
-        );
-        assert_eq!(
-            page("<title></title><h1>C <b>D</b></h1>").title.as_deref(),
-            Some("C D")
-        );
+        assert_eq!(page("<title> A \n B </title><h1>C</h1>").title.as_deref(), Some("A B"));
+        assert_eq!(page("<title></title><h1>C <b>D</b></h1>").title.as_deref(), Some("C D"));
         assert_eq!(page("<h2>B</h2><h1></h1><h1>C</h1>").title.as_deref(), Some("C"));
         assert_eq!(page("<p>x").title, None);
     }
@@ -276,19 +260,11 @@ mod tests {
             "<h1>One<br>line</h1><h3>Three</h3><template><h2>no</h2><a href=/no>no</a></template>\
              <p><a href=' /a?b=c '>the <b>text</b></a> <a name=x>no</a> <a href='#top'>no</a> <a href=/b><img></a>",
         );
-        let headings: Vec<_> = page
-            .structure
-            .headings
-            .iter()
-            .map(|heading| (heading.level, heading.text.as_str()))
-            .collect();
+        let headings: Vec<_> =
+            page.structure.headings.iter().map(|heading| (heading.level, heading.text.as_str())).collect();
         assert_eq!(headings, [(1, "One line"), (3, "Three")]);
-        let links: Vec<_> = page
-            .structure
-            .links
-            .iter()
-            .map(|link| (link.target.as_str(), link.text.as_str()))
-            .collect();
+        let links: Vec<_> =
+            page.structure.links.iter().map(|link| (link.target.as_str(), link.text.as_str())).collect();
         assert_eq!(links, [("/a?b=c", "the text"), ("/b", "")]);
         assert_eq!((page.structure.heading_count, page.structure.link_count), (2, 2));
     }
@@ -304,10 +280,7 @@ mod tests {
     fn a_page_that_nests_without_end_is_refused() {
         let limit = MAX_DEPTH;
         let what = "nested elements";
-        assert_eq!(
-            refused(&"<div>".repeat(1_000_000)),
-            PoisonError::TooComplex { what, limit }.into()
-        );
+        assert_eq!(refused(&"<div>".repeat(1_000_000)), PoisonError::TooComplex { what, limit }.into());
     }
 
     #[test]

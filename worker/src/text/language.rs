@@ -25,17 +25,10 @@ pub(super) fn detect(text: &str) -> Option<Language> {
         return None;
     }
     let found = whatlang::detect(sample)?;
-    Some(Language {
-        code: found.lang().code().to_owned(),
-        confidence: percent(found.confidence()),
-    })
+    Some(Language { code: found.lang().code().to_owned(), confidence: percent(found.confidence()) })
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to 0..=100"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=100")]
 fn percent(share: f64) -> u8 {
     (share * 100.0).round().clamp(0.0, 100.0) as u8
 }
@@ -51,22 +44,10 @@ mod tests {
     #[test]
     fn languages_of_several_scripts_are_detected() {
         for (text, expected) in [
-            (
-                "The quick brown fox jumps over the lazy dog while the others are watching from afar.",
-                "eng",
-            ),
-            (
-                "Der schnelle braune Fuchs springt über den faulen Hund, während die anderen zuschauen.",
-                "deu",
-            ),
-            (
-                "Le renard brun et rapide saute par-dessus le chien paresseux pendant que les autres regardent.",
-                "fra",
-            ),
-            (
-                "Быстрая коричневая лиса прыгает через ленивую собаку, пока остальные смотрят издалека.",
-                "rus",
-            ),
+            ("The quick brown fox jumps over the lazy dog while the others are watching from afar.", "eng"),
+            ("Der schnelle braune Fuchs springt über den faulen Hund, während die anderen zuschauen.", "deu"),
+            ("Le renard brun et rapide saute par-dessus le chien paresseux pendant que les autres regardent.", "fra"),
+            ("Быстрая коричневая лиса прыгает через ленивую собаку, пока остальные смотрят издалека.", "rus"),
             (
                 "いろはにほへと散りぬるを我が世誰ぞ常ならむ有為の奥山今日越えて浅き夢見じ酔ひもせず。これは日本語の文章です。",
                 "jpn",

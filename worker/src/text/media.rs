@@ -58,21 +58,12 @@ impl MediaType {
     pub fn detect(name: &str, bytes: &[u8]) -> Result<Self, PoisonError> {
         let marked = Encoding::for_bom(bytes);
         let content = &bytes[marked.map_or(0, |(_, length)| length)..];
-        if content
-            .iter()
-            .all(|byte| byte.is_ascii_whitespace() || *byte == 0)
-        {
+        if content.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
             return Err(PoisonError::Empty);
         }
         let named = extension(name);
-        let unknown = |found: &str| PoisonError::UnknownType {
-            name: name.to_owned(),
-            found: found.to_owned(),
-        };
-        let mismatch = |found| PoisonError::TypeMismatch {
-            name: name.to_owned(),
-            found,
-        };
+        let unknown = |found: &str| PoisonError::UnknownType { name: name.to_owned(), found: found.to_owned() };
+        let mismatch = |found| PoisonError::TypeMismatch { name: name.to_owned(), found };
         if let Some(found) = signature(bytes) {
             return Err(unknown(found));
         }
@@ -126,10 +117,7 @@ fn signature(bytes: &[u8]) -> Option<&'static str> {
     let known = SIGNATURES.iter().find(|(first, _)| bytes.starts_with(first));
     let bzip2 = bytes.starts_with(b"BZh") && bytes.get(4..10) == Some(b"1AY&SY");
     let tar = bytes.get(257..262) == Some(b"ustar");
-    known
-        .map(|(_, name)| *name)
-        .or(bzip2.then_some("application/x-bzip2"))
-        .or(tar.then_some("application/x-tar"))
+    known.map(|(_, name)| *name).or(bzip2.then_some("application/x-bzip2")).or(tar.then_some("application/x-tar"))
 }
 
 /// A text may mention `%PDF-`, so the mark counts after the start only if the name says PDF.
@@ -140,19 +128,11 @@ fn is_pdf(bytes: &[u8], named: Option<&str>) -> bool {
 
 fn looks_like_html(bytes: &[u8]) -> bool {
     let ascii: Vec<u8> = match Encoding::for_bom(bytes) {
-        Some((_, mark)) => head(&bytes[mark..])
-            .iter()
-            .copied()
-            .filter(|byte| *byte != 0)
-            .collect(),
+        Some((_, mark)) => head(&bytes[mark..]).iter().copied().filter(|byte| *byte != 0).collect(),
         None => head(bytes).to_vec(),
     };
     let start = ascii.trim_ascii_start();
-    let starts = |prefix: &[u8]| {
-        start
-            .get(..prefix.len())
-            .is_some_and(|found| found.eq_ignore_ascii_case(prefix))
-    };
+    let starts = |prefix: &[u8]| start.get(..prefix.len()).is_some_and(|found| found.eq_ignore_ascii_case(prefix));
     starts(b"<!doctype html") || starts(b"<html")
 }
 
@@ -183,10 +163,7 @@ mod tests {
         assert_eq!(kind("a.pdf", b"%PDF-1.7"), Ok(MediaType::Pdf));
         assert_eq!(kind("a.PDF", b"\x00\x00junk\n%PDF-1.4"), Ok(MediaType::Pdf));
         assert_eq!(kind("download", b"%PDF-1.7"), Ok(MediaType::Pdf));
-        assert_eq!(
-            kind("pdf.md", b"A PDF begins with %PDF-."),
-            Ok(MediaType::Markdown)
-        );
+        assert_eq!(kind("pdf.md", b"A PDF begins with %PDF-."), Ok(MediaType::Markdown));
     }
 
     #[test]
@@ -227,11 +204,7 @@ mod tests {
     #[test]
     fn the_error_names_the_document_and_what_it_is() {
         for (name, bytes, expected) in [
-            (
-                "report.html",
-                b"%PDF-1.7".as_slice(),
-                "\"report.html\" is application/pdf",
-            ),
+            ("report.html", b"%PDF-1.7".as_slice(), "\"report.html\" is application/pdf"),
             ("bundle.md", b"\x1f\x8b\x08", "\"bundle.md\" is application/gzip"),
         ] {
             let error = MediaType::detect(name, bytes).unwrap_err();

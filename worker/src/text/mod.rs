@@ -110,11 +110,9 @@ fn read_text(media_type: MediaType, bytes: &[u8], cancel: &Cancel) -> Result<Rea
     let page = match media_type {
         MediaType::Html => html::read(text, cancel)?,
         MediaType::Markdown => html::read(&markdown::to_html(text, cancel)?, cancel)?,
-        MediaType::Plain | MediaType::Pdf => html::Page {
-            title: None,
-            visible: VisibleText::of_plain(text),
-            structure: Structure::default(),
-        },
+        MediaType::Plain | MediaType::Pdf => {
+            html::Page { title: None, visible: VisibleText::of_plain(text), structure: Structure::default() }
+        }
     };
     Ok(Reading {
         title: page.title,
@@ -135,8 +133,7 @@ mod tests {
 
     #[test]
     fn markdown_and_its_html_give_the_same_extract() {
-        let markdown =
-            "# Title\n\nSome *emphasised* [text](/t), ~~gone~~.\n\n| a | b |\n|---|---|\n| one | two |\n";
+        let markdown = "# Title\n\nSome *emphasised* [text](/t), ~~gone~~.\n\n| a | b |\n|---|---|\n| one | two |\n";
         let html = markdown::to_html(markdown, &Cancel::default()).unwrap();
         let from_markdown = extract(MediaType::Markdown, markdown.as_bytes(), 200).unwrap();
         let from_html = extract(MediaType::Html, html.as_bytes(), 200).unwrap();
@@ -184,12 +181,7 @@ mod tests {
     fn a_cancelled_extraction_stops_whatever_the_type() {
         let cancel = Cancel::default();
         cancel.cancel();
-        for media_type in [
-            MediaType::Html,
-            MediaType::Markdown,
-            MediaType::Plain,
-            MediaType::Pdf,
-        ] {
+        for media_type in [MediaType::Html, MediaType::Markdown, MediaType::Plain, MediaType::Pdf] {
             let stopped = super::extract(media_type, b"# x", 200, &cancel);
             assert_eq!(stopped, Err(ExtractError::Cancelled(Cancelled)));
         }

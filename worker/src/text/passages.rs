@@ -58,9 +58,7 @@ fn boundaries(text: &str, target: usize) -> impl Iterator<Item = usize> + '_ {
         words += usize::from(alphanumeric && !inside);
         inside = alphanumeric;
         let cut = !alphanumeric
-            && ((words >= near && character == '\n')
-                || (words >= target && character.is_whitespace())
-                || words >= far);
+            && ((words >= near && character == '\n') || (words >= target && character.is_whitespace()) || words >= far);
         if cut {
             words = 0;
         }

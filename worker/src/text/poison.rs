@@ -8,9 +8,7 @@ pub enum PoisonError {
     #[error("the document is empty: upload it again, or do not process it")]
     Empty,
     /// The document is larger than the limit.
-    #[error(
-        "the document has {bytes} bytes, more than the {limit} allowed: split it, or raise DOCUMENT_MAX_BYTES"
-    )]
+    #[error("the document has {bytes} bytes, more than the {limit} allowed: split it, or raise DOCUMENT_MAX_BYTES")]
     TooBig {
         /// Size in bytes.
         bytes: u64,
@@ -18,17 +16,13 @@ pub enum PoisonError {
         limit: u64,
     },
     /// The document declares UTF-8 or mostly is UTF-8, and is invalid.
-    #[error(
-        "the document is not valid UTF-8 at byte {offset}: repair it, or correct the charset that it declares"
-    )]
+    #[error("the document is not valid UTF-8 at byte {offset}: repair it, or correct the charset that it declares")]
     InvalidUtf8 {
         /// Index of the first invalid byte.
         offset: usize,
     },
     /// No charset decodes the document.
-    #[error(
-        "the document is not text in any known charset: convert it to UTF-8, or give it the extension of its type"
-    )]
+    #[error("the document is not text in any known charset: convert it to UTF-8, or give it the extension of its type")]
     UnknownCharset,
     /// The type is not supported.
     #[error(

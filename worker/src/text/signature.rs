@@ -125,10 +125,7 @@ impl Fnv {
 
     fn with_char(self, character: char) -> Self {
         let mut buffer = [0; 4];
-        character
-            .encode_utf8(&mut buffer)
-            .bytes()
-            .fold(self, Self::with_byte)
+        character.encode_utf8(&mut buffer).bytes().fold(self, Self::with_byte)
     }
 }
 
@@ -149,9 +146,7 @@ mod tests {
 
     /// Pseudo-random words, the same in every run.
     fn text(words: usize, seed: u64) -> Vec<String> {
-        (0..words as u64)
-            .map(|index| format!("w{}", mix(seed.wrapping_mul(1_000_003) + index) % 5_000))
-            .collect()
+        (0..words as u64).map(|index| format!("w{}", mix(seed.wrapping_mul(1_000_003) + index) % 5_000)).collect()
     }
 
     fn signature(words: &[String]) -> Signature {

@@ -64,9 +64,7 @@ impl Structure {
     /// Adds a link. Fragments and scripts are ignored.
     pub(super) fn link(&mut self, target: &str, text: &str) {
         let target = target.trim();
-        let script = target
-            .get(..11)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("javascript:"));
+        let script = target.get(..11).is_some_and(|scheme| scheme.eq_ignore_ascii_case("javascript:"));
         if target.is_empty() || target.starts_with('#') || script {
             return;
         }
@@ -90,10 +88,7 @@ pub(super) fn one_line(text: &str, longest: usize) -> String {
             line.push(' ');
             left -= 1;
         }
-        let kept = word
-            .char_indices()
-            .nth(left)
-            .map_or(word, |(end, _)| &word[..end]);
+        let kept = word.char_indices().nth(left).map_or(word, |(end, _)| &word[..end]);
         line.push_str(kept);
         left -= kept.chars().count();
         if left <= 1 {
@@ -116,10 +111,7 @@ mod tests {
             structure.heading(2, &format!("heading {index}"));
             structure.link(&format!("/{index}"), "here");
         }
-        assert_eq!(
-            (structure.headings.len(), structure.links.len()),
-            (MAX_ENTRIES, MAX_ENTRIES)
-        );
+        assert_eq!((structure.headings.len(), structure.links.len()), (MAX_ENTRIES, MAX_ENTRIES));
         assert_eq!((structure.heading_count, structure.link_count), (205, 205));
         assert_eq!(structure.headings[1].text, "heading 1");
     }

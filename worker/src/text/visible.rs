@@ -74,10 +74,7 @@ mod tests {
 
     #[test]
     fn white_space_collapses_and_blocks_are_lines() {
-        assert_eq!(
-            VisibleText::of_plain("  a\t b \n\n\n c\0d ").into_string(),
-            "a b\nc d"
-        );
+        assert_eq!(VisibleText::of_plain("  a\t b \n\n\n c\0d ").into_string(), "a b\nc d");
     }
 
     #[test]

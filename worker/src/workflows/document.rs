@@ -19,9 +19,7 @@ use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
 use crate::{
     activities::{CpuActivities, IoActivities},
     config::TemporalConfig,
-    wire::{
-        DocumentRequest, DocumentResult, ExtractRequest, Extracted, StoreRequest, Summary, SummaryRequest,
-    },
+    wire::{DocumentRequest, DocumentResult, ExtractRequest, Extracted, StoreRequest, Summary, SummaryRequest},
 };
 
 /// Start-to-close timeout of an activity. Its calls fit within it: Postgres (10 s) and S3 twice, or S3 and the LLM
@@ -57,10 +55,7 @@ pub struct Route {
 impl Route {
     /// The queues of this configuration.
     pub fn new(config: &TemporalConfig) -> Self {
-        Self {
-            io_queue: config.io_activity_queue.clone(),
-            cpu_queue: config.cpu_activity_queue.clone(),
-        }
+        Self { io_queue: config.io_activity_queue.clone(), cpu_queue: config.cpu_activity_queue.clone() }
     }
 }
 
@@ -82,30 +77,13 @@ impl DocumentWorkflow {
 impl DocumentWorkflow {
     /// Runs the steps.
     #[run(name = "DocumentWorkflow")]
-    pub async fn run(
-        ctx: &mut WorkflowContext<Self>,
-        document: DocumentRequest,
-    ) -> WorkflowResult<DocumentResult> {
+    pub async fn run(ctx: &mut WorkflowContext<Self>, document: DocumentRequest) -> WorkflowResult<DocumentResult> {
         let route = ctx.state(|state| state.route.clone());
-        let fetched = ctx
-            .execute_activity(
-                IoActivities::fetch_document,
-                document.clone(),
-                options(&route.io_queue),
-            )
-            .await?;
-        let request = ExtractRequest {
-            media_type: fetched.media_type,
-            body: fetched.body,
-        };
-        let extracted = ctx
-            .execute_activity(CpuActivities::extract_text, request, options(&route.cpu_queue))
-            .await?;
-        let summary = if fetched.summarize {
-            Some(summarize(ctx, &route, &extracted).await?)
-        } else {
-            None
-        };
+        let fetched =
+            ctx.execute_activity(IoActivities::fetch_document, document.clone(), options(&route.io_queue)).await?;
+        let request = ExtractRequest { media_type: fetched.media_type, body: fetched.body };
+        let extracted = ctx.execute_activity(CpuActivities::extract_text, request, options(&route.cpu_queue)).await?;
+        let summary = if fetched.summarize { Some(summarize(ctx, &route, &extracted).await?) } else { None };
         let request = StoreRequest {
             document,
             sha256: fetched.sha256,
@@ -114,9 +92,7 @@ impl DocumentWorkflow {
             extracted,
             summary,
         };
-        let stored = ctx
-            .execute_activity(IoActivities::store_document, request, options(&route.io_queue))
-            .await?;
+        let stored = ctx.execute_activity(IoActivities::store_document, request, options(&route.io_queue)).await?;
         Ok(stored)
     }
 }
@@ -127,10 +103,7 @@ async fn summarize(
     route: &Route,
     extracted: &Extracted,
 ) -> WorkflowResult<Summary> {
-    let request = SummaryRequest {
-        title: extracted.title.clone(),
-        passages: extracted.passages.clone(),
-    };
+    let request = SummaryRequest { title: extracted.title.clone(), passages: extracted.passages.clone() };
     let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
         schedule_to_close: SUMMARY_TIMEOUT,
         start_to_close: ATTEMPT_TIMEOUT,

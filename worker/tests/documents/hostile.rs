@@ -25,14 +25,8 @@ fn decompression_bombs_are_refused_in_every_place() {
     let run_lengths = b"\x81 ".repeat(1 << 19);
     for (why, file) in [
         ("a page", one_page(stream(flate, &gigabytes), "", &[])),
-        (
-            "a page, deflated twice",
-            one_page(stream("/Filter [/FlateDecode /FlateDecode]", &nested), "", &[]),
-        ),
-        (
-            "a page of runs",
-            one_page(stream("/Filter /RunLengthDecode", &run_lengths), "", &[]),
-        ),
+        ("a page, deflated twice", one_page(stream("/Filter [/FlateDecode /FlateDecode]", &nested), "", &[])),
+        ("a page of runs", one_page(stream("/Filter /RunLengthDecode", &run_lengths), "", &[])),
         (
             "a form",
             one_page(
@@ -46,43 +40,25 @@ fn decompression_bombs_are_refused_in_every_place() {
             one_page(
                 content("BT /F2 10 Tf (text) Tj ET"),
                 "/Font << /F2 6 0 R >>",
-                &[
-                    object("<< /Type /Font /Subtype /Type1 /ToUnicode 7 0 R >>"),
-                    stream(flate, &gigabytes),
-                ],
+                &[object("<< /Type /Font /Subtype /Type1 /ToUnicode 7 0 R >>"), stream(flate, &gigabytes)],
             )
             .into_iter()
             .collect(),
         ),
         (
             "an object stream",
-            one_page(
-                show(),
-                "",
-                &[stream(
-                    &format!("/Type /ObjStm /N 1 /First 4 {flate}"),
-                    &gigabytes,
-                )],
-            ),
+            one_page(show(), "", &[stream(&format!("/Type /ObjStm /N 1 /First 4 {flate}"), &gigabytes)]),
         ),
         (
             "many object streams",
-            one_page(
-                show(),
-                "",
-                &vec![stream(&format!("/Type /ObjStm /N 1 /First 4 {flate}"), &bomb(b' ', 1)); 200],
-            ),
+            one_page(show(), "", &vec![stream(&format!("/Type /ObjStm /N 1 /First 4 {flate}"), &bomb(b' ', 1)); 200]),
         ),
     ] {
         let refused = read("a.pdf", &file).map(|extract| extract.words);
         assert_eq!(refused, Err("DecompressionBomb"), "{why}, {} bytes", file.len());
     }
     let picture = stream(&format!("/Type /XObject /Subtype /Image {flate}"), &gigabytes);
-    let file = one_page(
-        content("BT /F1 10 Tf (text) Tj ET /X Do"),
-        "/XObject << /X 6 0 R >>",
-        &[picture],
-    );
+    let file = one_page(content("BT /F1 10 Tf (text) Tj ET /X Do"), "/XObject << /X 6 0 R >>", &[picture]);
     assert_eq!(text(&file), Ok("text".into()));
 }
 
@@ -92,24 +68,15 @@ fn a_page_drawn_many_times_uses_up_the_inflation_budget() {
     let file = pdf(&[
         object("<< /Type /Catalog /Pages 2 0 R >>"),
         object(&format!("<< /Type /Pages /Kids [{page}] /Count 10000 >>")),
-        object(&format!(
-            "<< /Type /Page /Contents [{}] >>",
-            "4 0 R ".repeat(1_000)
-        )),
+        object(&format!("<< /Type /Page /Contents [{}] >>", "4 0 R ".repeat(1_000))),
         stream("/Filter /FlateDecode", &bomb(b' ', 1)),
     ]);
-    assert_eq!(
-        read("a.pdf", &file).map(|extract| extract.words),
-        Err("DecompressionBomb")
-    );
+    assert_eq!(read("a.pdf", &file).map(|extract| extract.words), Err("DecompressionBomb"));
 }
 
 #[test]
 fn an_object_stream_with_other_filters_is_not_inflated() {
-    let hidden = stream(
-        "/Type /ObjStm /N 1 /First 4 /Filter /RunLengthDecode",
-        &b"\x81 ".repeat(10),
-    );
+    let hidden = stream("/Type /ObjStm /N 1 /First 4 /Filter /RunLengthDecode", &b"\x81 ".repeat(10));
     let file = one_page(content("BT /F1 10 Tf (text) Tj ET"), "", &[hidden]);
     assert_eq!(text(&file), Err("CorruptPdf"));
 }
@@ -121,27 +88,14 @@ fn objects_that_exceed_the_memory_limit_are_refused_before_parsing() {
     let packed = deflated(format!("1 0 [{}]", "[0]".repeat(500_000)).as_bytes());
     for (why, more) in [
         ("one large object", vec![object(&format!("[{zeros}]"))]),
-        (
-            "many objects",
-            vec![object(&format!("[{}]", "[0]".repeat(50_000))); 12],
-        ),
+        ("many objects", vec![object(&format!("[{}]", "[0]".repeat(50_000))); 12]),
         (
             "one that hides in what looks like a stream",
             vec![object(&format!("[(<< >>\nstream\n) {zeros} (endstream)]"))],
         ),
-        (
-            "members of an object stream",
-            vec![stream(
-                "/Type /ObjStm /N 1 /First 4 /Filter /FlateDecode",
-                &packed,
-            )],
-        ),
+        ("members of an object stream", vec![stream("/Type /ObjStm /N 1 /First 4 /Filter /FlateDecode", &packed)]),
     ] {
-        assert_eq!(
-            text(&one_page(show(), "", &more)),
-            Err("DocumentTooComplex"),
-            "{why}"
-        );
+        assert_eq!(text(&one_page(show(), "", &more)), Err("DocumentTooComplex"), "{why}");
     }
 }
 
@@ -152,35 +106,18 @@ fn nesting_does_not_overflow_the_stack() {
     let show = "BT /F1 10 Tf (text) Tj ET";
     let mut tree = vec![object("<< /Type /Catalog /Pages 2 0 R >>")];
     tree.extend((0..50_000).map(|level| {
-        object(&format!(
-            "<< /Type /Pages /Kids [{} 0 R] /Count 1 /Parent {} 0 R >>",
-            level + 3,
-            level + 1
-        ))
+        object(&format!("<< /Type /Pages /Kids [{} 0 R] /Count 1 /Parent {} 0 R >>", level + 3, level + 1))
     }));
     let files = [
         ("arrays", one_page(content(show), "", &[object(&deep("[", "]"))])),
-        (
-            "dictionaries",
-            one_page(content(show), "", &[object(&deep("<</A", ">>"))]),
-        ),
+        ("dictionaries", one_page(content(show), "", &[object(&deep("<</A", ">>"))])),
         ("strings", one_page(content(show), "", &[object(&deep("(", ")"))])),
         (
             "nearly too deep",
-            one_page(
-                content(show),
-                "",
-                &[object(&format!("{}{}", "<</A[".repeat(49), "]>>".repeat(49)))],
-            ),
+            one_page(content(show), "", &[object(&format!("{}{}", "<</A[".repeat(49), "]>>".repeat(49)))]),
         ),
-        (
-            "content",
-            one_page(content(&format!("{} {show}", deep("[ << ( ", ") >> ]"))), "", &[]),
-        ),
-        (
-            "states",
-            one_page(content(&format!("{}{show}", "q ".repeat(100_000))), "", &[]),
-        ),
+        ("content", one_page(content(&format!("{} {show}", deep("[ << ( ", ") >> ]"))), "", &[])),
+        ("states", one_page(content(&format!("{}{show}", "q ".repeat(100_000))), "", &[])),
     ];
     let thread = std::thread::Builder::new().stack_size(2 << 20);
     let done = thread.spawn(move || {

@@ -31,11 +31,7 @@ pub(crate) fn pdf_with_trailer(objects: &[Vec<u8>], trailer: &str) -> Vec<u8> {
     for offset in offsets {
         writeln!(file, "{offset:010} 00000 n ").unwrap();
     }
-    write!(
-        file,
-        "trailer\n<< /Size {size} /Root 1 0 R {trailer} >>\nstartxref\n{start}\n%%EOF\n"
-    )
-    .unwrap();
+    write!(file, "trailer\n<< /Size {size} /Root 1 0 R {trailer} >>\nstartxref\n{start}\n%%EOF\n").unwrap();
     file
 }
 
@@ -85,8 +81,6 @@ pub(crate) fn deflated(data: &[u8]) -> Vec<u8> {
 pub(crate) fn bomb(byte: u8, mebibytes: usize) -> Vec<u8> {
     let mut compress = Compress::new(Compression::best(), false);
     let mut block = Vec::with_capacity(64 << 10);
-    compress
-        .compress_vec(&vec![byte; 1 << 20], &mut block, FlushCompress::Full)
-        .unwrap();
+    compress.compress_vec(&vec![byte; 1 << 20], &mut block, FlushCompress::Full).unwrap();
     [b"\x78\xda".as_slice(), &block.repeat(mebibytes)].concat()
 }

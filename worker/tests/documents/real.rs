@@ -19,19 +19,10 @@ fn a_pdf_with_standard_fonts_gives_text_title_bookmarks_and_links() {
     assert_eq!(extract.title.as_deref(), Some("Harbour Report"));
     assert_eq!((extract.pages, extract.charset), (Some(2), None));
     assert_eq!(extract.language.unwrap().code, "eng");
-    let headings: Vec<_> = extract
-        .structure
-        .headings
-        .iter()
-        .map(|heading| (heading.level, heading.text.as_str()))
-        .collect();
+    let headings: Vec<_> =
+        extract.structure.headings.iter().map(|heading| (heading.level, heading.text.as_str())).collect();
     assert_eq!(headings, [(1, "The harbour"), (2, "Launching"), (2, "Repairing")]);
-    let links: Vec<_> = extract
-        .structure
-        .links
-        .iter()
-        .map(|link| link.target.as_str())
-        .collect();
+    let links: Vec<_> = extract.structure.links.iter().map(|link| link.target.as_str()).collect();
     assert_eq!(links, ["https://example.org/launching?ship=1"]);
     // pypdf counts the same number.
     assert_eq!(extract.words, 159);
@@ -41,10 +32,7 @@ fn a_pdf_with_standard_fonts_gives_text_title_bookmarks_and_links() {
         "More is at the page on launching; the officer waffled about a flight of fancy.",
         "Repairs take place at low tide; café naïve — done.",
     ] {
-        assert!(
-            text.lines().any(|found| found == line),
-            "{line:?} is missing in:\n{text}"
-        );
+        assert!(text.lines().any(|found| found == line), "{line:?} is missing in:\n{text}");
     }
 }
 
@@ -66,42 +54,14 @@ fn a_pdf_with_an_embedded_font_is_read_by_its_map_to_unicode() {
 #[test]
 fn legacy_charsets_are_read_by_declaration_byte_order_mark_and_detection() {
     for (name, bytes, charset, words, found) in [
-        (
-            "windows-1252.html",
-            document!("windows-1252.html"),
-            "windows-1252",
-            24,
-            "déjà vu à l’œuvre",
-        ),
-        (
-            "shift_jis.html",
-            document!("shift_jis.html"),
-            "Shift_JIS",
-            6,
-            "潮の満ち引き",
-        ),
-        (
-            "utf-16le.html",
-            document!("utf-16le.html"),
-            "UTF-16LE",
-            12,
-            "Ebbe und Flut – zweimal täglich",
-        ),
-        (
-            "koi8-r.txt",
-            document!("koi8-r.txt"),
-            "KOI8-U",
-            17,
-            "Приливы и отливы",
-        ),
+        ("windows-1252.html", document!("windows-1252.html"), "windows-1252", 24, "déjà vu à l’œuvre"),
+        ("shift_jis.html", document!("shift_jis.html"), "Shift_JIS", 6, "潮の満ち引き"),
+        ("utf-16le.html", document!("utf-16le.html"), "UTF-16LE", 12, "Ebbe und Flut – zweimal täglich"),
+        ("koi8-r.txt", document!("koi8-r.txt"), "KOI8-U", 17, "Приливы и отливы"),
     ] {
         let extract = read(name, bytes).unwrap();
         assert_eq!(extract.charset.as_deref(), Some(charset), "{name}");
-        let text: Vec<_> = extract
-            .passages
-            .iter()
-            .map(|passage| passage.text.as_str())
-            .collect();
+        let text: Vec<_> = extract.passages.iter().map(|passage| passage.text.as_str()).collect();
         assert!(text.concat().contains(found), "{found:?} is missing in {text:?}");
         assert_eq!(extract.words, words, "{name}: {text:?}");
     }
@@ -109,33 +69,15 @@ fn legacy_charsets_are_read_by_declaration_byte_order_mark_and_detection() {
 
 #[test]
 fn positions_make_spaces_lines_and_blocks() {
-    let page = |operators: &str| {
-        text(&one_page(
-            content(&format!("BT /F1 10 Tf {operators} ET")),
-            "",
-            &[],
-        ))
-    };
+    let page = |operators: &str| text(&one_page(content(&format!("BT /F1 10 Tf {operators} ET")), "", &[]));
     for (operators, expected) in [
         ("(one) Tj 60 0 Td (two) Tj", "one two"),
-        (
-            "[(un) 20 (believ) -30 (able) -300 (story)] TJ",
-            "unbelievable story",
-        ),
+        ("[(un) 20 (believ) -30 (able) -300 (story)] TJ", "unbelievable story"),
         ("(line) Tj 0 -12 Td (by) Tj 0 -12 Td (line) Tj", "line by line"),
         ("(block) Tj 0 -30 Td (block) Tj", "block\nblock"),
-        (
-            "12 TL (one) Tj T* (two) Tj (three) ' 1 0 (four) \"",
-            "one two three four",
-        ),
-        (
-            "1 0 0 1 50 700 Tm (low) Tj 1 0 0 1 50 750 Tm (high) Tj",
-            "low\nhigh",
-        ),
-        (
-            "0 1 -1 0 300 100 Tm (up) Tj 0 1 -1 0 300 140 Tm (wards) Tj",
-            "up wards",
-        ),
+        ("12 TL (one) Tj T* (two) Tj (three) ' 1 0 (four) \"", "one two three four"),
+        ("1 0 0 1 50 700 Tm (low) Tj 1 0 0 1 50 750 Tm (high) Tj", "low\nhigh"),
+        ("0 1 -1 0 300 100 Tm (up) Tj 0 1 -1 0 300 140 Tm (wards) Tj", "up wards"),
         ("(e) Tj 5 Ts 5 0 Td (2) Tj", "e2"),
         ("(\\223quoted\\224 \\(\\351\\)) Tj", "“quoted” (é)"),
     ] {
@@ -155,25 +97,17 @@ fn forms_are_read_where_they_are_drawn_and_recursion_ends() {
 
 #[test]
 fn objects_in_object_streams_are_read() {
-    let packed = "<< /Type /Pages /Kids [3 0 R] /Count 1 >> << /Type /Font /Subtype /Type1 /Encoding /WinAnsiEncoding >>";
+    let packed =
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >> << /Type /Font /Subtype /Type1 /Encoding /WinAnsiEncoding >>";
     let index = "2 0 5 42 ";
     let packed = deflated(format!("{index}{packed}").as_bytes());
     let mut file = b"%PDF-1.7\n".to_vec();
     let mut offsets = [0_usize; 8];
     let objects = [
         (1, object("<< /Type /Catalog /Pages 2 0 R >>")),
-        (
-            3,
-            object("<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>"),
-        ),
+        (3, object("<< /Type /Page /Parent 2 0 R /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>")),
         (4, content("BT /F1 10 Tf (packed) Tj ET")),
-        (
-            6,
-            stream(
-                &format!("/Type /ObjStm /N 2 /First {} /Filter /FlateDecode", index.len()),
-                &packed,
-            ),
-        ),
+        (6, stream(&format!("/Type /ObjStm /N 2 /First {} /Filter /FlateDecode", index.len()), &packed)),
     ];
     for (number, object) in objects {
         offsets[number] = file.len();
@@ -181,12 +115,7 @@ fn objects_in_object_streams_are_read() {
     }
     offsets[7] = file.len();
     let entry = |kind: u8, field: usize, index: u8| {
-        [
-            &[kind],
-            &u32::try_from(field).unwrap().to_be_bytes()[..],
-            &[index],
-        ]
-        .concat()
+        [&[kind], &u32::try_from(field).unwrap().to_be_bytes()[..], &[index]].concat()
     };
     let entries: Vec<u8> = (0..8)
         .flat_map(|number| match number {
@@ -196,10 +125,7 @@ fn objects_in_object_streams_are_read() {
             _ => entry(1, offsets[number], 0),
         })
         .collect();
-    let xref = stream(
-        "/Type /XRef /Size 8 /W [1 4 1] /Root 1 0 R /Filter /FlateDecode",
-        &deflated(&entries),
-    );
+    let xref = stream("/Type /XRef /Size 8 /W [1 4 1] /Root 1 0 R /Filter /FlateDecode", &deflated(&entries));
     file.extend([b"7 0 obj\n".as_slice(), &xref, b"\nendobj\nstartxref\n"].concat());
     file.extend(format!("{}\n%%EOF\n", offsets[7]).into_bytes());
     assert_eq!(text(&file), Ok("packed".into()));
@@ -217,120 +143,40 @@ fn each_fault_has_its_own_kind_of_poison() {
     let lines = content("0 0 m 100 100 l S");
     for (why, name, bytes, kind) in [
         ("empty", "a.pdf", Vec::new(), "EmptyDocument"),
-        (
-            "a page of lines",
-            "a.pdf",
-            one_page(lines, "", &[]),
-            "PdfWithoutText",
-        ),
-        (
-            "a scan",
-            "a.pdf",
-            document!("pictures.pdf").to_vec(),
-            "PdfWithoutText",
-        ),
-        (
-            "a password",
-            "a.pdf",
-            document!("password.pdf").to_vec(),
-            "EncryptedPdf",
-        ),
-        (
-            "no password to open it",
-            "a.pdf",
-            document!("owner-password.pdf").to_vec(),
-            "EncryptedPdf",
-        ),
+        ("a page of lines", "a.pdf", one_page(lines, "", &[]), "PdfWithoutText"),
+        ("a scan", "a.pdf", document!("pictures.pdf").to_vec(), "PdfWithoutText"),
+        ("a password", "a.pdf", document!("password.pdf").to_vec(), "EncryptedPdf"),
+        ("no password to open it", "a.pdf", document!("owner-password.pdf").to_vec(), "EncryptedPdf"),
         (
             "an unknown handler",
             "a.pdf",
             pdf_with_trailer(&[object("<< >>")], "/#45ncrypt << /Filter /X >>"),
             "EncryptedPdf",
         ),
-        (
-            "a header and nothing else",
-            "a.pdf",
-            b"%PDF-1.7\n".to_vec(),
-            "TruncatedPdf",
-        ),
+        ("a header and nothing else", "a.pdf", b"%PDF-1.7\n".to_vec(), "TruncatedPdf"),
         (
             "no page",
             "a.pdf",
-            pdf(&[
-                object("<< /Type /Catalog /Pages 2 0 R >>"),
-                object("<< /Type /Pages /Kids [] /Count 0 >>"),
-            ]),
+            pdf(&[object("<< /Type /Catalog /Pages 2 0 R >>"), object("<< /Type /Pages /Kids [] /Count 0 >>")]),
             "CorruptPdf",
         ),
         (
             "a page that is not there",
             "a.pdf",
-            pdf(&[
-                object("<< /Type /Catalog /Pages 2 0 R >>"),
-                object("<< /Type /Pages /Kids [9 0 R] /Count 1 >>"),
-            ]),
+            pdf(&[object("<< /Type /Catalog /Pages 2 0 R >>"), object("<< /Type /Pages /Kids [9 0 R] /Count 1 >>")]),
             "CorruptPdf",
         ),
-        (
-            "content in an unknown filter",
-            "a.pdf",
-            one_page(stream("/Filter /Nonsense", b"x"), "", &[]),
-            "CorruptPdf",
-        ),
-        (
-            "a PDF named HTML",
-            "a.html",
-            REPORT.to_vec(),
-            "DocumentTypeMismatch",
-        ),
-        (
-            "HTML named PDF",
-            "a.pdf",
-            b"<html>".to_vec(),
-            "DocumentTypeMismatch",
-        ),
-        (
-            "an archive named HTML",
-            "a.html",
-            b"PK\x03\x04".to_vec(),
-            "UnknownDocumentType",
-        ),
-        (
-            "a compressed page",
-            "a.html",
-            [b"\x1f\x8b\x08".as_slice(), &[0; 99]].concat(),
-            "UnknownDocumentType",
-        ),
-        (
-            "a zip bomb",
-            "a.zip",
-            [b"PK\x03\x04".as_slice(), &bomb(0, 100)].concat(),
-            "UnknownDocumentType",
-        ),
-        (
-            "not the UTF-8 that it declares",
-            "a.html",
-            b"<meta charset=utf-8>\xe9t\xe9".to_vec(),
-            "InvalidUtf8",
-        ),
-        (
-            "a mark of UTF-8 before what is none",
-            "a.txt",
-            b"\xef\xbb\xbf\xe9t\xe9".to_vec(),
-            "InvalidUtf8",
-        ),
-        (
-            "text of no charset",
-            "a.txt",
-            (1..=255).cycle().take(999).collect(),
-            "UnknownCharset",
-        ),
+        ("content in an unknown filter", "a.pdf", one_page(stream("/Filter /Nonsense", b"x"), "", &[]), "CorruptPdf"),
+        ("a PDF named HTML", "a.html", REPORT.to_vec(), "DocumentTypeMismatch"),
+        ("HTML named PDF", "a.pdf", b"<html>".to_vec(), "DocumentTypeMismatch"),
+        ("an archive named HTML", "a.html", b"PK\x03\x04".to_vec(), "UnknownDocumentType"),
+        ("a compressed page", "a.html", [b"\x1f\x8b\x08".as_slice(), &[0; 99]].concat(), "UnknownDocumentType"),
+        ("a zip bomb", "a.zip", [b"PK\x03\x04".as_slice(), &bomb(0, 100)].concat(), "UnknownDocumentType"),
+        ("not the UTF-8 that it declares", "a.html", b"<meta charset=utf-8>\xe9t\xe9".to_vec(), "InvalidUtf8"),
+        ("a mark of UTF-8 before what is none", "a.txt", b"\xef\xbb\xbf\xe9t\xe9".to_vec(), "InvalidUtf8"),
+        ("text of no charset", "a.txt", (1..=255).cycle().take(999).collect(), "UnknownCharset"),
     ] {
-        assert_eq!(
-            read(name, &bytes).map(|extract| extract.words),
-            Err(kind),
-            "{why}"
-        );
+        assert_eq!(read(name, &bytes).map(|extract| extract.words), Err(kind), "{why}");
     }
 }
 
@@ -338,11 +184,7 @@ fn each_fault_has_its_own_kind_of_poison() {
 fn a_pdf_that_is_cut_off_anywhere_is_reported_as_truncated() {
     for document in [REPORT, TIDES] {
         for cut in (20..document.len() - 8).step_by(97) {
-            assert_eq!(
-                read("a.pdf", &document[..cut]).map(|extract| extract.words),
-                Err("TruncatedPdf"),
-                "at {cut}"
-            );
+            assert_eq!(read("a.pdf", &document[..cut]).map(|extract| extract.words), Err("TruncatedPdf"), "at {cut}");
         }
     }
 }

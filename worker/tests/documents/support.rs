@@ -14,9 +14,5 @@ pub(crate) fn read(name: &str, bytes: &[u8]) -> Result<Extract, &'static str> {
 /// The text of a PDF.
 pub(crate) fn text(bytes: &[u8]) -> Result<String, &'static str> {
     let passages = read("a.pdf", bytes)?.passages;
-    Ok(passages
-        .into_iter()
-        .map(|passage| passage.text)
-        .collect::<Vec<_>>()
-        .join("\n"))
+    Ok(passages.into_iter().map(|passage| passage.text).collect::<Vec<_>>().join("\n"))
 }

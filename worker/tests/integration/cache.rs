@@ -25,20 +25,14 @@ const RECOVERY: Duration = Duration::from_secs(20);
 async fn equal_documents_are_extracted_once(world: &World) -> Result<()> {
     let worker = world.worker().start().await?;
     for id in ["a", "b"] {
-        let source = world
-            .upload(&format!("{id}.html"), "<title>T</title><p>One two.")
-            .await?;
+        let source = world.upload(&format!("{id}.html"), "<title>T</title><p>One two.").await?;
         done_at_once(world, id, &world.run_document(id, &source).await?).await?;
     }
-    let looked_up = (
-        looked_up(&worker, "miss").await?,
-        looked_up(&worker, "hit").await?,
-    );
+    let looked_up = (looked_up(&worker, "miss").await?, looked_up(&worker, "hit").await?);
     ensure!(looked_up == (1.0, 1.0), "misses and hits: {looked_up:?}");
     let (first, second) = (world.document("a").await?, world.document("b").await?);
-    let content = |row: &crate::harness::world::DocumentRow| {
-        (row.title.clone(), row.words, row.signature, row.charset.clone())
-    };
+    let content =
+        |row: &crate::harness::world::DocumentRow| (row.title.clone(), row.words, row.signature, row.charset.clone());
     ensure!(content(&first) == content(&second), "{first:?}, {second:?}");
     let passages = (world.passages("a").await?, world.passages("b").await?);
     ensure!(passages.0 == passages.1, "{passages:?}");
@@ -46,11 +40,7 @@ async fn equal_documents_are_extracted_once(world: &World) -> Result<()> {
 }
 
 async fn an_outage_of_redis_fails_no_attempt_and_the_cache_is_used_afterwards(world: &World) -> Result<()> {
-    let worker = world
-        .worker()
-        .env("EXTERNAL_CIRCUIT_OPEN_SECONDS", "1")
-        .start()
-        .await?;
+    let worker = world.worker().env("EXTERNAL_CIRCUIT_OPEN_SECONDS", "1").start().await?;
     let source = world.upload("a.txt", "one two").await?;
     done_at_once(world, "before", &world.run_document("before", &source).await?).await?;
     world.redis.cut().await?;
@@ -89,10 +79,7 @@ async fn hits_with_another(world: &World, worker: &Worker, id: &str, source: &st
 }
 
 async fn looked_up(worker: &Worker, outcome: &str) -> Result<f64> {
-    let count = worker
-        .metrics()
-        .await?
-        .value("document_cache_total", &[("outcome", outcome)]);
+    let count = worker.metrics().await?.value("document_cache_total", &[("outcome", outcome)]);
     Ok(count.unwrap_or(0.0))
 }
 

@@ -23,17 +23,13 @@ async fn cancelling_a_workflow_cancels_its_activity(world: &World) -> Result<()>
     run.cancel().await?;
     let end = run.ended().await?.end()?;
     ensure!(end == End::Cancelled, "{end:?}");
-    eventually("the activity stops", CANCELLED_WITHIN, async || {
-        match worker.metrics().await {
-            Ok(metrics) => {
-                let labels = [("step", "fetch_document"), ("outcome", "cancelled")];
-                let stopped = metrics.value("document_step_duration_seconds_count", &labels);
-                when(stopped == Some(1.0), || {
-                    format!("it was cancelled {stopped:?} times")
-                })
-            }
-            Err(error) => Probe::Failed(error),
+    eventually("the activity stops", CANCELLED_WITHIN, async || match worker.metrics().await {
+        Ok(metrics) => {
+            let labels = [("step", "fetch_document"), ("outcome", "cancelled")];
+            let stopped = metrics.value("document_step_duration_seconds_count", &labels);
+            when(stopped == Some(1.0), || format!("it was cancelled {stopped:?} times"))
         }
+        Err(error) => Probe::Failed(error),
     })
     .await
 }

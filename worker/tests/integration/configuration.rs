@@ -22,12 +22,9 @@ async fn a_bad_configuration_ends_the_worker_at_once_and_every_fault_is_named(wo
     let code = worker.exit_code(Duration::from_secs(5)).await?;
     ensure!(code == 2, "the worker ended with {code}");
     let output = worker.output();
-    for named in [
-        "TEMPORAL_WORKFLOW_CONCURRENCY",
-        "TEMPORAL_IO_ACTIVITY_CONCURRENCY",
-        "DATABASE_URL",
-        "METRICS_ADDRESS",
-    ] {
+    for named in
+        ["TEMPORAL_WORKFLOW_CONCURRENCY", "TEMPORAL_IO_ACTIVITY_CONCURRENCY", "DATABASE_URL", "METRICS_ADDRESS"]
+    {
         ensure!(output.contains(named), "{named} is not named in:\n{output}");
     }
     Ok(())
@@ -54,10 +51,7 @@ async fn the_configuration_is_printed_with_its_origins_and_without_its_secrets(w
         "# url = \"postgres://slipway:***@postgres/documents\"  # environment DATABASE_URL",
         "# api_key = \"***\"  # environment LLM_API_KEY",
     ] {
-        ensure!(
-            output.lines().any(|found| found == line),
-            "{line:?} is missing in:\n{output}"
-        );
+        ensure!(output.lines().any(|found| found == line), "{line:?} is missing in:\n{output}");
     }
     ensure!(!output.contains("hunter2"), "a secret is shown:\n{output}");
     Ok(())

@@ -35,24 +35,19 @@ async fn connections_stay_within_the_pool_and_its_overflow(world: &World) -> Res
         .await?;
     world.postgres.slow(Duration::from_millis(50)).await?;
     let source = world.upload("a.txt", "one two").await?;
-    let starts =
-        (0..DOCUMENTS).map(async |number| world.start_document(&format!("d{number}"), &source).await);
+    let starts = (0..DOCUMENTS).map(async |number| world.start_document(&format!("d{number}"), &source).await);
     let runs = try_join_all(starts).await?;
     let (mut most, mut most_used, mut waited) = (0, 0.0_f64, false);
-    eventually(
-        "all documents are stored",
-        Duration::from_secs(60),
-        async || match look(world, &worker).await {
-            Ok(seen) if seen.open > KEPT + OVERFLOW => Probe::Failed(anyhow::anyhow!("{seen:?}")),
-            Ok(seen) => {
-                most = most.max(seen.open);
-                most_used = most_used.max(seen.in_use);
-                waited |= seen.waiters > 0.0;
-                when(seen.stored == DOCUMENTS as i64, || format!("{seen:?}"))
-            }
-            Err(error) => Probe::Failed(error),
-        },
-    )
+    eventually("all documents are stored", Duration::from_secs(60), async || match look(world, &worker).await {
+        Ok(seen) if seen.open > KEPT + OVERFLOW => Probe::Failed(anyhow::anyhow!("{seen:?}")),
+        Ok(seen) => {
+            most = most.max(seen.open);
+            most_used = most_used.max(seen.in_use);
+            waited |= seen.waiters > 0.0;
+            when(seen.stored == DOCUMENTS as i64, || format!("{seen:?}"))
+        }
+        Err(error) => Probe::Failed(error),
+    })
     .await?;
     ensure!(
         most > KEPT && most_used > KEPT as f64,
@@ -66,17 +61,14 @@ async fn connections_stay_within_the_pool_and_its_overflow(world: &World) -> Res
     world.postgres.restore().await?;
     eventually("the overflow is closed", CLOSED, async || {
         match (world.connections(WORKER).await, shown(&worker, "idle").await) {
-            (Ok(open), Ok(idle)) => when(open == KEPT && idle == Some(KEPT as f64), || {
-                format!("{open} are open, {idle:?} idle")
-            }),
+            (Ok(open), Ok(idle)) => {
+                when(open == KEPT && idle == Some(KEPT as f64), || format!("{open} are open, {idle:?} idle"))
+            }
             (Err(error), _) | (_, Err(error)) => Probe::Failed(error),
         }
     })
     .await?;
-    let acquired = worker.metrics().await?.value(
-        "document_database_acquire_seconds_count",
-        &[("outcome", "acquired")],
-    );
+    let acquired = worker.metrics().await?.value("document_database_acquire_seconds_count", &[("outcome", "acquired")]);
     // Each document records three attempts and is stored.
     let least = 4.0 * DOCUMENTS as f64;
     ensure!(acquired >= Some(least), "{acquired:?} connections were acquired");
@@ -95,9 +87,7 @@ struct Seen {
 async fn look(world: &World, worker: &Worker) -> Result<Seen> {
     let metrics = worker.metrics().await?;
     let waiters = metrics.value("document_database_waiters", &[]);
-    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM documents")
-        .fetch_one(&world.database)
-        .await?;
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM documents").fetch_one(&world.database).await?;
     let in_use = metrics.value("document_database_connections", &[("state", "in_use")]);
     Ok(Seen {
         open: world.connections(WORKER).await?,

@@ -29,23 +29,10 @@ async fn an_html_page_is_stored_with_its_title_words_and_passages(world: &World)
     let history = world.run_document("a", &source).await?;
 
     let row = world.document("a").await?;
-    let stored = (
-        row.media_type.as_str(),
-        row.title.as_deref(),
-        row.words,
-        row.bytes,
-        row.passages,
-    );
-    ensure!(
-        stored == ("text/html", Some("A page"), 4, page.len() as i64, 1),
-        "{row:?}"
-    );
-    ensure!(
-        (&row.source, row.workflow_id.as_str()) == (&source, "a"),
-        "{row:?}"
-    );
-    let result =
-        json!({"document_id": "a", "sha256": row.sha256, "bytes": row.bytes, "words": 4, "passages": 1});
+    let stored = (row.media_type.as_str(), row.title.as_deref(), row.words, row.bytes, row.passages);
+    ensure!(stored == ("text/html", Some("A page"), 4, page.len() as i64, 1), "{row:?}");
+    ensure!((&row.source, row.workflow_id.as_str()) == (&source, "a"), "{row:?}");
+    let result = json!({"document_id": "a", "sha256": row.sha256, "bytes": row.bytes, "words": 4, "passages": 1});
     let end = history.end()?;
     ensure!(end == End::Completed(result), "{end:?}");
     let passages = world.passages("a").await?;
@@ -61,12 +48,7 @@ async fn an_html_page_is_stored_with_its_title_words_and_passages(world: &World)
 
 async fn markdown_is_stored_as_its_html(world: &World) -> Result<()> {
     let _worker = world.worker().start().await?;
-    let source = world
-        .upload(
-            "README.md",
-            "# A *title*\n\n| a | b |\n|---|---|\n| one | two |\n",
-        )
-        .await?;
+    let source = world.upload("README.md", "# A *title*\n\n| a | b |\n|---|---|\n| one | two |\n").await?;
     world.run_document("a", &source).await?;
     let row = world.document("a").await?;
     let stored = (row.media_type.as_str(), row.title.as_deref(), row.words);
@@ -99,28 +81,14 @@ async fn a_pdf_is_stored_with_its_pages_bookmarks_and_links(world: &World) -> Re
         row.charset.as_deref(),
         row.language.as_deref(),
     );
-    ensure!(
-        stored
-            == (
-                "application/pdf",
-                Some("Harbour Report"),
-                159,
-                Some(2),
-                None,
-                Some("eng")
-            ),
-        "{row:?}"
-    );
+    ensure!(stored == ("application/pdf", Some("Harbour Report"), 159, Some(2), None, Some("eng")), "{row:?}");
     ensure!(row.signature.is_some(), "{row:?}");
     let headings = json!([
         {"level": 1, "text": "The harbour"},
         {"level": 2, "text": "Launching"},
         {"level": 2, "text": "Repairing"},
     ]);
-    ensure!(
-        serde_json::from_str::<Value>(&row.headings)? == headings,
-        "{row:?}"
-    );
+    ensure!(serde_json::from_str::<Value>(&row.headings)? == headings, "{row:?}");
     let links = json!([{"target": "https://example.org/launching?ship=1", "text": ""}]);
     ensure!(serde_json::from_str::<Value>(&row.links)? == links, "{row:?}");
     Ok(())
@@ -137,37 +105,16 @@ async fn a_page_in_a_legacy_charset_is_stored_with_its_charset_and_structure(wor
     let source = world.upload("a.html", page).await?;
     world.run_document("a", &source).await?;
     let row = world.document("a").await?;
-    let stored = (
-        row.media_type.as_str(),
-        row.title.as_deref(),
-        row.pages,
-        row.charset.as_deref(),
-        row.language.as_deref(),
-    );
-    ensure!(
-        stored
-            == (
-                "text/html",
-                Some("Déjà vu"),
-                None,
-                Some("windows-1252"),
-                Some("fra")
-            ),
-        "{row:?}"
-    );
+    let stored =
+        (row.media_type.as_str(), row.title.as_deref(), row.pages, row.charset.as_deref(), row.language.as_deref());
+    ensure!(stored == ("text/html", Some("Déjà vu"), None, Some("windows-1252"), Some("fra")), "{row:?}");
     ensure!(row.signature.is_some(), "{row:?}");
     let headings = json!([{"level": 1, "text": "Les marées"}, {"level": 2, "text": "Les ports"}]);
-    ensure!(
-        serde_json::from_str::<Value>(&row.headings)? == headings,
-        "{row:?}"
-    );
+    ensure!(serde_json::from_str::<Value>(&row.headings)? == headings, "{row:?}");
     let links = json!([{"target": "/lune", "text": "lune"}]);
     ensure!(serde_json::from_str::<Value>(&row.links)? == links, "{row:?}");
     let passages = world.passages("a").await?.concat();
-    ensure!(
-        passages.contains("jour — la lune") && passages.contains("pêcheurs"),
-        "{passages:?}"
-    );
+    ensure!(passages.contains("jour — la lune") && passages.contains("pêcheurs"), "{passages:?}");
     Ok(())
 }
 
@@ -180,14 +127,8 @@ async fn a_document_is_stored_once_however_often_it_is_processed(world: &World) 
     world.run_document("a", &source).await?;
     let after = world.document("a").await?;
     ensure!(before == after, "{before:?} became {after:?}");
-    let (attempts, effects) = (
-        world.attempts("a", "store_document").await?,
-        world.effects("a").await?,
-    );
-    ensure!(
-        (attempts.len(), effects.len()) == (2, 1),
-        "{attempts:?}, {effects:?}"
-    );
+    let (attempts, effects) = (world.attempts("a", "store_document").await?, world.effects("a").await?);
+    ensure!((attempts.len(), effects.len()) == (2, 1), "{attempts:?}, {effects:?}");
     Ok(())
 }
 
@@ -195,33 +136,18 @@ async fn a_large_document_is_not_in_the_history(world: &World) -> Result<()> {
     let _worker = world.worker().start().await?;
     let text: String = (0..9_000).map(|number| format!("word{number} ")).collect();
     // A little larger than the maximum inline size, so that the limit itself is tested.
-    ensure!(
-        (INLINE_BYTES..3 * INLINE_BYTES / 2).contains(&text.len()),
-        "the document has {} bytes",
-        text.len()
-    );
+    ensure!((INLINE_BYTES..3 * INLINE_BYTES / 2).contains(&text.len()), "the document has {} bytes", text.len());
     let source = world.upload("large.txt", text.as_str()).await?;
     let history = world.run_document("a", &source).await?;
 
     let sizes = history.sizes()?;
     let whole: usize = sizes.iter().sum();
-    ensure!(
-        whole < INLINE_BYTES,
-        "the history has {whole} bytes, by event {sizes:?}"
-    );
+    ensure!(whole < INLINE_BYTES, "the history has {whole} bytes, by event {sizes:?}");
     let row = world.document("a").await?;
     ensure!((row.words, row.bytes) == (9_000, text.len() as i64), "{row:?}");
-    let stored: usize = world
-        .passages("a")
-        .await?
-        .iter()
-        .map(|passage| passage.split_whitespace().count())
-        .sum();
+    let stored: usize = world.passages("a").await?.iter().map(|passage| passage.split_whitespace().count()).sum();
     ensure!(stored == 9_000, "the passages have {stored} words");
     let claims = world.keys("claims").await?;
-    ensure!(
-        claims.len() == 2,
-        "document and passages are two claims, not {claims:?}"
-    );
+    ensure!(claims.len() == 2, "document and passages are two claims, not {claims:?}");
     Ok(())
 }

@@ -32,11 +32,9 @@ async fn killing_two_workers_in_turn_leaves_each_effect_once(world: &World) -> R
     world.postgres.slow(Duration::from_millis(400)).await?;
     world.attempted("a", "store_document", HEARTBEAT_MISSED).await?;
     world.temporal.block().await?;
-    eventually("the effect is there", HEARTBEAT_MISSED, async || {
-        match world.effects("a").await {
-            Ok(effects) => when(!effects.is_empty(), || "there is none".into()),
-            Err(error) => Probe::Failed(error),
-        }
+    eventually("the effect is there", HEARTBEAT_MISSED, async || match world.effects("a").await {
+        Ok(effects) => when(!effects.is_empty(), || "there is none".into()),
+        Err(error) => Probe::Failed(error),
     })
     .await?;
     second.kill().await?;
@@ -48,28 +46,14 @@ async fn killing_two_workers_in_turn_leaves_each_effect_once(world: &World) -> R
     let history = run.ended().await?;
     let end = history.end()?;
     ensure!(matches!(end, End::Completed(_)), "{end:?}");
-    for (step, expected) in [
-        ("fetch_document", &[1, 2][..]),
-        ("extract_text", &[1]),
-        ("store_document", &[1, 2]),
-    ] {
+    for (step, expected) in [("fetch_document", &[1, 2][..]), ("extract_text", &[1]), ("store_document", &[1, 2])] {
         let attempts = world.attempts("a", step).await?;
         ensure!(attempts == expected, "attempts at {step}: {attempts:?}");
         let last = history.last_attempts(step);
-        ensure!(
-            last == expected[expected.len() - 1..],
-            "attempts at {step} by the history: {last:?}"
-        );
+        ensure!(last == expected[expected.len() - 1..], "attempts at {step} by the history: {last:?}");
     }
-    let (effects, row, passages) = (
-        world.effects("a").await?,
-        world.document("a").await?,
-        world.passages("a").await?,
-    );
+    let (effects, row, passages) = (world.effects("a").await?, world.document("a").await?, world.passages("a").await?);
     ensure!(effects == ["store_document"], "{effects:?}");
-    ensure!(
-        (row.words, row.passages, passages.len()) == (2, 1, 1),
-        "{row:?}, {passages:?}"
-    );
+    ensure!((row.words, row.passages, passages.len()) == (2, 1, 1), "{row:?}, {passages:?}");
     Ok(())
 }

@@ -32,21 +32,17 @@ async fn a_graceful_shutdown_finishes_the_activity_in_flight(world: &World) -> R
     world.attempted("a", "fetch_document", BEGINS).await?;
     worker.signal(Signal::TERM)?;
     worker.readiness("not ready: shutting down", AT_ONCE).await?;
-    consistently(
-        "the worker stays, not ready, while S3 answers",
-        Duration::from_secs(2),
-        async || match worker.get("/readyz").await {
+    consistently("the worker stays, not ready, while S3 answers", Duration::from_secs(2), async || {
+        match worker.get("/readyz").await {
             Ok((_, text)) => when(text.starts_with("not ready: shutting down"), || text.clone()),
             Err(error) => Probe::Failed(error),
-        },
-    )
+        }
+    })
     .await?;
     let code = worker.exit_code(Duration::from_secs(30)).await?;
     ensure!(code == 0, "the worker ended with {code}");
     let waiting = run.pending().await?;
-    let fetches = waiting
-        .iter()
-        .any(|activity| activity.activity == "fetch_document");
+    let fetches = waiting.iter().any(|activity| activity.activity == "fetch_document");
     ensure!(!fetches, "the result was not acknowledged: {waiting:?}");
 
     world.s3.restore().await?;
@@ -73,9 +69,7 @@ async fn activities_that_exceed_the_drain_time_are_retried_elsewhere(world: &Wor
     world.s3.restore().await?;
     // Earlier than the heartbeat timeout of 15 s, after which Temporal would retry in any case.
     let _next = world.worker().start().await?;
-    world
-        .attempted("a", "store_document", Duration::from_secs(10))
-        .await?;
+    world.attempted("a", "store_document", Duration::from_secs(10)).await?;
     let history = run.ended().await?;
     let attempts = history.last_attempts("fetch_document");
     ensure!(attempts == vec![2], "the fetch ended with attempt {attempts:?}");

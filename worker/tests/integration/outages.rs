@@ -36,28 +36,18 @@ async fn an_outage_of_s3_is_retried_until_it_is_over(world: &World) -> Result<()
     let history = run.ended().await?;
     done_once(world, &history).await?;
     let attempts = world.attempts("a", "fetch_document").await?;
-    ensure!(
-        attempts.len() > 1 && attempts == (1..=attempts.len() as i32).collect::<Vec<_>>(),
-        "{attempts:?}"
-    );
+    ensure!(attempts.len() > 1 && attempts == (1..=attempts.len() as i32).collect::<Vec<_>>(), "{attempts:?}");
     Ok(())
 }
 
 async fn an_outage_of_the_database_is_retried_until_it_is_over(world: &World) -> Result<()> {
-    let mut worker = world
-        .worker()
-        .env("DB_ACQUIRE_TIMEOUT_SECONDS", "1")
-        .start()
-        .await?;
+    let mut worker = world.worker().env("DB_ACQUIRE_TIMEOUT_SECONDS", "1").start().await?;
     let source = world.upload("a.txt", "one two").await?;
     world.postgres.cut().await?;
     let run = world.start_document("a", &source).await?;
     is_retried(&run, "database").await?;
     let live = worker.get("/livez").await?;
-    ensure!(
-        live.0 == StatusCode::OK,
-        "an outage of the database must not restart workers: {live:?}"
-    );
+    ensure!(live.0 == StatusCode::OK, "an outage of the database must not restart workers: {live:?}");
     world.postgres.restore().await?;
     let history = run.ended().await?;
     done_once(world, &history).await?;
@@ -69,26 +59,17 @@ async fn an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it(world: 
     let mut worker = world.worker().start().await?;
     let depth = async |worker: &Worker| {
         let labels = [("queue", "document-workflow-queue")];
-        anyhow::Ok(
-            worker
-                .metrics()
-                .await?
-                .value("temporal_workflow_task_queue_depth", &labels),
-        )
+        anyhow::Ok(worker.metrics().await?.value("temporal_workflow_task_queue_depth", &labels))
     };
-    eventually("the depth is shown", RECOVERY, async || {
-        match depth(&worker).await {
-            Ok(depth) => when(depth.is_some(), || "it is absent".into()),
-            Err(error) => Probe::Failed(error),
-        }
+    eventually("the depth is shown", RECOVERY, async || match depth(&worker).await {
+        Ok(depth) => when(depth.is_some(), || "it is absent".into()),
+        Err(error) => Probe::Failed(error),
     })
     .await?;
     world.temporal.cut().await?;
-    eventually("the depth is absent", RECOVERY, async || {
-        match depth(&worker).await {
-            Ok(depth) => when(depth.is_none(), || format!("it is {depth:?}")),
-            Err(error) => Probe::Failed(error),
-        }
+    eventually("the depth is absent", RECOVERY, async || match depth(&worker).await {
+        Ok(depth) => when(depth.is_none(), || format!("it is {depth:?}")),
+        Err(error) => Probe::Failed(error),
     })
     .await?;
     world.temporal.restore().await?;
@@ -103,14 +84,9 @@ async fn a_worker_started_before_its_servers_waits_for_them(world: &World) -> Re
     world.postgres.cut().await?;
     world.temporal.cut().await?;
     let mut worker = world.worker().spawn()?;
-    worker
-        .readiness("not ready: waiting for Postgres", RECOVERY)
-        .await?;
+    worker.readiness("not ready: waiting for Postgres", RECOVERY).await?;
     let live = worker.get("/livez").await?;
-    ensure!(
-        live.0 == StatusCode::OK,
-        "a worker that waits must not be restarted: {live:?}"
-    );
+    ensure!(live.0 == StatusCode::OK, "a worker that waits must not be restarted: {live:?}");
     let output = worker.output();
     let line = output.lines().find(|line| line.contains("not reached; retrying"));
     ensure!(
@@ -118,9 +94,7 @@ async fn a_worker_started_before_its_servers_waits_for_them(world: &World) -> Re
         "no log line names what the worker waits for:\n{output}"
     );
     world.postgres.restore().await?;
-    worker
-        .readiness("not ready: waiting for Temporal", RECOVERY)
-        .await?;
+    worker.readiness("not ready: waiting for Temporal", RECOVERY).await?;
     world.temporal.restore().await?;
     worker.is_ready().await?;
     let source = world.upload("a.txt", "one two").await?;
@@ -130,18 +104,14 @@ async fn a_worker_started_before_its_servers_waits_for_them(world: &World) -> Re
 
 /// Waits until the first activity has failed with this text in its error, and is retried.
 async fn is_retried(run: &Run, fault: &str) -> Result<()> {
-    eventually("fetch_document is retried", RECOVERY, async || {
-        match run.pending().await {
-            Ok(pending) => {
-                let retried = |activity: &Pending| {
-                    activity.activity == "fetch_document"
-                        && activity.attempt > 1
-                        && activity.last_failure.contains(fault)
-                };
-                when(pending.iter().any(retried), || format!("{pending:?}"))
-            }
-            Err(error) => Probe::Failed(error),
+    eventually("fetch_document is retried", RECOVERY, async || match run.pending().await {
+        Ok(pending) => {
+            let retried = |activity: &Pending| {
+                activity.activity == "fetch_document" && activity.attempt > 1 && activity.last_failure.contains(fault)
+            };
+            when(pending.iter().any(retried), || format!("{pending:?}"))
         }
+        Err(error) => Probe::Failed(error),
     })
     .await
 }
@@ -151,9 +121,6 @@ async fn done_once(world: &World, history: &History) -> Result<()> {
     let end = history.end()?;
     ensure!(matches!(end, End::Completed(_)), "{end:?}");
     let (effects, row) = (world.effects("a").await?, world.document("a").await?);
-    ensure!(
-        effects == ["store_document"] && row.words == 2,
-        "{effects:?}, {row:?}"
-    );
+    ensure!(effects == ["store_document"] && row.words == 2, "{effects:?}, {row:?}");
     Ok(())
 }

@@ -63,9 +63,7 @@ async fn a_page_that_is_not_the_utf8_it_says_fails_permanently(world: &World) ->
 }
 
 async fn a_pdf_that_is_cut_off_fails_permanently(world: &World) -> Result<()> {
-    let source = world
-        .upload("a.pdf", &pdf::REPORT[..pdf::REPORT.len() / 2])
-        .await?;
+    let source = world.upload("a.pdf", &pdf::REPORT[..pdf::REPORT.len() / 2]).await?;
     fails_permanently(world, &source, "TruncatedPdf", "extract_text").await
 }
 
@@ -84,24 +82,12 @@ async fn a_pdf_that_inflates_to_gigabytes_fails_permanently(world: &World) -> Re
 /// Checks that the workflow of a source fails with this type at the first attempt at this step, stores nothing, and
 /// is counted.
 async fn fails_permanently(world: &World, source: &str, expected: &str, step: &str) -> Result<()> {
-    let worker = world
-        .worker()
-        .env("DOCUMENT_MAX_BYTES", &LIMIT.to_string())
-        .start()
-        .await?;
+    let worker = world.worker().env("DOCUMENT_MAX_BYTES", &LIMIT.to_string()).start().await?;
     let history = world.run_document("a", source).await?;
-    let End::Failed {
-        kind,
-        message,
-        permanent,
-    } = history.end()?
-    else {
+    let End::Failed { kind, message, permanent } = history.end()? else {
         anyhow::bail!("the workflow did not fail: {:?}", history.end()?);
     };
-    ensure!(
-        (kind.as_str(), permanent) == (expected, true),
-        "{kind}: {message} (permanent: {permanent})"
-    );
+    ensure!((kind.as_str(), permanent) == (expected, true), "{kind}: {message} (permanent: {permanent})");
     ensure!(!message.is_empty(), "the failure has no message");
     let attempts = (history.last_attempts(step), world.attempts("a", step).await?);
     ensure!(attempts == (vec![1], vec![1]), "attempts at {step}: {attempts:?}");

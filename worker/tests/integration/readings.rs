@@ -32,11 +32,7 @@ async fn one_worker_of_three_asks_and_all_show_the_depths(world: &World) -> Resu
     let (before, started) = (asked(&fleet).await?, tokio::time::Instant::now());
     consistently("all show the depths", WINDOW, async || all_shown(&fleet).await).await?;
     let (after, took) = (asked(&fleet).await?, started.elapsed());
-    let asked: Vec<f64> = before
-        .iter()
-        .zip(&after)
-        .map(|(before, after)| after - before)
-        .collect();
+    let asked: Vec<f64> = before.iter().zip(&after).map(|(before, after)| after - before).collect();
     let readers = asked.iter().filter(|count| **count > 0.0).count();
     ensure!(readers == 1, "{readers} workers asked: {asked:?}");
     // One request per second and queue, and the one at the start of the window.
@@ -46,16 +42,12 @@ async fn one_worker_of_three_asks_and_all_show_the_depths(world: &World) -> Resu
     Ok(())
 }
 
-async fn another_worker_takes_over_when_the_reader_is_killed_without_a_gap_in_the_depths(
-    world: &World,
-) -> Result<()> {
+async fn another_worker_takes_over_when_the_reader_is_killed_without_a_gap_in_the_depths(world: &World) -> Result<()> {
     let mut fleet = fleet(world, "1").await?;
     let reader = reader(world, &fleet).await?;
     fleet.remove(reader).kill().await?;
     let before = asked(&fleet).await?;
-    let shown = consistently("the others show the depths", LEASE_AND_MORE, async || {
-        all_shown(&fleet).await
-    });
+    let shown = consistently("the others show the depths", LEASE_AND_MORE, async || all_shown(&fleet).await);
     let taken_over = takes_over(world, &fleet, &before, LEASE_AND_MORE);
     futures::try_join!(shown, taken_over)?;
     Ok(())
@@ -117,33 +109,22 @@ pub(crate) async fn asked(fleet: &[Worker]) -> Result<Vec<f64>> {
 /// The index of the worker that holds the leases of all queues.
 pub(crate) async fn reader(world: &World, fleet: &[Worker]) -> Result<usize> {
     let leases = world.leases().await?;
-    let has_all =
-        |worker: &Worker| leases.len() == DEPTHS.len() && leases.iter().all(|lease| lease.is_of(worker));
+    let has_all = |worker: &Worker| leases.len() == DEPTHS.len() && leases.iter().all(|lease| lease.is_of(worker));
     let reader = fleet.iter().position(has_all);
     reader.with_context(|| format!("no worker asks for all queues: {leases:?}"))
 }
 
 /// Waits until workers of this fleet hold the leases of all queues and have asked Temporal.
-pub(crate) async fn takes_over(
-    world: &World,
-    fleet: &[Worker],
-    before: &[f64],
-    within: Duration,
-) -> Result<()> {
-    eventually("another worker takes over", within, async || {
-        match (world.leases().await, asked(fleet).await) {
-            (Ok(leases), Ok(now)) => {
-                let theirs = leases
-                    .iter()
-                    .filter(|lease| lease.valid && fleet.iter().any(|worker| lease.is_of(worker)));
-                let more: f64 = now.iter().sum::<f64>() - before.iter().sum::<f64>();
-                when(
-                    theirs.count() == DEPTHS.len() && more >= DEPTHS.len() as f64,
-                    || format!("{leases:?}; asked {more} times"),
-                )
-            }
-            (Err(error), _) | (_, Err(error)) => Probe::Failed(error),
+pub(crate) async fn takes_over(world: &World, fleet: &[Worker], before: &[f64], within: Duration) -> Result<()> {
+    eventually("another worker takes over", within, async || match (world.leases().await, asked(fleet).await) {
+        (Ok(leases), Ok(now)) => {
+            let theirs = leases.iter().filter(|lease| lease.valid && fleet.iter().any(|worker| lease.is_of(worker)));
+            let more: f64 = now.iter().sum::<f64>() - before.iter().sum::<f64>();
+            when(theirs.count() == DEPTHS.len() && more >= DEPTHS.len() as f64, || {
+                format!("{leases:?}; asked {more} times")
+            })
         }
+        (Err(error), _) | (_, Err(error)) => Probe::Failed(error),
     })
     .await
 }

@@ -51,12 +51,7 @@ pub(crate) fn main(groups: &[&[Test]]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let trials = groups
-        .iter()
-        .copied()
-        .flatten()
-        .map(|test| trial(*test, &shared))
-        .collect();
+    let trials = groups.iter().copied().flatten().map(|test| trial(*test, &shared)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Dropping the last owner ends the servers.
     drop(shared);
@@ -65,10 +60,7 @@ pub(crate) fn main(groups: &[&[Test]]) -> ExitCode {
 
 fn trial(test: Test, shared: &Arc<Shared>) -> Trial {
     let shared = Arc::clone(shared);
-    let name = test
-        .name
-        .split_once("::")
-        .map_or(test.name, |(_crate, name)| name);
+    let name = test.name.split_once("::").map_or(test.name, |(_crate, name)| name);
     Trial::test(name, move || shared.run(test)).with_ignored_flag(true)
 }
 
@@ -81,27 +73,15 @@ struct Shared {
 impl Shared {
     fn new() -> Result<Self> {
         let runtime = Runtime::new().context("starting an async runtime")?;
-        Ok(Self {
-            servers: OnceCell::new(),
-            runtime,
-        })
+        Ok(Self { servers: OnceCell::new(), runtime })
     }
 
     fn run(&self, test: Test) -> Result<(), Failed> {
         self.runtime.block_on(async {
-            let start = async || {
-                Servers::start()
-                    .await
-                    .map(Arc::new)
-                    .map_err(|error| format!("{error:#}"))
-            };
+            let start = async || Servers::start().await.map(Arc::new).map_err(|error| format!("{error:#}"));
             let servers = self.servers.get_or_init(start).await.clone();
-            let world = World::new(servers?)
-                .await
-                .map_err(|error| format!("creating a world: {error:#}"))?;
-            let outcome = AssertUnwindSafe(timeout(LIMIT, (test.run)(&world)))
-                .catch_unwind()
-                .await;
+            let world = World::new(servers?).await.map_err(|error| format!("creating a world: {error:#}"))?;
+            let outcome = AssertUnwindSafe(timeout(LIMIT, (test.run)(&world))).catch_unwind().await;
             let fault = match outcome {
                 Ok(Ok(Ok(()))) => return Ok(()),
                 Ok(Ok(Err(error))) => format!("{error:#}"),
@@ -116,6 +96,5 @@ impl Shared {
 /// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".into())
 }

@@ -32,10 +32,7 @@ async fn a_summary_is_requested_once_and_stored_with_its_document(world: &World)
         anyhow::bail!("asked {} times: {asked:?}", asked.len());
     };
     let prompt = question["messages"][1]["content"].as_str().unwrap_or_default();
-    ensure!(
-        question["model"] == "small" && prompt.contains("one two three"),
-        "{question}"
-    );
+    ensure!(question["model"] == "small" && prompt.contains("one two three"), "{question}");
     Ok(())
 }
 
@@ -51,10 +48,7 @@ async fn a_busy_llm_is_retried_until_the_summary_is_written(world: &World) -> Re
         llm.asked().len()
     );
     let labels = [("step", "summarize_document")];
-    let retried = worker
-        .metrics()
-        .await?
-        .value("document_step_retries_total", &labels);
+    let retried = worker.metrics().await?.value("document_step_retries_total", &labels);
     ensure!(retried == Some(1.0), "retried {retried:?} times");
     Ok(())
 }
@@ -77,22 +71,14 @@ async fn a_document_is_stored_without_its_summary_if_the_llm_is_unreachable(worl
     let (_worker, summary) = summarized(world, &unused, "unavailable").await?;
     ensure!(summary.is_none(), "{summary:?}");
     let attempts = world.attempts("a", "summarize_document").await?;
-    ensure!(
-        attempts == (1..=ATTEMPTS).collect::<Vec<_>>(),
-        "attempts {attempts:?}"
-    );
+    ensure!(attempts == (1..=ATTEMPTS).collect::<Vec<_>>(), "attempts {attempts:?}");
     Ok(())
 }
 
 /// Processes document `a` with an LLM at this address. Checks that it is stored once and counted with this outcome.
 /// Returns the worker and the summary.
 async fn summarized(world: &World, url: &str, outcome: &str) -> Result<(Worker, Option<String>)> {
-    let worker = world
-        .worker()
-        .env("LLM_BASE_URL", url)
-        .env("LLM_MODEL", "small")
-        .start()
-        .await?;
+    let worker = world.worker().env("LLM_BASE_URL", url).env("LLM_MODEL", "small").start().await?;
     let source = world.upload("a.txt", "one two three").await?;
     let end = world.run_document("a", &source).await?.end()?;
     ensure!(matches!(end, End::Completed(_)), "{end:?}");

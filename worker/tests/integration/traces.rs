@@ -15,10 +15,7 @@ use crate::{
     runner::tests,
 };
 
-tests![
-    a_document_is_one_trace_from_its_workflow_to_its_steps,
-    an_unreachable_collector_fails_no_document,
-];
+tests![a_document_is_one_trace_from_its_workflow_to_its_steps, an_unreachable_collector_fails_no_document,];
 
 /// Timeout of the shutdown of an idle worker, including the last export.
 const SHUTDOWN: Duration = Duration::from_secs(15);
@@ -47,36 +44,22 @@ async fn a_document_is_one_trace_from_its_workflow_to_its_steps(world: &World) -
     let workflow = named("RunWorkflow:DocumentWorkflow")?;
     for step in ["fetch_document", "extract_text", "store_document"] {
         let run = named(&format!("RunActivity:{step}"))?;
-        ensure!(
-            run.trace == workflow.trace,
-            "{step} is in another trace: {spans:#?}"
-        );
+        ensure!(run.trace == workflow.trace, "{step} is in another trace: {spans:#?}");
         let scheduled = named(&format!("StartActivity:{step}"))?;
-        let own = spans
-            .iter()
-            .find(|span| span.name == "activity" && span.parent == run.id);
+        let own = spans.iter().find(|span| span.name == "activity" && span.parent == run.id);
         ensure!(
             scheduled.parent == workflow.id && run.parent == scheduled.id && own.is_some(),
             "the spans of {step} are not below the workflow's: {spans:#?}"
         );
     }
-    let foreign = spans
-        .iter()
-        .find(|span| span.service != "documents" || span.trace != workflow.trace);
-    ensure!(
-        foreign.is_none(),
-        "a span does not belong to this document: {foreign:#?}"
-    );
+    let foreign = spans.iter().find(|span| span.service != "documents" || span.trace != workflow.trace);
+    ensure!(foreign.is_none(), "a span does not belong to this document: {foreign:#?}");
     Ok(())
 }
 
 async fn an_unreachable_collector_fails_no_document(world: &World) -> Result<()> {
     let unused = format!("http://127.0.0.1:{}", ports::free());
-    let mut worker = world
-        .worker()
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &unused)
-        .start()
-        .await?;
+    let mut worker = world.worker().env("OTEL_EXPORTER_OTLP_ENDPOINT", &unused).start().await?;
     let source = world.upload("a.txt", "one two").await?;
     let end = world.run_document("a", &source).await?.end()?;
     ensure!(matches!(end, End::Completed(_)), "{end:?}");

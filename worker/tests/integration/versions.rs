@@ -21,11 +21,9 @@ async fn a_workflow_waits_until_the_version_is_current_and_is_pinned_to_it(world
     let source = world.upload("a.txt", "one two").await?;
     let run = world.start_document("a", &source).await?;
     // Without versioning, a document takes a fraction of this time.
-    consistently("the workflow waits", Duration::from_secs(3), async || {
-        match run.has_begun().await {
-            Ok(begun) => when(!begun, || "a worker got a task of it".into()),
-            Err(error) => Probe::Failed(error),
-        }
+    consistently("the workflow waits", Duration::from_secs(3), async || match run.has_begun().await {
+        Ok(begun) => when(!begun, || "a worker got a task of it".into()),
+        Err(error) => Probe::Failed(error),
     })
     .await?;
     world.make_current("documents", "build-1").await?;

@@ -52,16 +52,9 @@ async fn a_watch_shows_the_depths_if_no_worker_runs(world: &World) -> Result<()>
     let memory = watch.memory()?;
     ensure!(memory <= MEMORY, "it has {memory} kB");
     let metrics = watch.metrics().await?;
-    for foreign in [
-        "document_cpu_threads",
-        "temporal_num_pollers",
-        "document_external_calls_total",
-    ] {
+    for foreign in ["document_cpu_threads", "temporal_num_pollers", "document_external_calls_total"] {
         let value = metrics.value(foreign, &[]);
-        ensure!(
-            value.is_none(),
-            "{foreign} is {value:?}, but this process does not have it"
-        );
+        ensure!(value.is_none(), "{foreign} is {value:?}, but this process does not have it");
     }
     Ok(())
 }
@@ -89,9 +82,7 @@ async fn hands_over(world: &World, fleet: [Worker; 2]) -> Result<()> {
     first.kill().await?;
     let fleet = [second];
     let before = asked(&fleet).await?;
-    let shown = consistently("the other shows the depths", LIFETIME_AND_MORE, async || {
-        all_shown(&fleet).await
-    });
+    let shown = consistently("the other shows the depths", LIFETIME_AND_MORE, async || all_shown(&fleet).await);
     let taken_over = takes_over(world, &fleet, &before, LEASE_AND_MORE);
     futures::try_join!(shown, taken_over)?;
     Ok(())
@@ -106,12 +97,8 @@ async fn during_an_outage_of_temporal_the_watch_stays_up_and_shows_no_depth(worl
     shown(&watch, name, &[("queue", queue)], |depth| depth == 2.0).await?;
     world.temporal.cut().await?;
     eventually("no depth is shown", RECOVERY, async || depthless(&watch).await).await?;
-    consistently(
-        "no depth is shown by a watch that is live",
-        Duration::from_secs(3),
-        async || depthless(&watch).await,
-    )
-    .await?;
+    consistently("no depth is shown by a watch that is live", Duration::from_secs(3), async || depthless(&watch).await)
+        .await?;
     world.temporal.restore().await?;
     shown(&watch, name, &[("queue", queue)], |depth| depth == 2.0).await?;
     ensure!(watch.runs()?, "the watch ended");
@@ -122,10 +109,7 @@ async fn during_an_outage_of_temporal_the_watch_stays_up_and_shows_no_depth(worl
 async fn depthless(watch: &Worker) -> Probe<()> {
     let look = async {
         let live = watch.get("/livez").await?;
-        ensure!(
-            live.0 == StatusCode::OK,
-            "an outage must not restart it: {live:?}"
-        );
+        ensure!(live.0 == StatusCode::OK, "an outage must not restart it: {live:?}");
         let metrics = watch.metrics().await?;
         let depths = DEPTHS.map(|(name, queue)| metrics.value(name, &[("queue", queue)]));
         match depths[0] {
@@ -143,18 +127,11 @@ async fn a_watch_started_before_its_servers_waits_for_them(world: &World) -> Res
     world.postgres.cut().await?;
     world.temporal.cut().await?;
     let mut watch = world.watch().spawn()?;
-    watch
-        .readiness("not ready: waiting for Postgres", RECOVERY)
-        .await?;
+    watch.readiness("not ready: waiting for Postgres", RECOVERY).await?;
     world.postgres.restore().await?;
-    watch
-        .readiness("not ready: waiting for Temporal", RECOVERY)
-        .await?;
+    watch.readiness("not ready: waiting for Temporal", RECOVERY).await?;
     let live = watch.get("/livez").await?;
-    ensure!(
-        live.0 == StatusCode::OK,
-        "one that waits must not be restarted: {live:?}"
-    );
+    ensure!(live.0 == StatusCode::OK, "one that waits must not be restarted: {live:?}");
     world.temporal.restore().await?;
     // A slow first answer separates being connected from having a reading.
     world.temporal.slow(Duration::from_millis(300)).await?;

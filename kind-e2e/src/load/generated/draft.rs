@@ -37,11 +37,7 @@ pub(super) enum Run {
 impl Draft {
     /// Draws a document of about so many characters.
     pub(super) fn draw(language: Language, characters: usize, rng: &mut ChaCha8Rng) -> Self {
-        let mut pen = Pen {
-            language,
-            words: language.words(),
-            rng,
-        };
+        let mut pen = Pen { language, words: language.words(), rng };
         let title = pen.words_of_sentence(3..7);
         let opening = format!("{}.", language.opening());
         let mut blocks = vec![Block::Paragraph(vec![Run::Text(opening)])];
@@ -58,11 +54,7 @@ impl Draft {
                 blocks.push(Block::Paragraph(runs));
             }
         }
-        Self {
-            language,
-            title,
-            blocks,
-        }
+        Self { language, title, blocks }
     }
 
     /// The words of its text, in their order.
@@ -142,15 +134,10 @@ impl Pen<'_> {
     fn paragraph(&mut self) -> Vec<Run> {
         let mut runs = Vec::new();
         for _ in 0..self.rng.random_range(1..4) {
-            let sentences: Vec<String> = (0..self.rng.random_range(1..5))
-                .map(|_| self.sentence())
-                .collect();
+            let sentences: Vec<String> = (0..self.rng.random_range(1..5)).map(|_| self.sentence()).collect();
             runs.push(Run::Text(sentences.join(self.space())));
             if self.rng.random_ratio(1, 4) {
-                let target = format!(
-                    "https://example.org/{}?a=1&b=2",
-                    self.rng.random_range(0..100_000)
-                );
+                let target = format!("https://example.org/{}?a=1&b=2", self.rng.random_range(0..100_000));
                 runs.push(Run::Link(target, self.words_of_sentence(1..4)));
             }
         }
@@ -166,36 +153,22 @@ impl Pen<'_> {
             let (whole, part) = (self.rng.random_range(0..2000), self.rng.random_range(0..100));
             text = format!("{text} {whole}.{part}");
         }
-        let ends = if self.language == Language::Japanese {
-            ["。", "。", "！"]
-        } else {
-            [".", ".", "!"]
-        };
+        let ends = if self.language == Language::Japanese { ["。", "。", "！"] } else { [".", ".", "!"] };
         text + ends[self.rng.random_range(0..3)]
     }
 
     fn words_of_sentence(&mut self, lengths: std::ops::Range<usize>) -> String {
         let count = self.rng.random_range(lengths);
-        let drawn: Vec<&str> = (0..count)
-            .map(|_| self.words[self.rng.random_range(0..self.words.len())])
-            .collect();
+        let drawn: Vec<&str> = (0..count).map(|_| self.words[self.rng.random_range(0..self.words.len())]).collect();
         drawn.join(self.space())
     }
 
     fn space(&self) -> &'static str {
-        if self.language == Language::Japanese {
-            ""
-        } else {
-            " "
-        }
+        if self.language == Language::Japanese { "" } else { " " }
     }
 
     fn comma(&self) -> &'static str {
-        if self.language == Language::Japanese {
-            "、"
-        } else {
-            ","
-        }
+        if self.language == Language::Japanese { "、" } else { "," }
     }
 }
 

@@ -54,10 +54,7 @@ impl Codes {
     /// Codes of two bytes for all characters of a draft.
     pub(super) fn mapped(draft: &Draft) -> Self {
         let mut codes = BTreeMap::new();
-        for character in lines(draft)
-            .iter()
-            .flat_map(|line| line.words.concat().chars().collect::<Vec<_>>())
-        {
+        for character in lines(draft).iter().flat_map(|line| line.words.concat().chars().collect::<Vec<_>>()) {
             let next = u16::try_from(codes.len() + 1).unwrap_or(u16::MAX);
             codes.entry(character).or_insert(next);
         }
@@ -128,13 +125,7 @@ fn wrap<'d>(words: impl Iterator<Item = (&'d str, Option<&'d str>)>, size: f32, 
     for (word, target) in words {
         if length + word.len() >= LINE {
             length = 0;
-            lines.push(Line {
-                words: Vec::new(),
-                size,
-                step: NEXT_LINE * size,
-                targets: Vec::new(),
-                heading: None,
-            });
+            lines.push(Line { words: Vec::new(), size, step: NEXT_LINE * size, targets: Vec::new(), heading: None });
         }
         length += word.chars().count() + 1;
         if let Some(line) = lines.last_mut() {
@@ -156,11 +147,7 @@ pub(super) fn pages<'l, 'd>(lines: &'l [Line<'d>]) -> Vec<&'l [Line<'d>]> {
         }
     }
     let ends = begins.iter().skip(1).copied().chain([lines.len()]);
-    begins
-        .iter()
-        .zip(ends)
-        .map(|(begin, end)| &lines[*begin..end])
-        .collect()
+    begins.iter().zip(ends).map(|(begin, end)| &lines[*begin..end]).collect()
 }
 
 /// The content stream of a page.
@@ -235,11 +222,7 @@ mod tests {
         let draft = Draft::draw(Language::English, 500, &mut ChaCha8Rng::seed_from_u64(2));
         let lines = lines(&draft);
         let pages = pages(&lines);
-        let letters: usize = lines
-            .iter()
-            .flat_map(|line| &line.words)
-            .map(|word| word.chars().count())
-            .sum();
+        let letters: usize = lines.iter().flat_map(|line| &line.words).map(|word| word.chars().count()).sum();
         for style in [Style::Spaces, Style::Gaps, Style::Placed] {
             let drawn = drawn(pages[0], style, &Codes::WinAnsi);
             let (mut inside, mut count) = (false, 0);

@@ -121,13 +121,7 @@ mod tests {
 
     #[test]
     fn a_word_is_a_run_of_letters() {
-        for language in [
-            Language::English,
-            Language::German,
-            Language::French,
-            Language::Russian,
-            Language::Japanese,
-        ] {
+        for language in [Language::English, Language::German, Language::French, Language::Russian, Language::Japanese] {
             let words = language.words();
             assert!(words.len() > 70, "{language:?} has {}", words.len());
             for word in words {

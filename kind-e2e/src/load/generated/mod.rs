@@ -149,21 +149,14 @@ impl Form {
         match (self, language) {
             (Self::Html(Charset::Utf16Le) | Self::Text(Charset::Utf16Le), _) => 2.2,
             (Self::Html(Charset::ShiftJis) | Self::Text(Charset::ShiftJis), _) => 2.0,
-            (
-                Self::Html(Charset::Utf8) | Self::Text(Charset::Utf8),
-                Language::Russian | Language::Japanese,
-            ) => 2.2,
+            (Self::Html(Charset::Utf8) | Self::Text(Charset::Utf8), Language::Russian | Language::Japanese) => 2.2,
             (Self::Html(_) | Self::Text(_), _) => 1.2,
             (Self::Pdf(_), _) => 1.4,
         }
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "some thousand characters"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousand characters")]
 fn whole(characters: f64) -> usize {
     characters as usize
 }
@@ -212,12 +205,7 @@ mod tests {
             let encoding = Encoding::for_label(charset.as_bytes()).unwrap();
             let (text, _, broken) = encoding.decode(&one.bytes);
             assert!(!broken, "{}", one.name);
-            assert_eq!(
-                std::str::from_utf8(&one.bytes).is_ok(),
-                charset == "UTF-8",
-                "{}",
-                one.name
-            );
+            assert_eq!(std::str::from_utf8(&one.bytes).is_ok(), charset == "UTF-8", "{}", one.name);
             let kind = Kind::of_extension(one.name.rsplit('.').next().unwrap_or_default()).unwrap();
             assert_eq!(try_read(kind, &text), Ok(one.known.reading), "{}", one.name);
         }
@@ -229,22 +217,10 @@ mod tests {
         let pdfs: Vec<&Generated> = documents.iter().filter(|one| one.known.pages.is_some()).collect();
         assert_eq!(pdfs.len(), 8);
         for one in pdfs {
-            assert!(
-                one.bytes.starts_with(b"%PDF-") && one.bytes.ends_with(b"%%EOF"),
-                "{}",
-                one.name
-            );
+            assert!(one.bytes.starts_with(b"%PDF-") && one.bytes.ends_with(b"%%EOF"), "{}", one.name);
             let reading = &one.known.reading;
-            assert!(
-                reading.words > 100 && reading.heading_count > 0 && reading.title.is_some(),
-                "{}",
-                one.name
-            );
-            assert!(
-                reading.links.iter().all(|(_, text)| text.is_empty()),
-                "{}",
-                one.name
-            );
+            assert!(reading.words > 100 && reading.heading_count > 0 && reading.title.is_some(), "{}", one.name);
+            assert!(reading.links.iter().all(|(_, text)| text.is_empty()), "{}", one.name);
         }
     }
 }

@@ -21,11 +21,7 @@ pub(super) fn bookmarks(levels: &[u8]) -> Vec<Bookmark> {
         let before = open.get(above).copied();
         open.truncate(above);
         let parent = open.last().copied();
-        tree[index] = Bookmark {
-            parent,
-            before,
-            ..Bookmark::default()
-        };
+        tree[index] = Bookmark { parent, before, ..Bookmark::default() };
         if let Some(before) = before {
             tree[before].after = Some(index);
         }
@@ -52,10 +48,7 @@ mod tests {
     #[test]
     fn levels_make_a_tree() {
         let tree = bookmarks(&[1, 2, 3, 2, 1]);
-        let told: Vec<_> = tree
-            .iter()
-            .map(|one| (one.parent, one.before, one.after, one.children))
-            .collect();
+        let told: Vec<_> = tree.iter().map(|one| (one.parent, one.before, one.after, one.children)).collect();
         assert_eq!(
             told,
             [

@@ -93,10 +93,7 @@ impl File {
         let id = self.next.bump();
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
         // Writing to memory does not fail.
-        let packed = encoder
-            .write_all(content)
-            .and_then(|()| encoder.finish())
-            .unwrap_or_default();
+        let packed = encoder.write_all(content).and_then(|()| encoder.finish()).unwrap_or_default();
         self.pdf.stream(id, &packed).filter(Filter::FlateDecode);
         id
     }
@@ -107,11 +104,7 @@ impl File {
             font.base_font(base).encoding_predefined(Name(b"WinAnsiEncoding"));
             return;
         };
-        let system = SystemInfo {
-            registry: Str(b"Adobe"),
-            ordering: Str(b"Identity"),
-            supplement: 0,
-        };
+        let system = SystemInfo { registry: Str(b"Adobe"), ordering: Str(b"Identity"), supplement: 0 };
         let mut map = UnicodeCmap::new(Name(b"Known"), system);
         for (character, code) in codes {
             map.pair(*code, *character);
@@ -123,21 +116,13 @@ impl File {
         font.descendant_font(descendant).to_unicode(map);
         drop(font);
         let mut font = self.pdf.cid_font(descendant);
-        font.subtype(CidFontType::Type2)
-            .base_font(MAPPED)
-            .system_info(system);
+        font.subtype(CidFontType::Type2).base_font(MAPPED).system_info(system);
         font.font_descriptor(descriptor).default_width(600.0);
         font.cid_to_gid_map_predefined(Name(b"Identity"));
         drop(font);
         let mut font = self.pdf.font_descriptor(descriptor);
-        font.name(MAPPED)
-            .flags(FontFlags::NON_SYMBOLIC)
-            .bbox(Rect::new(0.0, -200.0, 600.0, 800.0));
-        font.italic_angle(0.0)
-            .ascent(800.0)
-            .descent(-200.0)
-            .cap_height(700.0)
-            .stem_v(80.0);
+        font.name(MAPPED).flags(FontFlags::NON_SYMBOLIC).bbox(Rect::new(0.0, -200.0, 600.0, 800.0));
+        font.italic_angle(0.0).ascent(800.0).descent(-200.0).cap_height(700.0).stem_v(80.0);
     }
 
     fn page(&mut self, lines: &[Line<'_>], content: &[u8]) {
@@ -146,12 +131,9 @@ impl File {
         let links: Vec<Ref> = targets.map(|target| self.link(target)).collect();
         let id = self.next.bump();
         self.pages.push(id);
-        self.places
-            .extend(lines.iter().filter(|line| line.heading.is_some()).map(|_| id));
+        self.places.extend(lines.iter().filter(|line| line.heading.is_some()).map(|_| id));
         let mut page = self.pdf.page(id);
-        page.parent(self.tree)
-            .media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1))
-            .contents(content);
+        page.parent(self.tree).media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1)).contents(content);
         if !links.is_empty() {
             page.annotations(links);
         }
@@ -161,11 +143,8 @@ impl File {
     fn link(&mut self, target: &str) -> Ref {
         let id = self.next.bump();
         let mut link = self.pdf.annotation(id);
-        link.subtype(AnnotationType::Link)
-            .rect(Rect::new(60.0, 60.0, 200.0, 80.0));
-        link.action()
-            .action_type(ActionType::Uri)
-            .uri(Str(target.as_bytes()));
+        link.subtype(AnnotationType::Link).rect(Rect::new(60.0, 60.0, 200.0, 80.0));
+        link.action().action_type(ActionType::Uri).uri(Str(target.as_bytes()));
         id
     }
 
@@ -179,19 +158,9 @@ impl File {
         let ids: Vec<Ref> = headings.iter().map(|_| self.next.bump()).collect();
         let levels: Vec<u8> = headings.iter().map(|(level, _)| *level).collect();
         let (first, last) = outline::ends(&levels)?;
-        for (
-            index,
-            Bookmark {
-                parent,
-                before,
-                after,
-                children,
-            },
-        ) in outline::bookmarks(&levels).iter().enumerate()
-        {
+        for (index, Bookmark { parent, before, after, children }) in outline::bookmarks(&levels).iter().enumerate() {
             let mut item = self.pdf.outline_item(ids[index]);
-            item.title(TextStr(headings[index].1))
-                .parent(parent.map_or(root, |parent| ids[parent]));
+            item.title(TextStr(headings[index].1)).parent(parent.map_or(root, |parent| ids[parent]));
             if let Some(before) = before {
                 item.prev(ids[*before]);
             }
@@ -211,20 +180,13 @@ impl File {
     fn finish(mut self, headings: &[(u8, &str)], table_as_stream: bool) -> Vec<u8> {
         let outline = self.bookmarks(headings);
         let count = i32::try_from(self.pages.len()).unwrap_or(i32::MAX);
-        self.pdf
-            .pages(self.tree)
-            .kids(self.pages.iter().copied())
-            .count(count);
+        self.pdf.pages(self.tree).kids(self.pages.iter().copied()).count(count);
         let mut catalog = self.pdf.catalog(self.catalog);
         catalog.pages(self.tree);
         if let Some(outline) = outline {
             catalog.outlines(outline);
         }
         drop(catalog);
-        if table_as_stream {
-            self.pdf.finish_with_xref_stream(self.next)
-        } else {
-            self.pdf.finish()
-        }
+        if table_as_stream { self.pdf.finish_with_xref_stream(self.next) } else { self.pdf.finish() }
     }
 }

@@ -38,11 +38,7 @@ impl Charset {
         let encoding = match self {
             Self::Utf8 => return text.as_bytes().to_vec(),
             Self::Utf16Le => {
-                return [0xfeff]
-                    .into_iter()
-                    .chain(text.encode_utf16())
-                    .flat_map(u16::to_le_bytes)
-                    .collect();
+                return [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
             }
             Self::Windows1252 => WINDOWS_1252,
             Self::ShiftJis => SHIFT_JIS,
@@ -140,9 +136,7 @@ fn emphasised(text: &str, rng: &mut ChaCha8Rng) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

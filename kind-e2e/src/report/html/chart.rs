@@ -102,10 +102,7 @@ fn inside(chart: &Chart, at: f64) -> bool {
 /// The part of a series that lies within the chart's time.
 fn within(series: &Series, chart: &Chart) -> Series {
     let points = series.points.iter().copied().filter(|(at, _)| inside(chart, *at));
-    Series {
-        points: points.collect(),
-        ..series.clone()
-    }
+    Series { points: points.collect(), ..series.clone() }
 }
 
 /// The events' numbers, each above its time, on as many lines as they need.
@@ -127,10 +124,7 @@ fn lanes(places: &[f64]) -> Vec<usize> {
     let mut ends: Vec<f64> = Vec::new();
     let mut lanes = Vec::new();
     for place in places {
-        let lane = ends
-            .iter()
-            .position(|end| place - end >= NUMBER_WIDTH)
-            .unwrap_or(ends.len());
+        let lane = ends.iter().position(|end| place - end >= NUMBER_WIDTH).unwrap_or(ends.len());
         match ends.get_mut(lane) {
             Some(end) => *end = *place,
             None => ends.push(*place),
@@ -157,10 +151,7 @@ fn phases(chart: &Chart, time: &Scale) -> Markup {
 
 fn draw_panel(chart: &Chart, panel: &Panel, marks: &[&Mark], time: &Scale) -> Markup {
     let (left_scale, right_scale) = scales(chart, panel);
-    let seen = panel
-        .series
-        .iter()
-        .any(|series| series.points.iter().any(|(_, value)| value.is_some()));
+    let seen = panel.series.iter().any(|series| series.points.iter().any(|(_, value)| value.is_some()));
     html! {
         div.panel {
             div.head {
@@ -204,10 +195,7 @@ fn draw_panel(chart: &Chart, panel: &Panel, marks: &[&Mark], time: &Scale) -> Ma
 fn scales(chart: &Chart, panel: &Panel) -> (Scale, Scale) {
     let values = |right: bool| {
         let series = panel.series.iter().filter(move |series| series.right == right);
-        series
-            .flat_map(|series| &series.points)
-            .filter(|(at, _)| inside(chart, *at))
-            .filter_map(|(_, value)| *value)
+        series.flat_map(|series| &series.points).filter(|(at, _)| inside(chart, *at)).filter_map(|(_, value)| *value)
     };
     let bound = panel.bound.as_ref().map(|(value, _)| *value);
     let left = match panel.may_be_log {
@@ -219,10 +207,8 @@ fn scales(chart: &Chart, panel: &Panel) -> (Scale, Scale) {
 
 fn axis(chart: &Chart, time: &Scale) -> Markup {
     let step = time_step(chart.to - chart.from, 8);
-    let (first, last) = (
-        ((chart.from - chart.zero) / step).ceil() as i64,
-        ((chart.to - chart.zero) / step).floor() as i64,
-    );
+    let (first, last) =
+        (((chart.from - chart.zero) / step).ceil() as i64, ((chart.to - chart.zero) / step).floor() as i64);
     html! {
         div.axis {
             @for count in first..=last {
@@ -244,9 +230,7 @@ fn values(chart: &Chart) -> String {
         told.collect()
     };
     let panels = chart.panels.iter();
-    let panels: Vec<_> = panels
-        .map(|panel| json!({"title": panel.title, "series": series(panel)}))
-        .collect();
+    let panels: Vec<_> = panels.map(|panel| json!({"title": panel.title, "series": series(panel)})).collect();
     json!(panels).to_string().replace('<', "\\u003c")
 }
 

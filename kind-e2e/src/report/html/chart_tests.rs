@@ -20,21 +20,8 @@ fn names_are_escaped_in_text_titles_and_values() {
         from: 0.0,
         to: 10.0,
         zero: 2.0,
-        phases: vec![Span {
-            from: 0.0,
-            to: 10.0,
-            name: evil.clone(),
-        }],
-        marks: vec![
-            Mark {
-                at: 2.0,
-                what: evil.clone(),
-            },
-            Mark {
-                at: 11.0,
-                what: "outside".to_owned(),
-            },
-        ],
+        phases: vec![Span { from: 0.0, to: 10.0, name: evil.clone() }],
+        marks: vec![Mark { at: 2.0, what: evil.clone() }, Mark { at: 11.0, what: "outside".to_owned() }],
         panels: vec![Panel {
             title: "p",
             unit: "u",
@@ -46,17 +33,8 @@ fn names_are_escaped_in_text_titles_and_values() {
         }],
     };
     let drawn = draw(&chart).into_string();
-    assert!(
-        !drawn.contains("<b>") && drawn.matches("</script>").count() == 1,
-        "{drawn}"
-    );
-    assert!(
-        drawn.contains(r#"<rect class="gap" x="200" y="0" width="600""#),
-        "{drawn}"
-    );
+    assert!(!drawn.contains("<b>") && drawn.matches("</script>").count() == 1, "{drawn}");
+    assert!(drawn.contains(r#"<rect class="gap" x="200" y="0" width="600""#), "{drawn}");
     assert!(!drawn.contains("outside"), "an event outside of the chart's time");
-    assert!(
-        drawn.contains(">−2 s<") && drawn.contains(">0 s<") && drawn.contains(">+8 s<"),
-        "{drawn}"
-    );
+    assert!(drawn.contains(">−2 s<") && drawn.contains(">0 s<") && drawn.contains(">+8 s<"), "{drawn}");
 }

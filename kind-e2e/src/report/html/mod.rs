@@ -25,8 +25,7 @@ use crate::judge::verdict::Outcome;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("pointer.js");
 /// The browser refuses to load anything for this page.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// So many reasons are told at the top of the page; each is at its scenario, too.
 const REASONS: usize = 5;
@@ -228,29 +227,20 @@ fn again(facts: &Facts) -> Markup {
 
 /// The host in one line, of what is known.
 fn host(run: &Pinned, facts: &Facts) -> String {
-    let of = |key: &str| {
-        run.host
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
-    };
+    let of = |key: &str| run.host.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
     let memory = of("memory_bytes").and_then(|bytes| bytes.parse::<f64>().ok());
     let parts = [
         of("os").map(str::to_owned),
         of("arch").map(str::to_owned),
         Some(format!("{} cores", facts.run.cores)),
         memory.map(|bytes| format!("{:.0} GiB", bytes / f64::from(1 << 30))),
-        of("cgroup")
-            .filter(|version| *version != "null")
-            .map(|version| format!("cgroup {version}")),
+        of("cgroup").filter(|version| *version != "null").map(|version| format!("cgroup {version}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn date(unix: f64) -> String {
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-    let date = OffsetDateTime::from_unix_timestamp(unix as i64)
-        .ok()
-        .and_then(|date| date.format(format).ok());
+    let date = OffsetDateTime::from_unix_timestamp(unix as i64).ok().and_then(|date| date.format(format).ok());
     date.unwrap_or_else(|| format!("{unix:.0} s after 1970"))
 }

@@ -61,19 +61,9 @@ fn stages(reaction: &Reaction) -> Vec<Stage> {
             reaction.signal,
             format!("IO slots in use and tasks waiting exceeded the target of {before} workers"),
         ),
-        (
-            "decision",
-            "s2",
-            reaction.decision,
-            format!("more than {before} workers were wanted"),
-        ),
+        ("decision", "s2", reaction.decision, format!("more than {before} workers were wanted")),
         ("pod", "s3", reaction.pod, "there was a new pod".to_owned()),
-        (
-            "first poll",
-            "s4",
-            reaction.first_poll,
-            "a new worker was Ready: its polls are registered".to_owned(),
-        ),
+        ("first poll", "s4", reaction.first_poll, "a new worker was Ready: its polls are registered".to_owned()),
         (
             "all ready",
             "s5",
@@ -89,34 +79,20 @@ fn stages(reaction: &Reaction) -> Vec<Stage> {
             // One stage may be seen before the one that it follows: it took no time then.
             let took = after.map_or(0.0, |after: f64| (after - last).max(0.0));
             last += took;
-            Stage {
-                name,
-                color,
-                what,
-                after,
-                took,
-            }
+            Stage { name, color, what, after, took }
         })
         .collect()
 }
 
 /// What is said of the latency, and when it was back.
 fn latency(reaction: &Reaction) -> (String, Option<f64>) {
-    let worst = reaction
-        .worst_p99
-        .map_or_else(String::new, |worst| format!("; the worst 5 s had {worst:.1} s"));
+    let worst = reaction.worst_p99.map_or_else(String::new, |worst| format!("; the worst 5 s had {worst:.1} s"));
     let bound = reaction.p99_bound;
     match reaction.latency {
         Recovery::NotSeen => ("no document was due after the step".to_owned(), None),
         Recovery::NeverAbove => (format!("p99 never exceeded {bound:.1} s{worst}"), None),
-        Recovery::Back(after) => (
-            format!("p99 by due time is under {bound:.1} s from here on{worst}"),
-            Some(after),
-        ),
-        Recovery::NotBack => (
-            format!("p99 was not under {bound:.1} s again when the load ended{worst}"),
-            None,
-        ),
+        Recovery::Back(after) => (format!("p99 by due time is under {bound:.1} s from here on{worst}"), Some(after)),
+        Recovery::NotBack => (format!("p99 was not under {bound:.1} s again when the load ended{worst}"), None),
     }
 }
 

@@ -16,22 +16,14 @@ const FLOOR: f64 = 0.01;
 impl Scale {
     /// From `low` to `high` as they are: time.
     pub(super) fn exact(low: f64, high: f64) -> Self {
-        Self {
-            low,
-            high: high.max(low + 1.0),
-            log: false,
-        }
+        Self { low, high: high.max(low + 1.0), log: false }
     }
 
     /// From 0 to a round value that `most` fits below.
     pub(super) fn from_zero(most: f64) -> Self {
         let most = most.max(1.0);
         let step = round_step(most, 3);
-        Self {
-            low: 0.0,
-            high: (most * 1.02 / step).ceil() * step,
-            log: false,
-        }
+        Self { low: 0.0, high: (most * 1.02 / step).ceil() * step, log: false }
     }
 
     /// For values that are all above 0: linear, or logarithmic where they are too far apart for that.
@@ -40,11 +32,7 @@ impl Scale {
         let least = values.fold(f64::INFINITY, f64::min).max(FLOOR);
         match most > WIDE * least {
             false => Self::from_zero(most),
-            true => Self {
-                low: 10f64.powf(least.log10().floor()),
-                high: 10f64.powf(most.log10().ceil()),
-                log: true,
-            },
+            true => Self { low: 10f64.powf(least.log10().floor()), high: 10f64.powf(most.log10().ceil()), log: true },
         }
     }
 
@@ -64,10 +52,7 @@ impl Scale {
             return (first..=last).map(|power| 10f64.powi(power)).collect();
         }
         let step = round_step(self.high - self.low, count);
-        let (first, last) = (
-            (self.low / step).ceil() as i64,
-            (self.high / step + 1e-9).floor() as i64,
-        );
+        let (first, last) = ((self.low / step).ceil() as i64, (self.high / step + 1e-9).floor() as i64);
         (first..=last).map(|number| number as f64 * step).collect()
     }
 
@@ -81,17 +66,13 @@ impl Scale {
 fn round_step(span: f64, count: usize) -> f64 {
     let rough = span / count as f64;
     let power = 10f64.powf(rough.log10().floor());
-    let round = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .find(|round| round * power >= rough * (1.0 - 1e-9));
+    let round = [1.0, 2.0, 5.0, 10.0].into_iter().find(|round| round * power >= rough * (1.0 - 1e-9));
     round.unwrap_or(10.0) * power
 }
 
 /// Seconds that divide a time axis of `span` seconds into at most `count` parts of a length that people use.
 pub(super) fn time_step(span: f64, count: usize) -> f64 {
-    const STEPS: [f64; 12] = [
-        1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0,
-    ];
+    const STEPS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0];
     let fits = |step: &f64| span / step <= count as f64;
     STEPS.into_iter().find(fits).unwrap_or(3600.0)
 }
@@ -122,10 +103,7 @@ mod tests {
         assert!((wide.place(1.0) - 1.0 / 3.0).abs() < 1e-9);
         assert_eq!((wide.place(0.0), wide.place(1e9)), (0.0, 1.0));
         assert!(wide.is_log() && !Scale::of_positive([2.0, 4.0].into_iter()).is_log());
-        assert_eq!(
-            Scale::of_positive(std::iter::empty()).ticks(3),
-            Scale::from_zero(0.0).ticks(3)
-        );
+        assert_eq!(Scale::of_positive(std::iter::empty()).ticks(3), Scale::from_zero(0.0).ticks(3));
     }
 
     #[test]
@@ -133,9 +111,6 @@ mod tests {
         assert_eq!(time_step(70.0, 8), 10.0);
         assert_eq!(time_step(331.0, 8), 60.0);
         assert_eq!(time_step(9000.0, 8), 1800.0);
-        assert_eq!(
-            Scale::exact(-10.0, 61.0).ticks(8),
-            [-10.0, 0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
-        );
+        assert_eq!(Scale::exact(-10.0, 61.0).ticks(8), [-10.0, 0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]);
     }
 }

@@ -12,10 +12,7 @@ use crate::scenarios::REGISTRY;
 
 /// The section of a scenario, of whatever there is of it.
 pub(super) fn section(run: &Run<'_>, verdict: &ScenarioVerdict) -> Markup {
-    let about = REGISTRY
-        .iter()
-        .find(|entry| entry.name == verdict.name)
-        .map(|entry| entry.about());
+    let about = REGISTRY.iter().find(|entry| entry.name == verdict.name).map(|entry| entry.about());
     html! {
         section id=(anchor(&verdict.name)) {
             h2 { (verdict.name) " " (badge(&verdict.outcome)) }
@@ -36,11 +33,7 @@ pub(super) fn section(run: &Run<'_>, verdict: &ScenarioVerdict) -> Markup {
 
 /// A load: its reactions, its charts, its latency.
 fn load(part: &Part<'_>, scenario: &str, samples: &[Sample], figures: &Figures) -> Markup {
-    let name = part
-        .name
-        .strip_prefix(scenario)
-        .unwrap_or(part.name)
-        .trim_start_matches('/');
+    let name = part.name.strip_prefix(scenario).unwrap_or(part.name).trim_start_matches('/');
     let heading = |what: &str| match name {
         "" => capital(what),
         name => format!("{name}: {what}"),

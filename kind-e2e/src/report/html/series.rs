@@ -57,10 +57,8 @@ pub(super) fn draw_series(series: &Series, time: &Scale, scale: &Scale) -> Marku
 fn outline(series: &Series, time: &Scale, scale: &Scale) -> String {
     let mut path = String::new();
     for run in series.points.split(|(_, value)| value.is_none()) {
-        let places: Vec<(f64, f64)> = run
-            .iter()
-            .filter_map(|(at, value)| Some((time.place(*at) * WIDTH, y(scale, (*value)?))))
-            .collect();
+        let places: Vec<(f64, f64)> =
+            run.iter().filter_map(|(at, value)| Some((time.place(*at) * WIDTH, y(scale, (*value)?)))).collect();
         draw_run(&mut path, series.form, &places);
     }
     path
@@ -118,23 +116,11 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn series(form: Form, points: &[Point]) -> Series {
-        Series {
-            name: "a".to_owned(),
-            color: "c1",
-            form,
-            right: false,
-            points: points.to_vec(),
-        }
+        Series { name: "a".to_owned(), color: "c1", form, right: false, points: points.to_vec() }
     }
 
-    pub(crate) const POINTS: [Point; 6] = [
-        (0.0, Some(1.0)),
-        (1.0, Some(1.0)),
-        (2.0, Some(2.0)),
-        (5.0, None),
-        (8.0, Some(2.0)),
-        (10.0, Some(0.0)),
-    ];
+    pub(crate) const POINTS: [Point; 6] =
+        [(0.0, Some(1.0)), (1.0, Some(1.0)), (2.0, Some(2.0)), (5.0, None), (8.0, Some(2.0)), (10.0, Some(0.0))];
 
     #[test]
     fn a_gap_ends_a_line_and_the_next_value_begins_another() {
@@ -142,10 +128,7 @@ pub(super) mod tests {
         let table = [
             (Form::Line, "M0 50h0L100 50L200 0M800 0h0L1000 100"),
             (Form::Steps, "M0 50h0H200V0H200M800 0h0H1000V100H1000"),
-            (
-                Form::Area,
-                "M0 100V50H200V0H200V100ZM800 100V0H1000V100H1000V100Z",
-            ),
+            (Form::Area, "M0 100V50H200V0H200V100ZM800 100V0H1000V100H1000V100Z"),
             (Form::Dots, "M0 50h0M100 50h0M200 0h0M800 0h0M1000 100h0"),
         ];
         for (form, path) in table {

@@ -59,13 +59,7 @@ pub(super) fn close(whole: &Chart, reaction: &Reaction) -> Chart {
 }
 
 fn panels(part: &Part<'_>, samples: &[Sample]) -> Vec<Panel> {
-    vec![
-        workers(samples),
-        depth(samples),
-        slots(samples, part.io_slots),
-        latency(part, samples),
-        host(samples),
-    ]
+    vec![workers(samples), depth(samples), slots(samples, part.io_slots), latency(part, samples), host(samples)]
 }
 
 /// What used this host's CPU: a load that saturates it judges the host.
@@ -77,18 +71,8 @@ fn host(samples: &[Sample]) -> Panel {
         right_unit: "",
         gaps: gaps(&of(|_| Some(0.0))),
         series: vec![
-            series(
-                "in use",
-                "c1",
-                Form::Steps,
-                of(|host| Some(host.busy + host.steal)),
-            ),
-            series(
-                "by others",
-                "c2",
-                Form::Area,
-                of(|host| Some(host.others? + host.steal)),
-            ),
+            series("in use", "c1", Form::Steps, of(|host| Some(host.busy + host.steal))),
+            series("by others", "c2", Form::Area, of(|host| Some(host.others? + host.steal))),
             series("cores", "grey", Form::Dashed, of(|host| Some(host.cores))),
         ],
         bound: None,
@@ -137,26 +121,15 @@ fn depth(samples: &[Sample]) -> Panel {
 
 /// Temporal is asked in some samples only: points, with nothing between them.
 fn backlog(samples: &[Sample]) -> Vec<Series> {
-    let asked: Vec<Sample> = samples
-        .iter()
-        .filter(|sample| sample.backlog.is_some())
-        .cloned()
-        .collect();
-    by_queue(&asked, ", by Temporal itself", Form::Dots, |sample| {
-        sample.backlog.as_ref().and_then(Reading::seen)
-    })
+    let asked: Vec<Sample> = samples.iter().filter(|sample| sample.backlog.is_some()).cloned().collect();
+    by_queue(&asked, ", by Temporal itself", Form::Dots, |sample| sample.backlog.as_ref().and_then(Reading::seen))
 }
 
 fn slots(samples: &[Sample], io_slots: Option<u32>) -> Panel {
     let mut all = by_queue(samples, "", Form::Steps, |sample| sample.slots_used.seen());
     if let Some(slots) = io_slots {
-        let there = points(samples, |sample| {
-            Some(f64::from(slots) * f64::from(sample.fleet.seen()?.ready))
-        });
-        all.insert(
-            0,
-            series("IO slots of Ready workers", "grey", Form::Dashed, there),
-        );
+        let there = points(samples, |sample| Some(f64::from(slots) * f64::from(sample.fleet.seen()?.ready)));
+        all.insert(0, series("IO slots of Ready workers", "grey", Form::Dashed, there));
     }
     Panel {
         title: "Slots in use by queue",
@@ -171,29 +144,17 @@ fn slots(samples: &[Sample], io_slots: Option<u32>) -> Panel {
 
 /// Latency of the documents that were due within [`WINDOW`] seconds, told in the middle of them.
 fn latency(part: &Part<'_>, samples: &[Sample]) -> Panel {
-    let first = part
-        .starts
-        .iter()
-        .map(|start| start.due)
-        .fold(f64::INFINITY, f64::min);
+    let first = part.starts.iter().map(|start| start.due).fold(f64::INFINITY, f64::min);
     // A step begins a window, so that no window has documents of both.
-    let from = part.steps.first().map_or(first, |step| {
-        step.at - ((step.at - first) / WINDOW).ceil().max(0.0) * WINDOW
-    });
+    let from = part.steps.first().map_or(first, |step| step.at - ((step.at - first) / WINDOW).ceil().max(0.0) * WINDOW);
     let until = samples.last().map_or(from, |sample| sample.at + WINDOW);
     let windows = windows(part.starts, from, until);
     let percentile = |pick: fn(&Latency) -> Option<f64>| -> Vec<Point> {
-        windows
-            .iter()
-            .map(|due| (due.from + WINDOW / 2.0, due.latency.as_ref().and_then(pick)))
-            .collect()
+        windows.iter().map(|due| (due.from + WINDOW / 2.0, due.latency.as_ref().and_then(pick))).collect()
     };
     let bound = match part.p99_bound > GUIDE_P99 {
         false => format!("guide: p99 < {GUIDE_P99:.0} s"),
-        true => format!(
-            "p99 < {:.1} s: the documents' IO and the guide's {WAITING:.1} s",
-            part.p99_bound
-        ),
+        true => format!("p99 < {:.1} s: the documents' IO and the guide's {WAITING:.1} s", part.p99_bound),
     };
     Panel {
         title: "Latency of documents of one trip to S3, by the time at which they were due",
@@ -210,13 +171,7 @@ fn latency(part: &Part<'_>, samples: &[Sample]) -> Panel {
 }
 
 fn series(name: impl Into<String>, color: &'static str, form: Form, points: Vec<Point>) -> Series {
-    Series {
-        name: name.into(),
-        color,
-        form,
-        right: false,
-        points,
-    }
+    Series { name: name.into(), color, form, right: false, points }
 }
 
 impl Series {
@@ -225,26 +180,10 @@ impl Series {
     }
 }
 
-fn by_queue(
-    samples: &[Sample],
-    more: &str,
-    form: Form,
-    pick: impl Fn(&Sample) -> Option<&ByQueue>,
-) -> Vec<Series> {
-    let seen: BTreeSet<&str> = samples
-        .iter()
-        .filter_map(&pick)
-        .flat_map(BTreeMap::keys)
-        .map(String::as_str)
-        .collect();
-    let known = [
-        (WORKFLOW_QUEUE, "workflow", "c1"),
-        (IO_QUEUE, "IO", "c2"),
-        (CPU_QUEUE, "CPU", "c3"),
-    ];
-    let others = seen
-        .iter()
-        .filter(|queue| known.iter().all(|(name, _, _)| name != *queue));
+fn by_queue(samples: &[Sample], more: &str, form: Form, pick: impl Fn(&Sample) -> Option<&ByQueue>) -> Vec<Series> {
+    let seen: BTreeSet<&str> = samples.iter().filter_map(&pick).flat_map(BTreeMap::keys).map(String::as_str).collect();
+    let known = [(WORKFLOW_QUEUE, "workflow", "c1"), (IO_QUEUE, "IO", "c2"), (CPU_QUEUE, "CPU", "c3")];
+    let others = seen.iter().filter(|queue| known.iter().all(|(name, _, _)| name != *queue));
     let all = known.iter().copied().filter(|(queue, _, _)| seen.contains(queue));
     all.chain(others.map(|queue| (*queue, *queue, "c4")))
         .map(|(queue, name, color)| {
@@ -311,22 +250,14 @@ fn rate(samples: &[Sample]) -> Vec<Point> {
 fn phases(samples: &[Sample], part: &str) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     for sample in samples {
-        let name = sample
-            .phase
-            .strip_prefix(part)
-            .unwrap_or(&sample.phase)
-            .trim_start_matches('/');
+        let name = sample.phase.strip_prefix(part).unwrap_or(&sample.phase).trim_start_matches('/');
         match spans.last_mut() {
             Some(last) if last.name == name => last.to = sample.at,
             last => {
                 if let Some(last) = last {
                     last.to = sample.at;
                 }
-                spans.push(Span {
-                    from: sample.at,
-                    to: sample.at,
-                    name: name.to_owned(),
-                });
+                spans.push(Span { from: sample.at, to: sample.at, name: name.to_owned() });
             }
         }
     }
@@ -336,11 +267,8 @@ fn phases(samples: &[Sample], part: &str) -> Vec<Span> {
 /// What happened, in order of time.
 fn marks(samples: &[Sample], reactions: &[Reaction]) -> Vec<Mark> {
     let few = reactions.len() <= DETAILED;
-    let mut marks: Vec<Mark> = reactions
-        .iter()
-        .flat_map(|reaction| of_reaction(reaction, few))
-        .chain(scale_ins(samples))
-        .collect();
+    let mut marks: Vec<Mark> =
+        reactions.iter().flat_map(|reaction| of_reaction(reaction, few)).chain(scale_ins(samples)).collect();
     marks.sort_by(|one, other| one.at.total_cmp(&other.at));
     marks
 }
@@ -359,27 +287,16 @@ fn of_reaction(reaction: &Reaction, stages: bool) -> Vec<Mark> {
         (reaction.all_ready, "all needed workers Ready"),
         (back, "latency back"),
     ];
-    let mark = |(after, what): (Option<f64>, &str)| {
-        Some(Mark {
-            at: reaction.step + after?,
-            what: what.to_owned(),
-        })
-    };
+    let mark = |(after, what): (Option<f64>, &str)| Some(Mark { at: reaction.step + after?, what: what.to_owned() });
     let shown = if stages { found.len() } else { 1 };
     found.into_iter().take(shown).filter_map(mark).collect()
 }
 
 fn scale_ins(samples: &[Sample]) -> Vec<Mark> {
-    let wanted: Vec<(f64, i32)> = changes(samples)
-        .into_iter()
-        .map(|(at, fleet)| (at, fleet.wanted))
-        .collect();
+    let wanted: Vec<(f64, i32)> = changes(samples).into_iter().map(|(at, fleet)| (at, fleet.wanted)).collect();
     let fewer = wanted.windows(2).filter(|pair| pair[1].1 < pair[0].1);
     let all: Vec<Mark> = fewer
-        .map(|pair| Mark {
-            at: pair[1].0,
-            what: format!("scale-in: {} → {} wanted", pair[0].1, pair[1].1),
-        })
+        .map(|pair| Mark { at: pair[1].0, what: format!("scale-in: {} → {} wanted", pair[0].1, pair[1].1) })
         .collect();
     let more = all.len().saturating_sub(NUMBERED);
     let mut shown: Vec<Mark> = all.into_iter().take(NUMBERED).collect();

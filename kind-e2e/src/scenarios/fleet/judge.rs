@@ -55,15 +55,10 @@ fn guide(facts: &Fleet) -> Check {
         GUIDE.map(|(name, value)| format!("{name} {value}")).join(", "),
         "the guide's ScaledObject and environment variables",
     );
-    let wrong = GUIDE
-        .iter()
-        .filter_map(|(name, value)| match facts.numbers.get(*name) {
-            Some(found) if found == value => None,
-            found => Some(format!(
-                "{name} is {}",
-                found.map_or_else(|| "missing".to_owned(), u32::to_string)
-            )),
-        });
+    let wrong = GUIDE.iter().filter_map(|(name, value)| match facts.numbers.get(*name) {
+        Some(found) if found == value => None,
+        found => Some(format!("{name} is {}", found.map_or_else(|| "missing".to_owned(), u32::to_string))),
+    });
     question.answer(format!("{} numbers compared", facts.numbers.len()), faults(wrong))
 }
 
@@ -78,10 +73,7 @@ fn connections(facts: &Fleet) -> Vec<Check> {
     match facts.connections.as_ref().filter(|_| facts.looks as f64 >= LOOKS) {
         None => vec![seen.unseen(format!("{} readings, where {LOOKS:.0} were due", facts.looks))],
         Some(found) => {
-            let all = seen.require(
-                found.workers.len() == workers,
-                format!("{} workers", found.workers.len()),
-            );
+            let all = seen.require(found.workers.len() == workers, format!("{} workers", found.workers.len()));
             let planned = u32::try_from(facts.planned).unwrap_or(u32::MAX);
             std::iter::once(all).chain(bounded(found, planned)).collect()
         }
@@ -124,9 +116,8 @@ fn questions(facts: &Fleet) -> Check {
     );
     match facts.asked {
         None => question.unseen("the workers' count was not read"),
-        Some(asked) => question.require(
-            (least..=most).contains(&asked),
-            format!("{asked:.0} in {:.0} s", facts.seconds),
-        ),
+        Some(asked) => {
+            question.require((least..=most).contains(&asked), format!("{asked:.0} in {:.0} s", facts.seconds))
+        }
     }
 }

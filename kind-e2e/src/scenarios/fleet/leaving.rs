@@ -35,14 +35,10 @@ pub(super) async fn run(context: &Context, workers: i32, loaded: &mut Loaded) ->
     let (begun, load) = Loaded::begin(context, NAME);
     *loaded = begun;
     let stretch = |name, seconds| [Stretch::new(name, IN_FLIGHT / SERVICE, seconds).even()];
-    loaded
-        .play(context, &load, NAME, &stretch("trickle", TRICKLE))
-        .await;
+    loaded.play(context, &load, NAME, &stretch("trickle", TRICKLE)).await;
     // The number is fixed either way; Kubernetes chooses who leaves.
     pause(&context.fixture, Some(workers / 2)).await?;
-    loaded
-        .play(context, &load, NAME, &stretch(LEAVING, LEAVING_SECONDS))
-        .await;
+    loaded.play(context, &load, NAME, &stretch(LEAVING, LEAVING_SECONDS)).await;
     loaded.end(context, DRAINED).await
 }
 
@@ -51,13 +47,8 @@ pub(super) fn judge(loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
     let (Some(window), Some(_)) = (loaded.whole(), loaded.window(LEAVING)) else {
         return Vec::new();
     };
-    let loaded = loaded
-        .checks(samples, true)
-        .into_iter()
-        .map(|check| check.of_part("while workers leave"));
-    std::iter::once(idle_first(samples, window))
-        .chain(loaded)
-        .collect()
+    let loaded = loaded.checks(samples, true).into_iter().map(|check| check.of_part("while workers leave"));
+    std::iter::once(idle_first(samples, window)).chain(loaded).collect()
 }
 
 /// A worker that was seen with work for so many seconds is known to have work: `temporal-worker watch` looks every
@@ -75,21 +66,15 @@ fn idle_first(samples: &[Sample], window: Window) -> Check {
         "Kubernetes removes pods with the lowest pod-deletion-cost first; temporal-queue-metrics sets it",
     );
     let both = |sample: &Sample| sample.pods.seen().is_some() && sample.slots_by_worker.seen().is_some();
-    if let Err(gap) = seen(samples, window, |sample| {
-        Some(sample).filter(|sample| both(sample))
-    }) {
+    if let Err(gap) = seen(samples, window, |sample| Some(sample).filter(|sample| both(sample))) {
         return question.unseen(gap);
     }
-    let inside: Vec<&Sample> = window
-        .of(samples)
-        .filter(|sample| sample.pods.seen().is_some())
-        .collect();
+    let inside: Vec<&Sample> = window.of(samples).filter(|sample| sample.pods.seen().is_some()).collect();
     let (mut left, mut choices, mut wrong) = (0, 0, Vec::new());
     for pair in inside.windows(2) {
         let [before, after] = [pair[0], pair[1]].map(available);
         let at = pair[0].at;
-        let (stayed, gone): (Vec<&str>, Vec<&str>) =
-            before.iter().copied().partition(|name| after.contains(name));
+        let (stayed, gone): (Vec<&str>, Vec<&str>) = before.iter().copied().partition(|name| after.contains(name));
         if gone.is_empty() {
             continue;
         }
@@ -100,9 +85,7 @@ fn idle_first(samples: &[Sample], window: Window) -> Check {
         choices += usize::from(choice);
         if let Some(stays) = stayed.iter().find(|name| idle(name)) {
             let busy = gone.iter().filter(|name| busy(name));
-            wrong.extend(
-                busy.map(|gone| format!("second {at:.0}: {gone} left with work, {stays} stayed without")),
-            );
+            wrong.extend(busy.map(|gone| format!("second {at:.0}: {gone} left with work, {stays} stayed without")));
         }
     }
     let measured = format!("{left} left, {choices} times where one had work and another had none");
@@ -116,9 +99,7 @@ fn idle_first(samples: &[Sample], window: Window) -> Check {
 /// Workers that are Ready and not leaving.
 fn available(sample: &Sample) -> BTreeSet<&str> {
     let pods = sample.pods.seen().into_iter().flatten();
-    pods.filter(|pod| pod.ready && !pod.leaving)
-        .map(|pod| pod.name.as_str())
-        .collect()
+    pods.filter(|pod| pod.ready && !pod.leaving).map(|pod| pod.name.as_str()).collect()
 }
 
 /// Whether `so` held of a worker's slots in use in every sample of the last `span` seconds before `at`.

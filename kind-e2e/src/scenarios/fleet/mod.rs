@@ -92,9 +92,7 @@ impl Scenario for Fleet {
     }
 
     fn tables(&self, _samples: &[Sample]) -> Vec<Table> {
-        let retried = [&self.loaded, &self.leaving]
-            .into_iter()
-            .filter_map(|one| one.ending.table(&one.name));
+        let retried = [&self.loaded, &self.leaving].into_iter().filter_map(|one| one.ending.table(&one.name));
         self.held().into_iter().chain(retried).collect()
     }
 }
@@ -106,10 +104,7 @@ impl Fleet {
         self.planned = Plan::of(settings, settings.max).connections;
         self.memory_limit = settings.memory_limit;
         self.numbers = numbers(settings);
-        context.enter(
-            "fleet/workers",
-            &format!("{} workers, their number fixed", self.workers),
-        );
+        context.enter("fleet/workers", &format!("{} workers, their number fixed", self.workers));
         fix_workers(context, self.workers).await?;
         every_worker_scraped(context, self.workers).await?;
         delay(context, GUIDE_SERVICE).await?;
@@ -159,10 +154,7 @@ impl Fleet {
         let mut table = Table::new(title, &["who", "connections"], note);
         let mut row = |who: String, count: u32| table.rows.push(vec![who, count.to_string()]);
         let each = found.most_of_a_worker();
-        row(
-            format!("{} workers, at most {each} each", found.workers.len()),
-            found.of_workers(),
-        );
+        row(format!("{} workers, at most {each} each", found.workers.len()), found.of_workers());
         for (database, count) in &found.others {
             row(format!("others on {database}"), *count);
         }
@@ -183,26 +175,17 @@ fn numbers(settings: &Settings) -> BTreeMap<String, u32> {
         settings.pool_size,
         settings.max_overflow,
     ];
-    let replicas = [
-        ("minReplicaCount", settings.min),
-        ("maxReplicaCount", settings.max),
-    ];
+    let replicas = [("minReplicaCount", settings.min), ("maxReplicaCount", settings.max)];
     let variables = variables.map(|setting| (setting.name, setting.value));
-    replicas
-        .into_iter()
-        .chain(variables)
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    replicas.into_iter().chain(variables).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Waits until Prometheus has the metrics of so many workers: only then does a sum count them all.
 async fn every_worker_scraped(context: &Context, workers: i32) -> Result<()> {
-    eventually("metrics of every worker", ALL_SCRAPED, async || {
-        match ask(context, SCRAPED).await {
-            Ok(count) if count >= f64::from(workers) => Probe::Ready(()),
-            Ok(count) => Probe::NotYet(format!("of {count} of {workers}")),
-            Err(error) => Probe::NotYet(format!("{error:#}")),
-        }
+    eventually("metrics of every worker", ALL_SCRAPED, async || match ask(context, SCRAPED).await {
+        Ok(count) if count >= f64::from(workers) => Probe::Ready(()),
+        Ok(count) => Probe::NotYet(format!("of {count} of {workers}")),
+        Err(error) => Probe::NotYet(format!("{error:#}")),
     })
     .await
     .context("before the load")

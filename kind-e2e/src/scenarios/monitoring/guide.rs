@@ -48,16 +48,8 @@ pub(super) struct Printed {
 
 /// The section "Monitoring Commands", in its order.
 pub(super) const MONITORING: [Printed; 6] = [
-    Printed {
-        text: "kubectl get pods -l app=temporal-worker",
-        place: Place::Host,
-        expect: Expect::RunningPods,
-    },
-    Printed {
-        text: "kubectl logs -l app=temporal-worker --tail=100",
-        place: Place::Host,
-        expect: Expect::Logs,
-    },
+    Printed { text: "kubectl get pods -l app=temporal-worker", place: Place::Host, expect: Expect::RunningPods },
+    Printed { text: "kubectl logs -l app=temporal-worker --tail=100", place: Place::Host, expect: Expect::Logs },
     Printed {
         text: "kubectl get scaledobject temporal-worker-scaler",
         place: Place::Host,
@@ -73,11 +65,7 @@ pub(super) const MONITORING: [Printed; 6] = [
         place: Place::Pod,
         expect: Expect::ActivityDepth,
     },
-    Printed {
-        text: "kubectl top pods -l app=temporal-worker",
-        place: Place::Host,
-        expect: Expect::Usage,
-    },
+    Printed { text: "kubectl top pods -l app=temporal-worker", place: Place::Host, expect: Expect::Usage },
 ];
 
 /// What the output holds of what is expected, in words.
@@ -90,11 +78,7 @@ pub(super) fn find(expect: Expect, stdout: &str, pods: usize) -> Result<String, 
         Expect::Logs => logs(stdout),
         Expect::ReadyScaledObject => ready_scaled_object(stdout),
         Expect::WorkflowDepth => depths(stdout, "temporal_workflow_task_queue_depth", &[WORKFLOW_QUEUE]),
-        Expect::ActivityDepth => depths(
-            stdout,
-            "temporal_activity_task_queue_depth",
-            &[IO_QUEUE, CPU_QUEUE],
-        ),
+        Expect::ActivityDepth => depths(stdout, "temporal_activity_task_queue_depth", &[IO_QUEUE, CPU_QUEUE]),
         Expect::Usage => usage(stdout, pods),
     }
 }
@@ -112,19 +96,12 @@ pub(super) fn expectation(expect: Expect, pods: usize) -> String {
 }
 
 fn running_pods(stdout: &str, pods: usize) -> Result<String, String> {
-    let statuses: Vec<&str> = stdout
-        .lines()
-        .skip(1)
-        .map(|row| row.split_whitespace().nth(2).unwrap_or("?"))
-        .collect();
+    let statuses: Vec<&str> = stdout.lines().skip(1).map(|row| row.split_whitespace().nth(2).unwrap_or("?")).collect();
     let running = statuses.iter().filter(|status| **status == "Running").count();
     if running == pods && statuses.len() == pods {
         Ok(format!("{running} pods Running"))
     } else {
-        Err(format!(
-            "{} pods, {running} Running, where {pods} were due",
-            statuses.len()
-        ))
+        Err(format!("{} pods, {running} Running, where {pods} were due", statuses.len()))
     }
 }
 
@@ -139,11 +116,9 @@ fn ready_scaled_object(stdout: &str) -> Result<String, String> {
     let column = |name| column(stdout, SCALED_OBJECT, name);
     match (column("READY").as_deref(), column("ACTIVE").as_deref()) {
         (Some("True"), Some(active @ ("True" | "False"))) => Ok(format!("READY True, ACTIVE {active}")),
-        (ready, active) => Err(format!(
-            "READY {}, ACTIVE {}",
-            ready.unwrap_or("is not told"),
-            active.unwrap_or("is not told")
-        )),
+        (ready, active) => {
+            Err(format!("READY {}, ACTIVE {}", ready.unwrap_or("is not told"), active.unwrap_or("is not told")))
+        }
     }
 }
 
@@ -151,10 +126,7 @@ fn ready_scaled_object(stdout: &str) -> Result<String, String> {
 fn column(table: &str, row: &str, heading: &str) -> Option<String> {
     let mut lines = table.lines();
     let head = lines.next()?;
-    let at = head
-        .split_whitespace()
-        .any(|name| name == heading)
-        .then(|| head.find(heading))??;
+    let at = head.split_whitespace().any(|name| name == heading).then(|| head.find(heading))??;
     let line = lines.find(|line| line.split_whitespace().next() == Some(row))?;
     line.get(at..)?.split_whitespace().next().map(str::to_owned)
 }
@@ -166,14 +138,7 @@ fn depths(stdout: &str, metric: &str, queues: &[&str]) -> Result<String, String>
         let value = stdout
             .lines()
             .filter(|line| line.starts_with(&format!("{metric}{{")) && line.contains(&label))
-            .find_map(|line| {
-                line.rsplit_once('}')?
-                    .1
-                    .split_whitespace()
-                    .next()?
-                    .parse::<f64>()
-                    .ok()
-            })
+            .find_map(|line| line.rsplit_once('}')?.1.split_whitespace().next()?.parse::<f64>().ok())
             .filter(|value| value.is_finite());
         let Some(value) = value else {
             return Err(format!("no {metric} of {queue}"));
@@ -184,11 +149,7 @@ fn depths(stdout: &str, metric: &str, queues: &[&str]) -> Result<String, String>
 }
 
 fn usage(stdout: &str, pods: usize) -> Result<String, String> {
-    let rows: Vec<Vec<&str>> = stdout
-        .lines()
-        .skip(1)
-        .map(|row| row.split_whitespace().collect())
-        .collect();
+    let rows: Vec<Vec<&str>> = stdout.lines().skip(1).map(|row| row.split_whitespace().collect()).collect();
     let told = |row: &&Vec<&str>| {
         row.len() == 3
             && row[1].trim_end_matches('m').parse::<u64>().is_ok()
@@ -199,10 +160,7 @@ fn usage(stdout: &str, pods: usize) -> Result<String, String> {
         let each: Vec<String> = rows.iter().map(|row| format!("{} {}", row[1], row[2])).collect();
         Ok(each.join(", "))
     } else {
-        Err(format!(
-            "{whole} of {} rows tell CPU and memory, where {pods} were due",
-            rows.len()
-        ))
+        Err(format!("{whole} of {} rows tell CPU and memory, where {pods} were due", rows.len()))
     }
 }
 
@@ -216,10 +174,7 @@ mod tests {
         assert_eq!(find(Expect::RunningPods, table, 2).unwrap(), "2 pods Running");
         assert!(find(Expect::RunningPods, table, 3).is_err());
         let leaving = table.replacen("Running", "Terminating", 1);
-        assert_eq!(
-            find(Expect::RunningPods, &leaving, 2).unwrap_err(),
-            "2 pods, 1 Running, where 2 were due"
-        );
+        assert_eq!(find(Expect::RunningPods, &leaving, 2).unwrap_err(), "2 pods, 1 Running, where 2 were due");
         assert!(find(Expect::RunningPods, "", 3).is_err());
     }
 
@@ -243,21 +198,12 @@ mod tests {
     fn a_depth_is_a_number_of_the_right_queue() {
         let text = "# HELP temporal_workflow_task_queue_depth d\n# TYPE temporal_workflow_task_queue_depth gauge\n\
                     temporal_workflow_task_queue_depth{queue=\"document-workflow-queue\"} 4\n";
-        assert_eq!(
-            find(Expect::WorkflowDepth, text, 3).unwrap(),
-            "document-workflow-queue 4"
-        );
+        assert_eq!(find(Expect::WorkflowDepth, text, 3).unwrap(), "document-workflow-queue 4");
         let help = text.lines().take(2).collect::<Vec<_>>().join("\n");
-        assert!(
-            find(Expect::WorkflowDepth, &help, 3).is_err(),
-            "a help line is no depth"
-        );
+        assert!(find(Expect::WorkflowDepth, &help, 3).is_err(), "a help line is no depth");
         let one = "temporal_activity_task_queue_depth{queue=\"document-io-activity-queue\"} 0\n";
         let missing = find(Expect::ActivityDepth, one, 3).unwrap_err();
-        assert_eq!(
-            missing,
-            "no temporal_activity_task_queue_depth of document-cpu-activity-queue"
-        );
+        assert_eq!(missing, "no temporal_activity_task_queue_depth of document-cpu-activity-queue");
         let nan = "temporal_workflow_task_queue_depth{queue=\"document-workflow-queue\"} NaN\n";
         assert!(find(Expect::WorkflowDepth, nan, 3).is_err());
     }

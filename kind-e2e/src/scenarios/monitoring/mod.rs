@@ -68,9 +68,8 @@ impl Scenario for Monitoring {
     fn judge(&self, _samples: &[Sample]) -> Vec<Check> {
         let ran = self.ran.iter().map(|ran| check(ran, self.pods));
         let missing = MONITORING.iter().skip(self.ran.len());
-        let missing = missing.map(|printed| {
-            question(printed.text, printed.place, printed.expect, self.pods).unseen("was not run")
-        });
+        let missing = missing
+            .map(|printed| question(printed.text, printed.place, printed.expect, self.pods).unseen("was not run"));
         ran.chain(missing).collect()
     }
 }
@@ -82,18 +81,9 @@ impl Monitoring {
         let autoscaling = &context.autoscaling;
         self.pods = usize::try_from(autoscaling.min)?;
         let shrinks = Duration::from_secs_f64(bounds::scale_in(autoscaling, autoscaling.max).seconds);
-        eventually("the minimum of workers, none leaving", shrinks, async || {
-            only(context, self.pods).await
-        })
-        .await?;
-        eventually("usage of every worker", USAGE_KNOWN, async || {
-            usage_known(context).await
-        })
-        .await?;
-        eventually("KEDA has asked the triggers", ACTIVITY_KNOWN, async || {
-            activity_known(context).await
-        })
-        .await?;
+        eventually("the minimum of workers, none leaving", shrinks, async || only(context, self.pods).await).await?;
+        eventually("usage of every worker", USAGE_KNOWN, async || usage_known(context).await).await?;
+        eventually("KEDA has asked the triggers", ACTIVITY_KNOWN, async || activity_known(context).await).await?;
         let folder = context.folder.join(FOLDER);
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         for (number, printed) in MONITORING.iter().enumerate() {
@@ -125,29 +115,16 @@ impl Monitoring {
 fn command(context: &Context, printed: &Printed, number: usize) -> Result<Cmd> {
     let cluster = &context.fixture.cluster;
     let command = match printed.place {
-        Place::Host => Cmd::new("bash")
-            .args(["-c", printed.text])
-            .env("PATH", path_with(&cluster.kubectl)?),
+        Place::Host => Cmd::new("bash").args(["-c", printed.text]).env("PATH", path_with(&cluster.kubectl)?),
         // The text comes in on standard input, so that the pod cannot end before kubectl has attached.
         Place::Pod => Cmd::new(&cluster.kubectl)
-            .args([
-                "run",
-                &format!("{}-toolbox-{number}", context.run),
-                "--namespace",
-                NAMESPACE,
-            ])
+            .args(["run", &format!("{}-toolbox-{number}", context.run), "--namespace", NAMESPACE])
             .args(["--rm", "--stdin", "--quiet", "--restart=Never"])
-            .args([
-                &format!("--image={}", cluster.toolbox_image),
-                "--image-pull-policy=IfNotPresent",
-            ])
+            .args([&format!("--image={}", cluster.toolbox_image), "--image-pull-policy=IfNotPresent"])
             .args(["--command", "--", "bash", "-s"])
             .stdin(format!("{}\n", printed.text)),
     };
-    Ok(command
-        .env("KUBECONFIG", &cluster.kubeconfig)
-        .limit(ONE_COMMAND)
-        .quiet())
+    Ok(command.env("KUBECONFIG", &cluster.kubeconfig).limit(ONE_COMMAND).quiet())
 }
 
 /// The search path with the cluster's own kubectl first.
@@ -166,10 +143,7 @@ async fn only(context: &Context, count: usize) -> Probe<()> {
             if staying == count && pods.len() == count {
                 Probe::Ready(())
             } else {
-                Probe::NotYet(format!(
-                    "{} pods, {staying} of them ready and staying",
-                    pods.len()
-                ))
+                Probe::NotYet(format!("{} pods, {staying} of them ready and staying", pods.len()))
             }
         }
         Err(error) => Probe::NotYet(format!("{error:#}")),
@@ -178,10 +152,7 @@ async fn only(context: &Context, count: usize) -> Probe<()> {
 
 /// The metrics API tells the usage of every worker pod: a fact about time, not about the command.
 async fn usage_known(context: &Context) -> Probe<()> {
-    match (
-        read_memory(&context.fixture.kube).await,
-        read_pods(&context.fixture.kube).await,
-    ) {
+    match (read_memory(&context.fixture.kube).await, read_pods(&context.fixture.kube).await) {
         (Ok(known), Ok(pods)) if pods.iter().all(|pod| known.contains_key(&pod.name)) => Probe::Ready(()),
         (Ok(known), Ok(pods)) => Probe::NotYet(format!("usage of {} of {} pods", known.len(), pods.len())),
         (Err(error), _) | (_, Err(error)) => Probe::NotYet(format!("{error:#}")),
@@ -199,10 +170,7 @@ async fn activity_known(context: &Context) -> Probe<()> {
 
 fn is_activity_known(object: &Value) -> bool {
     let conditions = object["status"]["conditions"].as_array();
-    let active = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == "Active");
+    let active = conditions.into_iter().flatten().find(|condition| condition["type"] == "Active");
     active.is_some_and(|condition| condition["status"] == "True" || condition["status"] == "False")
 }
 
@@ -212,12 +180,7 @@ fn question(text: &str, place: Place, expect: Expect, pods: usize) -> Question {
         Place::Pod => "in a pod",
     };
     let bound = format!("exit code 0 {place}; {}", expectation(expect, pods));
-    Question::new(
-        "monitoring",
-        text,
-        bound,
-        "the guide prints this command for its readers to run",
-    )
+    Question::new("monitoring", text, bound, "the guide prints this command for its readers to run")
 }
 
 /// The command succeeded and showed what is expected of it.
@@ -252,10 +215,7 @@ mod tests {
         let table = [
             (ran(Some(0), "a line\n"), Outcome::Pass),
             (ran(Some(0), ""), Outcome::fail("exit code 0; no log line")),
-            (
-                ran(Some(1), "a line\n"),
-                Outcome::fail("exit code 1: error: not found"),
-            ),
+            (ran(Some(1), "a line\n"), Outcome::fail("exit code 1: error: not found")),
             (ran(None, ""), Outcome::fail("exit code 1: error: not found")),
         ];
         for (ran, outcome) in table {
@@ -265,17 +225,15 @@ mod tests {
 
     #[test]
     fn a_scaled_object_whose_triggers_were_not_asked_is_not_known() {
-        let object = |status: &str| serde_json::json!({"status": {"conditions": [{"type": "Active", "status": status}]}});
+        let object =
+            |status: &str| serde_json::json!({"status": {"conditions": [{"type": "Active", "status": status}]}});
         assert!(is_activity_known(&object("True")) && is_activity_known(&object("False")));
         assert!(!is_activity_known(&object("Unknown")) && !is_activity_known(&Value::Null));
     }
 
     #[test]
     fn what_was_not_run_is_inconclusive() {
-        let facts = Monitoring {
-            pods: 3,
-            ran: vec![ran(Some(0), "a line\n")],
-        };
+        let facts = Monitoring { pods: 3, ran: vec![ran(Some(0), "a line\n")] };
         let checks = facts.judge(&[]);
         assert_eq!(checks.len(), MONITORING.len());
         let unseen = Outcome::inconclusive("was not run");

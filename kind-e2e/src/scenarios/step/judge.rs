@@ -44,11 +44,7 @@ fn below(facts: &Step, samples: &[Sample], stays: Window) -> Vec<Check> {
     };
     let min = facts.autoscaling.min;
     vec![
-        depth(
-            WORKFLOW_QUEUE,
-            WORKFLOW_DEPTH,
-            "workflow queue below its threshold",
-        ),
+        depth(WORKFLOW_QUEUE, WORKFLOW_DEPTH, "workflow queue below its threshold"),
         depth(IO_QUEUE, IO_DEPTH, "IO queue below its threshold"),
         fleet::held(
             "stays",
@@ -77,15 +73,8 @@ fn above(facts: &Step, sizing: &Sizing, samples: &[Sample], out: Window, steady:
         .starts
         .iter()
         .filter(|start| start.phase == "stays" || (settled_from..=steady.to).contains(&start.due));
-    timing.push(p99(
-        "p99 under load, from the end of the recovery on",
-        due,
-        sizing.service,
-    ));
-    let mut checks: Vec<Check> = timing
-        .into_iter()
-        .map(|check| check.excused_by(excuse.as_deref()))
-        .collect();
+    timing.push(p99("p99 under load, from the end of the recovery on", due, sizing.service));
+    let mut checks: Vec<Check> = timing.into_iter().map(|check| check.excused_by(excuse.as_deref())).collect();
     checks.extend(sized(sizing, samples, whole, steady.last(SETTLED)));
     checks
 }
@@ -93,38 +82,16 @@ fn above(facts: &Step, sizing: &Sizing, samples: &[Sample], out: Window, steady:
 /// More workers were wanted, and the first was Ready, each within its bound.
 fn reacted(found: &Reaction, decision: &Bound, ready: &Bound, gap: Option<&str>) -> [Check; 2] {
     let question = |id, name: String, after: &str, bound: &Bound| {
-        Question::new(
-            id,
-            name,
-            format!("≤ {:.1} s after {after}", bound.seconds),
-            &bound.why,
-        )
+        Question::new(id, name, format!("≤ {:.1} s after {after}", bound.seconds), &bound.why)
     };
     let before = found.before;
-    let decided = question(
-        "decision",
-        format!("more than {before} workers wanted"),
-        "the step",
-        decision,
-    );
-    let became = question(
-        "ready",
-        format!("more than {before} workers Ready"),
-        "the decision",
-        ready,
-    );
-    let lag = found
-        .first_poll
-        .zip(found.decision)
-        .map(|(ready, decision)| ready - decision);
+    let decided = question("decision", format!("more than {before} workers wanted"), "the step", decision);
+    let became = question("ready", format!("more than {before} workers Ready"), "the decision", ready);
+    let lag = found.first_poll.zip(found.decision).map(|(ready, decision)| ready - decision);
     let never = |most: i32, what: &str| format!("{most} {what} at most");
     [
-        fleet::timed(decided, found.decision, decision.seconds, gap, || {
-            never(found.most_wanted, "wanted")
-        }),
-        fleet::timed(became, lag, ready.seconds, gap, || {
-            never(found.most_ready, "Ready")
-        }),
+        fleet::timed(decided, found.decision, decision.seconds, gap, || never(found.most_wanted, "wanted")),
+        fleet::timed(became, lag, ready.seconds, gap, || never(found.most_ready, "Ready")),
     ]
 }
 
@@ -137,14 +104,7 @@ fn sized(sizing: &Sizing, samples: &[Sample], whole: Window, settled: Window) ->
     let (least, settles) = sizing.settles(rate);
     let normal = |queue, name: &str| {
         let why = "the guide's success metric: queue depth < 10 under normal load";
-        fleet::depth_below(
-            "depth-normal",
-            name,
-            samples,
-            settled,
-            (queue, NORMAL_DEPTH - 1.0),
-            why,
-        )
+        fleet::depth_below("depth-normal", name, samples, settled, (queue, NORMAL_DEPTH - 1.0), why)
     };
     vec![
         fleet::no_overshoot(
@@ -166,12 +126,7 @@ fn sized(sizing: &Sizing, samples: &[Sample], whole: Window, settled: Window) ->
             "cargo xtask plan: slots in use over the target, within the HPA's tolerance; one more, whose removal would \
              be within it",
         ),
-        fleet::utilized(
-            samples,
-            settled,
-            sizing.slots,
-            "the guide's success metric: 60 to 80 %",
-        ),
+        fleet::utilized(samples, settled, sizing.slots, "the guide's success metric: 60 to 80 %"),
         normal(WORKFLOW_QUEUE, "workflow queue under normal load"),
         normal(IO_QUEUE, "IO queue under normal load"),
         normal(CPU_QUEUE, "CPU queue under normal load"),
@@ -197,21 +152,9 @@ fn after(facts: &Step, samples: &[Sample]) -> Vec<Check> {
     }
     if let Some(window) = facts.hold {
         let why = "two of the HPA's default periods: a fleet that swings would move";
-        checks.push(fleet::held(
-            "hold",
-            format!("{min} workers hold"),
-            samples,
-            window,
-            min,
-            why,
-        ));
+        checks.push(fleet::held("hold", format!("{min} workers hold"), samples, window, min, why));
         checks.push(fleet::never_below_in_use(samples, watched, sizing.slots));
-        checks.push(fleet::few_turns(
-            samples,
-            watched,
-            1,
-            "out with the load, and in when it ends",
-        ));
+        checks.push(fleet::few_turns(samples, watched, 1, "out with the load, and in when it ends"));
     }
     checks.push(fleet::never_restarted(samples, watched));
     checks.push(fleet::memory(samples, watched, facts.memory_limit));

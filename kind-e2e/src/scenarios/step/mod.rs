@@ -101,9 +101,7 @@ impl Step {
         let (loaded, load) = Loaded::begin(context, "step");
         self.loaded = loaded;
         self.time_documents(context, &load, sizing.service).await?;
-        self.loaded
-            .warm_up(context, &load, usual / sizing.service, MEAN)
-            .await?;
+        self.loaded.warm_up(context, &load, usual / sizing.service, MEAN).await?;
         self.play(context, &load, &sizing, usual).await;
         let waiting = sizing.in_use(sizing.rate_of(STEP));
         let patience = bounds::drain(waiting, slots, sizing.service).seconds;
@@ -116,17 +114,10 @@ impl Step {
     /// Loads a few documents one after the other: each takes the latency on the way to S3, and little more.
     async fn time_documents(&mut self, context: &Context, load: &Load, service: f64) -> Result<()> {
         context.enter("step/one", "documents one by one");
-        let mut small = context
-            .documents
-            .iter()
-            .enumerate()
-            .filter(|(_, document)| document.trips == 1);
+        let mut small = context.documents.iter().enumerate().filter(|(_, document)| document.trips == 1);
         for _ in 0..TIMED {
             let document = small.next().map_or(0, |(index, _)| index);
-            let arrival = Arrival {
-                at: Duration::ZERO,
-                document,
-            };
+            let arrival = Arrival { at: Duration::ZERO, document };
             load.play("one", &[arrival], &mut self.loaded.starts).await;
             let all = self.loaded.starts.len() as u64;
             let error = self.loaded.starts.iter().find_map(|start| start.error.as_deref());
@@ -141,21 +132,16 @@ impl Step {
         let (before, rate) = (usual / sizing.service, sizing.rate_of(STEP));
         let steady = self.autoscaling.stabilization + MEAN + SETTLED + 15.0;
         let below = [Stretch::new("stays", before, STAYS)];
-        let above = [
-            Stretch::new("out", rate, OUT),
-            Stretch::new("steady", rate, steady.min(LONGEST - OUT)).even(),
-        ];
+        let above = [Stretch::new("out", rate, OUT), Stretch::new("steady", rate, steady.min(LONGEST - OUT)).even()];
         let (min, watched) = (self.autoscaling.min, Duration::from_secs_f64(STAYS));
         let watching = consistently("the minimum of workers", watched, async || settled(context, min));
         let (held, ()) = futures::join!(watching, self.loaded.play(context, load, "step", &below));
         tell(context, "the minimum of workers stayed", held);
         let (decision, ready) = (self.decision.seconds, self.ready.seconds);
         let watching = async {
-            let decided = eventually(
-                "more workers wanted",
-                Duration::from_secs_f64(decision),
-                async || more_than(context, min, |fleet| fleet.wanted),
-            );
+            let decided = eventually("more workers wanted", Duration::from_secs_f64(decision), async || {
+                more_than(context, min, |fleet| fleet.wanted)
+            });
             tell(context, "more workers are wanted", decided.await);
             let became = eventually("a new worker Ready", Duration::from_secs_f64(ready), async || {
                 more_than(context, min, |fleet| fleet.ready)
@@ -177,10 +163,7 @@ impl Step {
         tell(context, &format!("{min} workers again"), settling);
         if in_time {
             context.enter("step/hold", &format!("{min} workers for {HOLD:.0} s"));
-            self.hold = Some(Window {
-                from: to,
-                to: to + HOLD,
-            });
+            self.hold = Some(Window { from: to, to: to + HOLD });
             let hold = Duration::from_secs_f64(HOLD);
             let holding = consistently("the minimum of workers", hold, async || settled(context, min));
             tell(context, "the minimum of workers held", holding.await);
@@ -190,21 +173,13 @@ impl Step {
     /// From the beginning of the load below the thresholds to the end of the last window that there is.
     fn watched(&self) -> Option<Window> {
         let first = self.loaded.window("stays")?;
-        let last = self
-            .hold
-            .or(self.scale_in)
-            .or(self.loaded.drain)
-            .or(self.loaded.whole())?;
+        let last = self.hold.or(self.scale_in).or(self.loaded.drain).or(self.loaded.whole())?;
         Some(first.until(last))
     }
 
     /// Documents that were acknowledged and not stored when the load ended.
     fn waiting(&self, ended: f64) -> f64 {
-        let early = self
-            .loaded
-            .starts
-            .iter()
-            .filter(|start| start.stored.is_some_and(|stored| stored <= ended));
+        let early = self.loaded.starts.iter().filter(|start| start.stored.is_some_and(|stored| stored <= ended));
         acknowledged(&self.loaded.starts) as f64 - early.count() as f64
     }
 }

@@ -36,10 +36,7 @@ fn shown(metrics: &Metrics, series: &str) -> u64 {
 }
 
 fn calls(metrics: &Metrics, outcome: &str) -> u64 {
-    shown(
-        metrics,
-        &format!("document_external_calls_total{{operation=\"get\",outcome=\"{outcome}\",service=\"s3\"}}"),
-    )
+    shown(metrics, &format!("document_external_calls_total{{operation=\"get\",outcome=\"{outcome}\",service=\"s3\"}}"))
 }
 
 /// Calls with attempts of which the first `failures` fail. Returns the result and the number of attempts.
@@ -48,11 +45,7 @@ async fn failing(guard: &Guard, blame: Blame, failures: u32) -> (Result<(), Call
     let result = guard
         .call("get", || {
             let attempt = attempts.fetch_add(1, Ordering::Relaxed);
-            ready(if attempt < failures {
-                Err(Blamed(blame))
-            } else {
-                Ok(())
-            })
+            ready(if attempt < failures { Err(Blamed(blame)) } else { Ok(()) })
         })
         .await;
     (result, attempts.into_inner())
@@ -105,49 +98,30 @@ async fn the_timeout_covers_the_call_with_its_retries() {
     let (faulty, attempts) = failing(&guard, Blame::Service, 1).await;
     assert!(matches!(faulty, Err(CallError::Service(_))), "{faulty:?}");
     assert_eq!(attempts, 1);
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(calls(&metrics, "timeout"), 1);
 }
 
 #[tokio::test]
 async fn retries_are_a_bounded_share_of_the_calls() {
     const CALLS: u32 = 200;
-    let limits = ExternalConfig {
-        circuit_failures: u32::MAX,
-        ..ExternalConfig::default()
-    };
+    let limits = ExternalConfig { circuit_failures: u32::MAX, ..ExternalConfig::default() };
     let (guard, metrics) = guard(Service::S3, LONG_TIMEOUT, &limits);
     let failed = futures::future::join_all((0..CALLS).map(|_| failing(&guard, Blame::Service, 9))).await;
     let attempts: u32 = failed.iter().map(|(_, attempts)| attempts).sum();
     // 20 % of the calls, and one per second of the budget's window of 10 s.
     let share = CALLS / 5 + 10;
     assert_eq!(attempts, CALLS + share);
-    let retries = |budget| {
-        shown(
-            &metrics,
-            &format!("document_external_retries_total{{budget=\"{budget}\",service=\"s3\"}}"),
-        )
-    };
+    let retries =
+        |budget| shown(&metrics, &format!("document_external_retries_total{{budget=\"{budget}\",service=\"s3\"}}"));
     assert_eq!(retries("granted"), u64::from(share));
-    assert!(
-        retries("exhausted") >= u64::from(CALLS - share),
-        "{}",
-        retries("exhausted")
-    );
+    assert!(retries("exhausted") >= u64::from(CALLS - share), "{}", retries("exhausted"));
 }
 
 #[tokio::test]
 async fn a_service_that_keeps_failing_is_not_called_until_a_probe_is_answered() {
-    let limits = ExternalConfig {
-        retries: 0,
-        circuit_failures: 2,
-        circuit_open_seconds: 1,
-        ..ExternalConfig::default()
-    };
+    let limits =
+        ExternalConfig { retries: 0, circuit_failures: 2, circuit_open_seconds: 1, ..ExternalConfig::default() };
     let (guard, metrics) = guard(Service::S3, LONG_TIMEOUT, &limits);
     let circuit = || shown(&metrics, "document_external_circuit_open{service=\"s3\"}");
     for _ in 0..2 {
@@ -174,12 +148,8 @@ async fn a_service_that_keeps_failing_is_not_called_until_a_probe_is_answered() 
 
 #[tokio::test]
 async fn a_cancelled_probe_makes_room_for_the_next() {
-    let limits = ExternalConfig {
-        retries: 0,
-        circuit_failures: 1,
-        circuit_open_seconds: 0,
-        ..ExternalConfig::default()
-    };
+    let limits =
+        ExternalConfig { retries: 0, circuit_failures: 1, circuit_open_seconds: 0, ..ExternalConfig::default() };
     let (guard, _) = guard(Service::S3, LONG_TIMEOUT, &limits);
     failing(&guard, Blame::Service, 1).await.0.unwrap_err();
     let mut cancelled = Box::pin(guard.call("get", pending::<Result<(), Blamed>>));

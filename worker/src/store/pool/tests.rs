@@ -37,10 +37,7 @@ impl Server {
                 });
             }
         });
-        (
-            server,
-            format!("postgres://u@{address}/documents?sslmode=disable"),
-        )
+        (server, format!("postgres://u@{address}/documents?sslmode=disable"))
     }
 
     async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
@@ -89,10 +86,7 @@ fn pool(url: &str, pool_size: u32, max_overflow: u32) -> Pool {
         ..DatabaseConfig::default()
     };
     let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-    let settings = PoolSettings {
-        application: "a-name",
-        slots: 5,
-    };
+    let settings = PoolSettings { application: "a-name", slots: 5 };
     Pool::open(&config, settings, metrics).unwrap()
 }
 
@@ -104,9 +98,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
             checks.tick().await;
         }
     };
-    timeout(Duration::from_secs(5), condition)
-        .await
-        .unwrap_or_else(|_| panic!("not within 5 s: {what}"));
+    timeout(Duration::from_secs(5), condition).await.unwrap_or_else(|_| panic!("not within 5 s: {what}"));
 }
 
 async fn acquire(pool: &Pool, count: usize) -> Vec<PooledConnection> {
@@ -158,10 +150,7 @@ async fn a_wait_that_times_out_is_measured_as_one() {
         "document_database_acquire_seconds_count{outcome=\"acquired\"} 1",
         "document_database_acquire_seconds_count{outcome=\"timed_out\"} 1",
     ] {
-        assert!(
-            text.lines().any(|found| found == line),
-            "{line:?} is missing in:\n{text}"
-        );
+        assert!(text.lines().any(|found| found == line), "{line:?} is missing in:\n{text}");
     }
 }
 
@@ -171,9 +160,7 @@ async fn a_server_that_does_not_answer_is_an_error_and_keeps_no_place_in_the_poo
     let mut pool = pool(&url, 1, 0);
     pool.limit = Some(Duration::from_millis(100));
     let mut connection = pool.acquire().await.unwrap();
-    let used = pool
-        .with_timeout(sqlx::query("SELECT 1").execute(&mut *connection))
-        .await;
+    let used = pool.with_timeout(sqlx::query("SELECT 1").execute(&mut *connection)).await;
     let error = connection.release(used).unwrap_err();
     assert!(error.to_string().contains("no answer within"), "{error}");
     release(acquire(&pool, 1).await);
@@ -185,10 +172,7 @@ async fn a_connection_whose_caller_is_cancelled_is_closed() {
     let (server, url) = Server::start().await;
     let pool = pool(&url, 1, 0);
     drop(acquire(&pool, 1).await);
-    eventually("it is closed", || {
-        server.open() == 0 && pool.state() == PoolState::default()
-    })
-    .await;
+    eventually("it is closed", || server.open() == 0 && pool.state() == PoolState::default()).await;
 }
 
 #[tokio::test]
@@ -198,10 +182,7 @@ async fn connections_have_the_application_name_and_the_server_timeouts() {
     release(acquire(&pool, 1).await);
     let startup = server.startup.lock().unwrap().clone();
     assert!(startup.contains("application_name\0a-name\0"), "{startup:?}");
-    assert!(
-        startup.contains("-c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"),
-        "{startup:?}"
-    );
+    assert!(startup.contains("-c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"), "{startup:?}");
 }
 
 #[test]

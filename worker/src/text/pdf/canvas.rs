@@ -79,13 +79,7 @@ pub(super) struct Canvas<'d> {
 
 impl<'d> Canvas<'d> {
     pub(super) fn new(resources: Option<&'d Dictionary>, matrix: Matrix) -> Self {
-        Self {
-            resources,
-            state: State::new(matrix),
-            saved: Vec::new(),
-            line: Matrix::IDENTITY,
-            text: Matrix::IDENTITY,
-        }
+        Self { resources, state: State::new(matrix), saved: Vec::new(), line: Matrix::IDENTITY, text: Matrix::IDENTITY }
     }
 
     pub(super) fn apply(&mut self, operator: &[u8], operands: &[Token<'_>]) {
@@ -139,11 +133,7 @@ impl<'d> Canvas<'d> {
     pub(super) fn direction(&self) -> (f32, f32) {
         let Matrix([a, b, ..]) = self.text.then(self.state.matrix);
         let length = a.hypot(b);
-        if length > 0.0 {
-            (a / length, b / length)
-        } else {
-            (1.0, 0.0)
-        }
+        if length > 0.0 { (a / length, b / length) } else { (1.0, 0.0) }
     }
 }
 

@@ -100,8 +100,7 @@ impl CMap {
 
     fn ranges(&mut self, operands: &[Token<'_>]) {
         let mut operands = operands.iter();
-        while let (Some(Token::String(first)), Some(Token::String(last))) = (operands.next(), operands.next())
-        {
+        while let (Some(Token::String(first)), Some(Token::String(last))) = (operands.next(), operands.next()) {
             let (first, last) = (number(first), number(last));
             match operands.next() {
                 Some(Token::String(target)) => self.add(first, last, target),
@@ -137,20 +136,13 @@ impl CMap {
         let (Ok(target), Ok(length)) = (u32::try_from(start), u8::try_from(self.units.len() - start)) else {
             return;
         };
-        self.entries.push(Entry {
-            first,
-            last,
-            target,
-            length,
-        });
+        self.entries.push(Entry { first, last, target, length });
     }
 }
 
 /// A code of up to four bytes.
 fn number(bytes: &[u8]) -> u32 {
-    bytes
-        .iter()
-        .fold(0, |code: u32, byte| code << 8 | u32::from(*byte))
+    bytes.iter().fold(0, |code: u32, byte| code << 8 | u32::from(*byte))
 }
 
 #[cfg(test)]
@@ -190,19 +182,13 @@ mod tests {
     #[test]
     fn a_range_of_all_codes_takes_one_entry() {
         let map = CMap::parse(b"<00000000> <FFFFFFFF> <0041> endbfrange");
-        assert_eq!(
-            (map.weight(), map.get(1).as_deref(), map.get(u32::MAX)),
-            (1, Some("B"), None)
-        );
+        assert_eq!((map.weight(), map.get(1).as_deref(), map.get(u32::MAX)), (1, Some("B"), None));
     }
 
     #[test]
     fn an_array_with_more_targets_than_codes_does_not_break_the_next_range() {
         let map = CMap::parse(b"<01> <01> [<0061> <0062> <0063>] <05> <05> <0064> endbfrange");
-        assert_eq!(
-            (map.get(1).as_deref(), map.get(5).as_deref()),
-            (Some("a"), Some("d"))
-        );
+        assert_eq!((map.get(1).as_deref(), map.get(5).as_deref()), (Some("a"), Some("d")));
     }
 
     proptest! {

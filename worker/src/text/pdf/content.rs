@@ -73,12 +73,7 @@ impl<'a> Tokens<'a> {
         let mut name = Vec::with_capacity(written.len());
         let mut rest = written;
         while let Some((byte, more)) = rest.split_first() {
-            let escaped = || {
-                Some((
-                    hex_digit(*more.first()?)? << 4 | hex_digit(*more.get(1)?)?,
-                    &more[2..],
-                ))
-            };
+            let escaped = || Some((hex_digit(*more.first()?)? << 4 | hex_digit(*more.get(1)?)?, &more[2..]));
             let (byte, more) = (*byte == b'#').then(escaped).flatten().unwrap_or((*byte, more));
             name.push(byte);
             rest = more;
@@ -90,9 +85,7 @@ impl<'a> Tokens<'a> {
         let written = self.take_while(|byte| byte != b'>');
         self.take(1);
         let digits: Vec<u8> = written.iter().copied().filter_map(hex_digit).collect();
-        let bytes = digits
-            .chunks(2)
-            .map(|pair| pair[0] << 4 | pair.get(1).copied().unwrap_or(0));
+        let bytes = digits.chunks(2).map(|pair| pair[0] << 4 | pair.get(1).copied().unwrap_or(0));
         Token::String(bytes.collect())
     }
 
@@ -119,17 +112,10 @@ impl<'a> Tokens<'a> {
 
     /// The byte of an escape sequence in a literal string; `None` for an escaped line end.
     fn escape(&mut self) -> Option<u8> {
-        let octal = self
-            .rest
-            .iter()
-            .take(3)
-            .take_while(|byte| matches!(byte, b'0'..=b'7'))
-            .count();
+        let octal = self.rest.iter().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
         if octal > 0 {
             let digits = self.take(octal).iter();
-            return Some(digits.fold(0, |code: u8, digit| {
-                code.wrapping_mul(8).wrapping_add(digit - b'0')
-            }));
+            return Some(digits.fold(0, |code: u8, digit| code.wrapping_mul(8).wrapping_add(digit - b'0')));
         }
         match *self.take(1).first()? {
             b'n' => Some(b'\n'),
@@ -159,11 +145,7 @@ impl<'a> Iterator for Tokens<'a> {
             if is_regular(first) {
                 let word = self.take_while(is_regular);
                 let is_number = matches!(first, b'0'..=b'9' | b'+' | b'-' | b'.');
-                return Some(if is_number {
-                    Token::Number(number(word))
-                } else {
-                    Token::Operator(word)
-                });
+                return Some(if is_number { Token::Number(number(word)) } else { Token::Operator(word) });
             }
             self.take(1);
             return Some(match first {
@@ -193,17 +175,11 @@ fn is_space(byte: u8) -> bool {
 }
 
 fn is_regular(byte: u8) -> bool {
-    !is_space(byte)
-        && !matches!(
-            byte,
-            b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%'
-        )
+    !is_space(byte) && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%')
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -236,10 +212,7 @@ mod tests {
             Token::Name(b"A B".into()),
             Token::DictionaryEdge,
         ];
-        assert_eq!(
-            tokens("/F1 -12.5 Tf[(a(b)c) .5<48 693>]TJ % no\n<</A#20B>>"),
-            expected
-        );
+        assert_eq!(tokens("/F1 -12.5 Tf[(a(b)c) .5<48 693>]TJ % no\n<</A#20B>>"), expected);
     }
 
     #[test]
@@ -251,10 +224,7 @@ mod tests {
     #[test]
     fn invalid_content_is_skipped_or_zero() {
         assert_eq!(tokens("(open"), [string("open")]);
-        assert_eq!(
-            tokens("--5 1.2.3 }) x"),
-            [Token::Number(0.0), Token::Number(0.0), Token::Operator(b"x")]
-        );
+        assert_eq!(tokens("--5 1.2.3 }) x"), [Token::Number(0.0), Token::Number(0.0), Token::Operator(b"x")]);
         assert_eq!(tokens("/#4 <"), [Token::Name(b"#4".into()), string("")]);
     }
 

@@ -88,24 +88,12 @@ impl Font {
             _ => None,
         };
         let subtype = font.get(b"Subtype").and_then(Object::as_name).unwrap_or_default();
-        let descendant = (subtype == b"Type0")
-            .then(|| descendant(document, font))
-            .flatten();
+        let descendant = (subtype == b"Type0").then(|| descendant(document, font)).flatten();
         let (codes, widths) = match descendant {
-            Some(descendant) => (
-                composite_codes(document, font, budget)?,
-                Widths::composite(document, descendant),
-            ),
-            None => (
-                Codes::Simple(simple_codes(document, font, budget)?),
-                Widths::simple(document, font),
-            ),
+            Some(descendant) => (composite_codes(document, font, budget)?, Widths::composite(document, descendant)),
+            None => (Codes::Simple(simple_codes(document, font, budget)?), Widths::simple(document, font)),
         };
-        Ok(Self {
-            to_unicode,
-            codes,
-            widths,
-        })
+        Ok(Self { to_unicode, codes, widths })
     }
 
     /// Calls `each` with each glyph of a string.
@@ -113,16 +101,8 @@ impl Font {
         match &self.codes {
             Codes::Charset(encoding) if self.to_unicode.is_none() => {
                 for character in encoding.decode_without_bom_handling(string).0.chars() {
-                    let width = if character.is_ascii() {
-                        DEFAULT_WIDTH
-                    } else {
-                        IDEOGRAPH_WIDTH
-                    };
-                    each(Glyph {
-                        text: character.to_string(),
-                        width: width / 1000.0,
-                        is_space: false,
-                    });
+                    let width = if character.is_ascii() { DEFAULT_WIDTH } else { IDEOGRAPH_WIDTH };
+                    each(Glyph { text: character.to_string(), width: width / 1000.0, is_space: false });
                 }
             }
             Codes::Simple(characters) => {
@@ -132,11 +112,7 @@ impl Font {
                 }
             }
             Codes::Composite(_) | Codes::Charset(_) => {
-                let length = if let Codes::Composite(length) = self.codes {
-                    length
-                } else {
-                    2
-                };
+                let length = if let Codes::Composite(length) = self.codes { length } else { 2 };
                 for code in string.chunks(length) {
                     let code = code.iter().fold(0, |code, byte| code << 8 | u32::from(*byte));
                     each(self.glyph(code, length, None));
@@ -157,37 +133,25 @@ impl Font {
 }
 
 fn descendant<'d>(document: &'d Document, font: &'d Dictionary) -> Option<&'d Dictionary> {
-    let descendants = font
-        .get_deref(b"DescendantFonts", document)
-        .and_then(Object::as_array)
-        .ok()?;
+    let descendants = font.get_deref(b"DescendantFonts", document).and_then(Object::as_array).ok()?;
     let first = document.dereference(descendants.first()?).ok()?.1;
     first.as_dict().ok()
 }
 
 /// The character of each byte in the font's encoding. lopdf knows the encodings and the glyph names.
-fn simple_codes(
-    document: &Document,
-    font: &Dictionary,
-    budget: &mut Budget,
-) -> Result<Vec<Option<char>>, PoisonError> {
+fn simple_codes(document: &Document, font: &Dictionary, budget: &mut Budget) -> Result<Vec<Option<char>>, PoisonError> {
     // The ToUnicode map was read before; lopdf would use it as the encoding and expand it.
     let mut own = font.clone();
     own.remove(b"ToUnicode");
     own.set("Type", "Font");
     let limit = budget.limit;
-    let encoding = own
-        .get_font_encoding_with_limit(document, 0)
-        .map_err(|_| PoisonError::DecompressionBomb { limit })?;
+    let encoding =
+        own.get_font_encoding_with_limit(document, 0).map_err(|_| PoisonError::DecompressionBomb { limit })?;
     let character = |byte: u8| encoding.bytes_to_string(&[byte]).ok()?.chars().next();
     Ok((0..=u8::MAX).map(character).collect())
 }
 
-fn composite_codes(
-    document: &Document,
-    font: &Dictionary,
-    budget: &mut Budget,
-) -> Result<Codes, PoisonError> {
+fn composite_codes(document: &Document, font: &Dictionary, budget: &mut Budget) -> Result<Codes, PoisonError> {
     match font.get_deref(b"Encoding", document) {
         Ok(Object::Name(name)) => Ok(charset_of(name).map_or(Codes::Composite(2), Codes::Charset)),
         Ok(Object::Stream(stream)) => {
@@ -235,19 +199,12 @@ impl Widths {
         // Glyphs of Type 3 fonts have a coordinate system of their own.
         let matrix = font.get_deref(b"FontMatrix", document).and_then(Object::as_array);
         let unit = matrix.ok().and_then(|matrix| matrix.first()?.as_float().ok());
-        Self {
-            ranges: ranges.collect(),
-            default: None,
-            unit: unit.filter(|unit| *unit > 0.0).unwrap_or(0.001),
-        }
+        Self { ranges: ranges.collect(), default: None, unit: unit.filter(|unit| *unit > 0.0).unwrap_or(0.001) }
     }
 
     /// `/W` contains `first [width …]` and `first last width`, mixed.
     fn composite(document: &Document, font: &Dictionary) -> Self {
-        let default = font
-            .get_deref(b"DW", document)
-            .and_then(Object::as_float)
-            .unwrap_or(IDEOGRAPH_WIDTH);
+        let default = font.get_deref(b"DW", document).and_then(Object::as_float).unwrap_or(IDEOGRAPH_WIDTH);
         let mut ranges = Vec::new();
         let listed = font.get_deref(b"W", document).and_then(Object::as_array);
         let resolved = |object| document.dereference(object).ok().map(|(_, object)| object);
@@ -255,10 +212,7 @@ impl Widths {
         while let (Some(first), Some(second)) = (listed.next(), listed.next()) {
             let Some(first) = code(first) else { break };
             if let Object::Array(widths) = second {
-                let widths = widths
-                    .iter()
-                    .take(1 << 16)
-                    .filter_map(|width| width.as_float().ok());
+                let widths = widths.iter().take(1 << 16).filter_map(|width| width.as_float().ok());
                 ranges.extend((first..).zip(widths).map(|(code, width)| (code, code, width)));
             } else if let (Some(last), Some(width)) = (code(second), listed.next()) {
                 ranges.push((first, last, width.as_float().unwrap_or(default)));
@@ -268,19 +222,13 @@ impl Widths {
             }
         }
         ranges.sort_by_key(|(first, ..)| *first);
-        Self {
-            ranges,
-            default: Some(default),
-            unit: 0.001,
-        }
+        Self { ranges, default: Some(default), unit: 0.001 }
     }
 
     fn get(&self, code: u32, character: Option<char>) -> f32 {
         let after = self.ranges.partition_point(|(first, ..)| *first <= code);
         let range = after.checked_sub(1).map(|before| self.ranges[before]);
-        let listed = range
-            .filter(|(_, last, _)| *last >= code)
-            .map(|(.., width)| width);
+        let listed = range.filter(|(_, last, _)| *last >= code).map(|(.., width)| width);
         listed.or(self.default).unwrap_or_else(|| estimated(character))
     }
 }
@@ -289,8 +237,7 @@ impl Widths {
 fn estimated(character: Option<char>) -> f32 {
     match character {
         Some(
-            'i' | 'j' | 'l' | 't' | 'f' | 'r' | 'I' | ' ' | '.' | ',' | ':' | ';' | '\'' | '|' | '!' | '('
-            | ')' | '-',
+            'i' | 'j' | 'l' | 't' | 'f' | 'r' | 'I' | ' ' | '.' | ',' | ':' | ';' | '\'' | '|' | '!' | '(' | ')' | '-',
         ) => 290.0,
         Some('m' | 'w' | 'M' | 'W' | '@' | '%') => 830.0,
         Some(character) if character.is_uppercase() => 680.0,
@@ -363,13 +310,7 @@ mod tests {
         let (text, widths) = shown(&font(&document, &dictionary), b"\0\x01\0\x02\0\x0a");
         assert_eq!(text, "ab");
         let expected = [0.3, 0.4, 0.7];
-        assert!(
-            widths
-                .iter()
-                .zip(expected)
-                .all(|(one, other)| (one - other).abs() < 1e-6),
-            "{widths:?}"
-        );
+        assert!(widths.iter().zip(expected).all(|(one, other)| (one - other).abs() < 1e-6), "{widths:?}");
     }
 
     #[test]
@@ -390,9 +331,6 @@ mod tests {
             "Subtype" => "Type0", "Encoding" => "Identity-H",
             "DescendantFonts" => vec![Object::Dictionary(Dictionary::new())],
         };
-        assert_eq!(
-            shown(&font(&document, &dictionary), b"\0A"),
-            (String::new(), vec![1.0])
-        );
+        assert_eq!(shown(&font(&document, &dictionary), b"\0A"), (String::new(), vec![1.0]));
     }
 }

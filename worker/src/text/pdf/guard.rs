@@ -60,10 +60,7 @@ struct Inflater {
 
 impl Inflater {
     fn new() -> Self {
-        Self {
-            state: Decompress::new(true),
-            discarded: vec![0; BUFFER],
-        }
+        Self { state: Decompress::new(true), discarded: vec![0; BUFFER] }
     }
 
     /// Bytes that a stream reads plus bytes that it inflates to. As in lopdf, the data is read as zlib, and if that
@@ -83,9 +80,7 @@ impl Inflater {
         while size <= load::MAX_LOADED_STREAM {
             let before = self.state.total_out();
             let read = usize::try_from(self.state.total_in()).unwrap_or(data.len());
-            let status = self
-                .state
-                .decompress(&data[read..], &mut self.discarded, FlushDecompress::None);
+            let status = self.state.decompress(&data[read..], &mut self.discarded, FlushDecompress::None);
             let done = self.state.total_in() + self.state.total_out();
             size = usize::try_from(done).unwrap_or(usize::MAX);
             if !matches!(status, Ok(Status::Ok)) || self.state.total_out() == before {
@@ -112,9 +107,7 @@ mod tests {
     }
 
     fn file(streams: &[Vec<u8>]) -> Vec<u8> {
-        let parts = streams
-            .iter()
-            .map(|data| [b"<< >>\nstream\r\n", data.as_slice(), b"\nendstream\n"].concat());
+        let parts = streams.iter().map(|data| [b"<< >>\nstream\r\n", data.as_slice(), b"\nendstream\n"].concat());
         parts.collect::<Vec<_>>().concat()
     }
 
@@ -133,10 +126,7 @@ mod tests {
 
     #[test]
     fn one_stream_counts_at_most_what_loading_accepts() {
-        for data in [
-            deflated(&vec![0; 50 << 20]),
-            deflated(&vec![0; 50 << 20])[2..].to_vec(),
-        ] {
+        for data in [deflated(&vec![0; 50 << 20]), deflated(&vec![0; 50 << 20])[2..].to_vec()] {
             let headless = [b"??", data.as_slice()].concat();
             for data in [data, headless] {
                 let size = Inflater::new().measure(&data);
@@ -162,11 +152,7 @@ mod tests {
 
     #[test]
     fn uncompressed_streams_count_almost_nothing() {
-        for file in [
-            file(&[b"plain text".to_vec()]),
-            b"stream".to_vec(),
-            b"stream\r\n".to_vec(),
-        ] {
+        for file in [file(&[b"plain text".to_vec()]), b"stream".to_vec(), b"stream\r\n".to_vec()] {
             assert_eq!(check_streams(&file, 100, &Cancel::default()), Ok(()));
         }
     }

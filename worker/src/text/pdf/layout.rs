@@ -54,13 +54,7 @@ struct Pen {
 
 impl<'d, 'b> PageReader<'d, 'b> {
     pub(super) fn new(document: &'d Document, budget: &'b mut Budget, cancel: &'b Cancel) -> Self {
-        Self {
-            document,
-            budget,
-            cancel,
-            fonts: Fonts::default(),
-            pen: None,
-        }
+        Self { document, budget, cancel, fonts: Fonts::default(), pen: None }
     }
 
     /// Appends the text of a page.
@@ -107,13 +101,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
         Ok(())
     }
 
-    fn apply(
-        &mut self,
-        operator: &[u8],
-        canvas: &mut Canvas<'d>,
-        operands: &[Token<'_>],
-        out: &mut VisibleText,
-    ) {
+    fn apply(&mut self, operator: &[u8], canvas: &mut Canvas<'d>, operands: &[Token<'_>], out: &mut VisibleText) {
         match operator {
             b"Tj" | b"TJ" => self.show(canvas, operands, out),
             b"'" => {
@@ -137,8 +125,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
             return Ok(());
         };
         canvas.state.size = *size;
-        let font =
-            resource(self.document, canvas.resources, b"Font", name).and_then(|font| font.as_dict().ok());
+        let font = resource(self.document, canvas.resources, b"Font", name).and_then(|font| font.as_dict().ok());
         canvas.state.font = match font {
             Some(font) => Some(self.fonts.get(self.document, font, self.budget)?),
             None => None,
@@ -160,19 +147,12 @@ impl<'d, 'b> PageReader<'d, 'b> {
         let Some(Object::Stream(form)) = resource(self.document, canvas.resources, b"XObject", name) else {
             return Ok(());
         };
-        let is_form = form
-            .dict
-            .get(b"Subtype")
-            .and_then(Object::as_name)
-            .is_ok_and(|subtype| subtype == b"Form");
+        let is_form = form.dict.get(b"Subtype").and_then(Object::as_name).is_ok_and(|subtype| subtype == b"Form");
         if !is_form || depth >= MAX_FORM_DEPTH {
             return Ok(());
         }
         let own = dictionary(self.document, &form.dict, b"Resources");
-        let matrix = form
-            .dict
-            .get_deref(b"Matrix", self.document)
-            .and_then(Object::as_array);
+        let matrix = form.dict.get_deref(b"Matrix", self.document).and_then(Object::as_array);
         let matrix = matrix.map_or(Matrix::IDENTITY, |matrix| Matrix::of(matrix));
         let mut inner = Canvas::new(own.or(canvas.resources), matrix.then(canvas.state.matrix));
         let content = self.budget.inflate(form)?;
@@ -260,9 +240,7 @@ fn resource<'d>(
     kind: &[u8],
     name: &[u8],
 ) -> Option<&'d Object> {
-    dictionary(document, resources?, kind)?
-        .get_deref(name, document)
-        .ok()
+    dictionary(document, resources?, kind)?.get_deref(name, document).ok()
 }
 
 /// The resources of a page, or of its nearest ancestor that has some.
@@ -285,8 +263,6 @@ fn contents_of<'d>(document: &'d Document, page: &'d Dictionary) -> impl Iterato
         Some(single) => std::slice::from_ref(single),
         None => &[],
     };
-    let resolved = listed
-        .iter()
-        .filter_map(|stream| document.dereference(stream).ok());
+    let resolved = listed.iter().filter_map(|stream| document.dereference(stream).ok());
     resolved.filter_map(|(_, stream)| stream.as_stream().ok())
 }

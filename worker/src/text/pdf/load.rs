@@ -7,9 +7,7 @@
 
 use std::cell::RefCell;
 
-use lopdf::{
-    DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId, Stream, xref::XrefRecovery,
-};
+use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId, Stream, xref::XrefRecovery};
 
 use crate::text::{Cancel, ExtractError, PoisonError};
 
@@ -57,11 +55,7 @@ pub(super) fn load(bytes: &[u8], cancel: &Cancel) -> Result<Document, ExtractErr
 }
 
 fn load_admitted(bytes: &[u8], cancel: &Cancel, force_reconstruct: bool) -> Result<Document, ExtractError> {
-    ADMISSION.set(Some(Admission {
-        cancel: cancel.clone(),
-        left: OBJECT_MEMORY + bytes.len(),
-        refused: None,
-    }));
+    ADMISSION.set(Some(Admission { cancel: cancel.clone(), left: OBJECT_MEMORY + bytes.len(), refused: None }));
     let options = LoadOptions {
         filter: Some(admit),
         max_decompressed_size: Some(MAX_LOADED_STREAM),
@@ -119,9 +113,7 @@ fn weigh_members(stream: &Stream) -> Result<(), PoisonError> {
         return Err(corrupt("an object stream uses other filters than deflate"));
     }
     // A stream that cannot be inflated has no members. One that is too large fails when lopdf inflates it.
-    let content = stream
-        .get_plain_content_with_limit(MAX_LOADED_STREAM)
-        .unwrap_or_default();
+    let content = stream.get_plain_content_with_limit(MAX_LOADED_STREAM).unwrap_or_default();
     let mut memory = 0_usize;
     // Any number of members may begin at the same place, and each would be parsed.
     let mut left = 4 * content.len();
@@ -147,10 +139,7 @@ fn members<'a>(dictionary: &Dictionary, content: &'a [u8]) -> Option<impl Iterat
 }
 
 pub(super) fn too_many_objects() -> PoisonError {
-    PoisonError::TooComplex {
-        what: "bytes of objects in memory",
-        limit: OBJECT_MEMORY,
-    }
+    PoisonError::TooComplex { what: "bytes of objects in memory", limit: OBJECT_MEMORY }
 }
 
 /// Pictures, font programs and metadata take up most of a file and are not needed.
@@ -168,9 +157,7 @@ fn memory(object: &Object) -> usize {
     let of_dictionary = |dictionary: &Dictionary| -> usize {
         let entries = dictionary.iter();
         let entry = size_of::<(Vec<u8>, Object, usize)>() + 2 * ALLOCATION;
-        entries
-            .map(|(key, value)| entry + key.len() + memory(value))
-            .sum()
+        entries.map(|(key, value)| entry + key.len() + memory(value)).sum()
     };
     let held = match object {
         Object::Name(text) | Object::String(text, _) => text.len() + ALLOCATION,
@@ -228,18 +215,13 @@ fn fault(bytes: &[u8], error: &Error) -> PoisonError {
 }
 
 fn truncated(reason: &str) -> PoisonError {
-    PoisonError::TruncatedPdf {
-        reason: reason.to_owned(),
-    }
+    PoisonError::TruncatedPdf { reason: reason.to_owned() }
 }
 
 /// Whether the file has the last line of a PDF. Some producers add padding after it.
 fn has_end(bytes: &[u8]) -> bool {
     let padding = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
-    let end = bytes
-        .iter()
-        .rposition(|byte| !padding(byte))
-        .map_or(0, |last| last + 1);
+    let end = bytes.iter().rposition(|byte| !padding(byte)).map_or(0, |last| last + 1);
     let tail = &bytes[end.saturating_sub(TAIL_BYTES)..end];
     memchr::memmem::find(tail, b"%%EOF").is_some()
 }
@@ -258,21 +240,14 @@ mod tests {
             (b"Encrypt", false),
             (b"/#4", false),
         ] {
-            assert_eq!(
-                names(bytes, b"Encrypt"),
-                found,
-                "{}",
-                String::from_utf8_lossy(bytes)
-            );
+            assert_eq!(names(bytes, b"Encrypt"), found, "{}", String::from_utf8_lossy(bytes));
         }
     }
 
     #[test]
     fn the_end_is_found_before_padding_and_not_in_the_middle() {
         assert!(has_end(b"%PDF-1.4\n%%EOF\r\n\0\0\0"));
-        assert!(!has_end(
-            &[b"%PDF-1.4\n%%EOF\n".as_slice(), &[b'x'; 2000]].concat()
-        ));
+        assert!(!has_end(&[b"%PDF-1.4\n%%EOF\n".as_slice(), &[b'x'; 2000]].concat()));
         assert!(!has_end(b""));
     }
 
@@ -283,10 +258,7 @@ mod tests {
             weigh_members(&Stream::new(dictionary, format!("{index}{members}").into_bytes()))
         };
         let zeros = format!("[{}]", "0 ".repeat(10_000));
-        assert_eq!(
-            weigh("1 0 % 7 7 7\n2 20003 ", &format!("{zeros} {zeros}")),
-            Ok(())
-        );
+        assert_eq!(weigh("1 0 % 7 7 7\n2 20003 ", &format!("{zeros} {zeros}")), Ok(()));
         assert_eq!(weigh(&"1 0 ".repeat(1_000), &zeros), Err(too_many_objects()));
         assert_eq!(weigh("1 x 2 99999999", "[0]"), Ok(()));
     }

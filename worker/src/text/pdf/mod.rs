@@ -61,13 +61,7 @@ pub(super) fn read(bytes: &[u8], cancel: &Cancel) -> Result<Reading, ExtractErro
         (false, Some(reason)) => return Err(corrupt(reason).into()),
         (false, None) => return Err(PoisonError::PdfWithoutText { pages }.into()),
     }
-    Ok(Reading {
-        title: title.or(first_bookmark),
-        charset: None,
-        pages: Some(pages),
-        visible,
-        structure,
-    })
+    Ok(Reading { title: title.or(first_bookmark), charset: None, pages: Some(pages), visible, structure })
 }
 
 /// A page of the tree. A missing page means that a part of the file is missing.
@@ -83,9 +77,7 @@ fn page(document: &Document, id: ObjectId, number: u32) -> Result<&Dictionary, P
 }
 
 fn corrupt(reason: impl Into<String>) -> PoisonError {
-    PoisonError::CorruptPdf {
-        reason: reason.into(),
-    }
+    PoisonError::CorruptPdf { reason: reason.into() }
 }
 
 /// The budget of inflated bytes of a document.
@@ -99,11 +91,7 @@ struct Budget {
 impl Budget {
     fn of_file(length: usize) -> Self {
         let limit = BASE_BUDGET + MAX_RATIO * length;
-        Self {
-            left: limit,
-            limit,
-            damaged: None,
-        }
+        Self { left: limit, limit, damaged: None }
     }
 
     /// The content of a stream. A stream that cannot be decoded counts as empty and is recorded.
@@ -112,14 +100,9 @@ impl Budget {
         let content = match stream.get_plain_content_with_limit(allowed) {
             Ok(content) => content,
             Err(lopdf::Error::Decompress(
-                lopdf::DecompressError::MemoryLimitExceeded { .. }
-                | lopdf::DecompressError::TooManyFilters { .. },
+                lopdf::DecompressError::MemoryLimitExceeded { .. } | lopdf::DecompressError::TooManyFilters { .. },
             )) => {
-                let limit = if allowed < MAX_STREAM {
-                    self.limit
-                } else {
-                    MAX_STREAM
-                };
+                let limit = if allowed < MAX_STREAM { self.limit } else { MAX_STREAM };
                 return Err(PoisonError::DecompressionBomb { limit });
             }
             Err(_) => {

@@ -14,27 +14,18 @@ const MAX_ANNOTATIONS: usize = 100_000;
 
 /// The title from the document information.
 pub(super) fn title(document: &Document) -> Option<String> {
-    let information = document
-        .trailer
-        .get_deref(b"Info", document)
-        .and_then(Object::as_dict)
-        .ok()?;
+    let information = document.trailer.get_deref(b"Info", document).and_then(Object::as_dict).ok()?;
     text(document, information, b"Title", structure::MAX_TITLE_CHARACTERS)
 }
 
 /// Adds the bookmarks in their order, and returns the text of the first.
 pub(super) fn bookmarks(document: &Document, structure: &mut Structure) -> Option<String> {
-    let outlines = document
-        .catalog()
-        .and_then(|catalog| catalog.get_deref(b"Outlines", document));
+    let outlines = document.catalog().and_then(|catalog| catalog.get_deref(b"Outlines", document));
     let outlines = outlines.and_then(Object::as_dict).ok()?;
     let mut first = None;
     let mut seen = HashSet::new();
     // The next bookmarks with their levels. The siblings of a bookmark wait while its children are read.
-    let mut waiting: Vec<(ObjectId, usize)> = reference(outlines, b"First")
-        .map(|id| (id, 1))
-        .into_iter()
-        .collect();
+    let mut waiting: Vec<(ObjectId, usize)> = reference(outlines, b"First").map(|id| (id, 1)).into_iter().collect();
     while let Some((id, level)) = waiting.pop() {
         if seen.len() >= MAX_BOOKMARKS || !seen.insert(id) {
             continue;
@@ -59,9 +50,7 @@ pub(super) struct Annotations {
 
 impl Default for Annotations {
     fn default() -> Self {
-        Self {
-            left: MAX_ANNOTATIONS,
-        }
+        Self { left: MAX_ANNOTATIONS }
     }
 }
 
@@ -74,9 +63,7 @@ impl Annotations {
         let looked_at = listed.len().min(self.left);
         self.left -= looked_at;
         for annotation in &listed[..looked_at] {
-            let annotation = document
-                .dereference(annotation)
-                .and_then(|(_, annotation)| annotation.as_dict());
+            let annotation = document.dereference(annotation).and_then(|(_, annotation)| annotation.as_dict());
             let action = annotation.and_then(|annotation| annotation.get_deref(b"A", document));
             let address = action
                 .and_then(Object::as_dict)
@@ -115,27 +102,19 @@ mod tests {
         document.trailer.set("Root", root);
         document.set_object(root, dictionary! { "Type" => "Catalog", "Outlines" => outlines });
         document.set_object(outlines, dictionary! { "First" => one });
-        document.set_object(
-            one,
-            dictionary! { "Title" => string("One"), "First" => inner, "Next" => two },
-        );
+        document.set_object(one, dictionary! { "Title" => string("One"), "First" => inner, "Next" => two });
         document.set_object(inner, dictionary! { "Title" => string("Inner"), "First" => one });
         document.set_object(two, dictionary! { "Title" => string("Two"), "Next" => one });
         let mut structure = Structure::default();
         assert_eq!(bookmarks(&document, &mut structure).as_deref(), Some("One"));
-        let found: Vec<_> = structure
-            .headings
-            .iter()
-            .map(|heading| (heading.level, heading.text.as_str()))
-            .collect();
+        let found: Vec<_> = structure.headings.iter().map(|heading| (heading.level, heading.text.as_str())).collect();
         assert_eq!(found, [(1, "One"), (2, "Inner"), (1, "Two")]);
     }
 
     #[test]
     fn annotations_shared_by_many_pages_are_read_up_to_the_maximum() {
         let mut document = Document::new();
-        let link =
-            dictionary! { "A" => dictionary! { "S" => "URI", "URI" => string("https://example.org/") } };
+        let link = dictionary! { "A" => dictionary! { "S" => "URI", "URI" => string("https://example.org/") } };
         let shared = document.add_object(vec![Object::Dictionary(link); MAX_ANNOTATIONS - 1]);
         let page = dictionary! { "Annots" => shared };
         let (mut annotations, mut structure) = (Annotations::default(), Structure::default());

@@ -58,10 +58,7 @@ pub(super) fn at_most(text: &[u8]) -> Weight {
             break;
         }
     }
-    Weight {
-        memory,
-        read: at.min(text.len()),
-    }
+    Weight { memory, read: at.min(text.len()) }
 }
 
 /// Whether `obj` after this text begins an object: two numbers must precede it, possibly with comments between.
@@ -78,10 +75,7 @@ pub(super) fn is_header(before: &[u8]) -> bool {
 fn without_space(text: &[u8]) -> &[u8] {
     let mut text = text;
     loop {
-        let length = text
-            .iter()
-            .rposition(|byte| !is_space(*byte))
-            .map_or(0, |last| last + 1);
+        let length = text.iter().rposition(|byte| !is_space(*byte)).map_or(0, |last| last + 1);
         let (kept, space) = text.split_at(length);
         let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
         let line = kept.iter().rposition(is_line_end).map_or(0, |end| end + 1);
@@ -119,11 +113,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 fn is_regular(byte: u8) -> bool {
-    !is_space(byte)
-        && !matches!(
-            byte,
-            b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%'
-        )
+    !is_space(byte) && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%')
 }
 
 #[cfg(test)]
@@ -153,17 +143,15 @@ mod tests {
 
     #[test]
     fn every_notation_of_many_values_counts() {
-        for values in [
-            "0 ", "-0", ".0", "0-0-", "[]", "[0]", "()", "<>", "/", "/a", "null", "nullnull", "true", "<<>>",
-            "0 0 R ",
-        ] {
+        for values in
+            ["0 ", "-0", ".0", "0-0-", "[]", "[0]", "()", "<>", "/", "/a", "null", "nullnull", "true", "<<>>", "0 0 R "]
+        {
             let text = format!("[{}]", values.repeat(1_000));
             let weight = at_most(text.as_bytes()).memory;
             assert!(weight >= 1_000 * VALUE, "{values:?}: {weight}");
         }
         assert!(
-            at_most(format!("[{}]", "[0]".repeat(100)).as_bytes()).memory
-                >= 100 * (2 * size_of::<Object>() + ARRAY)
+            at_most(format!("[{}]", "[0]".repeat(100)).as_bytes()).memory >= 100 * (2 * size_of::<Object>() + ARRAY)
         );
     }
 

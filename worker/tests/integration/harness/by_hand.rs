@@ -28,13 +28,8 @@ impl World {
         };
         let task = service.poll_workflow_task_queue(poll.into_request()).await;
         let task = task.context("polling for a workflow task")?.into_inner();
-        ensure!(
-            !task.task_token.is_empty(),
-            "no workflow task waits in {WORKFLOW_QUEUE}"
-        );
-        let wanted = queues
-            .iter()
-            .flat_map(|(queue, count)| std::iter::repeat_n(*queue, *count));
+        ensure!(!task.task_token.is_empty(), "no workflow task waits in {WORKFLOW_QUEUE}");
+        let wanted = queues.iter().flat_map(|(queue, count)| std::iter::repeat_n(*queue, *count));
         let commands = wanted.enumerate().map(|(number, queue)| activity(number, queue));
         let answer = RespondWorkflowTaskCompletedRequest {
             namespace: self.name.clone(),
@@ -44,27 +39,19 @@ impl World {
             ..RespondWorkflowTaskCompletedRequest::default()
         };
         let answered = service.respond_workflow_task_completed(answer.into_request());
-        answered
-            .await
-            .map(drop)
-            .context("answering a workflow task with activities")
+        answered.await.map(drop).context("answering a workflow task with activities")
     }
 }
 
 fn queue(name: &str) -> TaskQueue {
-    TaskQueue {
-        name: name.to_owned(),
-        ..TaskQueue::default()
-    }
+    TaskQueue { name: name.to_owned(), ..TaskQueue::default() }
 }
 
 /// The command that schedules one activity, with a timeout longer than the test.
 fn activity(number: usize, name: &str) -> Command {
     let attributes = ScheduleActivityTaskCommandAttributes {
         activity_id: number.to_string(),
-        activity_type: Some(ActivityType {
-            name: "fetch_document".to_owned(),
-        }),
+        activity_type: Some(ActivityType { name: "fetch_document".to_owned() }),
         task_queue: Some(queue(name)),
         start_to_close_timeout: Some(std::time::Duration::from_secs(60).try_into().unwrap_or_default()),
         ..ScheduleActivityTaskCommandAttributes::default()

@@ -54,11 +54,7 @@ impl Collector {
                 eprintln!("the collector at {address} does not serve: {error}");
             }
         });
-        Ok(Self {
-            endpoint: format!("http://{address}"),
-            received,
-            _server: server,
-        })
+        Ok(Self { endpoint: format!("http://{address}"), received, _server: server })
     }
 
     /// The spans so far.
@@ -95,12 +91,8 @@ impl TraceService for Received {
 }
 
 fn service_name(resource: Option<&Resource>) -> String {
-    let attributes = resource
-        .map(|resource| resource.attributes.as_slice())
-        .unwrap_or_default();
-    let name = attributes
-        .iter()
-        .find(|attribute| attribute.key == "service.name");
+    let attributes = resource.map(|resource| resource.attributes.as_slice()).unwrap_or_default();
+    let name = attributes.iter().find(|attribute| attribute.key == "service.name");
     match name.and_then(|attribute| attribute.value.clone()?.value) {
         Some(Value::StringValue(name)) => name,
         other => format!("not named: {other:?}"),

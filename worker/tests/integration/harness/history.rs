@@ -35,11 +35,7 @@ pub(crate) struct History(pub(super) Vec<HistoryEvent>);
 impl History {
     /// How the workflow ended.
     pub(crate) fn end(&self) -> Result<End> {
-        let last = self
-            .0
-            .last()
-            .and_then(|event| event.attributes.as_ref())
-            .context("the history is empty")?;
+        let last = self.0.last().and_then(|event| event.attributes.as_ref()).context("the history is empty")?;
         Ok(match last {
             Attributes::WorkflowExecutionCompletedEventAttributes(end) => {
                 End::Completed(json(end.result.as_ref()).context("reading the workflow's result")?)
@@ -52,28 +48,17 @@ impl History {
 
     /// The last attempt of each execution of an activity, in the order of their start.
     pub(crate) fn last_attempts(&self, activity: &str) -> Vec<i32> {
-        let scheduled = |id: i64| {
-            self.0
-                .iter()
-                .find(|event| event.event_id == id)?
-                .attributes
-                .as_ref()
-        };
-        let attempts = self
-            .0
-            .iter()
-            .filter_map(|event| match event.attributes.as_ref()? {
-                Attributes::ActivityTaskStartedEventAttributes(started) => {
-                    let name = match scheduled(started.scheduled_event_id)? {
-                        Attributes::ActivityTaskScheduledEventAttributes(scheduled) => {
-                            scheduled.activity_type.as_ref()
-                        }
-                        _ => None,
-                    };
-                    (name?.name == activity).then_some(started.attempt)
-                }
-                _ => None,
-            });
+        let scheduled = |id: i64| self.0.iter().find(|event| event.event_id == id)?.attributes.as_ref();
+        let attempts = self.0.iter().filter_map(|event| match event.attributes.as_ref()? {
+            Attributes::ActivityTaskStartedEventAttributes(started) => {
+                let name = match scheduled(started.scheduled_event_id)? {
+                    Attributes::ActivityTaskScheduledEventAttributes(scheduled) => scheduled.activity_type.as_ref(),
+                    _ => None,
+                };
+                (name?.name == activity).then_some(started.attempt)
+            }
+            _ => None,
+        });
         attempts.collect()
     }
 
@@ -86,9 +71,7 @@ impl History {
 
 /// The first payload.
 fn json(payloads: Option<&Payloads>) -> Result<Value> {
-    let payload = payloads
-        .and_then(|payloads| payloads.payloads.first())
-        .context("there is no payload")?;
+    let payload = payloads.and_then(|payloads| payloads.payloads.first()).context("there is no payload")?;
     Ok(serde_json::from_slice(&payload.data)?)
 }
 

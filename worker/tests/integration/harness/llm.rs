@@ -39,22 +39,14 @@ impl Llm {
     pub(crate) async fn start(statuses: &[StatusCode]) -> Result<Self> {
         let shared = Shared::default();
         lock(&shared.statuses).extend(statuses);
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .context("taking a port for the LLM")?;
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("taking a port for the LLM")?;
         let url = format!("http://{}/v1", listener.local_addr()?);
-        let router = Router::new()
-            .route("/v1/chat/completions", post(complete))
-            .with_state(shared.clone());
+        let router = Router::new().route("/v1/chat/completions", post(complete)).with_state(shared.clone());
         let mut server = JoinSet::new();
         server.spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self {
-            url,
-            shared,
-            _server: server,
-        })
+        Ok(Self { url, shared, _server: server })
     }
 
     /// The body of each request so far.
@@ -68,9 +60,7 @@ async fn complete(State(shared): State<Shared>, body: String) -> Response {
     lock(&shared.asked).push(body);
     match lock(&shared.statuses).pop_front() {
         Some(status) => status.into_response(),
-        None => json!({"choices": [{"message": {"content": SUMMARY}}]})
-            .to_string()
-            .into_response(),
+        None => json!({"choices": [{"message": {"content": SUMMARY}}]}).to_string().into_response(),
     }
 }
 

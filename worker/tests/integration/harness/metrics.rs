@@ -21,10 +21,6 @@ fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         None if found.is_empty() => "",
         None => return None,
     };
-    let has = |(key, value): &(&str, &str)| {
-        carried
-            .split(',')
-            .any(|label| label == format!("{key}=\"{value}\""))
-    };
+    let has = |(key, value): &(&str, &str)| carried.split(',').any(|label| label == format!("{key}=\"{value}\""));
     labels.iter().all(has).then(|| value.parse().ok()).flatten()
 }

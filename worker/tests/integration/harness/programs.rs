@@ -22,16 +22,12 @@ pub(crate) fn built(variable: &str, name: &str) -> Result<PathBuf> {
 pub(crate) fn installed(name: &str) -> Result<PathBuf> {
     on_path(name)
         .or_else(|| in_debian_postgres(name))
-        .with_context(|| {
-            format!("there is no {name} on PATH: install it, or run `cargo xtask test`, which does")
-        })
+        .with_context(|| format!("there is no {name} on PATH: install it, or run `cargo xtask test`, which does"))
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
 /// Searches the newest version that has the program.
@@ -45,9 +41,5 @@ fn in_debian_postgres(name: &str) -> Option<PathBuf> {
 }
 
 fn number(version: &Path) -> u32 {
-    version
-        .file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.parse().ok())
-        .unwrap_or(0)
+    version.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()).unwrap_or(0)
 }

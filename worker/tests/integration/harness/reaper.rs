@@ -34,10 +34,7 @@ impl Reaper {
     /// Starts the reaper of a new, empty folder. Any user may read the folder, because Postgres runs as another
     /// user.
     pub(crate) fn start() -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("worker-tests-")
-            .tempdir()
-            .context("creating a folder")?;
+        let folder = tempfile::Builder::new().prefix("worker-tests-").tempdir().context("creating a folder")?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).context("opening the folder")?;
         let process = Command::new(std::env::current_exe().context("finding this program")?)
             .arg(ARGUMENT)
@@ -46,10 +43,7 @@ impl Reaper {
             .process_group(0)
             .spawn()
             .context("starting the reaper")?;
-        Ok(Self {
-            process,
-            folder: folder.keep(),
-        })
+        Ok(Self { process, folder: folder.keep() })
     }
 
     /// The folder of all files.
@@ -61,10 +55,7 @@ impl Reaper {
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         let group = i32::try_from(self.process.id()).unwrap_or_default();
-        command
-            .process_group(group)
-            .current_dir(&self.folder)
-            .stdin(Stdio::null());
+        command.process_group(group).current_dir(&self.folder).stdin(Stdio::null());
         command
     }
 }
@@ -98,9 +89,7 @@ pub(crate) fn run_if_called() -> Option<ExitCode> {
 fn reap(folder: &Path) -> Result<()> {
     // An error means the same as the end of the pipe: the tests have ended.
     let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(end_group())?;
     fs::remove_dir_all(folder).context("removing the folder")
 }
@@ -129,11 +118,7 @@ fn others() -> Result<Vec<Pid>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("listing /proc")? {
         let name = entry?.file_name();
-        let Some(process) = name
-            .to_str()
-            .and_then(|name| name.parse().ok())
-            .and_then(Pid::from_raw)
-        else {
+        let Some(process) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
             continue;
         };
         // A process that has ended has no such file.
@@ -151,6 +136,5 @@ fn runs_in(stat: &str, group: i32) -> bool {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let mut fields = after_name.split_whitespace();
     let state = fields.next();
-    state.is_some_and(|state| state != "Z")
-        && fields.nth(1).and_then(|field| field.parse().ok()) == Some(group)
+    state.is_some_and(|state| state != "Z") && fields.nth(1).and_then(|field| field.parse().ok()) == Some(group)
 }

@@ -13,11 +13,7 @@ const POLL: Every = Every(Duration::from_millis(100));
 ///
 /// # Errors
 /// The probe failed, or the deadline passed: then the error carries the last reason.
-pub(crate) async fn eventually<T>(
-    what: &str,
-    deadline: Duration,
-    probe: impl AsyncFnMut() -> Probe<T>,
-) -> Result<T> {
+pub(crate) async fn eventually<T>(what: &str, deadline: Duration, probe: impl AsyncFnMut() -> Probe<T>) -> Result<T> {
     Ok(POLL.eventually(what, deadline, probe).await?)
 }
 
@@ -25,10 +21,6 @@ pub(crate) async fn eventually<T>(
 ///
 /// # Errors
 /// The first answer that is not ready, with its reason.
-pub(crate) async fn consistently<T>(
-    what: &str,
-    window: Duration,
-    probe: impl AsyncFnMut() -> Probe<T>,
-) -> Result<()> {
+pub(crate) async fn consistently<T>(what: &str, window: Duration, probe: impl AsyncFnMut() -> Probe<T>) -> Result<()> {
     Ok(POLL.consistently(what, window, probe).await?)
 }

@@ -23,8 +23,7 @@ use super::{
 
 /// The path of the program. A benchmark sets `SLIPWAY_WORKER` to the program of an image.
 fn program() -> PathBuf {
-    std::env::var_os("SLIPWAY_WORKER")
-        .map_or_else(|| env!("CARGO_BIN_EXE_temporal-worker").into(), PathBuf::from)
+    std::env::var_os("SLIPWAY_WORKER").map_or_else(|| env!("CARGO_BIN_EXE_temporal-worker").into(), PathBuf::from)
 }
 
 /// Timeout from start to ready. One second is usual, even for a debug build, but up to eight tests start workers at
@@ -64,11 +63,8 @@ impl WorkerBuilder<'_> {
     pub(crate) fn spawn(mut self) -> Result<Worker> {
         let port = ports::free();
         let address = format!("127.0.0.1:{port}");
-        self.environment
-            .entry("METRICS_ADDRESS".to_owned())
-            .or_insert_with(|| address.clone());
-        let file =
-            File::create(&self.output).with_context(|| format!("creating {}", self.output.display()))?;
+        self.environment.entry("METRICS_ADDRESS".to_owned()).or_insert_with(|| address.clone());
+        let file = File::create(&self.output).with_context(|| format!("creating {}", self.output.display()))?;
         let mut command = self.reaper.command(&program());
         command
             .args(&self.arguments)
@@ -77,22 +73,14 @@ impl WorkerBuilder<'_> {
             .stdout(file.try_clone()?)
             .stderr(file)
             .stdin(Stdio::null());
-        let process = tokio::process::Command::from(command)
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting the worker")?;
-        let id = process
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
+        let process =
+            tokio::process::Command::from(command).kill_on_drop(true).spawn().context("starting the worker")?;
+        let id = process.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         Ok(Worker {
             process,
             id: id.context("the worker has no process id")?,
             base: format!("http://{address}"),
-            http: reqwest::Client::builder()
-                .timeout(Duration::from_secs(5))
-                .no_proxy()
-                .build()?,
+            http: reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?,
             output: self.output,
         })
     }
@@ -122,11 +110,7 @@ impl Worker {
 
     /// Whether the worker still runs.
     pub(crate) fn runs(&mut self) -> Result<bool> {
-        Ok(self
-            .process
-            .try_wait()
-            .context("looking at the worker")?
-            .is_none())
+        Ok(self.process.try_wait().context("looking at the worker")?.is_none())
     }
 
     /// Anonymous memory in kB.
@@ -143,9 +127,7 @@ impl Worker {
     fn status(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id.as_raw_nonzero());
         let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
         number.with_context(|| format!("{path} has no {name}"))
     }
@@ -163,10 +145,7 @@ impl Worker {
     pub(crate) async fn get(&self, path: &str) -> Result<(StatusCode, String)> {
         let answer = self.http.get(format!("{}{path}", self.base)).send().await;
         let answer = answer.with_context(|| format!("asking the worker for {path}"))?;
-        Ok((
-            answer.status(),
-            answer.text().await.with_context(|| format!("reading {path}"))?,
-        ))
+        Ok((answer.status(), answer.text().await.with_context(|| format!("reading {path}"))?))
     }
 
     /// The current metrics.

@@ -23,8 +23,8 @@ use temporalio_client::{
 use temporalio_common::{
     data_converters::{PayloadConverter, RawValue},
     protos::temporal::api::{
-        enums::v1::VersioningBehavior, history::v1::history_event::Attributes,
-        workflow::v1::PendingActivityInfo, workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest,
+        enums::v1::VersioningBehavior, history::v1::history_event::Attributes, workflow::v1::PendingActivityInfo,
+        workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest,
     },
 };
 
@@ -40,12 +40,7 @@ pub(super) const WORKFLOW_QUEUE: &str = "document-workflow-queue";
 const WORKFLOW: &str = "DocumentWorkflow";
 
 /// The variables that `temporal-worker watch` needs.
-const WATCH_VARIABLES: [&str; 4] = [
-    "TEMPORAL_ADDRESS",
-    "TEMPORAL_NAMESPACE",
-    "DATABASE_URL",
-    "DEPTH_INTERVAL_SECONDS",
-];
+const WATCH_VARIABLES: [&str; 4] = ["TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "DATABASE_URL", "DEPTH_INTERVAL_SECONDS"];
 
 /// Timeout of a workflow. The longest test kills two workers in turn, each detected after 15 s.
 const WORKFLOW_END: Duration = Duration::from_secs(60);
@@ -148,30 +143,20 @@ impl World {
             ("DEPTH_INTERVAL_SECONDS", "1".to_owned()),
         ];
         let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        WorkerBuilder {
-            reaper: &self.servers.reaper,
-            arguments: Vec::new(),
-            environment,
-            output,
-        }
+        WorkerBuilder { reaper: &self.servers.reaper, arguments: Vec::new(), environment, output }
     }
 
     /// The program as `temporal-worker watch`, with only the variables that it needs.
     pub(crate) fn watch(&self) -> WorkerBuilder<'_> {
         let mut watch = self.worker().arguments(&["watch"]);
-        watch
-            .environment
-            .retain(|name, _| WATCH_VARIABLES.contains(&name.as_str()));
+        watch.environment.retain(|name, _| WATCH_VARIABLES.contains(&name.as_str()));
         watch
     }
 
     /// Uploads a document to the bucket, and returns its source.
     pub(crate) async fn upload(&self, key: &str, content: impl Into<Vec<u8>>) -> Result<String> {
         let path = Path::parse(key)?;
-        self.bucket
-            .put(&path, content.into().into())
-            .await
-            .with_context(|| format!("uploading {key}"))?;
+        self.bucket.put(&path, content.into().into()).await.with_context(|| format!("uploading {key}"))?;
         Ok(self.source(key))
     }
 
@@ -183,10 +168,7 @@ impl World {
     /// The bucket's keys below a folder.
     pub(crate) async fn keys(&self, folder: &str) -> Result<Vec<String>> {
         let listed = self.bucket.list(Some(&Path::parse(folder)?));
-        let keys = listed
-            .map_ok(|object| object.location.to_string())
-            .try_collect()
-            .await;
+        let keys = listed.map_ok(|object| object.location.to_string()).try_collect().await;
         keys.with_context(|| format!("listing {folder}"))
     }
 
@@ -194,13 +176,8 @@ impl World {
     pub(crate) async fn start_document(&self, id: &str, source: &str) -> Result<Run> {
         let input = RawValue::from_value(&document_of(id, source), &PayloadConverter::serde_json());
         let options = WorkflowStartOptions::new(WORKFLOW_QUEUE, id).build();
-        let started = self
-            .client
-            .start_workflow(UntypedWorkflow::new(WORKFLOW), input, options)
-            .await;
-        Ok(Run(
-            started.with_context(|| format!("starting the workflow of {id}"))?
-        ))
+        let started = self.client.start_workflow(UntypedWorkflow::new(WORKFLOW), input, options).await;
+        Ok(Run(started.with_context(|| format!("starting the workflow of {id}"))?))
     }
 
     /// Starts the workflow of a document and waits for its end.
@@ -227,58 +204,41 @@ impl World {
     /// The attempts at a step, in the order of their start.
     pub(crate) async fn attempts(&self, workflow: &str, step: &str) -> Result<Vec<i32>> {
         let query = "SELECT attempt FROM attempts WHERE workflow_id = $1 AND step = $2 ORDER BY at";
-        let attempts = sqlx::query_scalar(query)
-            .bind(workflow)
-            .bind(step)
-            .fetch_all(&self.database)
-            .await;
+        let attempts = sqlx::query_scalar(query).bind(workflow).bind(step).fetch_all(&self.database).await;
         attempts.with_context(|| format!("reading the attempts at {step} of {workflow}"))
     }
 
     /// The steps of a workflow that took effect.
     pub(crate) async fn effects(&self, workflow: &str) -> Result<Vec<String>> {
         let query = "SELECT step FROM effects WHERE workflow_id = $1 ORDER BY at";
-        let steps = sqlx::query_scalar(query)
-            .bind(workflow)
-            .fetch_all(&self.database)
-            .await;
+        let steps = sqlx::query_scalar(query).bind(workflow).fetch_all(&self.database).await;
         steps.with_context(|| format!("reading the effects of {workflow}"))
     }
 
     /// Waits until an attempt at a step has begun, and returns its number.
     pub(crate) async fn attempted(&self, workflow: &str, step: &str, within: Duration) -> Result<i32> {
-        eventually(
-            &format!("an attempt at {step} begins"),
-            within,
-            async || match self.attempts(workflow, step).await {
-                Ok(attempts) => attempts
-                    .last()
-                    .map_or_else(|| Probe::NotYet("none has".into()), |last| Probe::Ready(*last)),
+        eventually(&format!("an attempt at {step} begins"), within, async || {
+            match self.attempts(workflow, step).await {
+                Ok(attempts) => {
+                    attempts.last().map_or_else(|| Probe::NotYet("none has".into()), |last| Probe::Ready(*last))
+                }
                 Err(error) => Probe::Failed(error),
-            },
-        )
+            }
+        })
         .await
     }
 
     /// The leases on the queues.
     pub(crate) async fn leases(&self) -> Result<Vec<Lease>> {
-        let query =
-            "SELECT queue, reader, lease_until > now() AS valid FROM queue_readings WHERE namespace = $1";
-        let leases = sqlx::query_as(query)
-            .bind(&self.name)
-            .fetch_all(&self.database)
-            .await;
+        let query = "SELECT queue, reader, lease_until > now() AS valid FROM queue_readings WHERE namespace = $1";
+        let leases = sqlx::query_as(query).bind(&self.name).fetch_all(&self.database).await;
         leases.context("reading the leases on the queues")
     }
 
     /// The number of connections to the database with this application name.
     pub(crate) async fn connections(&self, application: &str) -> Result<i64> {
         let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND usename = $2";
-        let count = sqlx::query_scalar(query)
-            .bind(application)
-            .bind(&self.name)
-            .fetch_one(&self.database)
-            .await;
+        let count = sqlx::query_scalar(query).bind(application).bind(&self.name).fetch_one(&self.database).await;
         count.context("counting connections")
     }
 
@@ -342,32 +302,20 @@ impl Run {
     /// Waits for its end.
     pub(crate) async fn ended(&self) -> Result<History> {
         let id = &self.0.info().workflow_id;
-        eventually(
-            &format!("the workflow {id} ends"),
-            WORKFLOW_END,
-            async || match self.look().await {
-                Ok((WorkflowExecutionStatus::Running, pending)) => {
-                    Probe::NotYet(format!("it waits for {pending:?}"))
-                }
-                Ok(_) => Probe::Ready(()),
-                Err(error) => Probe::Failed(error),
-            },
-        )
+        eventually(&format!("the workflow {id} ends"), WORKFLOW_END, async || match self.look().await {
+            Ok((WorkflowExecutionStatus::Running, pending)) => Probe::NotYet(format!("it waits for {pending:?}")),
+            Ok(_) => Probe::Ready(()),
+            Err(error) => Probe::Failed(error),
+        })
         .await?;
         self.events().await
     }
 
     /// Its events so far.
     async fn events(&self) -> Result<History> {
-        let events = self
-            .0
-            .fetch_history(WorkflowFetchHistoryOptions::default())
-            .into_events()
-            .await;
+        let events = self.0.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await;
         let id = &self.0.info().workflow_id;
-        Ok(History(
-            events.with_context(|| format!("reading the history of {id}"))?,
-        ))
+        Ok(History(events.with_context(|| format!("reading the history of {id}"))?))
     }
 
     /// The pending activities.
@@ -377,21 +325,17 @@ impl Run {
 
     /// Whether a worker has started one of its tasks.
     pub(crate) async fn has_begun(&self) -> Result<bool> {
-        Ok(self.events().await?.0.iter().any(|event| {
-            matches!(
-                event.attributes,
-                Some(Attributes::WorkflowTaskStartedEventAttributes(_))
-            )
-        }))
+        Ok(self
+            .events()
+            .await?
+            .0
+            .iter()
+            .any(|event| matches!(event.attributes, Some(Attributes::WorkflowTaskStartedEventAttributes(_)))))
     }
 
     /// Deployment and build id of the version that it is pinned to.
     pub(crate) async fn pinned_to(&self) -> Result<Option<(String, String)>> {
-        let described = self
-            .0
-            .describe(WorkflowDescribeOptions::default())
-            .await
-            .context("describing the workflow")?;
+        let described = self.0.describe(WorkflowDescribeOptions::default()).await.context("describing the workflow")?;
         let info = described.raw().workflow_execution_info.as_ref();
         let versioning = info.and_then(|info| info.versioning_info.as_ref());
         let pinned = versioning.filter(|info| info.behavior() == VersioningBehavior::Pinned);
@@ -405,17 +349,8 @@ impl Run {
     }
 
     async fn look(&self) -> Result<(WorkflowExecutionStatus, Vec<Pending>)> {
-        let described = self
-            .0
-            .describe(WorkflowDescribeOptions::default())
-            .await
-            .context("describing the workflow")?;
-        let pending = described
-            .raw()
-            .pending_activities
-            .iter()
-            .map(Pending::new)
-            .collect();
+        let described = self.0.describe(WorkflowDescribeOptions::default()).await.context("describing the workflow")?;
+        let pending = described.raw().pending_activities.iter().map(Pending::new).collect();
         Ok((described.status(), pending))
     }
 }
@@ -434,17 +369,9 @@ pub(crate) struct Pending {
 impl Pending {
     fn new(info: &PendingActivityInfo) -> Self {
         Self {
-            activity: info
-                .activity_type
-                .as_ref()
-                .map(|kind| kind.name.clone())
-                .unwrap_or_default(),
+            activity: info.activity_type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default(),
             attempt: info.attempt,
-            last_failure: info
-                .last_failure
-                .as_ref()
-                .map(|failure| failure.message.clone())
-                .unwrap_or_default(),
+            last_failure: info.last_failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
         }
     }
 }

@@ -67,14 +67,7 @@ impl Servers {
             S3::start(&reaper, &http),
             Toxiproxy::start(&reaper, &http),
         )?;
-        Ok(Self {
-            temporal,
-            postgres,
-            redis,
-            s3,
-            toxiproxy,
-            reaper,
-        })
+        Ok(Self { temporal, postgres, redis, s3, toxiproxy, reaper })
     }
 }
 
@@ -95,11 +88,7 @@ impl Server {
             .stderr(file)
             .spawn()
             .with_context(|| format!("starting {name} ({})", command.get_program().display()))?;
-        Ok(Self {
-            name,
-            process,
-            output,
-        })
+        Ok(Self { name, process, output })
     }
 
     /// Waits for an answer.
@@ -111,9 +100,7 @@ impl Server {
             Ok(Some(ended)) => Probe::Failed(anyhow!("{name} ended with {ended}")),
             _ => probe().await.into(),
         });
-        answer
-            .await
-            .with_context(|| format!("the end of {name}'s output:\n{}", self.tail()))
+        answer.await.with_context(|| format!("the end of {name}'s output:\n{}", self.tail()))
     }
 
     fn tail(&self) -> String {

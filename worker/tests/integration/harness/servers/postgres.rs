@@ -43,22 +43,14 @@ impl Postgres {
         initialise(reaper, &data).await?;
         let port = ports::free();
         let mut command = command(reaper, "postgres")?;
-        command
-            .arg("-D")
-            .arg(&data)
-            .args(["-h", "127.0.0.1", "-k", "", "-p", &port.to_string()]);
+        command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-k", "", "-p", &port.to_string()]);
         // Settings for crash safety cost time and protect nothing here.
         for setting in ["fsync=off", "full_page_writes=off", "max_connections=300"] {
             command.args(["-c", setting]);
         }
         let mut server = Server::start(reaper, "postgres", command)?;
-        server
-            .answers(async || Ok(PgConnection::connect(&url(port, SUPERUSER)).await?))
-            .await?;
-        Ok(Self {
-            port,
-            _server: server,
-        })
+        server.answers(async || Ok(PgConnection::connect(&url(port, SUPERUSER)).await?)).await?;
+        Ok(Self { port, _server: server })
     }
 
     /// Creates a user with an empty schema.
@@ -86,10 +78,7 @@ async fn initialise(reaper: &Reaper, data: &Path) -> Result<()> {
         "--locale=C",
         "--no-sync",
     ]);
-    let ended = tokio::process::Command::from(command)
-        .output()
-        .await
-        .context("starting initdb")?;
+    let ended = tokio::process::Command::from(command).output().await.context("starting initdb")?;
     ensure!(
         ended.status.success(),
         "initdb ended with {}: {}{}",

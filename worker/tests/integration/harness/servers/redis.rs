@@ -27,10 +27,7 @@ impl Redis {
         command.args(["--save", "", "--appendonly", "no"]);
         let mut server = Server::start(reaper, "redis-server", command)?;
         server.answers(async || ping(port).await).await?;
-        Ok(Self {
-            port,
-            _server: server,
-        })
+        Ok(Self { port, _server: server })
     }
 }
 
@@ -38,14 +35,7 @@ async fn ping(port: u16) -> Result<()> {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await?;
     connection.write_all(b"PING\r\n").await?;
     let mut answer = [0; 7];
-    connection
-        .read_exact(&mut answer)
-        .await
-        .context("reading the answer to PING")?;
-    ensure!(
-        &answer == b"+PONG\r\n",
-        "answered {:?} to PING",
-        String::from_utf8_lossy(&answer)
-    );
+    connection.read_exact(&mut answer).await.context("reading the answer to PING")?;
+    ensure!(&answer == b"+PONG\r\n", "answered {:?} to PING", String::from_utf8_lossy(&answer));
     Ok(())
 }

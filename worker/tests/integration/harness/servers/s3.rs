@@ -39,14 +39,8 @@ impl S3 {
             .env("ROOT_SECRET_ACCESS_KEY", SECRET);
         let mut server = Server::start(reaper, "versitygw", command)?;
         let health = format!("http://127.0.0.1:{port}/health");
-        server
-            .answers(async || Ok(http.get(&health).send().await?.error_for_status()?))
-            .await?;
-        Ok(Self {
-            port,
-            buckets,
-            _server: server,
-        })
+        server.answers(async || Ok(http.get(&health).send().await?.error_for_status()?)).await?;
+        Ok(Self { port, buckets, _server: server })
     }
 
     /// Creates a bucket and a client for it.

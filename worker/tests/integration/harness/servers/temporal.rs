@@ -46,46 +46,25 @@ impl Temporal {
         fs::write(&config, configuration(port, &dynamic.display().to_string()))
             .context("writing Temporal's configuration")?;
         let mut command = reaper.command(&programs::built("SLIPWAY_TEMPORAL_SERVER", "temporal-server")?);
-        command
-            .arg("--config-file")
-            .arg(&config)
-            .args(["--allow-no-auth", "start"]);
+        command.arg("--config-file").arg(&config).args(["--allow-no-auth", "start"]);
         for service in ["frontend", "history", "matching", "worker"] {
             command.args(["--service", service]);
         }
         let mut server = Server::start(reaper, "temporal-server", command)?;
         let connection = server.answers(async || connect(port).await).await?;
-        Ok(Self {
-            port,
-            connection,
-            _server: server,
-        })
+        Ok(Self { port, connection, _server: server })
     }
 
     /// Registers a namespace, and creates a client for it.
     pub(crate) async fn create(&self, namespace: &str) -> Result<Client> {
-        eventually("a namespace can be registered", SETTLE, async || {
-            self.register(namespace).await
-        })
-        .await?;
-        Ok(Client::new(
-            self.connection.clone(),
-            ClientOptions::new(namespace).build(),
-        )?)
+        eventually("a namespace can be registered", SETTLE, async || self.register(namespace).await).await?;
+        Ok(Client::new(self.connection.clone(), ClientOptions::new(namespace).build())?)
     }
 
     async fn register(&self, namespace: &str) -> Probe<()> {
-        let options = RegisterNamespaceOptions::builder()
-            .namespace(namespace)
-            .description("a test")
-            .build();
+        let options = RegisterNamespaceOptions::builder().namespace(namespace).description("a test").build();
         let request = RegisterNamespaceRequest::from(options).into_request();
-        match self
-            .connection
-            .workflow_service()
-            .register_namespace(request)
-            .await
-        {
+        match self.connection.workflow_service().register_namespace(request).await {
             Ok(_) => Probe::Ready(()),
             // An earlier request succeeded, but its answer was lost.
             Err(status) if status.code() == Code::AlreadyExists => Probe::Ready(()),
@@ -123,8 +102,7 @@ fn configuration(port: u16, dynamic: &str) -> String {
         )
     };
     let frontend = service("frontend", port);
-    let [history, matching, worker] =
-        ["history", "matching", "worker"].map(|name| service(name, ports::free()));
+    let [history, matching, worker] = ["history", "matching", "worker"].map(|name| service(name, ports::free()));
     format!(
         "\
 log:

@@ -24,13 +24,8 @@ impl Toxiproxy {
         let mut command = reaper.command(&programs::built("SLIPWAY_TOXIPROXY", "toxiproxy-server")?);
         command.args(["-host", "127.0.0.1", "-port", &port.to_string()]);
         let mut server = Server::start(reaper, "toxiproxy-server", command)?;
-        let api = Api {
-            http: http.clone(),
-            base: format!("http://127.0.0.1:{port}"),
-        };
-        server
-            .answers(async || api.call(Method::GET, "/version", None).await)
-            .await?;
+        let api = Api { http: http.clone(), base: format!("http://127.0.0.1:{port}") };
+        server.answers(async || api.call(Method::GET, "/version", None).await).await?;
         Ok(Self { api, _server: server })
     }
 
@@ -42,11 +37,7 @@ impl Toxiproxy {
             "enabled": true,
         });
         self.api.call(Method::POST, "/proxies", Some(proxy)).await?;
-        Ok(Proxy {
-            api: self.api.clone(),
-            name,
-            port,
-        })
+        Ok(Proxy { api: self.api.clone(), name, port })
     }
 }
 
@@ -69,15 +60,8 @@ impl Proxy {
     pub(crate) async fn restore(&self) -> Result<()> {
         let toxics = self.api.call(Method::GET, &self.path("/toxics"), None).await?;
         let toxics: Value = serde_json::from_str(&toxics).context("reading toxics")?;
-        for name in toxics
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|toxic| toxic["name"].as_str())
-        {
-            self.api
-                .call(Method::DELETE, &self.path(&format!("/toxics/{name}")), None)
-                .await?;
+        for name in toxics.as_array().into_iter().flatten().filter_map(|toxic| toxic["name"].as_str()) {
+            self.api.call(Method::DELETE, &self.path(&format!("/toxics/{name}")), None).await?;
         }
         self.enable(true).await
     }
@@ -97,17 +81,11 @@ impl Proxy {
         let toxic = json!({
             "name": kind, "type": kind, "stream": stream, "toxicity": 1.0, "attributes": attributes,
         });
-        self.api
-            .call(Method::POST, &self.path("/toxics"), Some(toxic))
-            .await
-            .map(drop)
+        self.api.call(Method::POST, &self.path("/toxics"), Some(toxic)).await.map(drop)
     }
 
     async fn enable(&self, enabled: bool) -> Result<()> {
-        self.api
-            .call(Method::POST, &self.path(""), Some(json!({"enabled": enabled})))
-            .await
-            .map(drop)
+        self.api.call(Method::POST, &self.path(""), Some(json!({"enabled": enabled}))).await.map(drop)
     }
 
     fn path(&self, rest: &str) -> String {
