@@ -28,6 +28,8 @@ pub struct Host {
     pub arch: &'static str,
     /// Processors that this process may use.
     pub cores: usize,
+    /// The same as a list, such as `0,2-3`, where this process may use some of the host's processors and not all.
+    pub confined_to: Option<String>,
     /// Memory in bytes. Absent if it cannot be read.
     pub memory_bytes: Option<u64>,
     /// Free bytes on the disk that holds the cache.
@@ -62,6 +64,10 @@ impl Host {
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            confined_to: fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+                let online = fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+                parse_confinement(&status, &online)
+            }),
             memory_bytes: fs::read_to_string("/proc/meminfo").ok().and_then(|text| parse_memory(&text)),
             disk_free_bytes: disk_free(cache),
             root: rustix::process::geteuid().is_root(),
@@ -103,6 +109,12 @@ impl Host {
                 "without CAP_SYS_RESOURCE no process can lower oom_score_adj or raise limits",
             );
         }
+        if let Some(cpus) = &self.confined_to {
+            adapt(
+                &format!("the cluster's nodes get only CPU {cpus}"),
+                "this process may use no other CPU, and what it measures is what it may use",
+            );
+        }
         if self.cgroup == Some("v1") {
             adapt(
                 "the kubelet accepts cgroup v1 (failCgroupV1: false) and manages cgroups itself (cgroupfs)",
@@ -118,7 +130,7 @@ impl Host {
         match &self.go {
             None => faults.push(format!("no Go on PATH: install Go {} or newer", pins.toolchain.go)),
             Some(found) if !at_least(found, &pins.toolchain.go) => {
-                faults.push(format!("Go {found} is too old: the components need {} or newer", pins.toolchain.go))
+                faults.push(format!("Go {found} is too old: the components need {} or newer", pins.toolchain.go));
             }
             Some(_) => {}
         }
@@ -202,6 +214,12 @@ pub fn parse_bounding(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
+/// The CPUs that the text of /proc/self/status allows, if those are not all that are online.
+fn parse_confinement(status: &str, online: &str) -> Option<String> {
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    (allowed.trim() != online.trim()).then(|| allowed.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +229,7 @@ mod tests {
             os: "linux",
             arch: "x86_64",
             cores: 8,
+            confined_to: None,
             memory_bytes: Some(16 << 30),
             disk_free_bytes: Some(100 << 30),
             root: true,

@@ -43,7 +43,7 @@ pub struct Run {
     pub seconds: f64,
     /// The cluster's name.
     pub cluster: String,
-    /// The host's cores.
+    /// The cores that the run and its cluster may use.
     pub cores: usize,
     /// The scenarios that were asked for.
     pub asked: Vec<String>,

@@ -7,8 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Node;
-use kube::api::{Api, ListParams};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +73,7 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
             began_unix: clock.began_unix(),
             seconds: 0.0,
             cluster: context.fixture.cluster.name.clone(),
-            cores: cores(&context.fixture.kube).await?,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
             asked: scenarios.iter().map(|scenario| scenario.name.to_owned()).collect(),
             corpus,
             mutation: mutation.map(|mutation| mutation.name.to_owned()),
@@ -231,12 +229,4 @@ pub fn agree(folders: [&Path; 2]) -> Result<u8> {
     let differ = rows.iter().filter(|row| !row.agrees()).count();
     println!("{} of {} figures agree", rows.len() - differ, rows.len());
     Ok(u8::from(differ > 0))
-}
-
-/// The cores of the host as a node sees them: each kind node reports all of them.
-async fn cores(client: &kube::Client) -> Result<usize> {
-    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await;
-    let nodes = nodes.context("listing nodes")?.items;
-    let capacity = nodes.iter().filter_map(|node| node.status.as_ref()?.capacity.as_ref()?.get("cpu"));
-    capacity.filter_map(|cpu| cpu.0.parse().ok()).max().context("no node tells how many cores it has")
 }

@@ -51,8 +51,8 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Size the loads for a host that carries so many documents a second, and not by what is measured: with the same seed, the
-    /// same load again.
+    /// Size the loads for a host that carries so many documents a second, and not by what is measured: with the same
+    /// seed, the same load again.
     #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
     capacity: Option<f64>,
 

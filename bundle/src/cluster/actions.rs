@@ -36,6 +36,9 @@ impl Maker<'_> {
         step("create the cluster with kind", || self.create_nodes(&record, wanted, &ports))?;
         record.nodes = node_containers(self.engine)?.into_iter().map(|(name, ..)| name).collect();
         self.write(&record)?;
+        if let Some(cpus) = &record.cpus {
+            step(&format!("confine the nodes to CPU {cpus}"), || self.confine(&record, cpus))?;
+        }
         step("connect the pod network", || self.connect_pods(&record))?;
         step("import the images in the nodes", || self.wait_for_images(&record))?;
         self.apply(&record)?;
@@ -93,6 +96,7 @@ impl Maker<'_> {
                 secret_key: "slipway-secret".into(),
             },
             node_image: self.built.node.reference.clone(),
+            cpus: self.host.confined_to.clone(),
             hpa_sync,
             kept: false,
         })
@@ -154,6 +158,29 @@ impl Maker<'_> {
             .arg(&record.kubeconfig)
             .log(folder.join("kind.log"))
             .run()?;
+        Ok(())
+    }
+
+    /// Lets the nodes run on these CPUs only, as this process. cgroup v1 refuses to take a CPU from a group whose
+    /// children have it, so there the children come first. A group made meanwhile may have been missed: then it is done
+    /// again.
+    fn confine(&self, record: &Record, cpus: &str) -> Result<()> {
+        const CHILDREN_FIRST: &str = "find /sys/fs/cgroup/cpuset -mindepth 2 -depth -name cpuset.cpus | \
+            while read -r file; do echo \"$0\" > \"$file\"; done";
+        for node in &record.nodes {
+            eventually(&format!("{node} is confined to CPU {cpus}"), NODES_DEADLINE, || {
+                if self.host.cgroup == Some("v1") {
+                    self.in_node(node, &["sh", "-c", CHILDREN_FIRST, cpus]).run_any()?;
+                }
+                let update = ["update", "--cpuset-cpus", cpus, node];
+                let updated = self.engine.docker().args(update).quiet().run_any()?;
+                Ok(if updated.status.success() {
+                    Probe::Ready(())
+                } else {
+                    Probe::NotYet(updated.all.trim().to_owned())
+                })
+            })?;
+        }
         Ok(())
     }
 

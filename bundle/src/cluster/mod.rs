@@ -50,8 +50,10 @@ pub struct Record {
     pub endpoints: Endpoints,
     /// The bucket of the documents.
     pub s3: S3,
-    /// Reference of the node image. A cluster is reused if image, number of nodes and `hpa_sync` are the same.
+    /// Reference of the node image. A cluster is reused if image, nodes, CPUs and `hpa_sync` are the same.
     pub node_image: String,
+    /// The CPUs that the nodes may use, as a list. Absent where they may use all of the host's.
+    pub cpus: Option<String>,
     /// The HPA's sync period in seconds.
     pub hpa_sync: u8,
     /// Whether the cluster outlives the command that created it.
@@ -140,6 +142,7 @@ impl Maker<'_> {
         let same = record.kept
             && record.node_image == self.built.node.reference
             && record.nodes.len() == wanted.nodes
+            && record.cpus == self.host.confined_to
             && record.hpa_sync == wanted.hpa_sync;
         let answers = || {
             let ready = kubectl(&record).args(["get", "--raw", "/readyz"]).quiet().run();

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,25 +78,33 @@ pub async fn apply(fixture: &Fixture, scaler: Scaler) -> Result<()> {
         .map(drop)
 }
 
-/// Waits until the HPA has as many metrics as the ScaledObject has triggers.
+/// Waits until the HPA is what the ScaledObject asks for: as many metrics as triggers, and the same range of replicas.
 ///
 /// # Errors
 /// KEDA did not make or change the HPA in time.
-pub async fn taken_over(fixture: &Fixture) -> Result<()> {
-    eventually("the HPA of the scaledobject", TAKEN_OVER, async || {
-        match (triggers(fixture).await, hpa(&fixture.kube).await) {
-            (Ok(triggers), Ok(hpa)) => {
-                let metrics = hpa.spec.metrics.map_or(0, |metrics| metrics.len());
-                match metrics == triggers.len() {
-                    true => Probe::Ready(()),
-                    false => Probe::NotYet(format!("{metrics} metrics for {} triggers", triggers.len())),
-                }
-            }
+pub async fn taken_over(fixture: &Fixture) -> Result<HorizontalPodAutoscaler> {
+    let hpa = eventually("the HPA follows its scaledobject", TAKEN_OVER, async || {
+        match (scaled_object(fixture).await, hpa(&fixture.kube).await) {
+            (Ok(asked), Ok(hpa)) => match difference(&asked.data["spec"], &hpa) {
+                None => Probe::Ready(hpa),
+                Some(why) => Probe::NotYet(why),
+            },
             (Err(error), _) | (_, Err(error)) => Probe::NotYet(format!("{error:#}")),
         }
-    })
-    .await?;
-    Ok(())
+    });
+    Ok(hpa.await?)
+}
+
+/// How the HPA differs from what the specification of its ScaledObject asks for.
+fn difference(asked: &Value, hpa: &HorizontalPodAutoscaler) -> Option<String> {
+    let triggers = asked["triggers"].as_array().map_or(0, Vec::len);
+    let metrics = hpa.spec.metrics.as_ref().map_or(0, Vec::len);
+    // KEDA's defaults. It scales from 0 to 1 itself, so an HPA has at least 1.
+    let minimum = asked["minReplicaCount"].as_i64().unwrap_or(0).max(1);
+    let maximum = asked["maxReplicaCount"].as_i64().unwrap_or(100);
+    let asked = (triggers, minimum, maximum);
+    let found = (metrics, hpa.spec.min_replicas.unwrap_or(1).into(), hpa.spec.max_replicas.into());
+    (asked != found).then(|| format!("triggers, minimum and maximum are {asked:?}, in the HPA {found:?}"))
 }
 
 /// The triggers of the ScaledObject in force.
@@ -120,4 +129,25 @@ pub async fn scaled_object(fixture: &Fixture) -> Result<DynamicObject> {
 pub fn scaled_objects(fixture: &Fixture) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledObject");
     Api::namespaced_with(fixture.kube.clone(), NAMESPACE, &ApiResource::from_gvk(&kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_hpa_follows_when_its_range_and_its_metrics_do() {
+        let difference = |asked: Value, metrics: usize| {
+            let hpa = json!({"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "x"}, "minReplicas": 3,
+                "maxReplicas": 20, "metrics": vec![json!({"type": "External"}); metrics]}});
+            super::difference(&asked, &serde_json::from_value(hpa).unwrap())
+        };
+        let asked = json!({"minReplicaCount": 3, "maxReplicaCount": 20, "triggers": [{}, {}]});
+        assert_eq!(difference(asked.clone(), 2), None);
+        assert!(difference(asked, 1).is_some());
+        assert!(difference(json!({"minReplicaCount": 3, "maxReplicaCount": 5, "triggers": [{}, {}]}), 2).is_some());
+        assert!(difference(json!({"triggers": [{}, {}]}), 2).unwrap().contains("(2, 1, 100)"));
+    }
 }

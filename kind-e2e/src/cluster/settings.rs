@@ -1,7 +1,5 @@
 //! What the cluster says about itself: how it scales the workers, and the workers' settings.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use capacity::manifests::{Manifests, Text};
 use capacity::settings::Settings;
@@ -11,12 +9,8 @@ use serde_json::Value;
 
 use super::autoscaling::{Autoscaling, DEFAULT_SYNC};
 use super::hpa_sync::hpa_sync;
-use super::kubernetes::hpa;
 use super::{DEPLOYMENT, Fixture, NAMESPACE, scalers};
-use support::wait::{Probe, eventually};
 
-/// KEDA makes the HPA of a new ScaledObject within this time.
-const HPA_MADE: Duration = Duration::from_secs(60);
 /// The trigger of the IO queue's demand.
 pub const IO_DEMAND: &str = "io_demand";
 
@@ -28,11 +22,7 @@ pub const IO_DEMAND: &str = "io_demand";
 /// # Errors
 /// An object is missing, or has a value that cannot be understood.
 pub async fn autoscaling(fixture: &Fixture) -> Result<(Autoscaling, Settings)> {
-    let hpa = eventually("the workers' HPA", HPA_MADE, async || match hpa(&fixture.kube).await {
-        Ok(hpa) => Probe::Ready(hpa),
-        Err(error) => Probe::NotYet(format!("{error:#}")),
-    })
-    .await?;
+    let hpa = scalers::taken_over(fixture).await?;
     let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
     let deployment = deployments.get(DEPLOYMENT).await.with_context(|| format!("deployment {DEPLOYMENT}"))?;
     let scaled_object = scalers::scaled_object(fixture).await?;

@@ -1,7 +1,8 @@
-//! What the starts show: that the load was the planned one, that documents were stored in time, and without errors. Pure.
+//! What the starts show: that the load was the planned one, that documents were stored in time, and without errors.
+//! Pure.
 
 use super::reaction::{Reaction, Recovery, recovered};
-use super::statistics::{FEWEST, allowed, latency, seconds};
+use super::statistics::{ABOVE_P99, FEWEST, allowed, latency, seconds};
 use super::verdict::{Check, Outcome, Question};
 use crate::judge::bounds::Bound;
 use crate::load::sizing::{GUIDE_P99, GUIDE_SERVICE, WAITING};
@@ -9,8 +10,6 @@ use crate::load::{Start, acknowledged};
 
 /// A start that is sent later than this after it was due, in seconds, is not the planned load.
 const LATE: f64 = 1.0;
-/// The share that the guide's p99 leaves above its bound.
-const P99: f64 = 0.01;
 /// The guide's error rate.
 const ERRORS: f64 = 0.01;
 
@@ -50,7 +49,7 @@ pub fn few_errors(starts: &[Start]) -> Check {
 pub fn p99<'a>(name: &str, due: impl IntoIterator<Item = &'a Start>, service: f64) -> Check {
     let due: Vec<&Start> = due.into_iter().collect();
     let late = due.iter().filter(|start| is_late(start, service)).count();
-    let most = allowed(due.len(), P99);
+    let most = allowed(due.len(), ABOVE_P99);
     let question = Question::new(
         "p99",
         name,

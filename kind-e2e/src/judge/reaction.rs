@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::statistics::{Latency, latency};
+use super::statistics::{ABOVE_P99, Latency, allowed, latency};
 use crate::cluster::IO_QUEUE;
 use crate::cluster::kubernetes::Fleet;
 use crate::load::Start;
@@ -72,7 +72,7 @@ pub struct Reaction {
     pub most_wanted: i32,
     /// The most workers that were Ready.
     pub most_ready: i32,
-    /// When latency was within its bound again.
+    /// When latency was within its bound again, by the count of late documents.
     pub latency: Recovery,
     /// The worst p99 of a window, in seconds; none where a document of that window was never stored.
     pub worst_p99: Option<f64>,
@@ -114,7 +114,7 @@ pub fn reaction(samples: &[Sample], starts: &[Start], window: Window, expected: 
         all_ready: (needed > before).then(|| grew(|fleet| fleet.ready, needed - 1)).flatten(),
         most_wanted,
         most_ready: most(|fleet| fleet.ready).unwrap_or(0),
-        latency: recovery(&windows, expected.p99_bound),
+        latency: recovery(&windows, &one_trip(starts, step, until), expected.p99_bound),
         worst_p99: windows
             .iter()
             .filter_map(|due| Some(due.latency?.p99.unwrap_or(f64::INFINITY)))
@@ -145,8 +145,7 @@ pub struct Due {
 /// Only documents of one trip to S3 count: one that travels as a claim takes several times as long, and a window has
 /// too few of those for a percentile.
 pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
-    let starts: Vec<&Start> =
-        starts.iter().filter(|start| start.trips <= 1 && (from..until).contains(&start.due)).collect();
+    let starts = one_trip(starts, from, until);
     let Some(last) = starts.iter().map(|start| start.due).reduce(f64::max) else {
         return Vec::new();
     };
@@ -159,11 +158,20 @@ pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
     (0..=((last - from) / WINDOW) as usize).map(window).collect()
 }
 
-fn recovery(windows: &[Due], bound: f64) -> Recovery {
+fn one_trip(starts: &[Start], from: f64, until: f64) -> Vec<&Start> {
+    starts.iter().filter(|start| start.trips <= 1 && (from..until).contains(&start.due)).collect()
+}
+
+/// A window is above its bound if more of its documents are late than chance makes of the share that may be.
+fn recovery(windows: &[Due], starts: &[&Start], bound: f64) -> Recovery {
     let Some(begin) = windows.first() else {
         return Recovery::NotSeen;
     };
-    let above = |due: &Due| due.latency.is_some_and(|latency| latency.p99.is_none_or(|p99| p99 >= bound));
+    let above = |due: &Due| {
+        let inside = starts.iter().filter(|start| (due.from..due.from + WINDOW).contains(&start.due));
+        let late: Vec<bool> = inside.map(|start| start.latency().is_none_or(|latency| latency >= bound)).collect();
+        late.iter().filter(|late| **late).count() > allowed(late.len(), ABOVE_P99)
+    };
     match windows.iter().rposition(above) {
         None => Recovery::NeverAbove,
         Some(worst) if worst + 1 == windows.len() => Recovery::NotBack,
@@ -219,12 +227,20 @@ pub(crate) mod tests {
     #[test]
     fn latency_is_back_after_the_last_window_above_its_bound() {
         let late = |due: f64, seconds: Option<f64>| start(due, seconds.map(|seconds| due + seconds));
-        let recovery = |starts: &[Start]| super::recovery(&windows(starts, 0.0, 30.0), 4.0);
+        let recovery =
+            |starts: &[Start]| super::recovery(&windows(starts, 0.0, 30.0), &one_trip(starts, 0.0, 30.0), 4.0);
         let (fast, slow) = (Some(1.0), Some(5.0));
         assert_eq!(recovery(&[]), Recovery::NotSeen);
         assert_eq!(recovery(&[late(1.0, fast)]), Recovery::NeverAbove);
         assert_eq!(recovery(&[late(1.0, slow), late(11.0, fast)]), Recovery::Back(5.0));
         assert_eq!(recovery(&[late(1.0, None), late(6.0, slow), late(11.0, fast)]), Recovery::Back(10.0));
         assert_eq!(recovery(&[late(1.0, fast), late(11.0, None)]), Recovery::NotBack);
+        // Of 49 documents two may be late by chance, and three are more than that.
+        let of_49 = |slow_ones: usize| -> Vec<Start> {
+            let one = |number: usize| late(1.0, if number < slow_ones { slow } else { fast });
+            (0..49).map(one).chain([late(6.0, fast)]).collect()
+        };
+        assert_eq!(recovery(&of_49(2)), Recovery::NeverAbove);
+        assert_eq!(recovery(&of_49(3)), Recovery::Back(5.0));
     }
 }

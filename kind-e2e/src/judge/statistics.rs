@@ -8,6 +8,8 @@ use crate::load::Start;
 
 /// A percentile of 99 says nothing about fewer documents than these: a hundredth of them is less than one.
 pub const FEWEST: usize = 100;
+/// The share of documents that a p99 leaves above its bound.
+pub const ABOVE_P99: f64 = 0.01;
 /// A bound on a percentile holds while so many late documents are no more than chance, with this confidence.
 const CONFIDENCE: f64 = 0.95;
 

@@ -90,5 +90,5 @@ pub async fn fix_workers(context: &Context, count: i32) -> anyhow::Result<()> {
 pub async fn hand_over(context: &Context) -> anyhow::Result<()> {
     switches::pause(&context.fixture, None).await?;
     // KEDA deleted the HPA while the number was fixed, and makes it again.
-    scalers::taken_over(&context.fixture).await
+    scalers::taken_over(&context.fixture).await.map(drop)
 }

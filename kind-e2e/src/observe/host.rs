@@ -3,6 +3,7 @@
 //! A scaling test on a host that is busy with something else judges the host. So each sample says how many cores
 //! other programs took and how many the hypervisor took away (steal). Parsing is pure.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -21,9 +22,9 @@ const INSPECTED: Duration = Duration::from_secs(10);
 /// CPU used between two readings, in cores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct HostUse {
-    /// The host's cores.
+    /// The cores that this program may use; the cluster's nodes are confined to the same.
     pub cores: f64,
-    /// By all programs.
+    /// By all programs, on these cores.
     pub busy: f64,
     /// Taken by the hypervisor for other guests.
     pub steal: f64,
@@ -80,7 +81,8 @@ impl Meter {
 
     fn counters(&self) -> Result<Counters> {
         let text = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
-        let mut counters = of_stat(&text("/proc/stat")?).context("understanding /proc/stat")?;
+        let allowed = allowed(&text("/proc/self/status")?).context("understanding /proc/self/status")?;
+        let mut counters = of_stat(&text("/proc/stat")?, &allowed).context("understanding /proc/stat")?;
         counters.driver = of_process(&text("/proc/self/stat")?).context("understanding /proc/self/stat")?;
         counters.pressure = text("/proc/pressure/cpu").ok().and_then(|text| of_pressure(&text));
         let nodes = self.nodes.iter().map(|path| of_account(&fs::read_to_string(path).ok()?));
@@ -103,25 +105,33 @@ fn between(earlier: &Counters, later: &Counters, seconds: f64) -> HostUse {
     }
 }
 
-/// Busy and stolen CPU time, and the number of cores.
-fn of_stat(stat: &str) -> Option<Counters> {
-    let cores = stat.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
-    // user nice system idle iowait irq softirq steal
-    let ticks: Vec<f64> = stat
-        .lines()
-        .next()?
-        .split_whitespace()
-        .skip(1)
-        .take(8)
-        .map(|field| field.parse().ok())
-        .collect::<Option<_>>()?;
-    let [user, nice, system, _idle, _iowait, irq, softirq, steal] = ticks.try_into().ok()?;
-    Some(Counters {
-        cores: cores as f64,
-        busy: (user + nice + system + irq + softirq) / TICKS,
-        steal: steal / TICKS,
-        ..Counters::default()
-    })
+/// The CPUs that this process may use.
+fn allowed(status: &str) -> Option<HashSet<u32>> {
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    list.trim().split(',').map(range).collect::<Option<Vec<_>>>().map(|ranges| ranges.into_iter().flatten().collect())
+}
+
+/// Busy and stolen CPU time of these CPUs, and their number. A CPU that is offline has no line.
+fn of_stat(stat: &str, allowed: &HashSet<u32>) -> Option<Counters> {
+    let mut sum = Counters::default();
+    for line in stat.lines() {
+        let mut fields = line.split_whitespace();
+        let cpu = fields.next().and_then(|name| name.strip_prefix("cpu")?.parse().ok());
+        if cpu.is_none_or(|cpu| !allowed.contains(&cpu)) {
+            continue;
+        }
+        // user nice system idle iowait irq softirq steal
+        let ticks: Vec<f64> = fields.take(8).map(|field| field.parse().ok()).collect::<Option<_>>()?;
+        let [user, nice, system, _idle, _iowait, irq, softirq, steal] = ticks.try_into().ok()?;
+        sum.cores += 1.0;
+        sum.busy += (user + nice + system + irq + softirq) / TICKS;
+        sum.steal += steal / TICKS;
+    }
+    (sum.cores > 0.0).then_some(sum)
 }
 
 /// CPU time of a process and its threads. Its name, in brackets, may hold anything.
@@ -196,8 +206,11 @@ mod tests {
     #[test]
     fn what_is_neither_the_clusters_nor_ours_is_of_others() {
         let stat = |user: u32, steal: u32| {
-            let all = format!("cpu  {user} 0 100 900 5 0 0 {steal} 0 0\ncpu0 1\ncpu1 1\nintr 5\n");
-            of_stat(&all).unwrap()
+            // The first two of three CPUs share it; the third is busy, and is not ours.
+            let each = |cpu: u32| format!("cpu{cpu} {} 0 50 450 5 0 0 {} 0 0\n", user / 2, steal / 2);
+            let all =
+                format!("cpu  1 2 3 4 5 6 7 8 9 0\n{}{}cpu2 {user}00 0 0 0 0 0 0 0 0 0\nintr 5\n", each(0), each(1));
+            of_stat(&all, &allowed("Name:\tx\nCpus_allowed_list:\t0-1,7\n").unwrap()).unwrap()
         };
         let earlier = Counters { nodes: Some(1.0), ..stat(1000, 10) };
         let later = Counters { nodes: Some(2.0), driver: 0.2, pressure: Some(1.0), ..stat(1300, 60) };

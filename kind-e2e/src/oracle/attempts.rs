@@ -1,5 +1,5 @@
-//! Steps that needed more than one attempt: which worker lost the first, what ended it, and whether the worker was leaving.
-//! Pure.
+//! Steps that needed more than one attempt: which worker lost the first, what ended it, and whether the worker was
+//! leaving. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -19,8 +19,8 @@ enum Tolerance {
 const DECISION: Tolerance = Tolerance::Absolute(2.5);
 /// Seconds to the first Ready worker: a decision, and the start of a pod on a busy host.
 const FIRST_READY: Tolerance = Tolerance::Absolute(3.5);
-/// Seconds until all are Ready: those, the starts of several pods, and with chance in the load whether the last are asked for with
-/// the burst or with the mean.
+/// Seconds until all are Ready: those, the starts of several pods, and with chance in the load whether the last are
+/// asked for with the burst or with the mean.
 const ALL_READY: Tolerance = Tolerance::Relative(0.5, 4.0);
 /// The median is of many documents.
 const P50: Tolerance = Tolerance::Relative(0.2, 0.5);

@@ -174,7 +174,7 @@ pub async fn restore(context: &Context) -> Result<()> {
         return Ok(());
     }
     scalers::apply(&context.fixture, Scaler::Slipway).await?;
-    scalers::taken_over(&context.fixture).await
+    scalers::taken_over(&context.fixture).await.map(drop)
 }
 
 /// From the step to the end of the tail.

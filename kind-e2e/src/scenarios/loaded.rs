@@ -105,7 +105,8 @@ impl Loaded {
 
     /// Plays an even load for `seconds` with the minimum of workers fixed, then gives them to the autoscaler.
     ///
-    /// The demand triggers take the mean of [`MEAN`](crate::judge::bounds::MEAN) seconds. A load before this one must not be in it.
+    /// The demand triggers take the mean of [`MEAN`](crate::judge::bounds::MEAN) seconds. A load before this one must
+    /// not be in it.
     ///
     /// # Errors
     /// The number of workers cannot be fixed, or KEDA does not take over.

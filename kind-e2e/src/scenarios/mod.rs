@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cluster::{hpa_sync, switches};
+use crate::cluster::{hpa_sync, scalers, switches};
 use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
@@ -185,6 +185,7 @@ pub async fn restore_cluster(context: &Context) {
     tell("what an outage took away may still be away", outage::restore(context).await);
     tell("the number of workers may still be fixed", switches::pause(fixture, None).await);
     tell("another way to scale may still be in force", comparison::restore(context).await);
+    tell("the HPA may not follow its scaledobject", scalers::taken_over(fixture).await.map(drop));
     let period = fixture.cluster.hpa_sync;
     tell("the HPA may still have another period", hpa_sync::set_hpa_sync(fixture, period).await);
     tell("latency may still be on the way to S3", fixture.toxiproxy.clear().await);

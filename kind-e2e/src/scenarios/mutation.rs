@@ -110,7 +110,7 @@ async fn patch_scaler(fixture: &Fixture, patch: Value) -> Result<()> {
         .patch(SCALED_OBJECT, &PatchParams::default(), &Patch::Merge(patch))
         .await
         .with_context(|| format!("changing scaledobject {SCALED_OBJECT}"))?;
-    scalers::taken_over(fixture).await
+    scalers::taken_over(fixture).await.map(drop)
 }
 
 async fn rolled_out(fixture: &Fixture) -> Result<()> {

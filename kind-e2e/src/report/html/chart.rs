@@ -1,7 +1,7 @@
 //! Panels over one time axis, drawn as SVG. Pure: values in, markup out; it knows nothing of samples or scenarios.
 //!
-//! The drawing is stretched to the width there is while strokes keep theirs, and every label is HTML beside it: the same markup
-//! serves a desk, a phone and paper. The lines are in [`super::series`].
+//! The drawing is stretched to the width there is while strokes keep theirs, and every label is HTML beside it: the
+//! same markup serves a desk, a phone and paper. The lines are in [`super::series`].
 
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
@@ -9,7 +9,8 @@ use serde_json::json;
 use super::scale::{Scale, time_step};
 use super::series::{HEIGHT, Point, Series, WIDTH, draw_series, short, swatch, y};
 
-/// Numbers of events closer than this part of the width get a line of their own: at the width of a phone they would overlap.
+/// Numbers of events closer than this part of the width get a line of their own: at the width of a phone they would
+/// overlap.
 const NUMBER_WIDTH: f64 = 0.065;
 /// A phase shorter than this part of the width is not named, but by its title.
 const NAME_WIDTH: f64 = 0.06;

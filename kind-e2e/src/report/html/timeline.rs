@@ -16,7 +16,8 @@ use crate::observe::sample::{Sample, changes};
 
 /// Samples are a second apart; where two are further apart than this, one at least is missing, and no line is drawn.
 const BREAK: f64 = 2.5;
-/// Arrivals a second are told over so many seconds before and after: a Poisson process is too rough to read by the second.
+/// Arrivals a second are told over so many seconds before and after: a Poisson process is too rough to read by the
+/// second.
 const SMOOTH: f64 = 2.5;
 /// More decisions to scale in than these are counted, and not marked one by one: they would hide what is below them.
 const NUMBERED: usize = 6;

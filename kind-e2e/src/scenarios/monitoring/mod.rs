@@ -26,8 +26,8 @@ use support::wait::{Probe, eventually};
 
 /// metrics-server scrapes once a minute at the most, and tells a pod's usage from two scrapes.
 const USAGE_KNOWN: Duration = Duration::from_secs(150);
-/// KEDA says whether a ScaledObject is active when it has asked the triggers: every 30 s, and again where the metric was
-/// not there yet.
+/// KEDA says whether a ScaledObject is active when it has asked the triggers: every 30 s, and again where the metric
+/// was not there yet.
 const ACTIVITY_KNOWN: Duration = Duration::from_secs(120);
 /// For a command of the guide, the start of a pod around it included.
 const ONE_COMMAND: Duration = Duration::from_secs(60);
