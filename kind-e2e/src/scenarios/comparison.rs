@@ -41,9 +41,10 @@ const STEP_SECONDS: f64 = 30.0;
 const TAIL: f64 = 10.0;
 /// The last documents are stored within this time, in seconds, with the most workers.
 const DRAINED: f64 = 120.0;
-/// The first new worker is Ready within so many seconds of the step, and all that are needed within so many, beside
-/// the time in which the demand of the step grows, where the HPA's period is at most 2 s. With documents of 4.2 s
-/// that growth takes 1.1 and 2.4 s: 5 and 8 s in all.
+/// The seconds after the step in which the first new worker is Ready, and all that are needed.
+///
+/// They are for an HPA's period of at most 2 s, and without the time in which the demand of the step grows. With
+/// documents of 4.2 s that growth takes 1.1 and 2.4 s: 5 and 8 s in all.
 const GOAL: (f64, f64) = (4.0, 5.6);
 /// With the HPA's default period, both within so many seconds beside that growth.
 const GOAL_BY_DEFAULT: f64 = 16.7;

@@ -1,7 +1,7 @@
 //! Words, and the hash of their order.
 //!
-//! A word is a maximal run of alphanumeric characters. The hash is over all of them in their order, so that passages in
-//! another order, the text of another document of the same length, or one changed word give another hash.
+//! A word is a maximal run of alphanumeric characters. The hash is over all of them in their order. So passages in
+//! another order give another hash, as do another document's text of the same length and one changed word.
 
 use sha2::{Digest, Sha256};
 
