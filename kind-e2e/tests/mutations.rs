@@ -14,10 +14,10 @@ use flate2::read::GzDecoder;
 use kind_e2e::cluster::reading::Reading;
 use kind_e2e::conclude::judge;
 use kind_e2e::facts::{FACTS, Facts, SAMPLES, samples};
-use kind_e2e::judge::verdict::{Outcome, Verdict};
+use kind_e2e::judge::verdict::{Check, Outcome, Verdict};
 use kind_e2e::load::Start;
 use kind_e2e::observe::sample::Sample;
-use kind_e2e::oracle::ending::Ending;
+use kind_e2e::oracle::ending::{Claims, Ending};
 use serde_json::Value;
 
 /// A recorded run.
@@ -65,6 +65,14 @@ impl Run {
     /// Alters what is stored of each of a scenario's loads.
     fn ending(&mut self, scenario: &str, mut change: impl FnMut(&mut Ending)) {
         self.detail(scenario, |detail| each(detail, "ending", &mut change));
+    }
+
+    /// Alters what is known of the claims.
+    fn claims(&mut self, scenario: &str, mut change: impl FnMut(&mut Claims)) {
+        self.ending(scenario, |ending| match &mut ending.claims {
+            Reading::Seen(claims) => change(claims),
+            Reading::Gap(why) => panic!("{why}"),
+        });
     }
 
     /// Alters the samples of the phases that begin so.
@@ -222,9 +230,13 @@ const CORE: &[Mutation] = &[
         });
     }),
     mutation("core", "a claim is missing", &["claims"], |run| {
-        run.ending("step", |ending| {
-            ending.claims_missing = Reading::Seen(vec!["corpus/a".to_owned()]);
-        });
+        run.claims("step", |claims| claims.missing.push("corpus/a".to_owned()));
+    }),
+    mutation("core", "a small document travels as a claim", &["claims"], |run| {
+        run.claims("step", |claims| claims.needless.push("corpus/a".to_owned()));
+    }),
+    mutation("core", "every document's passages travel as a claim", &["claims"], |run| {
+        run.claims("step", |claims| claims.others += claims.most_others + 1);
     }),
     mutation("core", "a worker calls an LLM that nobody set up", &["llm"], |run| {
         run.ending("step", |ending| ending.llm_calls = Reading::Seen(3.0));
@@ -518,10 +530,14 @@ fn all() -> impl Iterator<Item = &'static Mutation> {
     CORE.iter().chain(SCALING)
 }
 
-/// The ids of the checks that did not pass.
-fn tripped(verdict: &Verdict) -> BTreeSet<String> {
-    let checks = verdict.scenarios.iter().flat_map(|scenario| &scenario.checks);
-    checks.filter(|check| check.outcome != Outcome::Pass).map(|check| check.id.clone()).collect()
+/// A check of a verdict: its scenario, its id, and its name, which tells the loads of a scenario apart.
+type Name<'a> = (&'a str, &'a str, &'a str);
+
+fn names<'a>(verdict: &'a Verdict, pick: impl Fn(&Check) -> bool) -> BTreeSet<Name<'a>> {
+    let checks =
+        verdict.scenarios.iter().flat_map(|scenario| scenario.checks.iter().map(move |check| (scenario, check)));
+    let picked = checks.filter(|(_, check)| pick(check));
+    picked.map(|(scenario, check)| (scenario.name.as_str(), check.id.as_str(), check.name.as_str())).collect()
 }
 
 #[test]
@@ -533,25 +549,21 @@ fn the_recorded_runs_passed() {
 }
 
 #[test]
-fn each_mutation_is_noticed() {
+fn each_mutation_is_noticed_and_each_check_notices_one_in_every_load_that_it_judges() {
+    let passed: BTreeMap<&str, Verdict> = RECORDED.iter().map(|(suite, run)| (*suite, run.verdict())).collect();
+    let mut idle: BTreeMap<&str, BTreeSet<Name<'_>>> =
+        passed.iter().map(|(suite, verdict)| (*suite, names(verdict, |_| true))).collect();
     for one in all() {
         let mut run = RECORDED[one.suite].clone();
         (one.change)(&mut run);
-        let found = tripped(&run.verdict());
-        let missed: Vec<&&str> = one.noticed.iter().filter(|id| !found.contains(**id)).collect();
-        assert!(missed.is_empty(), "{}: {missed:?} did not notice; {found:?} did", one.what);
-    }
-}
-
-#[test]
-fn each_check_is_tripped_by_a_mutation() {
-    let tripped: BTreeSet<&str> = all().flat_map(|one| one.noticed).copied().collect();
-    for (suite, run) in &*RECORDED {
         let verdict = run.verdict();
-        let checks = verdict.scenarios.iter().flat_map(|scenario| &scenario.checks);
-        let idle: BTreeSet<&str> = checks.map(|check| check.id.as_str()).filter(|id| !tripped.contains(id)).collect();
-        assert!(idle.is_empty(), "{suite}: no mutation trips {idle:?}");
+        let found = names(&verdict, |check| check.outcome != Outcome::Pass);
+        let missed: Vec<_> = one.noticed.iter().filter(|id| found.iter().all(|(_, found, _)| found != *id)).collect();
+        assert!(missed.is_empty(), "{}: {missed:?} did not notice; {found:?} did", one.what);
+        idle.get_mut(one.suite).unwrap().retain(|name| !found.contains(name));
     }
+    idle.retain(|_, names| !names.is_empty());
+    assert!(idle.is_empty(), "no mutation trips {idle:#?}");
 }
 
 #[test]

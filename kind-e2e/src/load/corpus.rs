@@ -20,6 +20,8 @@ use crate::text::{Kind, Reading, read};
 
 /// A body above this many bytes travels as a claim (`DOCUMENT_INLINE_BYTES`).
 pub const INLINE: u64 = 64 * 1024;
+/// The folder of the claims in the bucket.
+pub const CLAIMS: &str = "claims";
 /// Requests to S3 for a document that travels as a claim, at most: the document, its claim and that of its text are
 /// written and read.
 const CLAIM_TRIPS: u32 = 5;
@@ -100,7 +102,7 @@ impl Document {
 
 /// The claim of a document's body in the bucket.
 pub fn claim_key(document: &Document) -> Path {
-    Path::from_iter(["claims", document.expected.sha256.as_str()])
+    Path::from_iter([CLAIMS, document.expected.sha256.as_str()])
 }
 
 /// SHA-256 in hex.

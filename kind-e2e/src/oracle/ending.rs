@@ -37,12 +37,25 @@ pub struct Ending {
     pub retried: Vec<Retried>,
     /// Pods that made attempts.
     pub workers: usize,
-    /// Keys of objects that should have a claim in the bucket, and have none.
-    pub claims_missing: Reading<Vec<String>>,
-    /// Claims that the load should have.
-    pub claims: usize,
+    /// The claims in the bucket.
+    pub claims: Reading<Claims>,
     /// Calls to the LLM, which the cluster does not have.
     pub llm_calls: Reading<f64>,
+}
+
+/// The claims in the bucket that were written in this run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Documents of the load that are above the inline limit.
+    pub large: usize,
+    /// Keys of those whose body has no claim.
+    pub missing: Vec<String>,
+    /// Keys of documents within the inline limit whose body has one.
+    pub needless: Vec<String>,
+    /// Claims that are no document's body: what was read of a document.
+    pub others: usize,
+    /// The most of those that there can be: passages and structure of each document that may be too large for inline.
+    pub most_others: usize,
 }
 
 impl Ending {
@@ -162,15 +175,25 @@ impl Ending {
     fn claims_kept(&self) -> Check {
         let question = Question::new(
             "claims",
-            "each large document has its claim in the bucket",
-            format!("{} claims", self.claims),
-            "a body above the inline limit travels as a claim, whose key is the hash of its bytes",
+            "the claims in the bucket are those of the large documents",
+            match &self.claims {
+                Reading::Seen(claims) => format!("{} bodies, ≤ {} others", claims.large, claims.most_others),
+                Reading::Gap(_) => "one for each".to_owned(),
+            },
+            "a body above the inline limit travels as a claim, whose key is the hash of its bytes; nothing else does but \
+             the passages and the structure of a document",
         );
-        match &self.claims_missing {
+        match &self.claims {
             Reading::Gap(why) => question.unseen(why),
-            Reading::Seen(missing) => {
-                let wrong = missing.iter().map(|key| format!("{key} has no claim"));
-                question.answer(format!("{} missing", missing.len()), faults(wrong))
+            Reading::Seen(claims) => {
+                let missing = claims.missing.iter().map(|key| format!("{key} has no claim"));
+                let needless = claims.needless.iter().map(|key| format!("{key} is small and has a claim"));
+                let mut wrong: Vec<String> = missing.chain(needless).collect();
+                if claims.others > claims.most_others {
+                    wrong.push(format!("{} claims are no body", claims.others));
+                }
+                let bodies = claims.large - claims.missing.len();
+                question.answer(format!("{bodies} bodies, {} others", claims.others), faults(wrong))
             }
         }
     }

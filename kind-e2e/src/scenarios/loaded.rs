@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use object_store::ObjectStoreExt as _;
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore as _};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep_until;
 
@@ -16,14 +18,14 @@ use crate::judge::reaction::Expected;
 use crate::judge::verdict::Check;
 use crate::load::arrivals::{even, generator, poisson};
 use crate::load::context::Context;
-use crate::load::corpus::{Document, claim_key};
+use crate::load::corpus::{CLAIMS, INLINE, claim_key};
 use crate::load::sizing::Sizing;
 use crate::load::waits::{hand_over, stored, tell};
 use crate::load::{Load, Start, acknowledged};
 use crate::observe::rows;
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
-use crate::oracle::ending::Ending;
+use crate::oracle::ending::{Claims, Ending};
 use crate::oracle::{attempts, stored as stored_of};
 use support::wait::{Probe, eventually};
 
@@ -155,7 +157,6 @@ impl Loaded {
                 Err(error) => format!("not read: {error:#}"),
             };
         }
-        let large: Vec<&Document> = documents().filter(|document| document.trips > 1).collect();
         self.ending = Ending {
             expected: documents().map(|one| (one.key.clone(), (&one.expected).into())).collect(),
             root: context.fixture.source(""),
@@ -164,8 +165,7 @@ impl Loaded {
             steps,
             workers: attempts::workers(&rows.attempts).len(),
             retried,
-            claims: large.len(),
-            claims_missing: claims_missing(context, &large).await.into(),
+            claims: claims(context, &keys).await.into(),
             llm_calls: llm_calls(context).await.into(),
         };
         Ok(())
@@ -244,19 +244,29 @@ async fn statuses(context: &Context, prefix: &str, due: u64) -> Result<BTreeMap<
     }
 }
 
-/// Keys of documents that should have a claim in the bucket, and have none.
-async fn claims_missing(context: &Context, documents: &[&Document]) -> Result<Vec<String>> {
-    let mut missing = Vec::new();
-    for document in documents {
-        match context.fixture.documents.head(&claim_key(document)).await {
-            Ok(_) => {}
-            Err(object_store::Error::NotFound { .. }) => missing.push(document.key.clone()),
-            Err(error) => {
-                return Err(error).with_context(|| format!("looking for the claim of {}", document.key));
-            }
+/// The claims of the documents of a load, whose keys are `loaded`, and what else was written since the run began.
+///
+/// A claim's key is the hash of its content, so the body of every document of the run is told from what was read of it.
+async fn claims(context: &Context, loaded: &BTreeSet<&str>) -> Result<Claims> {
+    let listed: Vec<ObjectMeta> = context.fixture.documents.list(Some(&CLAIMS.into())).try_collect().await?;
+    let began = context.clock.began_unix() as i64;
+    let mut found: BTreeMap<Path, bool> =
+        listed.into_iter().map(|claim| (claim.location, claim.last_modified.timestamp() >= began)).collect();
+    let mut claims = Claims::default();
+    for document in &context.documents[..] {
+        let new = found.remove(&claim_key(document));
+        let key = || document.key.clone();
+        if document.expected.bytes <= INLINE {
+            claims.needless.extend((new == Some(true)).then(key));
+        } else if loaded.contains(document.key.as_str()) {
+            claims.large += 1;
+            claims.missing.extend(new.is_none().then(key));
         }
+        // As JSON, a text is at most a little longer than its document.
+        claims.most_others += if document.expected.bytes > INLINE / 2 { 2 } else { 0 };
     }
-    Ok(missing)
+    claims.others = found.values().filter(|new| **new).count();
+    Ok(claims)
 }
 
 async fn llm_calls(context: &Context) -> Result<f64> {
