@@ -17,7 +17,7 @@ use kind_e2e::facts::{FACTS, Facts, SAMPLES, samples};
 use kind_e2e::judge::verdict::{Check, Outcome, Verdict};
 use kind_e2e::load::Start;
 use kind_e2e::observe::sample::Sample;
-use kind_e2e::oracle::ending::{Claims, Ending};
+use kind_e2e::oracle::ending::{Beyond, Ending};
 use serde_json::Value;
 
 /// A recorded run.
@@ -55,11 +55,12 @@ impl Run {
 
     /// Alters every start of a scenario's loads.
     fn starts(&mut self, scenario: &str, mut change: impl FnMut(usize, &mut Start)) {
-        self.detail(scenario, |detail| {
-            each(detail, "starts", &mut |starts: &mut Vec<Start>| {
-                starts.iter_mut().enumerate().for_each(|(number, start)| change(number, start));
-            });
-        });
+        self.detail(scenario, |detail| starts(detail, &mut change));
+    }
+
+    /// Alters every start of every load.
+    fn all_starts(&mut self, mut change: impl FnMut(usize, &mut Start)) {
+        self.facts.scenarios.iter_mut().for_each(|one| starts(&mut one.detail, &mut change));
     }
 
     /// Alters what is stored of each of a scenario's loads.
@@ -67,11 +68,23 @@ impl Run {
         self.detail(scenario, |detail| each(detail, "ending", &mut change));
     }
 
-    /// Alters what is known of the claims.
-    fn claims(&mut self, scenario: &str, mut change: impl FnMut(&mut Claims)) {
-        self.ending(scenario, |ending| match &mut ending.claims {
-            Reading::Seen(claims) => change(claims),
-            Reading::Gap(why) => panic!("{why}"),
+    /// Alters what is stored of every load.
+    fn endings(&mut self, mut change: impl FnMut(&mut Ending)) {
+        self.facts.scenarios.iter_mut().for_each(|one| each(&mut one.detail, "ending", &mut change));
+    }
+
+    /// Alters what is known of the claims that are no large document's body.
+    fn beyond(&mut self, scenario: &str, mut change: impl FnMut(&mut Beyond)) {
+        self.ending(scenario, |ending| match &mut ending.claims_beyond {
+            Some(Reading::Seen(beyond)) => change(beyond),
+            other => panic!("{other:?}"),
+        });
+    }
+
+    /// Sets what the cluster said of each outage.
+    fn outages(&mut self, when: &str, condition: &str) {
+        self.detail("outage", |found| {
+            found["outages"].as_array_mut().unwrap().iter_mut().for_each(|one| one[when] = vec![condition].into());
         });
     }
 
@@ -108,6 +121,12 @@ impl Run {
             }
         });
     }
+}
+
+fn starts(detail: &mut Value, change: &mut impl FnMut(usize, &mut Start)) {
+    each(detail, "starts", &mut |starts: &mut Vec<Start>| {
+        starts.iter_mut().enumerate().for_each(|(number, start)| change(number, start));
+    });
 }
 
 /// Alters every value under a key, wherever it is.
@@ -154,37 +173,94 @@ const fn mutation(
     Mutation { suite, what, change, noticed }
 }
 
-/// The mutations of the core suite: documents, then the fleet, then the host and the harness.
-const CORE: &[Mutation] = &[
-    mutation("core", "a document in a hundred is missing", &["stored-once", "errors"], |run| {
+/// The mutations of every load in every suite.
+const EVERY: &[Mutation] = &[
+    mutation("every", "a document in a hundred is missing", &["stored-once", "errors"], |run| {
         let mut lost = BTreeSet::new();
-        run.starts("step", |number, start| {
+        run.all_starts(|number, start| {
             if number % 99 == 0 {
                 start.stored = None;
                 lost.insert(start.id.clone());
             }
         });
-        run.ending("step", |ending| {
+        run.endings(|ending| {
             ending.stored.retain(|one| !lost.contains(&one.id));
         });
     }),
-    mutation("core", "a document is stored twice", &["stored-once"], |run| {
-        run.ending("step", |ending| ending.stored.push(ending.stored[0].clone()));
+    mutation("every", "a document is stored twice", &["stored-once"], |run| {
+        run.endings(|ending| ending.stored.push(ending.stored[0].clone()));
     }),
-    mutation("core", "a document that nobody loaded is stored", &["stored-once"], |run| {
-        run.ending("step", |ending| ending.stored[0].id.push('x'));
+    mutation("every", "a document that nobody loaded is stored", &["stored-once"], |run| {
+        run.endings(|ending| ending.stored[0].id.push('x'));
     }),
-    mutation("core", "two passages of a document are swapped", &["text"], |run| {
-        run.ending("step", |ending| {
+    mutation("every", "two passages of a document are swapped", &["text"], |run| {
+        run.endings(|ending| {
             ending.stored[0].text.words.1 = "swapped".to_owned();
         });
     }),
-    mutation("core", "a document has the text of another one of the same length", &["text"], |run| {
-        run.ending("step", |ending| {
+    mutation("every", "a document has the text of another one of the same length", &["text"], |run| {
+        run.endings(|ending| {
             let other = ending.stored[1].text.words.1.clone();
             ending.stored[0].text.words.1 = other;
         });
     }),
+    mutation("every", "a passage covers a word twice", &["passages"], |run| {
+        run.endings(|ending| {
+            ending.stored[0].passages = Some("5 words in its passages, 4 by their rows".to_owned());
+        });
+    }),
+    mutation("every", "a step takes effect twice", &["effects"], |run| {
+        run.endings(|ending| {
+            ending.stored[0].effects.insert("store_document".to_owned(), 2);
+        });
+    }),
+    mutation("every", "a workflow fails", &["completed"], |run| {
+        run.endings(|ending| {
+            ending.statuses.insert("Failed".to_owned(), 1);
+        });
+    }),
+    mutation("every", "a claim is missing", &["claims"], |run| {
+        run.endings(|ending| {
+            ending.claims_missing = Reading::Seen(vec!["corpus/a".to_owned()]);
+        });
+    }),
+    mutation("every", "a worker calls an LLM that nobody set up", &["llm"], |run| {
+        run.endings(|ending| ending.llm_calls = Reading::Seen(3.0));
+    }),
+    mutation("every", "first attempts are lost at scale-in", &["first-attempts"], |run| {
+        run.endings(|ending| {
+            let lost = ending.steps / 50;
+            ending.retried = vec![Default::default(); lost];
+        });
+    }),
+    mutation("every", "the load is sent late", &["schedule"], |run| {
+        run.all_starts(|_, start| start.sent += 2.0);
+    }),
+    mutation("every", "a document of the calibration is lost", &["calibration-kept"], |run| {
+        if let Some(Reading::Seen(calibration)) = &mut run.facts.calibration {
+            calibration.kept.1 -= 1;
+        }
+    }),
+    mutation("every", "the host could not be measured", &["capacity"], |run| {
+        run.facts.calibration = Some(Reading::Gap("no worker started".to_owned()));
+    }),
+    mutation("every", "a scenario ends early", &["end"], |run| {
+        run.facts.scenarios.iter_mut().for_each(|one| one.error = Some("toxiproxy: refused".to_owned()));
+    }),
+    mutation("every", "an image is pulled", &["no-pull"], |run| {
+        if let Reading::Seen(survey) = &mut run.facts.ended {
+            survey.pulls.insert("x:1".to_owned(), "Pulling image".to_owned());
+        }
+    }),
+    mutation("every", "KEDA's operator restarts", &["no-restart"], |run| {
+        if let Reading::Seen(survey) = &mut run.facts.ended {
+            *survey.restarts.values_mut().next().unwrap() += 1;
+        }
+    }),
+];
+
+/// The mutations of the core suite: documents, then the fleet, then the host and the harness.
+const CORE: &[Mutation] = &[
     mutation("core", "a title is lost", &["text"], |run| {
         run.ending("step", |ending| {
             let titled = ending.stored.iter_mut().find(|one| one.text.title.is_some());
@@ -214,38 +290,11 @@ const CORE: &[Mutation] = &[
             one.text.language = Some("epo".to_owned());
         });
     }),
-    mutation("core", "a passage covers a word twice", &["passages"], |run| {
-        run.ending("step", |ending| {
-            ending.stored[0].passages = Some("5 words in its passages, 4 by their rows".to_owned());
-        });
-    }),
-    mutation("core", "a step takes effect twice", &["effects"], |run| {
-        run.ending("step", |ending| {
-            ending.stored[0].effects.insert("store_document".to_owned(), 2);
-        });
-    }),
-    mutation("core", "a workflow fails", &["completed"], |run| {
-        run.ending("step", |ending| {
-            ending.statuses.insert("Failed".to_owned(), 1);
-        });
-    }),
-    mutation("core", "a claim is missing", &["claims"], |run| {
-        run.claims("step", |claims| claims.missing.push("corpus/a".to_owned()));
-    }),
     mutation("core", "a small document travels as a claim", &["claims"], |run| {
-        run.claims("step", |claims| claims.needless.push("corpus/a".to_owned()));
+        run.beyond("step", |beyond| beyond.needless.push("corpus/a".to_owned()));
     }),
     mutation("core", "every document's passages travel as a claim", &["claims"], |run| {
-        run.claims("step", |claims| claims.others += claims.most_others + 1);
-    }),
-    mutation("core", "a worker calls an LLM that nobody set up", &["llm"], |run| {
-        run.ending("step", |ending| ending.llm_calls = Reading::Seen(3.0));
-    }),
-    mutation("core", "first attempts are lost at scale-in", &["first-attempts"], |run| {
-        run.ending("step", |ending| {
-            let lost = ending.steps / 50;
-            ending.retried = vec![Default::default(); lost];
-        });
+        run.beyond("step", |beyond| beyond.others += beyond.most_others + 1);
     }),
     mutation("core", "answers come 3 s late", &["service", "p99", "recovery"], |run| {
         run.starts("step", |_, start| {
@@ -271,14 +320,12 @@ const CORE: &[Mutation] = &[
             }
         });
     }),
-    mutation("core", "the load is sent late", &["schedule"], |run| {
-        run.starts("step", |_, start| start.sent += 2.0);
-    }),
     mutation("core", "a fourth worker comes below the thresholds", &["stays"], |run| {
         run.fleet("step/stays", |_| 4);
     }),
     mutation("core", "tasks wait below the thresholds", &["below-threshold"], |run| {
         run.depth("step/stays", IO, 16.0);
+        run.depth("step/stays", WORKFLOW, 11.0);
     }),
     mutation("core", "the fleet ignores the step", &["decision", "ready", "size"], |run| {
         run.fleet("step/out", |_| 3);
@@ -309,7 +356,9 @@ const CORE: &[Mutation] = &[
         });
     }),
     mutation("core", "tasks wait under normal load", &["depth-normal"], |run| {
-        run.depth("step/steady", WORKFLOW, 10.0);
+        for queue in [WORKFLOW, IO, CPU] {
+            run.depth("step/steady", queue, 10.0);
+        }
     }),
     mutation("core", "the fleet flaps", &["smooth"], |run| {
         let mut turn = 0;
@@ -336,16 +385,18 @@ const CORE: &[Mutation] = &[
         run.fleet("step/hold", |_| 4);
     }),
     mutation("core", "a worker crashes", &["no-crash"], |run| {
-        let mut seen = 0;
-        run.samples("step/steady", |sample| {
-            seen += 1;
-            if let (Reading::Seen(pods), true) = (&mut sample.pods, seen > 20) {
-                pods[0].restarts += 1;
-            }
-        });
+        for phase in ["step/steady", "fleet/load"] {
+            let mut seen = 0;
+            run.samples(phase, |sample| {
+                seen += 1;
+                if let (Reading::Seen(pods), true) = (&mut sample.pods, seen > 10) {
+                    pods[0].restarts += 1;
+                }
+            });
+        }
     }),
     mutation("core", "a worker's memory nears its limit", &["memory"], |run| {
-        run.samples("step", |sample| {
+        run.samples("", |sample| {
             if let Some(Reading::Seen(memory)) = &mut sample.memory {
                 memory.values_mut().for_each(|bytes| *bytes = 290_000_000);
             }
@@ -389,29 +440,10 @@ const CORE: &[Mutation] = &[
             }
         });
     }),
-    mutation("core", "a command of the guide fails", &["monitoring"], |run| {
-        run.detail("monitoring", |monitoring| monitoring["ran"][0]["code"] = 1.into());
-    }),
-    mutation("core", "a document of the calibration is lost", &["calibration-kept"], |run| {
-        if let Some(Reading::Seen(calibration)) = &mut run.facts.calibration {
-            calibration.kept.1 -= 1;
-        }
-    }),
-    mutation("core", "the host could not be measured", &["capacity"], |run| {
-        run.facts.calibration = Some(Reading::Gap("no worker started".to_owned()));
-    }),
-    mutation("core", "a scenario ends early", &["end"], |run| {
-        run.facts.scenarios[0].error = Some("toxiproxy: refused".to_owned());
-    }),
-    mutation("core", "an image is pulled", &["no-pull"], |run| {
-        if let Reading::Seen(survey) = &mut run.facts.ended {
-            survey.pulls.insert("x:1".to_owned(), "Pulling image".to_owned());
-        }
-    }),
-    mutation("core", "KEDA's operator restarts", &["no-restart"], |run| {
-        if let Reading::Seen(survey) = &mut run.facts.ended {
-            *survey.restarts.values_mut().next().unwrap() += 1;
-        }
+    mutation("core", "the commands of the guide fail", &["monitoring"], |run| {
+        run.detail("monitoring", |monitoring| {
+            monitoring["ran"].as_array_mut().unwrap().iter_mut().for_each(|ran| ran["code"] = 1.into());
+        });
     }),
     mutation("core", "the observer saw nothing for a minute", &["stays", "size", "smooth"], |run| {
         for phase in ["step/stays", "step/steady"] {
@@ -425,14 +457,16 @@ const SCALING: &[Mutation] = &[
     mutation("scaling", "the first new worker comes 10 s late", &["goal-first", "goal-all"], |run| {
         late(run, "comparison/slipway/step", 14.0);
     }),
+    mutation("scaling", "with the HPA's default period workers come 10 s late", &["goal-first", "goal-all"], |run| {
+        late(run, "comparison/slipway-15s/step", 28.0);
+    }),
     mutation("scaling", "documents of the step wait 4 s longer", &["p99"], |run| {
         run.starts("comparison", |_, start| {
             start.stored = start.stored.map(|stored| stored + 4.0);
         });
     }),
     mutation("scaling", "the fleet asks for all workers at once", &["overshoot", "cost"], |run| {
-        run.fleet("comparison/slipway/step", |_| 20);
-        run.fleet("comparison/slipway/tail", |_| 20);
+        run.fleet("comparison/slipway", |_| 20);
     }),
     mutation("scaling", "the fleet follows a dip that is shorter than the cool-down", &["smooth"], |run| {
         run.fleet("oscillation/60s/low1", |_| 3);
@@ -458,8 +492,8 @@ const SCALING: &[Mutation] = &[
             drop(found["waves"].as_array_mut().unwrap().pop());
         });
     }),
-    mutation("table", "a row of the load table has six workers too many", &["table-guide", "table-plan"], |run| {
-        run.fleet("table/rps17", |count| count + 6);
+    mutation("table", "each row of the load table has six workers too many", &["table-guide", "table-plan"], |run| {
+        run.fleet("table", |count| count + 6);
     }),
     mutation("scaling", "the CPU queue waits behind the flood", &["isolation-cpu"], |run| {
         run.depth("isolation/flood", CPU, 7.0);
@@ -475,25 +509,22 @@ const SCALING: &[Mutation] = &[
             start.stored = start.stored.map(|stored| stored + 1000.0);
         });
     }),
-    mutation("scaling", "a worker leaves while Prometheus is away", &["outage-holds"], |run| {
-        let mut seen = 0;
-        run.samples("outage/prometheus", |sample| {
-            seen += 1;
-            if let (Reading::Seen(fleet), true) = (&mut sample.fleet, seen > 10) {
-                fleet.wanted -= 1;
-            }
-        });
+    mutation("scaling", "a worker leaves while Prometheus or KEDA is away", &["outage-holds"], |run| {
+        for phase in ["outage/prometheus", "outage/keda"] {
+            let mut seen = 0;
+            run.samples(phase, |sample| {
+                seen += 1;
+                if let (Reading::Seen(fleet), true) = (&mut sample.fleet, seen > 10) {
+                    fleet.wanted -= 1;
+                }
+            });
+        }
     }),
-    mutation("scaling", "nobody can see that KEDA is away", &["outage-visible"], |run| {
-        run.detail("outage", |found| {
-            found["outages"][1]["conditions"] = vec!["hpa ScalingActive=True (x)"].into();
-        });
+    mutation("scaling", "nobody can see that Prometheus or KEDA is away", &["outage-visible"], |run| {
+        run.outages("conditions", "hpa ScalingActive=True (x)");
     }),
     mutation("scaling", "scaling stays broken after an outage", &["outage-ends"], |run| {
-        let broken = vec!["hpa ScalingActive=False (FailedGetExternalMetric)"];
-        run.detail("outage", |found| {
-            found["outages"][0]["conditions_after"] = broken.into();
-        });
+        run.outages("conditions_after", "hpa ScalingActive=False (FailedGetExternalMetric)");
     }),
     mutation("scaling", "the depth is not read again", &["outage-depth"], |run| {
         run.samples("outage/after-prometheus", |sample| {
@@ -527,7 +558,7 @@ fn late(run: &mut Run, phase: &str, seconds: f64) {
 }
 
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    CORE.iter().chain(SCALING)
+    EVERY.iter().chain(CORE).chain(SCALING)
 }
 
 /// A check of a verdict: its scenario, its id, and its name, which tells the loads of a scenario apart.
@@ -554,13 +585,16 @@ fn each_mutation_is_noticed_and_each_check_notices_one_in_every_load_that_it_jud
     let mut idle: BTreeMap<&str, BTreeSet<Name<'_>>> =
         passed.iter().map(|(suite, verdict)| (*suite, names(verdict, |_| true))).collect();
     for one in all() {
-        let mut run = RECORDED[one.suite].clone();
-        (one.change)(&mut run);
-        let verdict = run.verdict();
-        let found = names(&verdict, |check| check.outcome != Outcome::Pass);
-        let missed: Vec<_> = one.noticed.iter().filter(|id| found.iter().all(|(_, found, _)| found != *id)).collect();
-        assert!(missed.is_empty(), "{}: {missed:?} did not notice; {found:?} did", one.what);
-        idle.get_mut(one.suite).unwrap().retain(|name| !found.contains(name));
+        for (suite, idle) in idle.iter_mut().filter(|(suite, _)| one.suite == "every" || one.suite == **suite) {
+            let mut run = RECORDED[suite].clone();
+            (one.change)(&mut run);
+            let verdict = run.verdict();
+            let found = names(&verdict, |check| check.outcome != Outcome::Pass);
+            let missed: Vec<_> =
+                one.noticed.iter().filter(|id| found.iter().all(|(_, found, _)| found != *id)).collect();
+            assert!(missed.is_empty(), "{suite}, {}: {missed:?} did not notice; {found:?} did", one.what);
+            idle.retain(|name| !found.contains(name));
+        }
     }
     idle.retain(|_, names| !names.is_empty());
     assert!(idle.is_empty(), "no mutation trips {idle:#?}");
@@ -583,8 +617,8 @@ fn text() -> String {
     let played = std::fs::read_to_string(folder.join("played.md")).unwrap_or_default();
     let mut page = String::from(include_str!("../recorded/page.md"));
     let _ = writeln!(page, "\n## Played in a cluster\n\n{}", played.trim_end());
-    for (suite, mutations) in [("core", CORE), ("scaling", SCALING)] {
-        let _ = writeln!(page, "\n## Alterations of a recorded run: suite `{suite}`\n");
+    for (of, mutations) in [("every load", EVERY), ("suite `core`", CORE), ("suite `scaling`", SCALING)] {
+        let _ = writeln!(page, "\n## Alterations of a recorded run: {of}\n");
         let _ = writeln!(page, "| mutation | checks that notice it |\n|---|---|");
         for one in mutations {
             let ids: Vec<String> = one.noticed.iter().map(|id| format!("`{id}`")).collect();

@@ -37,20 +37,20 @@ pub struct Ending {
     pub retried: Vec<Retried>,
     /// Pods that made attempts.
     pub workers: usize,
-    /// The claims in the bucket.
-    pub claims: Reading<Claims>,
+    /// Keys of objects that should have a claim in the bucket, and have none.
+    pub claims_missing: Reading<Vec<String>>,
+    /// Claims that the load should have.
+    pub claims: usize,
+    /// The other claims in the bucket; none in a run that did not count them.
+    pub claims_beyond: Option<Reading<Beyond>>,
     /// Calls to the LLM, which the cluster does not have.
     pub llm_calls: Reading<f64>,
 }
 
-/// The claims in the bucket that were written in this run.
+/// Claims that were written in this run, and are not the body of a large document.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Claims {
-    /// Documents of the load that are above the inline limit.
-    pub large: usize,
-    /// Keys of those whose body has no claim.
-    pub missing: Vec<String>,
-    /// Keys of documents within the inline limit whose body has one.
+pub struct Beyond {
+    /// Keys of documents within the inline limit whose body has a claim.
     pub needless: Vec<String>,
     /// Claims that are no document's body: what was read of a document.
     pub others: usize,
@@ -176,26 +176,22 @@ impl Ending {
         let question = Question::new(
             "claims",
             "the claims in the bucket are those of the large documents",
-            match &self.claims {
-                Reading::Seen(claims) => format!("{} bodies, ≤ {} others", claims.large, claims.most_others),
-                Reading::Gap(_) => "one for each".to_owned(),
-            },
+            format!("{} bodies, and what was read of them", self.claims),
             "a body above the inline limit travels as a claim, whose key is the hash of its bytes; nothing else does but \
              the passages and the structure of a document",
         );
-        match &self.claims {
-            Reading::Gap(why) => question.unseen(why),
-            Reading::Seen(claims) => {
-                let missing = claims.missing.iter().map(|key| format!("{key} has no claim"));
-                let needless = claims.needless.iter().map(|key| format!("{key} is small and has a claim"));
-                let mut wrong: Vec<String> = missing.chain(needless).collect();
-                if claims.others > claims.most_others {
-                    wrong.push(format!("{} claims are no body", claims.others));
-                }
-                let bodies = claims.large - claims.missing.len();
-                question.answer(format!("{bodies} bodies, {} others", claims.others), faults(wrong))
-            }
+        let (missing, beyond) = match (&self.claims_missing, &self.claims_beyond) {
+            (Reading::Gap(why), _) | (_, Some(Reading::Gap(why))) => return question.unseen(why),
+            (Reading::Seen(missing), Some(Reading::Seen(beyond))) => (missing, beyond.clone()),
+            (Reading::Seen(missing), None) => (missing, Beyond::default()),
+        };
+        let small = beyond.needless.iter().map(|key| format!("{key} is small and has a claim"));
+        let mut wrong: Vec<String> = missing.iter().map(|key| format!("{key} has no claim")).chain(small).collect();
+        if beyond.others > beyond.most_others {
+            wrong.push(format!("{} claims are no body, {} at most can be", beyond.others, beyond.most_others));
         }
+        let bodies = self.claims - missing.len().min(self.claims);
+        question.answer(format!("{bodies} bodies, {} others", beyond.others), faults(wrong))
     }
 
     fn no_llm(&self) -> Check {

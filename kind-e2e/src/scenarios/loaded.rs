@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep_until;
 
 use crate::cluster::prometheus;
+use crate::cluster::reading::Reading;
 use crate::judge::host::excuse;
 use crate::judge::load::{few_errors, kept_schedule};
 use crate::judge::part::{Part, Step};
@@ -18,14 +19,14 @@ use crate::judge::reaction::Expected;
 use crate::judge::verdict::Check;
 use crate::load::arrivals::{even, generator, poisson};
 use crate::load::context::Context;
-use crate::load::corpus::{CLAIMS, INLINE, claim_key};
+use crate::load::corpus::{CLAIMS, Document, INLINE, claim_key};
 use crate::load::sizing::Sizing;
 use crate::load::waits::{hand_over, stored, tell};
 use crate::load::{Load, Start, acknowledged};
 use crate::observe::rows;
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
-use crate::oracle::ending::{Claims, Ending};
+use crate::oracle::ending::{Beyond, Ending};
 use crate::oracle::{attempts, stored as stored_of};
 use support::wait::{Probe, eventually};
 
@@ -157,6 +158,11 @@ impl Loaded {
                 Err(error) => format!("not read: {error:#}"),
             };
         }
+        let large: Vec<&Document> = documents().filter(|document| document.trips > 1).collect();
+        let (claims_missing, claims_beyond) = match claims(context).await {
+            Ok(claims) => (Reading::Seen(missing(&claims, &large)), Reading::Seen(beyond(context, claims))),
+            Err(error) => (Reading::Gap(format!("{error:#}")), Reading::Gap(format!("{error:#}"))),
+        };
         self.ending = Ending {
             expected: documents().map(|one| (one.key.clone(), (&one.expected).into())).collect(),
             root: context.fixture.source(""),
@@ -165,7 +171,9 @@ impl Loaded {
             steps,
             workers: attempts::workers(&rows.attempts).len(),
             retried,
-            claims: claims(context, &keys).await.into(),
+            claims: large.len(),
+            claims_missing,
+            claims_beyond: Some(claims_beyond),
             llm_calls: llm_calls(context).await.into(),
         };
         Ok(())
@@ -244,29 +252,34 @@ async fn statuses(context: &Context, prefix: &str, due: u64) -> Result<BTreeMap<
     }
 }
 
-/// The claims of the documents of a load, whose keys are `loaded`, and what else was written since the run began.
-///
-/// A claim's key is the hash of its content, so the body of every document of the run is told from what was read of it.
-async fn claims(context: &Context, loaded: &BTreeSet<&str>) -> Result<Claims> {
+/// The claims in the bucket, and whether each was written since the run began.
+async fn claims(context: &Context) -> Result<BTreeMap<Path, bool>> {
     let listed: Vec<ObjectMeta> = context.fixture.documents.list(Some(&CLAIMS.into())).try_collect().await?;
     let began = context.clock.began_unix() as i64;
-    let mut found: BTreeMap<Path, bool> =
-        listed.into_iter().map(|claim| (claim.location, claim.last_modified.timestamp() >= began)).collect();
-    let mut claims = Claims::default();
+    Ok(listed.into_iter().map(|claim| (claim.location, claim.last_modified.timestamp() >= began)).collect())
+}
+
+/// Keys of documents that should have a claim, and have none.
+fn missing(claims: &BTreeMap<Path, bool>, large: &[&Document]) -> Vec<String> {
+    let without = large.iter().filter(|document| !claims.contains_key(&claim_key(document)));
+    without.map(|document| document.key.clone()).collect()
+}
+
+/// The new claims that are not the body of a large document. A claim's key is the hash of its content, so the body of
+/// each document of the run is told from what was read of it.
+fn beyond(context: &Context, mut claims: BTreeMap<Path, bool>) -> Beyond {
+    claims.retain(|_, new| *new);
+    let mut beyond = Beyond::default();
     for document in &context.documents[..] {
-        let new = found.remove(&claim_key(document));
-        let key = || document.key.clone();
+        let body = claims.remove(&claim_key(document));
         if document.expected.bytes <= INLINE {
-            claims.needless.extend((new == Some(true)).then(key));
-        } else if loaded.contains(document.key.as_str()) {
-            claims.large += 1;
-            claims.missing.extend(new.is_none().then(key));
+            beyond.needless.extend(body.map(|_| document.key.clone()));
         }
         // As JSON, a text is at most a little longer than its document.
-        claims.most_others += if document.expected.bytes > INLINE / 2 { 2 } else { 0 };
+        beyond.most_others += if document.expected.bytes > INLINE / 2 { 2 } else { 0 };
     }
-    claims.others = found.values().filter(|new| **new).count();
-    Ok(claims)
+    beyond.others = claims.len();
+    beyond
 }
 
 async fn llm_calls(context: &Context) -> Result<f64> {
