@@ -2,7 +2,10 @@
 
 #![expect(missing_docs, reason = "the macros make constants without documentation")]
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use sha2::{Digest, Sha256};
 use temporalio_macros::activities;
@@ -12,7 +15,7 @@ use tracing::warn;
 use super::{StepError, Tools, body, names, step};
 use crate::{
     external::{Blame, CallError, Fault as _},
-    store::DocumentRecord,
+    store::{DocumentRecord, Outcome, Request},
     summary::LlmError,
     text::MediaType,
     wire::{Bytes, DocumentRequest, DocumentResult, Fetched, StoreRequest, Summary, SummaryRequest},
@@ -56,6 +59,8 @@ impl IoActivities {
         let passages = body::unpack(&self.tools.objects, extracted.passages).await?;
         let structure = body::unpack(&self.tools.objects, extracted.structure).await?;
         let info = ctx.info();
+        let scheduled_at = info.scheduled_time.unwrap_or(UNIX_EPOCH);
+        let requested_at = request.requested_at_micros.map(|micros| UNIX_EPOCH + Duration::from_micros(micros));
         let record = DocumentRecord {
             document_id: &request.document.document_id,
             source: &request.document.source,
@@ -74,21 +79,28 @@ impl IoActivities {
             pages: extracted.pages,
             signature: extracted.signature,
             structure: &structure,
-            workflow_id: info.workflow_id.as_deref().unwrap_or_default(),
-            run_id: info.workflow_run_id.as_deref().unwrap_or_default(),
+            request: Request {
+                workflow_id: info.workflow_id.as_deref().unwrap_or_default(),
+                run_id: info.workflow_run_id.as_deref().unwrap_or_default(),
+                // A workflow of an older worker does not send it. Its step was scheduled a little later.
+                requested_at: requested_at.unwrap_or(scheduled_at),
+                scheduled_at,
+            },
         };
-        if self.tools.database.store(names::STORE, &record).await? {
-            self.tools.metrics.count_stored();
-            if let Some(summary) = &request.summary {
-                self.tools.metrics.count_summary(summary.outcome());
-            }
+        let stored = self.tools.database.store(names::STORE, &record).await?;
+        if stored.written || stored.outcome == Outcome::Superseded {
+            self.tools.metrics.count_stored(stored.outcome.as_str());
+        }
+        if let Some(summary) = request.summary.filter(|_| stored.written) {
+            self.tools.metrics.count_summary(summary.outcome());
         }
         Ok(DocumentResult {
-            sha256: request.sha256,
-            bytes: request.bytes,
-            words: extracted.words,
-            passages: u32::try_from(passages.len()).unwrap_or(u32::MAX),
             document_id: request.document.document_id,
+            sha256: stored.sha256,
+            bytes: stored.bytes,
+            words: stored.words,
+            passages: stored.passages,
+            outcome: Some(stored.outcome),
         })
     }
 }
@@ -131,7 +143,7 @@ impl IoActivities {
         step::run(&self.tools, &ctx, names::SUMMARIZE, self.summarize(request)).await
     }
 
-    /// Writes a document, its passages and the effect to the database, at most once.
+    /// Writes a document, its passages and the effect to the database, unless a newer request did.
     #[activity(name = "store_document")]
     pub async fn store_document(
         self: Arc<Self>,
@@ -144,8 +156,6 @@ impl IoActivities {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use reqwest::StatusCode;
 
     use super::*;

@@ -1,5 +1,5 @@
-//! What every activity does around its own work: record the attempt, send heartbeats, react to cancellation, and
-//! record the outcome.
+//! What every activity does around its own work: record the attempt if it is a retry, send heartbeats, react to
+//! cancellation, and record the outcome.
 
 use std::{
     future::Future,
@@ -32,7 +32,9 @@ pub(super) async fn run<T>(
         tools.metrics.count_retry(step);
     }
     let attempt = async {
-        tools.database.note_attempt(workflow, step, info.attempt, &tools.identity).await?;
+        if info.attempt > 1 || tools.record_first_attempts {
+            tools.database.note_attempt(workflow, step, info.attempt, &tools.identity).await?;
+        }
         work.await
     };
     async {

@@ -10,7 +10,7 @@
 
 #![expect(missing_docs, reason = "the macros make constants without documentation")]
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use temporalio_common::{ActivityCloseTimeouts, RetryPolicy};
 use temporalio_macros::{workflow, workflow_methods};
@@ -91,10 +91,17 @@ impl DocumentWorkflow {
             media_type: fetched.media_type,
             extracted,
             summary,
+            requested_at_micros: requested_at_micros(ctx),
         };
         let stored = ctx.execute_activity(IoActivities::store_document, request, options(&route.io_queue)).await?;
         Ok(stored)
     }
+}
+
+/// Start of the run. It is in the history, so a replay finds the same.
+fn requested_at_micros(ctx: &WorkflowContext<DocumentWorkflow>) -> Option<u64> {
+    let since = ctx.info().start_time()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_micros()).ok()
 }
 
 /// Runs the summary step. It fails only if the workflow is cancelled.
