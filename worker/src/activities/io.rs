@@ -12,7 +12,10 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tracing::warn;
 
-use super::{StepError, Tools, body, names, step};
+use super::{
+    StepError, Tools, body, names,
+    step::{self, Commit},
+};
 use crate::{
     external::{Blame, CallError, Fault as _},
     store::{DocumentRecord, Outcome, Request},
@@ -54,7 +57,12 @@ impl IoActivities {
         summary(answer)
     }
 
-    async fn store(&self, ctx: &ActivityContext, request: StoreRequest) -> Result<DocumentResult, StepError> {
+    async fn store(
+        &self,
+        ctx: &ActivityContext,
+        request: StoreRequest,
+        commit: &Commit,
+    ) -> Result<DocumentResult, StepError> {
         let extracted = request.extracted;
         let passages = body::unpack(&self.tools.objects, extracted.passages).await?;
         let structure = body::unpack(&self.tools.objects, extracted.structure).await?;
@@ -87,6 +95,7 @@ impl IoActivities {
                 scheduled_at,
             },
         };
+        commit.begins();
         let stored = self.tools.database.store(names::STORE, &record).await?;
         if stored.written || stored.outcome == Outcome::Superseded {
             self.tools.metrics.count_stored(stored.outcome.as_str());
@@ -150,7 +159,8 @@ impl IoActivities {
         ctx: ActivityContext,
         request: StoreRequest,
     ) -> Result<DocumentResult, ActivityError> {
-        step::run(&self.tools, &ctx, names::STORE, self.store(&ctx, request)).await
+        let commit = Commit::default();
+        step::run_to_commit(&self.tools, &ctx, names::STORE, &commit, self.store(&ctx, request, &commit)).await
     }
 }
 

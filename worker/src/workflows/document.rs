@@ -7,6 +7,9 @@
 //!
 //! A summary is optional: its step has a maximum number of attempts and a timeout, and on failure the document is
 //! stored without a summary. Whether the step runs depends on the result of the fetch, which the history records.
+//!
+//! A cancelled workflow waits until its store step has ended. It is Cancelled if the attempt that ran stored nothing,
+//! and Completed if it stored the document.
 
 #![expect(missing_docs, reason = "the macros make constants without documentation")]
 
@@ -14,7 +17,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use temporalio_common::{ActivityCloseTimeouts, RetryPolicy};
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
+use temporalio_sdk::{ActivityCancellationType, ActivityOptions, WorkflowContext, WorkflowResult};
 
 use crate::{
     activities::{CpuActivities, IoActivities},
@@ -93,7 +96,9 @@ impl DocumentWorkflow {
             summary,
             requested_at_micros: requested_at_micros(ctx),
         };
-        let stored = ctx.execute_activity(IoActivities::store_document, request, options(&route.io_queue)).await?;
+        let mut options = options(&route.io_queue);
+        options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
+        let stored = ctx.execute_activity(IoActivities::store_document, request, options).await?;
         Ok(stored)
     }
 }
