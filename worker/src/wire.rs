@@ -4,7 +4,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::text::{Language, MediaType, Passage, Signature, Structure};
+use crate::{
+    store::Outcome,
+    text::{Language, MediaType, Passage, Signature, Structure},
+};
 
 /// Argument of `DocumentWorkflow`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +18,8 @@ pub struct DocumentRequest {
     pub source: String,
 }
 
-/// Result of `DocumentWorkflow`.
+/// Result of `DocumentWorkflow`: what the tables hold of the document. They hold another request's content if the
+/// outcome is `superseded`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentResult {
     /// Id of the document.
@@ -28,6 +32,9 @@ pub struct DocumentResult {
     pub words: u64,
     /// Number of passages.
     pub passages: u32,
+    /// What the workflow did. Older workers did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
 }
 
 /// A body: inline if it is small, else a claim on an object in the store.
@@ -163,6 +170,9 @@ pub struct StoreRequest {
     /// Outcome of the summary step, if the workflow ran it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+    /// Start of the workflow's run by Temporal's clock, in microseconds since 1970. Older workflows do not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at_micros: Option<u64>,
 }
 
 #[cfg(test)]
@@ -175,6 +185,22 @@ mod tests {
         let extracted: Extracted = serde_json::from_str(json).unwrap();
         assert_eq!((extracted.pages, extracted.language), (None, None));
         assert_eq!(extracted.structure, Carried::Inline(Structure::default()));
+        let json = r#"{"document_id":"a","sha256":"ab","bytes":2,"words":1,"passages":1}"#;
+        let result: DocumentResult = serde_json::from_str(json).unwrap();
+        assert_eq!(result.outcome, None);
+        assert_eq!(serde_json::to_string(&result).unwrap(), json);
+    }
+
+    #[test]
+    fn a_result_says_what_happened() {
+        for (outcome, json) in [
+            (Outcome::Stored, r#""stored""#),
+            (Outcome::Unchanged, r#""unchanged""#),
+            (Outcome::Superseded, r#""superseded""#),
+        ] {
+            assert_eq!(serde_json::to_string(&outcome).unwrap(), json);
+            assert_eq!(format!("{:?}", outcome.as_str()), json);
+        }
     }
 
     #[test]
@@ -194,10 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn histories_without_a_summary_field_are_still_read() {
+    fn histories_without_newer_fields_are_still_read() {
         let stored = r#"{"document":{"document_id":"a","source":"s"},"sha256":"ab","bytes":2,"media_type":"text/html",
             "extracted":{"title":null,"words":0,"passages":{"inline":[]}}}"#;
-        assert_eq!(serde_json::from_str::<StoreRequest>(stored).unwrap().summary, None);
+        let stored: StoreRequest = serde_json::from_str(stored).unwrap();
+        assert_eq!((stored.summary, stored.requested_at_micros), (None, None));
         for (summary, json) in [
             (Summary::Written("A page.".into()), r#"{"written":"A page."}"#),
             (Summary::Refused("no".into()), r#"{"refused":"no"}"#),

@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use temporalio_client::WorkflowHistory;
 use temporalio_common::protos::temporal::api::{
     enums::v1::EventType,
-    history::v1::{History, history_event::Attributes},
+    history::v1::{History, HistoryEvent, history_event::Attributes},
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -97,7 +97,18 @@ async fn a_workflow_with_other_commands_does_not_replay() {
 fn each_history_matches_its_name() {
     let histories = histories();
     let names: Vec<_> = histories.keys().map(String::as_str).collect();
-    assert_eq!(names, ["claimed-bodies", "poison", "processed", "retried"]);
+    assert_eq!(
+        names,
+        [
+            "cancelled-before-storing",
+            "cancelled-while-storing",
+            "claimed-bodies",
+            "poison",
+            "processed",
+            "retried",
+            "superseded"
+        ]
+    );
     let last = |name: &str| histories[name].events.last().unwrap().event_type();
     assert_eq!(last("processed"), EventType::WorkflowExecutionCompleted);
     assert_eq!(last("claimed-bodies"), EventType::WorkflowExecutionCompleted);
@@ -105,6 +116,13 @@ fn each_history_matches_its_name() {
     assert_eq!(last("poison"), EventType::WorkflowExecutionFailed);
     assert_eq!(attempts(&histories["processed"]), [1, 1, 1]);
     assert!(attempts(&histories["retried"]).iter().all(|attempt| *attempt > 1));
+    assert_eq!(last("cancelled-before-storing"), EventType::WorkflowExecutionCanceled);
+    assert_eq!(last("cancelled-while-storing"), EventType::WorkflowExecutionCompleted);
+    for name in ["cancelled-before-storing", "cancelled-while-storing"] {
+        let requested = |event: &HistoryEvent| event.event_type() == EventType::ActivityTaskCancelRequested;
+        assert!(histories[name].events.iter().any(requested), "{name}");
+    }
+    assert!(results(&histories["superseded"]).iter().any(|result| result.contains(r#""outcome":"superseded""#)));
     let claims = |name: &str| serde_json::to_string(&results(&histories[name])).unwrap().contains("claim");
     assert!(claims("claimed-bodies") && !claims("processed"));
 }

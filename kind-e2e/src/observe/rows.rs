@@ -55,7 +55,7 @@ pub struct Passage {
     pub sha256: String,
 }
 
-/// A row of `attempts`.
+/// A row of `attempts`. A step that ended on its first attempt has none.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attempt {
     /// The workflow.
@@ -77,7 +77,7 @@ pub struct Rows {
     pub documents: Vec<Document>,
     /// Passages.
     pub passages: Vec<Passage>,
-    /// Effects: workflow and step.
+    /// Effects: workflow and step, once for each time that the step took effect.
     pub effects: Vec<(String, String)>,
     /// Attempts.
     pub attempts: Vec<Attempt>,
@@ -137,11 +137,13 @@ pub async fn read(pool: &PgPool, prefix: &str) -> Result<Rows> {
     .fetch_all(&mut *transaction)
     .await
     .context("reading passages")?;
-    let effects = sqlx::query_as("select workflow_id, step from effects where starts_with(workflow_id, $1)")
-        .bind(prefix)
-        .fetch_all(&mut *transaction)
-        .await
-        .context("reading effects")?;
+    let effects = sqlx::query_as(
+        "select workflow_id, step from effects, generate_series(1, times) where starts_with(workflow_id, $1)",
+    )
+    .bind(prefix)
+    .fetch_all(&mut *transaction)
+    .await
+    .context("reading effects")?;
     let attempts = sqlx::query(
         "select workflow_id, step, attempt::int8 as attempt, worker, extract(epoch from at)::float8 as at \
          from attempts where starts_with(workflow_id, $1)",

@@ -1,5 +1,5 @@
-//! Steps that needed more than one attempt: which worker lost the first, what ended it, and whether the worker was
-//! leaving. Pure.
+//! Steps that needed more than one attempt: what ended the one before, which worker lost it, and whether that worker
+//! was leaving. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::observe::rows::Attempt;
 use crate::observe::sample::Sample;
+use crate::observe::window::Window;
 
 /// A step that needed another attempt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,10 +26,10 @@ pub struct Retried {
     pub leaving: Option<bool>,
 }
 
-/// The steps of these attempts, and those that needed more than one.
+/// The steps that needed more than one attempt. The worker records an attempt from the second on.
 ///
 /// `began` is the run's beginning in seconds since 1970. The reasons are filled in later.
-pub fn retried(attempts: &[Attempt], samples: &[Sample], began: f64) -> (usize, Vec<Retried>) {
+pub fn retried(attempts: &[Attempt], samples: &[Sample], began: f64) -> Vec<Retried> {
     let mut steps = BTreeMap::<(&str, &str), Vec<&Attempt>>::new();
     for attempt in attempts {
         steps.entry((&attempt.workflow_id, &attempt.step)).or_default().push(attempt);
@@ -36,7 +37,7 @@ pub fn retried(attempts: &[Attempt], samples: &[Sample], began: f64) -> (usize, 
     let retried = steps.iter_mut().filter_map(|((workflow, step), attempts)| {
         attempts.sort_by_key(|attempt| attempt.attempt);
         let last = attempts.last()?;
-        // An attempt that was lost before it began has no row; then nobody knows who had it.
+        // A first attempt has no row, and none has one that was lost before it began: then nobody knows who had it.
         let lost = attempts.iter().rev().find(|attempt| attempt.attempt < last.attempt);
         let worker = lost.map(|attempt| pod(&attempt.worker).to_owned());
         (last.attempt > 1).then(|| Retried {
@@ -48,8 +49,7 @@ pub fn retried(attempts: &[Attempt], samples: &[Sample], began: f64) -> (usize, 
             reason: String::new(),
         })
     });
-    let retried = retried.collect();
-    (steps.len(), retried)
+    retried.collect()
 }
 
 /// The pod of an identity, which is `process@pod`.
@@ -64,9 +64,10 @@ fn leaving(samples: &[Sample], worker: &str, at: f64) -> Option<bool> {
     Some(pods.iter().find(|pod| pod.name == worker).is_none_or(|pod| pod.leaving))
 }
 
-/// Pods that made attempts.
-pub fn workers(attempts: &[Attempt]) -> BTreeSet<&str> {
-    attempts.iter().map(|attempt| pod(&attempt.worker)).collect()
+/// Workers that had a slot in use in a sample of this window.
+pub fn workers(samples: &[Sample], window: Window) -> BTreeSet<&str> {
+    let slots = window.of(samples).filter_map(|sample| sample.slots_by_worker.seen()).flatten();
+    slots.filter(|(_, used)| **used > 0.0).map(|(worker, _)| worker.as_str()).collect()
 }
 
 #[cfg(test)]
@@ -86,8 +87,8 @@ mod tests {
         };
         let attempts = [
             attempt("a", 1, "1@stays", 1.0),
-            attempt("b", 2, "1@other", 9.0),
-            attempt("b", 1, "1@leaves", 2.0),
+            attempt("b", 3, "1@other", 9.0),
+            attempt("b", 2, "1@leaves", 2.0),
             attempt("c", 2, "1@stays", 9.0),
         ];
         let pod = |name: &str, leaving: bool| PodState { name: name.to_owned(), leaving, ..PodState::default() };
@@ -96,10 +97,28 @@ mod tests {
             pods: Reading::Seen(vec![pod("stays", false), pod("leaves", true)]),
             ..Sample::default()
         };
-        let (steps, retried) = super::retried(&attempts, &[sample], 1000.0);
-        assert_eq!((steps, retried.len()), (3, 2));
+        let retried = super::retried(&attempts, &[sample], 1000.0);
+        let told: Vec<_> = retried.iter().map(|one| (one.workflow_id.as_str(), one.attempts)).collect();
+        assert_eq!(told, [("b", 3), ("c", 2)], "a first attempt is no retry");
         assert_eq!((retried[0].worker.as_str(), retried[0].leaving), ("leaves", Some(true)));
         assert_eq!((retried[1].worker.as_str(), retried[1].leaving), ("unknown", None));
-        assert_eq!(workers(&attempts).len(), 3);
+    }
+
+    #[test]
+    fn workers_are_those_with_a_slot_in_use_within_the_window() {
+        let sample = |at: f64, worker: &str, used: f64| Sample {
+            at,
+            slots_by_worker: Reading::Seen([(worker.to_owned(), used)].into()),
+            ..Sample::default()
+        };
+        let samples = [
+            sample(1.0, "before", 1.0),
+            sample(2.0, "busy", 1.0),
+            sample(3.0, "busy", 2.0),
+            sample(3.5, "idle", 0.0),
+            Sample { at: 4.0, ..Sample::default() },
+            sample(5.0, "after", 1.0),
+        ];
+        assert_eq!(workers(&samples, Window { from: 2.0, to: 4.0 }), ["busy"].into());
     }
 }

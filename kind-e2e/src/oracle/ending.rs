@@ -15,6 +15,8 @@ use crate::load::{Start, acknowledged};
 ///
 /// It is the guide's error rate. It becomes 0 when the worker loses no first attempt when it leaves.
 const RETRIED: f64 = 0.01;
+/// The steps of a document's workflow: activities, each of which a stored document has passed once.
+pub const STEPS: [&str; 3] = ["fetch_document", "extract_text", STORE_STEP];
 /// The step whose effect makes a document stored.
 const STORE_STEP: &str = "store_document";
 /// Retried steps that the report lists.
@@ -31,11 +33,11 @@ pub struct Ending {
     pub stored: Vec<Stored>,
     /// Workflows by status.
     pub statuses: BTreeMap<String, u64>,
-    /// Steps that were attempted.
+    /// Steps of the stored documents.
     pub steps: usize,
     /// Steps that needed more than one attempt.
     pub retried: Vec<Retried>,
-    /// Pods that made attempts.
+    /// Workers that were seen with a slot in use.
     pub workers: usize,
     /// Keys of objects that should have a claim in the bucket, and have none.
     pub claims_missing: Reading<Vec<String>>,
@@ -167,7 +169,7 @@ impl Ending {
             "effects",
             "each step took effect exactly once",
             "one effect for each stored document and step",
-            "an activity runs at least once; its effect is unique for its workflow and step",
+            "an activity runs at least once; the worker counts how often it took effect",
         )
         .answer(format!("{} documents; steps: {listed}", self.stored.len()), faults(wrong))
     }
@@ -217,7 +219,7 @@ impl Ending {
             "no fault was injected: an attempt that is lost waits for its heartbeat timeout",
         );
         if self.steps == 0 {
-            return question.unseen("no attempt is recorded");
+            return question.unseen("no document is stored");
         }
         let first = self.retried.first().map(|one| format!("; {}: {}", one.step, one.reason));
         let measured = format!(

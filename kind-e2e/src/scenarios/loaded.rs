@@ -26,7 +26,7 @@ use crate::load::{Load, Start, acknowledged};
 use crate::observe::rows;
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
-use crate::oracle::ending::{Beyond, Ending};
+use crate::oracle::ending::{Beyond, Ending, STEPS};
 use crate::oracle::{attempts, stored as stored_of};
 use support::wait::{Probe, eventually};
 
@@ -150,7 +150,8 @@ impl Loaded {
         let keys: BTreeSet<&str> = self.starts.iter().map(|start| start.key.as_str()).collect();
         let documents = || context.documents.iter().filter(|document| keys.contains(document.key.as_str()));
         let began = context.clock.began_unix();
-        let (steps, mut retried) = attempts::retried(&rows.attempts, &context.board.samples(), began);
+        let samples = context.board.samples();
+        let mut retried = attempts::retried(&rows.attempts, &samples, began);
         for one in retried.iter_mut().take(REASONS) {
             let reasons = context.fixture.temporal.retries(&one.workflow_id).await;
             one.reason = match reasons {
@@ -168,8 +169,8 @@ impl Loaded {
             root: context.fixture.source(""),
             stored: stored_of(&rows),
             statuses,
-            steps,
-            workers: attempts::workers(&rows.attempts).len(),
+            steps: rows.documents.len() * STEPS.len(),
+            workers: self.lasted().map_or(0, |window| attempts::workers(&samples, window).len()),
             retried,
             claims: large.len(),
             claims_missing,
@@ -215,6 +216,12 @@ impl Loaded {
             checks.push(self.ending.first_attempts().excused_by(excuse.as_deref()));
         }
         checks
+    }
+
+    /// From the beginning of the first stretch, a warm-up too, to the end of the wait for the documents.
+    fn lasted(&self) -> Option<Window> {
+        let (first, last) = (self.stretches.first()?.1, self.stretches.last()?.1);
+        Some(first.until(self.drain.unwrap_or(last)))
     }
 
     /// The load for the report, with a step for each stretch that needs more workers than the one before.

@@ -2,17 +2,23 @@
 
 #![expect(missing_docs, reason = "the macros make constants without documentation")]
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use sha2::{Digest, Sha256};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tracing::warn;
 
-use super::{StepError, Tools, body, names, step};
+use super::{
+    StepError, Tools, body, names,
+    step::{self, Commit},
+};
 use crate::{
     external::{Blame, CallError, Fault as _},
-    store::DocumentRecord,
+    store::{DocumentRecord, Outcome, Request},
     summary::LlmError,
     text::MediaType,
     wire::{Bytes, DocumentRequest, DocumentResult, Fetched, StoreRequest, Summary, SummaryRequest},
@@ -51,11 +57,18 @@ impl IoActivities {
         summary(answer)
     }
 
-    async fn store(&self, ctx: &ActivityContext, request: StoreRequest) -> Result<DocumentResult, StepError> {
+    async fn store(
+        &self,
+        ctx: &ActivityContext,
+        request: StoreRequest,
+        commit: &Commit,
+    ) -> Result<DocumentResult, StepError> {
         let extracted = request.extracted;
         let passages = body::unpack(&self.tools.objects, extracted.passages).await?;
         let structure = body::unpack(&self.tools.objects, extracted.structure).await?;
         let info = ctx.info();
+        let scheduled_at = info.scheduled_time.unwrap_or(UNIX_EPOCH);
+        let requested_at = request.requested_at_micros.map(|micros| UNIX_EPOCH + Duration::from_micros(micros));
         let record = DocumentRecord {
             document_id: &request.document.document_id,
             source: &request.document.source,
@@ -74,21 +87,29 @@ impl IoActivities {
             pages: extracted.pages,
             signature: extracted.signature,
             structure: &structure,
-            workflow_id: info.workflow_id.as_deref().unwrap_or_default(),
-            run_id: info.workflow_run_id.as_deref().unwrap_or_default(),
+            request: Request {
+                workflow_id: info.workflow_id.as_deref().unwrap_or_default(),
+                run_id: info.workflow_run_id.as_deref().unwrap_or_default(),
+                // A workflow of an older worker does not send it. Its step was scheduled a little later.
+                requested_at: requested_at.unwrap_or(scheduled_at),
+                scheduled_at,
+            },
         };
-        if self.tools.database.store(names::STORE, &record).await? {
-            self.tools.metrics.count_stored();
-            if let Some(summary) = &request.summary {
-                self.tools.metrics.count_summary(summary.outcome());
-            }
+        commit.begins();
+        let stored = self.tools.database.store(names::STORE, &record).await?;
+        if stored.written || stored.outcome == Outcome::Superseded {
+            self.tools.metrics.count_stored(stored.outcome.as_str());
+        }
+        if let Some(summary) = request.summary.filter(|_| stored.written) {
+            self.tools.metrics.count_summary(summary.outcome());
         }
         Ok(DocumentResult {
-            sha256: request.sha256,
-            bytes: request.bytes,
-            words: extracted.words,
-            passages: u32::try_from(passages.len()).unwrap_or(u32::MAX),
             document_id: request.document.document_id,
+            sha256: stored.sha256,
+            bytes: stored.bytes,
+            words: stored.words,
+            passages: stored.passages,
+            outcome: Some(stored.outcome),
         })
     }
 }
@@ -131,21 +152,20 @@ impl IoActivities {
         step::run(&self.tools, &ctx, names::SUMMARIZE, self.summarize(request)).await
     }
 
-    /// Writes a document, its passages and the effect to the database, at most once.
+    /// Writes a document, its passages and the effect to the database, unless a newer request did.
     #[activity(name = "store_document")]
     pub async fn store_document(
         self: Arc<Self>,
         ctx: ActivityContext,
         request: StoreRequest,
     ) -> Result<DocumentResult, ActivityError> {
-        step::run(&self.tools, &ctx, names::STORE, self.store(&ctx, request)).await
+        let commit = Commit::default();
+        step::run_to_commit(&self.tools, &ctx, names::STORE, &commit, self.store(&ctx, request, &commit)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use reqwest::StatusCode;
 
     use super::*;

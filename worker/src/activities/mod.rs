@@ -57,6 +57,8 @@ pub struct Tools {
     pub documents: DocumentsConfig,
     /// This worker's name in the table `attempts`.
     pub identity: String,
+    /// Whether the table `attempts` has first attempts, too.
+    pub record_first_attempts: bool,
     /// Counts the activities of this queue's SDK worker.
     pub activity_limit: ActivityLimit,
     /// Cancelled when the drain time of a graceful shutdown is over: activities in flight then fail, and Temporal

@@ -1,14 +1,14 @@
-//! What every activity does around its own work: record the attempt, send heartbeats, react to cancellation, and
-//! record the outcome.
+//! What every activity does around its own work: record the attempt if it is a retry, send heartbeats, react to
+//! cancellation, and record the outcome.
 
 use std::{
     future::Future,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval_at};
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use super::{StepError, Tools, failure::into_activity_error};
@@ -16,11 +16,38 @@ use super::{StepError, Tools, failure::into_activity_error};
 /// Interval of heartbeats. Most activities end before the first.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// Whether an attempt has begun its transaction. From then on a cancellation waits for the result: an attempt that
+/// reports its cancellation has stored nothing.
+#[derive(Debug, Default)]
+pub(super) struct Commit(AtomicBool);
+
+impl Commit {
+    /// Says that the transaction begins.
+    pub(super) fn begins(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Runs one attempt at a step.
 pub(super) async fn run<T>(
     tools: &Tools,
     ctx: &ActivityContext,
     step: &'static str,
+    work: impl Future<Output = Result<T, StepError>>,
+) -> Result<T, ActivityError> {
+    run_to_commit(tools, ctx, step, &Commit::default(), work).await
+}
+
+/// Runs one attempt at a step that says when its [`Commit`] begins.
+pub(super) async fn run_to_commit<T>(
+    tools: &Tools,
+    ctx: &ActivityContext,
+    step: &'static str,
+    commit: &Commit,
     work: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, ActivityError> {
     let info = ctx.info();
@@ -32,32 +59,43 @@ pub(super) async fn run<T>(
         tools.metrics.count_retry(step);
     }
     let attempt = async {
-        tools.database.note_attempt(workflow, step, info.attempt, &tools.identity).await?;
+        if info.attempt > 1 || tools.record_first_attempts {
+            tools.database.note_attempt(workflow, step, info.attempt, &tools.identity).await?;
+        }
         work.await
     };
     async {
-        let result = with_heartbeats(ctx, &tools.interrupt, attempt).await;
+        let result = with_heartbeats(tools, ctx, commit, attempt).await;
         finish(tools, step, started.elapsed(), result)
     }
     .instrument(span)
     .await
 }
 
-/// Sends heartbeats until the work is done, the activity is cancelled, or `interrupt` is cancelled.
+/// Sends heartbeats until the work is done, the activity is cancelled before its commit, or the worker interrupts it.
 async fn with_heartbeats<T>(
+    tools: &Tools,
     ctx: &ActivityContext,
-    interrupt: &CancellationToken,
+    commit: &Commit,
     work: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
     let mut beats = interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut work = std::pin::pin!(work);
+    let mut cancelled_too_late = false;
     loop {
         tokio::select! {
             result = &mut work => return result,
-            () = ctx.cancelled() => return Err(StepError::Cancelled),
-            () = interrupt.cancelled() => {
-                return Err(StepError::Transient(anyhow::anyhow!("the worker shut down before the step was done")));
+            () = ctx.cancelled(), if !cancelled_too_late => {
+                if !commit.has_begun() {
+                    return Err(StepError::Cancelled);
+                }
+                info!("cancelled during its transaction; its result is waited for");
+                cancelled_too_late = true;
+            }
+            () = tools.interrupt.cancelled() => {
+                let worker = &tools.identity;
+                return Err(StepError::Transient(anyhow::anyhow!("{worker} shut down before the step was done")));
             }
             _ = beats.tick() => {
                 if let Err(error) = ctx.record_heartbeat(()).await {

@@ -24,6 +24,11 @@ pub struct DatabaseConfig {
     /// some seconds later, the connection is closed and the activity retried. 0 leaves it to the server, for a
     /// PgBouncer that rejects the startup parameter `options`.
     pub statement_timeout_seconds: u64,
+    /// Days that a row of the tables `attempts` and `effects` is kept. Each worker deletes older rows every hour.
+    pub retention_days: u16,
+    /// Whether the table `attempts` gets a row for the first attempt at each step, too, and not only for later ones.
+    /// For tests.
+    pub record_first_attempts: bool,
 }
 
 impl Default for DatabaseConfig {
@@ -34,6 +39,8 @@ impl Default for DatabaseConfig {
             max_overflow: 30,
             acquire_timeout_seconds: 10,
             statement_timeout_seconds: 30,
+            retention_days: 30,
+            record_first_attempts: false,
         }
     }
 }
@@ -84,6 +91,7 @@ impl DatabaseConfig {
             ));
         }
         faults.require_at_least("database.acquire_timeout_seconds", self.acquire_timeout_seconds, 1);
+        faults.require_at_least("database.retention_days", self.retention_days, 1);
     }
 }
 

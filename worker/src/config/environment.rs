@@ -88,6 +88,8 @@ pub const VARIABLES: &[Variable] = &[
     number("DB_MAX_OVERFLOW", "database.max_overflow"),
     number("DB_ACQUIRE_TIMEOUT_SECONDS", "database.acquire_timeout_seconds"),
     number("DB_STATEMENT_TIMEOUT_SECONDS", "database.statement_timeout_seconds"),
+    number("DB_RETENTION_DAYS", "database.retention_days"),
+    Variable { name: "DB_RECORD_FIRST_ATTEMPTS", key: "database.record_first_attempts", kind: Kind::Switch },
     text("DOCUMENT_STORE_URL", "documents.store_url"),
     text("AWS_ENDPOINT_URL", "documents.s3_endpoint"),
     text("AWS_REGION", "documents.s3_region"),

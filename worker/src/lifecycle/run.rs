@@ -58,6 +58,7 @@ fn tools(process: &Process, cpu: CpuPool) -> anyhow::Result<Tools> {
         metrics: metrics.clone(),
         documents: config.documents.clone(),
         identity: process.identity.clone(),
+        record_first_attempts: config.database.record_first_attempts,
         // Workflow tasks are not counted: the SDK frees their memory.
         activity_limit: ActivityLimit::of(u64::MAX),
         interrupt: CancellationToken::new(),
@@ -67,6 +68,7 @@ fn tools(process: &Process, cpu: CpuPool) -> anyhow::Result<Tools> {
 /// Polls the queues until shutdown begins, then drains them.
 async fn work(process: &mut Process, tools: &Tools, client: &Client) -> anyhow::Result<ExitCode> {
     process.watch_depths(client);
+    process.background.spawn(process.database.clone().delete_old_rows(process.config.database.retention_days));
     // Later, a queue without polls only means that all its slots are in use.
     process.set_ready_once("starting to poll", |metrics, queue| metrics.sdk().polls(&queue.name));
     let (config, shutdown) = (&process.config, &process.shutdown);

@@ -92,9 +92,9 @@ impl Metrics {
         self.steps.with_label_values(&[step, outcome]).observe(took.as_secs_f64());
     }
 
-    /// Counts a stored document.
-    pub fn count_stored(&self) {
-        self.documents.with_label_values(&["stored", ""]).inc();
+    /// Counts a document that a store step is done with, by what it did.
+    pub fn count_stored(&self, outcome: &str) {
+        self.documents.with_label_values(&[outcome, ""]).inc();
     }
 
     /// Counts a document that cannot be processed, by the kind of poison.
@@ -220,7 +220,7 @@ mod tests {
         metrics.set_threads(1, 4);
         metrics.set_connections(PoolState::default());
         metrics.observe_acquire("acquired", Duration::ZERO);
-        metrics.count_stored();
+        metrics.count_stored("stored");
         metrics.count_refused("EmptyDocument");
         metrics.count_retry("fetch_document");
         metrics.external().announce("s3", &["get"]);

@@ -90,7 +90,8 @@ pub const DOCUMENTS: Name = Name {
     name: "document_outcomes_total",
     kind: Type::Counter,
     labels: &["outcome", "poison"],
-    help: "Finished documents by outcome (stored, refused). The label poison has the kind of error of a refused one.",
+    help: "Finished documents by outcome (stored, unchanged, superseded, refused). The label poison has the kind of \
+           error of a refused one.",
 };
 
 /// Attempts after the first.

@@ -7,14 +7,17 @@
 //!
 //! A summary is optional: its step has a maximum number of attempts and a timeout, and on failure the document is
 //! stored without a summary. Whether the step runs depends on the result of the fetch, which the history records.
+//!
+//! A cancelled workflow waits until its store step has ended. It is Cancelled if the attempt that ran stored nothing,
+//! and Completed if it stored the document.
 
 #![expect(missing_docs, reason = "the macros make constants without documentation")]
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use temporalio_common::{ActivityCloseTimeouts, RetryPolicy};
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
+use temporalio_sdk::{ActivityCancellationType, ActivityOptions, WorkflowContext, WorkflowResult};
 
 use crate::{
     activities::{CpuActivities, IoActivities},
@@ -91,10 +94,19 @@ impl DocumentWorkflow {
             media_type: fetched.media_type,
             extracted,
             summary,
+            requested_at_micros: requested_at_micros(ctx),
         };
-        let stored = ctx.execute_activity(IoActivities::store_document, request, options(&route.io_queue)).await?;
+        let mut options = options(&route.io_queue);
+        options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
+        let stored = ctx.execute_activity(IoActivities::store_document, request, options).await?;
         Ok(stored)
     }
+}
+
+/// Start of the run. It is in the history, so a replay finds the same.
+fn requested_at_micros(ctx: &WorkflowContext<DocumentWorkflow>) -> Option<u64> {
+    let since = ctx.info().start_time()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_micros()).ok()
 }
 
 /// Runs the summary step. It fails only if the workflow is cancelled.

@@ -21,6 +21,7 @@ mod documents;
 mod harness;
 mod kills;
 mod leaving;
+mod ledger;
 mod metrics;
 mod outages;
 #[expect(dead_code, reason = "these tests need few of the builders")]
@@ -28,6 +29,7 @@ mod outages;
 mod pdf;
 mod poison;
 mod readings;
+mod reingest;
 mod renewal;
 mod runner;
 mod summaries;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     runner::main(&[
         // The longest first.
         kills::TESTS,
+        reingest::TESTS,
         summaries::TESTS,
         outages::TESTS,
         readings::TESTS,
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         leaving::TESTS,
         renewal::TESTS,
         cancelling::TESTS,
+        ledger::TESTS,
         traces::TESTS,
         connections::TESTS,
         metrics::TESTS,

@@ -18,6 +18,7 @@
 
 pub(crate) mod by_hand;
 pub(crate) mod collector;
+pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod llm;
 pub(crate) mod metrics;

@@ -23,8 +23,11 @@ use temporalio_client::{
 use temporalio_common::{
     data_converters::{PayloadConverter, RawValue},
     protos::temporal::api::{
-        enums::v1::VersioningBehavior, history::v1::history_event::Attributes, workflow::v1::PendingActivityInfo,
-        workflowservice::v1::SetWorkerDeploymentCurrentVersionRequest,
+        common::v1::WorkflowExecution,
+        enums::v1::VersioningBehavior,
+        history::v1::history_event::Attributes,
+        workflow::v1::PendingActivityInfo,
+        workflowservice::v1::{ResetWorkflowExecutionRequest, SetWorkerDeploymentCurrentVersionRequest},
     },
 };
 
@@ -81,6 +84,11 @@ pub(crate) struct DocumentRow {
     pub(crate) words: i64,
     pub(crate) passages: i32,
     pub(crate) workflow_id: String,
+    pub(crate) run_id: String,
+    /// Times as text, which sorts like the times.
+    pub(crate) requested_at: String,
+    pub(crate) stored_at: String,
+    pub(crate) outcome: String,
     pub(crate) charset: Option<String>,
     pub(crate) language: Option<String>,
     pub(crate) pages: Option<i32>,
@@ -123,7 +131,8 @@ impl World {
         })
     }
 
-    /// A worker of this world, with the program's own defaults except for addresses and a depth interval of 1 s.
+    /// A worker of this world, with the program's own defaults except for addresses, a depth interval of 1 s and the
+    /// record of first attempts.
     pub(crate) fn worker(&self) -> WorkerBuilder<'_> {
         let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let output = self.folder.join(format!("worker{}.log", outputs.len() + 1));
@@ -141,6 +150,7 @@ impl World {
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
             ("REDIS_URL", format!("redis://{}", address(&self.redis))),
             ("DEPTH_INTERVAL_SECONDS", "1".to_owned()),
+            ("DB_RECORD_FIRST_ATTEMPTS", "true".to_owned()),
         ];
         let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
         WorkerBuilder { reaper: &self.servers.reaper, arguments: Vec::new(), environment, output }
@@ -172,12 +182,53 @@ impl World {
         keys.with_context(|| format!("listing {folder}"))
     }
 
+    /// The server's address, for a worker that keeps its connection when the proxy is cut.
+    pub(crate) fn temporal_address(&self) -> String {
+        format!("127.0.0.1:{}", self.servers.temporal.port)
+    }
+
+    /// The URL of the database without the proxy.
+    pub(super) fn database_url(&self) -> String {
+        postgres_url(self.servers.postgres.port, &self.name)
+    }
+
     /// Starts the workflow of a document, with the document's id.
     pub(crate) async fn start_document(&self, id: &str, source: &str) -> Result<Run> {
-        let input = RawValue::from_value(&document_of(id, source), &PayloadConverter::serde_json());
-        let options = WorkflowStartOptions::new(WORKFLOW_QUEUE, id).build();
+        self.start_workflow(id, id, source).await
+    }
+
+    /// Starts a workflow of a document, with an id of its own.
+    pub(crate) async fn start_workflow(&self, workflow: &str, document: &str, source: &str) -> Result<Run> {
+        let input = RawValue::from_value(&document_of(document, source), &PayloadConverter::serde_json());
+        let options = WorkflowStartOptions::new(WORKFLOW_QUEUE, workflow).build();
         let started = self.client.start_workflow(UntypedWorkflow::new(WORKFLOW), input, options).await;
-        Ok(Run(started.with_context(|| format!("starting the workflow of {id}"))?))
+        Ok(Run(started.with_context(|| format!("starting the workflow {workflow}"))?))
+    }
+
+    /// Starts a workflow of a document and waits for its end.
+    pub(crate) async fn run_workflow(&self, workflow: &str, document: &str, source: &str) -> Result<History> {
+        self.start_workflow(workflow, document, source).await?.ended().await
+    }
+
+    /// Resets a workflow to its beginning, which starts a second run of it.
+    pub(crate) async fn reset(&self, workflow: &str) -> Result<Run> {
+        let run = Run(self.client.get_workflow_handle(workflow));
+        let events = run.events().await?.0;
+        let is_first_task = |attributes: &Option<Attributes>| {
+            matches!(attributes, Some(Attributes::WorkflowTaskCompletedEventAttributes(_)))
+        };
+        let task = events.iter().find(|event| is_first_task(&event.attributes));
+        let request = ResetWorkflowExecutionRequest {
+            namespace: self.name.clone(),
+            workflow_execution: Some(WorkflowExecution { workflow_id: workflow.to_owned(), ..Default::default() }),
+            workflow_task_finish_event_id: task.context("the workflow has completed no task")?.event_id,
+            request_id: "reset".to_owned(),
+            ..ResetWorkflowExecutionRequest::default()
+        };
+        let mut service = self.client.connection().workflow_service();
+        let answer = service.reset_workflow_execution(request.into_request()).await;
+        answer.with_context(|| format!("resetting {workflow}"))?;
+        Ok(run)
     }
 
     /// Starts the workflow of a document and waits for its end.
@@ -187,7 +238,8 @@ impl World {
 
     /// A document's row.
     pub(crate) async fn document(&self, id: &str) -> Result<DocumentRow> {
-        let query = "SELECT source, sha256, bytes, media_type, title, words, passages, workflow_id,
+        let query = "SELECT source, sha256, bytes, media_type, title, words, passages, workflow_id, run_id,
+                            requested_at::text, stored_at::text, outcome,
                             charset, language, pages, signature, headings::text, links::text, summary
                      FROM documents WHERE document_id = $1";
         let row = sqlx::query_as(query).bind(id).fetch_one(&self.database).await;
@@ -208,9 +260,9 @@ impl World {
         attempts.with_context(|| format!("reading the attempts at {step} of {workflow}"))
     }
 
-    /// The steps of a workflow that took effect.
+    /// The steps of a workflow that took effect, each as often as it did.
     pub(crate) async fn effects(&self, workflow: &str) -> Result<Vec<String>> {
-        let query = "SELECT step FROM effects WHERE workflow_id = $1 ORDER BY at";
+        let query = "SELECT step FROM effects, generate_series(1, times) WHERE workflow_id = $1 ORDER BY at";
         let steps = sqlx::query_scalar(query).bind(workflow).fetch_all(&self.database).await;
         steps.with_context(|| format!("reading the effects of {workflow}"))
     }
@@ -312,7 +364,7 @@ impl Run {
     }
 
     /// Its events so far.
-    async fn events(&self) -> Result<History> {
+    pub(crate) async fn events(&self) -> Result<History> {
         let events = self.0.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await;
         let id = &self.0.info().workflow_id;
         Ok(History(events.with_context(|| format!("reading the history of {id}"))?))
