@@ -1,18 +1,40 @@
-//! The circuit breaker: after a number of failures in a row it blocks calls for a cooldown, then lets one probe
-//! through.
+//! The circuit breaker: when enough of the latest attempts failed, it blocks calls for a cooldown, then lets one
+//! probe through.
 //!
 //! Pure: the time is a parameter.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// The attempts that decide: the latest ones, and none that is older than [`MAX_AGE`].
+pub(crate) const WINDOW: usize = 20;
+
+/// An attempt takes up to half a minute if the service does not answer, so several of them fit.
+const MAX_AGE: Duration = Duration::from_secs(120);
+
+/// When the circuit opens, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// The failures among the latest attempts that it takes.
+    pub(super) failures: u32,
+    /// The share of the latest attempts that have to be failures, in percent.
+    pub(super) percent: u8,
+    /// The first cooldown. Each probe that fails doubles it.
+    pub(super) cooldown: Duration,
+    /// The longest cooldown.
+    pub(super) max_cooldown: Duration,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Calls pass; this number has failed in a row.
-    Closed { failures: u32 },
+    /// Calls pass.
+    Closed,
     /// No call passes until then.
-    Open { until: Instant },
+    Open { until: Instant, cooldown: Duration },
     /// A probe is in flight; no other call passes.
-    HalfOpen,
+    HalfOpen { cooldown: Duration },
 }
 
 /// Why a call was admitted.
@@ -38,47 +60,85 @@ pub(super) enum Ending {
 /// The breaker of one service.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    failures: u32,
-    cooldown: Duration,
+    limits: Limits,
+    /// The latest attempts while the circuit was closed: when each ended, and whether it failed.
+    latest: VecDeque<(Instant, bool)>,
     state: State,
 }
 
 impl Breaker {
-    /// Opens after `failures` in a row, for `cooldown`.
-    pub(super) fn new(failures: u32, cooldown: Duration) -> Self {
-        Self { failures, cooldown, state: State::Closed { failures: 0 } }
+    /// A closed circuit.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, latest: VecDeque::with_capacity(WINDOW), state: State::Closed }
     }
 
     /// Admits or blocks a call. The caller must pass each admission to [`Breaker::end`].
     pub(super) fn admit(&mut self, now: Instant) -> Option<Admission> {
         match self.state {
-            State::Closed { .. } => Some(Admission::Regular),
-            State::Open { until } if now >= until => {
-                self.state = State::HalfOpen;
+            State::Closed => Some(Admission::Regular),
+            State::Open { until, cooldown } if now >= until => {
+                self.state = State::HalfOpen { cooldown };
                 Some(Admission::Probe)
             }
-            State::Open { .. } | State::HalfOpen => None,
+            State::Open { .. } | State::HalfOpen { .. } => None,
         }
     }
 
     /// Records how a call ended. A call that began before the circuit opened does not change an open circuit.
     pub(super) fn end(&mut self, admission: Admission, ending: Ending, now: Instant) {
-        let open = State::Open { until: now + self.cooldown };
-        self.state = match (self.state, admission, ending) {
-            (State::HalfOpen, Admission::Probe, Ending::Answered) => State::Closed { failures: 0 },
-            (State::HalfOpen, Admission::Probe, Ending::Failed) => open,
+        match (self.state, admission, ending) {
+            (State::HalfOpen { .. }, Admission::Probe, Ending::Answered) => self.state = State::Closed,
+            (State::HalfOpen { cooldown }, Admission::Probe, Ending::Failed) => {
+                self.open(cooldown.saturating_mul(2).min(self.limits.max_cooldown), now);
+            }
             // The next call becomes the probe.
-            (State::HalfOpen, Admission::Probe, Ending::Abandoned) => State::Open { until: now },
-            (State::Closed { .. }, _, Ending::Answered) => State::Closed { failures: 0 },
-            (State::Closed { failures }, _, Ending::Failed) if failures + 1 >= self.failures => open,
-            (State::Closed { failures }, _, Ending::Failed) => State::Closed { failures: failures + 1 },
-            (state, _, _) => state,
-        };
+            (State::HalfOpen { cooldown }, Admission::Probe, Ending::Abandoned) => {
+                self.state = State::Open { until: now, cooldown };
+            }
+            (State::Closed, _, Ending::Answered) => self.record(false, now),
+            (State::Closed, _, Ending::Failed) => {
+                self.record(true, now);
+                if self.fails() {
+                    self.open(self.limits.cooldown, now);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Whether calls are blocked: from the opening until a probe is answered.
     pub(super) fn is_open(&self) -> bool {
-        !matches!(self.state, State::Closed { .. })
+        self.state != State::Closed
+    }
+
+    /// How long a call that comes now is blocked; zero if it would be admitted. While a probe is in flight, its end
+    /// is not known: the shortest cooldown is the guess.
+    pub(super) fn blocked_for(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Closed => Duration::ZERO,
+            State::Open { until, .. } => until.saturating_duration_since(now),
+            State::HalfOpen { .. } => self.limits.cooldown,
+        }
+    }
+
+    fn open(&mut self, cooldown: Duration, now: Instant) {
+        self.state = State::Open { until: now + cooldown, cooldown };
+        self.latest.clear();
+    }
+
+    fn record(&mut self, failed: bool, now: Instant) {
+        self.latest.push_back((now, failed));
+        let is_old = |(ended, _): &(Instant, bool)| now.saturating_duration_since(*ended) > MAX_AGE;
+        while self.latest.len() > WINDOW || self.latest.front().is_some_and(is_old) {
+            self.latest.pop_front();
+        }
+    }
+
+    /// Whether the latest attempts are enough to open the circuit.
+    fn fails(&self) -> bool {
+        let failed = self.latest.iter().filter(|(_, failed)| *failed).count();
+        let wanted = usize::try_from(self.limits.failures).unwrap_or(usize::MAX);
+        failed >= wanted && 100 * failed >= usize::from(self.limits.percent) * self.latest.len()
     }
 }
 
@@ -90,10 +150,11 @@ mod tests {
     use super::*;
 
     const COOLDOWN: Duration = Duration::from_secs(5);
+    const LIMITS: Limits = Limits { failures: 3, percent: 50, cooldown: COOLDOWN, max_cooldown: COOLDOWN };
 
-    /// A breaker of three failures after one call for each ending, all at one time.
+    /// A breaker of three failures after one call for each ending, all at one time, until it opens.
     fn after(endings: &[Ending], now: Instant) -> Breaker {
-        let mut breaker = Breaker::new(3, COOLDOWN);
+        let mut breaker = Breaker::new(LIMITS);
         for ending in endings {
             let admission = breaker.admit(now).expect("the circuit is closed");
             breaker.end(admission, *ending, now);
@@ -102,13 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn only_failures_in_a_row_open_the_circuit() {
-        let cases: [(&[Ending], bool); 5] = [
+    fn a_share_of_the_latest_attempts_opens_the_circuit() {
+        let half: Vec<_> = [Answered, Failed].repeat(3);
+        let third: Vec<_> = [Answered, Answered, Failed].repeat(20);
+        let cases: [(&[Ending], bool); 7] = [
             (&[], false),
             (&[Failed, Failed], false),
-            (&[Failed, Failed, Answered, Failed, Failed], false),
-            (&[Failed, Abandoned, Failed, Abandoned], false),
             (&[Failed, Failed, Failed], true),
+            (&[Failed, Failed, Answered, Failed], true),
+            (&[Failed, Abandoned, Failed, Abandoned], false),
+            (&half, true),
+            (&third, false),
         ];
         for (endings, open) in cases {
             assert_eq!(after(endings, Instant::now()).is_open(), open, "{endings:?}");
@@ -116,13 +181,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_long_ago_or_many_attempts_ago_does_not_count() {
+        let start = Instant::now();
+        let mut breaker = after(&[Failed, Failed], start);
+        let later = start + MAX_AGE + Duration::from_secs(1);
+        let admission = breaker.admit(later).unwrap();
+        breaker.end(admission, Failed, later);
+        assert!(!breaker.is_open(), "two failures are too old");
+        let mut many = vec![Answered; 100];
+        many.extend([Failed; WINDOW / 2]);
+        assert!(after(&many, start).is_open(), "half of the latest attempts failed");
+        many.pop();
+        assert!(!after(&many, start).is_open());
+    }
+
+    #[test]
     fn an_open_circuit_blocks_calls_during_its_cooldown_and_admits_one_after_it() {
         let opened = Instant::now();
         let mut breaker = after(&[Failed; 3], opened);
-        assert_eq!(breaker.admit(opened), None);
-        assert_eq!(breaker.admit(opened + COOLDOWN - Duration::from_millis(1)), None);
-        assert_eq!(breaker.admit(opened + COOLDOWN), Some(Probe));
+        assert_eq!((breaker.admit(opened), breaker.blocked_for(opened)), (None, COOLDOWN));
+        let before = opened + COOLDOWN - Duration::from_millis(1);
+        assert_eq!((breaker.admit(before), breaker.blocked_for(before)), (None, Duration::from_millis(1)));
+        let due = opened + COOLDOWN;
+        assert_eq!((breaker.blocked_for(due), breaker.admit(due)), (Duration::ZERO, Some(Probe)));
         assert_eq!(breaker.admit(opened + 10 * COOLDOWN), None, "a second probe");
+        assert_eq!(breaker.blocked_for(due), COOLDOWN, "the probe has not ended");
     }
 
     #[test]
@@ -140,13 +223,23 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_fails_begins_a_new_cooldown() {
-        let opened = Instant::now();
-        let mut breaker = after(&[Failed; 3], opened);
-        let probe = breaker.admit(opened + COOLDOWN).unwrap();
-        breaker.end(probe, Failed, opened + COOLDOWN);
-        assert_eq!(breaker.admit(opened + 2 * COOLDOWN - Duration::from_millis(1)), None);
-        assert_eq!(breaker.admit(opened + 2 * COOLDOWN), Some(Probe));
+    fn each_probe_that_fails_doubles_the_cooldown_up_to_its_limit() {
+        let mut now = Instant::now();
+        let mut breaker = Breaker::new(Limits { failures: 1, max_cooldown: 3 * COOLDOWN, ..LIMITS });
+        let first = breaker.admit(now).unwrap();
+        breaker.end(first, Failed, now);
+        for expected in [1, 2, 3, 3] {
+            assert_eq!(breaker.blocked_for(now), expected * COOLDOWN);
+            now += expected * COOLDOWN;
+            let probe = breaker.admit(now).unwrap();
+            breaker.end(probe, Failed, now);
+        }
+        now += 3 * COOLDOWN;
+        let probe = breaker.admit(now).unwrap();
+        breaker.end(probe, Answered, now);
+        let next = breaker.admit(now).unwrap();
+        breaker.end(next, Failed, now);
+        assert_eq!(breaker.blocked_for(now), COOLDOWN, "a circuit that was closed begins again");
     }
 
     #[test]

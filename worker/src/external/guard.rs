@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::{
     Blame, Fault, Service,
-    breaker::{Admission, Breaker, Ending},
+    breaker::{Admission, Breaker, Ending, Limits},
 };
 use crate::{
     config::ExternalConfig,
@@ -36,6 +36,10 @@ const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 /// Retries per second that are always granted. With one document a minute, a share of the calls would be none.
 const BUDGET_FLOOR: u32 = 1;
 
+/// The longest cooldown of a service that documents wait for, in first cooldowns. Whatever the length of an outage,
+/// its end is noticed within about the time that it lasted, and at most within this.
+const MAX_COOLDOWNS: u32 = 32;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError<E> {
@@ -44,6 +48,8 @@ pub enum CallError<E> {
     CircuitOpen {
         /// Name of the service.
         service: &'static str,
+        /// How long it stays so, at least.
+        blocked_for: Duration,
     },
     /// The timeout expired.
     #[error("{service} did not answer within {timeout:?}")]
@@ -103,12 +109,19 @@ impl Guards {
         };
         let share = f32::from(limits.retry_percent) / 100.0;
         let cooldown = Duration::from_secs(limits.circuit_open_seconds);
+        // A document waits for S3 in any case. It does not wait for the others, so they are tried again soon.
+        let max_cooldown = match service {
+            Service::S3 => cooldown.saturating_mul(MAX_COOLDOWNS),
+            Service::Redis | Service::Llm => cooldown,
+        };
+        let breaker =
+            Limits { failures: limits.circuit_failures, percent: limits.circuit_percent, cooldown, max_cooldown };
         Guard(Arc::new(Shared {
             service,
             timeout,
             retries,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, share),
-            breaker: Mutex::new(Breaker::new(limits.circuit_failures, cooldown)),
+            breaker: Mutex::new(Breaker::new(breaker)),
             metrics: metrics.clone(),
         }))
     }
@@ -145,6 +158,20 @@ impl Guard {
         self.attempt_once(operation, deadline, &mut attempt).await
     }
 
+    /// Fails as a call would that the open circuit blocks. It sends nothing and counts nothing.
+    ///
+    /// # Errors
+    /// The circuit is open, and not yet to be probed.
+    pub fn check<E>(&self) -> Result<(), CallError<E>> {
+        let blocked_for = self.0.breaker().blocked_for(Instant::now());
+        if blocked_for.is_zero() { Ok(()) } else { Err(self.circuit_open()) }
+    }
+
+    fn circuit_open<E>(&self) -> CallError<E> {
+        let blocked_for = self.0.breaker().blocked_for(Instant::now());
+        CallError::CircuitOpen { service: self.0.service.label(), blocked_for }
+    }
+
     fn may_retry(&self) -> bool {
         let granted = self.0.budget.withdraw();
         self.0.metrics.count_retry(self.0.service.label(), granted);
@@ -164,7 +191,7 @@ impl Guard {
         let service = self.0.service.label();
         let Some(permit) = self.0.admit() else {
             self.0.metrics.count_unsent(service, operation);
-            return Err(CallError::CircuitOpen { service });
+            return Err(self.circuit_open());
         };
         let started = Instant::now();
         let (outcome, result) = match timeout_at(deadline, attempt()).await {

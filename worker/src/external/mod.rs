@@ -6,8 +6,11 @@
 
 mod breaker;
 mod guard;
+mod retry_after;
 
+pub(crate) use breaker::WINDOW as CIRCUIT_WINDOW;
 pub use guard::{CallError, Guard, Guards};
+pub(crate) use retry_after::retry_after;
 
 /// A service and its operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
     redirect::Policy,
 };
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use serde_json::json;
 use super::prompt;
 use crate::{
     config::SummaryConfig,
-    external::{Blame, CallError, Fault, Guard, Guards, Service},
+    external::{Blame, CallError, Fault, Guard, Guards, Service, retry_after},
     text::Passage,
 };
 
@@ -136,7 +136,7 @@ impl Summarizer {
 async fn ask(request: RequestBuilder) -> Result<String, LlmError> {
     let response = request.send().await.map_err(unreachable)?;
     let status = response.status();
-    let pause = pause(response.headers());
+    let pause = retry_after(response.headers());
     let body = head(response).await?;
     if status.is_success() {
         return summary(&body);
@@ -152,12 +152,6 @@ async fn ask(request: RequestBuilder) -> Result<String, LlmError> {
 /// The error without its URL, which may hold credentials.
 fn unreachable(error: reqwest::Error) -> LlmError {
     LlmError::Unreachable(error.without_url())
-}
-
-/// `Retry-After` in seconds. The form with a date is ignored, so the usual backoff applies.
-fn pause(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 /// The body, up to a limit.
@@ -210,6 +204,7 @@ mod tests {
     };
 
     use axum::{Router, extract::State, http::Request, response::IntoResponse as _, routing::post};
+    use reqwest::header::RETRY_AFTER;
     use serde_json::Value;
     use tokio::net::TcpListener;
 
@@ -324,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_pause_that_the_endpoint_asks_for_is_returned() {
-        for (after, wanted) in [("7", Some(7)), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None)] {
+        for (after, wanted) in [("7", Some(7)), ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0)), ("-1", None)] {
             let (result, _) = summarize(&[After(429, after)], LONG_TIMEOUT).await;
             let Err(CallError::Service(error)) = result else {
                 panic!("{after:?}: {result:?}");

@@ -134,7 +134,10 @@ async fn a_service_that_keeps_failing_is_not_called_until_a_probe_is_answered() 
     loop {
         tries.tick().await;
         match failing(&guard, Blame::Service, 0).await {
-            (Err(CallError::CircuitOpen { service: "s3" }), 0) => unsent += 1,
+            (Err(CallError::CircuitOpen { service: "s3", blocked_for }), 0) => {
+                assert!(blocked_for <= Duration::from_secs(1), "{blocked_for:?}");
+                unsent += 1;
+            }
             (result, attempts) => {
                 result.unwrap();
                 assert_eq!(attempts, 1);
@@ -143,6 +146,7 @@ async fn a_service_that_keeps_failing_is_not_called_until_a_probe_is_answered() 
         }
     }
     assert!(unsent > 0);
+    assert!(guard.check::<Blamed>().is_ok());
     assert_eq!((circuit(), calls(&metrics, "circuit_open")), (0, unsent));
 }
 
