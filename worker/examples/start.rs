@@ -33,6 +33,6 @@ async fn process(client: &Client, source: &str) -> anyhow::Result<DocumentResult
     let document_id = source.replace(['/', ':'], "-");
     let request = DocumentRequest { document_id: document_id.clone(), source: source.to_owned() };
     let options = WorkflowStartOptions::new(TemporalConfig::default().workflow_queue, document_id).build();
-    let handle = client.start_workflow(DocumentWorkflow::run, request, options).await?;
+    let handle = client.start_workflow(DocumentWorkflow::run, request.into(), options).await?;
     Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    activities::{CpuActivities, IoActivities, Tools},
+    activities::{CpuActivities, HEARTBEAT, IoActivities, Tools},
     config::{Config, DeploymentConfig},
     metrics::SdkMeter,
     workflows::{DocumentWorkflow, Route},
@@ -160,6 +160,9 @@ impl WorkerFactory<'_> {
         // that is recreated waits for all of them. At shutdown, `lifecycle` interrupts them in time.
         WorkerOptions::new(queue)
             .tuner(tuner)
+            // The SDK would send one heartbeat in 0.8 of the heartbeat timeout, so that one that is late by a fifth of
+            // it would start a second attempt.
+            .max_heartbeat_throttle_interval(HEARTBEAT)
             .max_cached_workflows(self.config.concurrency.cached_workflows)
             .deployment_options(deployment(&self.config.deployment))
             .build()

@@ -4,10 +4,19 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use temporalio_common::{
+    data_converters::{PayloadConversionError, SerializationContext, TemporalDeserializable, TemporalSerializable},
+    protos::temporal::api::common::v1::Payload,
+};
+
 use crate::{
     store::Outcome,
-    text::{Language, MediaType, Passage, Signature, Structure},
+    text::{Language, MediaType, Passage, PoisonError, Signature, Structure},
 };
+
+/// Maximum length of a document's id and of its source in bytes. Postgres takes 2704 bytes in an index, and a key of
+/// S3 has at most 1024.
+const MAX_TEXT_BYTES: usize = 2048;
 
 /// Argument of `DocumentWorkflow`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +25,61 @@ pub struct DocumentRequest {
     pub document_id: String,
     /// Address of the document, below the store's root.
     pub source: String,
+}
+
+impl DocumentRequest {
+    /// Whether the document can have this id and this source.
+    ///
+    /// # Errors
+    /// The first fault. It is the same on every worker, because a workflow depends on it.
+    pub fn validate(&self) -> Result<(), PoisonError> {
+        for (name, text) in [("document_id", &self.document_id), ("source", &self.source)] {
+            let fault = if text.is_empty() {
+                format!("{name} is empty")
+            } else if text.len() > MAX_TEXT_BYTES {
+                format!("{name} has {} bytes, more than {MAX_TEXT_BYTES}", text.len())
+            } else if let Some((offset, character)) = text.char_indices().find(|(_, found)| found.is_control()) {
+                format!("{name} has the control character {character:?} at byte {offset}")
+            } else {
+                continue;
+            };
+            return Err(PoisonError::InvalidRequest { fault });
+        }
+        Ok(())
+    }
+}
+
+/// Argument of `DocumentWorkflow` as it was given: a request, or what is wrong with it. A wrong argument has to fail
+/// the workflow. If reading it failed, the SDK would repeat the workflow task for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenRequest(pub Result<DocumentRequest, PoisonError>);
+
+impl From<DocumentRequest> for GivenRequest {
+    fn from(request: DocumentRequest) -> Self {
+        Self(Ok(request))
+    }
+}
+
+impl TemporalDeserializable for GivenRequest {
+    fn from_payloads(_: &SerializationContext<'_>, payloads: Vec<Payload>) -> Result<Self, PayloadConversionError> {
+        let invalid = |fault| Err(PoisonError::InvalidRequest { fault });
+        Ok(Self(match &payloads[..] {
+            // A null has no data.
+            [payload] if payload.data.is_empty() => invalid("it is null".to_owned()),
+            [payload] => serde_json::from_slice(&payload.data).or_else(|error| invalid(error.to_string())),
+            other => invalid(format!("there are {} arguments, not one", other.len())),
+        }))
+    }
+}
+
+impl TemporalSerializable for GivenRequest {
+    fn to_payload(&self, _: &SerializationContext<'_>) -> Result<Payload, PayloadConversionError> {
+        let error = |error: Box<dyn std::error::Error + Send + Sync>| PayloadConversionError::EncodingError(error);
+        let request = self.0.as_ref().map_err(|fault| error(fault.clone().into()))?;
+        let data = serde_json::to_vec(request).map_err(|fault| error(fault.into()))?;
+        let metadata = [("encoding".to_owned(), b"json/plain".to_vec())].into();
+        Ok(Payload { metadata, data, ..Payload::default() })
+    }
 }
 
 /// Result of `DocumentWorkflow`: what the tables hold of the document. They hold another request's content if the
@@ -178,6 +242,59 @@ pub struct StoreRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_no_step_can_process_is_invalid() {
+        let request = |document_id: &str, source: &str| DocumentRequest {
+            document_id: document_id.to_owned(),
+            source: source.to_owned(),
+        };
+        let longest = "x".repeat(MAX_TEXT_BYTES);
+        assert_eq!(request("Bericht 2024/ü", "s3://documents/ü b.pdf").validate(), Ok(()));
+        assert_eq!(request(&longest, &longest).validate(), Ok(()));
+        for (document_id, source, fault) in [
+            ("", "s", "document_id is empty"),
+            ("a", "", "source is empty"),
+            (&format!("{longest}x"), "s", "document_id has 2049 bytes, more than 2048"),
+            ("a\0b", "s", "document_id has the control character '\\0' at byte 1"),
+            ("a", "s3://documents/a\n", "source has the control character '\\n' at byte 16"),
+        ] {
+            let found = request(document_id, source).validate().unwrap_err().to_string();
+            assert!(found.contains(fault), "{found}");
+        }
+    }
+
+    #[test]
+    fn an_argument_that_is_no_request_is_read_as_what_is_wrong_with_it() {
+        use temporalio_common::data_converters::{
+            GenericPayloadConverter as _, PayloadConverter, SerializationContextData,
+        };
+        let converter = PayloadConverter::default();
+        let context = SerializationContext::new(&SerializationContextData::None, &converter);
+        let read = |arguments: &[&str]| {
+            let payload = |json: &&str| Payload { data: json.as_bytes().to_vec(), ..Payload::default() };
+            let given: GivenRequest =
+                converter.from_payloads(&context, arguments.iter().map(payload).collect()).unwrap();
+            given.0.map_err(|fault| fault.to_string())
+        };
+        let request = read(&[r#"{"document_id": "a", "source": "s", "more": 1}"#]).unwrap();
+        assert_eq!((request.document_id.as_str(), request.source.as_str()), ("a", "s"));
+        for (arguments, fault) in [
+            (&[r#""s3://documents/a.pdf""#][..], "invalid type: string"),
+            (&[r#"{"document_id": "a"}"#], "missing field `source`"),
+            (&[r#"{"document_id": 1, "source": "s"}"#], "invalid type: integer"),
+            (&["\u{1}"], "expected value"),
+            (&[""], "it is null"),
+            (&[], "there are 0 arguments, not one"),
+            (&["{}", "{}"], "there are 2 arguments, not one"),
+        ] {
+            let found = read(arguments).unwrap_err();
+            assert!(found.contains(fault), "{arguments:?}: {found}");
+        }
+        let given = GivenRequest::from(request);
+        let payload = converter.to_payload(&context, &given).unwrap();
+        assert_eq!(converter.from_payloads::<GivenRequest>(&context, vec![payload]).unwrap(), given);
+    }
 
     #[test]
     fn results_of_older_workers_are_still_read() {

@@ -58,14 +58,39 @@ async fn replay(options: WorkflowReplayerOptions) -> BTreeMap<String, Option<Wor
 
 #[tokio::test]
 async fn every_committed_history_replays() {
-    let route = Route::new(&TemporalConfig::default());
-    let options = WorkflowReplayerOptions::new()
-        .register_workflow_with_factory(move || DocumentWorkflow::new(route.clone()))
-        .unwrap()
-        .build();
-    for (name, failure) in replay(options).await {
+    for (name, failure) in replay(current()).await {
         assert_eq!(failure, None, "{name}");
     }
+}
+
+/// The current version of the workflow.
+fn current() -> WorkflowReplayerOptions {
+    let route = Route::new(&TemporalConfig::default());
+    WorkflowReplayerOptions::new()
+        .register_workflow_with_factory(move || DocumentWorkflow::new(route.clone()))
+        .unwrap()
+        .build()
+}
+
+#[tokio::test]
+async fn a_history_from_before_requests_were_checked_replays_even_if_its_request_is_invalid() {
+    let mut history = histories().remove("processed").unwrap();
+    let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = &mut history.events[0].attributes else {
+        panic!("a history begins with its start");
+    };
+    let argument = &mut started.input.as_mut().unwrap().payloads[0];
+    let mut request: DocumentRequest = serde_json::from_slice(&argument.data).unwrap();
+    request.document_id = "a\nb".into();
+    argument.data = serde_json::to_vec(&request).unwrap();
+    assert!(request.validate().is_err());
+    assert_eq!(replay_one(history).await, None);
+}
+
+/// The failure of the replay of one history.
+async fn replay_one(history: History) -> Option<WorkflowReplayFailure> {
+    let replayer = WorkflowReplayer::new(current()).unwrap();
+    let results = replayer.replay_workflows(std::iter::once(WorkflowHistory::from(history))).await.unwrap();
+    results.into_iter().next().unwrap().replay_failure
 }
 
 /// `DocumentWorkflow` with its first two activities swapped.

@@ -4,12 +4,12 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use sha2::{Digest, Sha256};
 use temporalio_macros::activities;
-use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use temporalio_sdk::activities::{ActivityContext, ActivityError, ActivityInfo};
 use tracing::warn;
 
 use super::{
@@ -18,11 +18,15 @@ use super::{
 };
 use crate::{
     external::{Blame, CallError, Fault as _},
-    store::{DocumentRecord, Outcome, Request},
+    store::{DocumentRecord, Outcome, Request, StoreError},
     summary::LlmError,
     text::MediaType,
     wire::{Bytes, DocumentRequest, DocumentResult, Fetched, StoreRequest, Summary, SummaryRequest},
 };
+
+/// How long a document is tried that the store forbids to read, if nothing else tells whether that is for good: long
+/// enough to correct the rights of a new fleet.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(600);
 
 /// `fetch_document`, `summarize_document` and `store_document`.
 #[derive(Debug, Clone)]
@@ -36,9 +40,16 @@ impl IoActivities {
         Self { tools }
     }
 
-    async fn fetch(&self, request: &DocumentRequest) -> Result<Fetched, StepError> {
+    async fn fetch(&self, info: &ActivityInfo, request: &DocumentRequest) -> Result<Fetched, StepError> {
         let objects = &self.tools.objects;
-        let bytes = objects.document(&request.source).await?;
+        let bytes = match objects.document(&request.source).await {
+            Err(StoreError::Forbidden(poison))
+                if is_for_good(info.attempt, info.scheduled_time, objects.last_read(), SystemTime::now()) =>
+            {
+                return Err(poison.into());
+            }
+            read => read?,
+        };
         let media_type = MediaType::detect(&request.source, &bytes)?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
         let size = bytes.len() as u64;
@@ -114,6 +125,15 @@ impl IoActivities {
     }
 }
 
+/// Whether a document that the store forbids to read stays forbidden. S3 answers 403 for a document that may not be
+/// read, and also for a missing one if the bucket may not be listed. It answers so for every document while the
+/// worker's rights are missing. So it is for good once this worker has read another document since.
+fn is_for_good(attempt: u32, scheduled: Option<SystemTime>, last_read: Option<SystemTime>, now: SystemTime) -> bool {
+    let Some(scheduled) = scheduled else { return false };
+    let other_was_read = attempt > 1 && last_read.is_some_and(|read| read > scheduled);
+    other_was_read || now.duration_since(scheduled).is_ok_and(|tried| tried > FORBIDDEN_FOR)
+}
+
 /// The result of a call to the LLM. A refusal is a final result; every other error is retried.
 fn summary(answer: Result<String, CallError<LlmError>>) -> Result<Summary, StepError> {
     match answer {
@@ -123,7 +143,7 @@ fn summary(answer: Result<String, CallError<LlmError>>) -> Result<Summary, StepE
             Ok(Summary::Refused(error.to_string()))
         }
         Err(CallError::Service(error)) => Err(match error.pause() {
-            Some(pause) => StepError::Busy { error: error.into(), pause },
+            Some(pause) => StepError::busy(error, pause),
             None => StepError::Transient(error.into()),
         }),
         Err(error) => Err(StepError::Transient(error.into())),
@@ -139,7 +159,7 @@ impl IoActivities {
         ctx: ActivityContext,
         request: DocumentRequest,
     ) -> Result<Fetched, ActivityError> {
-        step::run(&self.tools, &ctx, names::FETCH, self.fetch(&request)).await
+        step::run(&self.tools, &ctx, names::FETCH, self.fetch(ctx.info(), &request)).await
     }
 
     /// Asks the LLM for a summary of a document.
@@ -171,6 +191,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_forbidden_document_is_for_good_once_another_was_read_since_or_after_a_while() {
+        let scheduled = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let at = |seconds| scheduled.checked_add(Duration::from_secs(seconds));
+        let (soon, late) = (at(5).unwrap(), at(601).unwrap());
+        let before = Some(scheduled - Duration::from_secs(1));
+        for (attempt, last_read, now, expected) in [
+            (1, None, soon, false),
+            (5, None, soon, false),
+            (5, before, soon, false),
+            (1, at(2), soon, false),
+            (2, at(2), soon, true),
+            (9, None, late, true),
+        ] {
+            let found = is_for_good(attempt, Some(scheduled), last_read, now);
+            assert_eq!(found, expected, "{attempt}, {last_read:?}, {now:?}");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_final_and_every_other_error_is_retried() {
         let busy = |pause| LlmError::Busy { status: StatusCode::TOO_MANY_REQUESTS, pause };
         assert_eq!(summary(Ok("A page.".into())).unwrap(), Summary::Written("A page.".into()));
@@ -182,7 +221,7 @@ mod tests {
         for answer in [
             CallError::Service(busy(None)),
             CallError::Service(LlmError::Failed(StatusCode::BAD_GATEWAY)),
-            CallError::CircuitOpen { service: "llm" },
+            CallError::CircuitOpen { service: "llm", blocked_for: pause },
             CallError::TimedOut { service: "llm", timeout: pause },
         ] {
             let error = summary(Err(answer)).unwrap_err();

@@ -23,8 +23,10 @@ use crate::{
 
 pub use activity_limit::ActivityLimit;
 pub use cpu::CpuActivities;
-pub use failure::StepError;
+pub(crate) use failure::CLAIM_LOST;
+pub use failure::{StepError, Stop};
 pub use io::IoActivities;
+pub(crate) use step::HEARTBEAT;
 
 /// Names of the activities. The tables `attempts` and `effects` use them as the names of the steps.
 pub mod names {

@@ -7,14 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use temporalio_client::tonic::{Code, IntoRequest as _, Response};
+use temporalio_common::protos::temporal::api::workflowservice::v1::RecordActivityTaskHeartbeatRequest;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::{Instrument as _, info, info_span, warn};
 
-use super::{StepError, Tools, failure::into_activity_error};
+use super::{StepError, Stop, Tools, failure::into_activity_error, names};
 
-/// Interval of heartbeats. Most activities end before the first.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Interval of heartbeats. Most activities end before the first. The heartbeat timeout of the workflow is three times
+/// as long, so a heartbeat may be late by twice the interval before a second attempt begins.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Whether an attempt has begun its transaction. From then on a cancellation waits for the result: an attempt that
 /// reports its cancellation has stored nothing.
@@ -59,6 +62,10 @@ pub(super) async fn run_to_commit<T>(
         tools.metrics.count_retry(step);
     }
     let attempt = async {
+        // An attempt that cannot do anything writes nothing.
+        if step == names::FETCH {
+            tools.objects.check()?;
+        }
         if info.attempt > 1 || tools.record_first_attempts {
             tools.database.note_attempt(workflow, step, info.attempt, &tools.identity).await?;
         }
@@ -88,7 +95,7 @@ async fn with_heartbeats<T>(
             result = &mut work => return result,
             () = ctx.cancelled(), if !cancelled_too_late => {
                 if !commit.has_begun() {
-                    return Err(StepError::Cancelled);
+                    return Err(stopped(ctx).await);
                 }
                 info!("cancelled during its transaction; its result is waited for");
                 cancelled_too_late = true;
@@ -102,6 +109,32 @@ async fn with_heartbeats<T>(
                     warn!(%error, "the heartbeat was not recorded");
                 }
             }
+        }
+    }
+}
+
+/// Why the server wants this attempt to end. The SDK only says that it does, so the server is asked: it accepts the
+/// answer "cancelled" only if a cancellation was requested, and would otherwise wait for the timeout.
+async fn stopped(ctx: &ActivityContext) -> StepError {
+    let info = ctx.info();
+    let request = RecordActivityTaskHeartbeatRequest {
+        namespace: info.namespace.clone(),
+        task_token: info.task_token.clone(),
+        ..RecordActivityTaskHeartbeatRequest::default()
+    };
+    let mut service = ctx.client().connection().workflow_service();
+    match service.record_activity_task_heartbeat(request.into_request()).await.map(Response::into_inner) {
+        Ok(answer) if answer.cancel_requested => StepError::Cancelled,
+        Ok(answer) if answer.activity_reset => StepError::Stopped(Stop::Reset),
+        Ok(answer) if answer.activity_paused => StepError::Stopped(Stop::Pause),
+        Ok(_) => {
+            StepError::Transient(anyhow::anyhow!("Temporal asked for the end of this attempt, and no longer does"))
+        }
+        // The activity has ended, with its workflow or by a timeout: no answer counts.
+        Err(status) if status.code() == Code::NotFound => StepError::Cancelled,
+        Err(status) => {
+            warn!(%status, "Temporal did not say why the activity has to end");
+            StepError::Cancelled
         }
     }
 }

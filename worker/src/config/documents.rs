@@ -4,18 +4,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Faults, Secret};
+use super::{Environment, Faults, Secret, with_variable};
+use crate::store::{bucket_and_prefix, is_prefix};
 
-/// The `[documents]` section. Unset S3 settings fall back to the AWS environment (profile, instance role).
+/// Variables that name credentials in a way that the S3 client knows: the roles of a pod.
+pub(super) const OTHER_CREDENTIALS: [&str; 3] =
+    ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+
+/// The `[documents]` section. Without access keys, the role of the pod or of the machine is used. AWS profiles are not
+/// read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DocumentsConfig {
     /// Root of documents and claims: `s3://bucket[/prefix]` or `file:///folder` (`DOCUMENT_STORE_URL`).
     pub store_url: String,
-    /// Endpoint of an S3 server other than AWS (`AWS_ENDPOINT_URL`).
+    /// Endpoint of an S3 server other than AWS (`AWS_ENDPOINT_URL`; `AWS_ENDPOINT_URL_S3` takes precedence).
     pub s3_endpoint: Option<String>,
-    /// Region (`AWS_REGION`).
+    /// Region (`AWS_REGION`, else `AWS_DEFAULT_REGION`).
     pub s3_region: Option<String>,
     /// Access key id (`AWS_ACCESS_KEY_ID`).
     pub s3_access_key_id: Option<String>,
@@ -57,13 +63,26 @@ impl DocumentsConfig {
     }
 
     pub(super) fn validate(&self, faults: &mut Faults) {
-        match url::Url::parse(&self.store_url) {
-            Ok(url) if url.scheme() == "s3" && url.host_str().is_some() => {}
-            Ok(url) if url.scheme() == "file" => {}
-            _ => faults.add(format!(
-                "documents.store_url is {:?}: set DOCUMENT_STORE_URL to s3://bucket or file:///folder",
+        let is_folder = || url::Url::parse(&self.store_url).is_ok_and(|url| url.scheme() == "file");
+        let is_bucket = bucket_and_prefix(&self.store_url).is_some_and(|(_, prefix)| is_prefix(prefix));
+        if !is_bucket && !is_folder() {
+            faults.add(format!(
+                "documents.store_url is {:?}: set DOCUMENT_STORE_URL to s3://bucket[/prefix] or file:///folder",
                 self.store_url
-            )),
+            ));
+        }
+        // The S3 client panics on a key that cannot be in a header.
+        let keys = [
+            ("documents.s3_access_key_id", self.s3_access_key_id.as_deref()),
+            ("documents.s3_secret_access_key", self.s3_secret_access_key.as_ref().map(Secret::expose)),
+        ];
+        for (name, key) in keys {
+            if key.is_some_and(|key| !key.chars().all(|character| character.is_ascii_graphic())) {
+                faults.add(format!(
+                    "{} has white space, a line break or a character that is not ASCII: set it again without",
+                    with_variable(name)
+                ));
+            }
         }
         if self.s3_access_key_id.is_some() != self.s3_secret_access_key.is_some() {
             faults.add(
@@ -84,6 +103,20 @@ impl DocumentsConfig {
         faults.require_at_least("documents.max_bytes", self.max_bytes, 1);
         faults.require_at_least("documents.passage_words", self.passage_words, 1);
         self.validate_inline(faults);
+    }
+
+    /// A profile is a way to name credentials that the worker does not know. Without other credentials, one that is
+    /// named must not be passed over.
+    pub(super) fn validate_profile(&self, environment: &Environment, faults: &mut Faults) {
+        let given = |name: &&str| environment.has(name);
+        let has_credentials = self.s3_access_key_id.is_some() || OTHER_CREDENTIALS.iter().any(given);
+        if environment.has("AWS_PROFILE") && !has_credentials && bucket_and_prefix(&self.store_url).is_some() {
+            faults.add(
+                "AWS_PROFILE is set, but AWS profiles are not read: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
+                 or unset AWS_PROFILE to use the role of the pod or of the machine"
+                    .into(),
+            );
+        }
     }
 
     /// Temporal rejects payloads of 2 MiB, and base64 makes a body a third larger.

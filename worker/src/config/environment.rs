@@ -7,7 +7,7 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
-use super::{Faults, names};
+use super::{Faults, documents::OTHER_CREDENTIALS, names};
 
 /// Names of the layers.
 pub(super) const ENVIRONMENT: &str = "environment";
@@ -103,6 +103,7 @@ pub const VARIABLES: &[Variable] = &[
     number("EXTERNAL_RETRIES", "external.retries"),
     number("EXTERNAL_RETRY_PERCENT", "external.retry_percent"),
     number("EXTERNAL_CIRCUIT_FAILURES", "external.circuit_failures"),
+    number("EXTERNAL_CIRCUIT_PERCENT", "external.circuit_percent"),
     number("EXTERNAL_CIRCUIT_OPEN_SECONDS", "external.circuit_open_seconds"),
     text("REDIS_URL", "cache.url"),
     number("CACHE_TTL_SECONDS", "cache.ttl_seconds"),
@@ -125,6 +126,12 @@ pub const VARIABLES: &[Variable] = &[
     text("OTEL_SERVICE_NAME", "traces.service_name"),
 ];
 
+/// Other names of variables, as all AWS clients know them: the layer of each, and the key that it sets.
+const BEFORE_OURS: [(&str, &str, &str); 1] =
+    [("AWS_DEFAULT_REGION", "environment AWS_DEFAULT_REGION", "documents.s3_region")];
+const AFTER_OURS: [(&str, &str, &str); 1] =
+    [("AWS_ENDPOINT_URL_S3", "environment AWS_ENDPOINT_URL_S3", "documents.s3_endpoint")];
+
 /// The variable of a key; `None` if the key is unknown.
 pub(super) fn variable_of(key: &str) -> Option<&'static Variable> {
     VARIABLES.iter().find(|variable| variable.key == key)
@@ -139,7 +146,10 @@ impl Environment {
     ///
     /// Of other programs' variables only the names are kept, to find misspelt ones.
     pub fn of_process() -> Self {
-        let value_of_ours = |name: &str, value: OsString| match VARIABLES.iter().any(|ours| ours.name == name) {
+        let others = BEFORE_OURS.iter().chain(&AFTER_OURS).map(|(name, ..)| *name);
+        let others = others.chain(["AWS_PROFILE"]).chain(OTHER_CREDENTIALS);
+        let ours: Vec<_> = VARIABLES.iter().map(|variable| variable.name).chain(others).collect();
+        let value_of_ours = |name: &str, value: OsString| match ours.contains(&name) {
             true => value.to_string_lossy().into_owned(),
             false => String::new(),
         };
@@ -163,10 +173,33 @@ impl Environment {
         }
     }
 
-    pub(super) fn provider(&self, faults: &mut Faults) -> Layer {
+    /// Whether a variable is set. An empty one is not.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// The value of a variable without line breaks at its end, which a Secret that is made from a file often has.
+    fn value(&self, name: &str) -> Option<&str> {
+        let value = self.0.get(name)?.trim_end_matches(['\r', '\n']);
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// The layers of the environment, the weakest first.
+    pub(super) fn layers(&self, faults: &mut Faults) -> Vec<Layer> {
+        let of = |names: &[(&'static str, &'static str, &'static str)]| -> Vec<Layer> {
+            let given = names.iter().filter_map(|(name, layer, key)| Some((*layer, *key, self.value(name)?)));
+            given.map(|(layer, key, value)| Layer::new(layer, [(key, value)])).collect()
+        };
+        let mut layers = of(&BEFORE_OURS);
+        layers.push(self.provider(faults));
+        layers.extend(of(&AFTER_OURS));
+        layers
+    }
+
+    fn provider(&self, faults: &mut Faults) -> Layer {
         let mut values = Vec::new();
         for variable in VARIABLES {
-            let Some(raw) = self.0.get(variable.name).filter(|raw| !raw.is_empty()) else {
+            let Some(raw) = self.value(variable.name) else {
                 continue;
             };
             match read(raw, variable.kind) {

@@ -165,6 +165,7 @@ impl Config {
             traces: section(&figment, "traces", &mut faults),
         };
         config.validate(&mut faults);
+        config.documents.validate_profile(&sources.environment, &mut faults);
         if faults.0.is_empty() { Ok((config, figment)) } else { Err(faults) }
     }
 
@@ -201,7 +202,9 @@ fn layers(sources: &Sources<'_>, faults: &mut Faults) -> Figment {
             Err(error) => faults.add(format!("{} cannot be read: {error}", path.display())),
         }
     }
-    figment = figment.merge(sources.environment.provider(faults));
+    for layer in sources.environment.layers(faults) {
+        figment = figment.merge(layer);
+    }
     for (key, value) in &sources.flags {
         match environment::variable_of(key) {
             Some(variable) => figment = figment.merge(environment::flag(variable, value, faults)),

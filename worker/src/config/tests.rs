@@ -168,6 +168,70 @@ fn one_half_of_the_s3_credentials_is_a_fault() {
 }
 
 #[test]
+fn an_empty_s3_setting_is_unset_and_a_line_break_at_its_end_is_dropped() {
+    let config = load(&[
+        ("AWS_REGION", ""),
+        ("AWS_ENDPOINT_URL", ""),
+        ("AWS_ENDPOINT_URL_S3", ""),
+        ("AWS_ACCESS_KEY_ID", "\n"),
+        ("AWS_SECRET_ACCESS_KEY", ""),
+    ])
+    .unwrap();
+    assert_eq!(config.documents, DocumentsConfig::default());
+    let config = load(&[("AWS_ACCESS_KEY_ID", "id\n"), ("AWS_SECRET_ACCESS_KEY", "key\r\n")]).unwrap();
+    assert_eq!(config.documents.s3_access_key_id.as_deref(), Some("id"));
+    assert_eq!(config.documents.s3_secret_access_key.as_ref().map(Secret::expose), Some("key"));
+    let faults = load(&[("AWS_ACCESS_KEY_ID", "i d"), ("AWS_SECRET_ACCESS_KEY", "hunter\n2")]).unwrap_err().to_string();
+    assert!(faults.contains("(AWS_ACCESS_KEY_ID) has white space"), "{faults}");
+    assert!(faults.contains("(AWS_SECRET_ACCESS_KEY) has white space") && !faults.contains("hunter"), "{faults}");
+}
+
+#[test]
+fn the_endpoint_of_s3_alone_takes_precedence_and_is_the_one_that_is_shown() {
+    let sources = Sources {
+        environment: environment(&[
+            ("AWS_ENDPOINT_URL", "https://all"),
+            ("AWS_ENDPOINT_URL_S3", "https://s3"),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
+        ]),
+        ..Sources::default()
+    };
+    let (config, figment) = Config::load(&sources).unwrap();
+    let shown = render(&config, &figment);
+    for line in [
+        "s3_endpoint = \"https://s3\"  # environment AWS_ENDPOINT_URL_S3",
+        "s3_region = \"eu-west-1\"  # environment AWS_DEFAULT_REGION",
+    ] {
+        assert!(shown.lines().any(|found| found == line), "{line:?} is missing in:\n{shown}");
+    }
+    let both = load(&[("AWS_REGION", "us-east-2"), ("AWS_DEFAULT_REGION", "eu-west-1")]).unwrap();
+    assert_eq!(both.documents.s3_region.as_deref(), Some("us-east-2"));
+}
+
+#[test]
+fn a_profile_is_refused_unless_there_are_other_credentials() {
+    let profile = ("AWS_PROFILE", "work");
+    assert!(load(&[profile]).unwrap_err().to_string().contains("AWS profiles are not read"));
+    load(&[("AWS_PROFILE", "")]).unwrap();
+    load(&[profile, ("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key")]).unwrap();
+    load(&[profile, ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token")]).unwrap();
+    load(&[profile, ("DOCUMENT_STORE_URL", "file:///documents")]).unwrap();
+}
+
+#[test]
+fn a_prefix_is_any_key_without_empty_parts() {
+    for (url, valid) in [
+        ("s3://documents/Eingang 2024/ü", true),
+        ("s3://documents/", true),
+        ("s3://documents/a//b", false),
+        ("s3://documents/../b", false),
+        ("s3:///a", false),
+    ] {
+        assert_eq!(load(&[("DOCUMENT_STORE_URL", url)]).is_ok(), valid, "{url}");
+    }
+}
+
+#[test]
 fn plain_http_to_s3_must_be_allowed() {
     let endpoint = ("AWS_ENDPOINT_URL", "http://s3:7070");
     assert!(load(&[endpoint]).unwrap_err().to_string().contains("AWS_ALLOW_HTTP"));

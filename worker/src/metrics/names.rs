@@ -107,7 +107,7 @@ pub const STEP_SECONDS: Name = Name {
     name: "document_step_duration_seconds",
     kind: Type::Histogram,
     labels: &["step", "outcome"],
-    help: "Duration of an attempt at a step in seconds, by step and outcome (done, poison, failed, cancelled).",
+    help: "Duration of an attempt at a step in seconds, by step and outcome (done, poison, failed, cancelled, stopped).",
 };
 
 /// CPU threads.

@@ -6,9 +6,18 @@ mod ledger;
 mod object;
 mod pool;
 mod readings;
+mod refusal;
+mod s3;
+mod sqlstate;
 
 pub use cache::{ExtractCache, extract_key};
 pub use database::{Database, DocumentRecord, Outcome, Request};
-pub use object::{ObjectStore, StoreError};
+pub use object::{ClaimLost, ObjectStore, StoreError};
 pub use pool::PoolSettings;
 pub use readings::SharedReading;
+#[cfg(test)]
+pub(crate) use refusal::SAMPLES;
+pub use refusal::{Cause, Refusal};
+pub(crate) use s3::{bucket_and_prefix, is_prefix};
+pub(crate) use sqlstate::poison;
+pub use sqlstate::{FOR_GOOD, ForGood};

@@ -1,25 +1,33 @@
 //! Documents and claims in an object store: S3, or a folder.
 //!
 //! A claim is a body that is too large for a workflow's history. Its key is the hash of its content, so a second
-//! write has no effect. The worker never deletes claims; the bucket needs a lifecycle rule on `claims/`.
+//! write has no effect, and a read checks it. The worker never deletes claims: the bucket needs the lifecycle rule of
+//! `manifests/s3-lifecycle.json`.
 //!
 //! Only the guard sets timeouts and retries; the S3 client makes no retries. A missing or too large object is an
 //! answer of the store, not a failure.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError as PoisonedLock},
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use futures::{Stream, StreamExt as _};
 use object_store::{
-    ClientOptions, GetResultPayload, ObjectStoreExt as _, PutPayload, RetryConfig, aws::AmazonS3Builder,
-    local::LocalFileSystem, path::Path, prefix::PrefixStore,
+    GetOptions, GetResultPayload, PutOptions, PutPayload, local::LocalFileSystem, path::Path, prefix::PrefixStore,
 };
 use sha2::{Digest, Sha256};
 
+use super::{
+    refusal::{Cause, MAX_KEY_BYTES, Refusal, causes},
+    s3,
+};
 use crate::{
     config::DocumentsConfig,
     external::{Blame, CallError, Fault, Guard, Guards, Service},
-    text::PoisonError,
+    text::{PoisonError, shortened},
 };
 
 /// Maximum buffer in bytes that is reserved because of a declared length. Longer bodies grow the buffer as they
@@ -29,9 +37,8 @@ const MAX_RESERVED: u64 = 32 << 20;
 /// Folder of the claims, below the root.
 const CLAIMS: &str = "claims";
 
-/// Timeout of a connection to S3. It detects a network that drops packets earlier than the timeout of the call
-/// does.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum length of a name in a folder in bytes.
+const MAX_NAME_BYTES: usize = 255;
 
 /// Why a read or a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +46,16 @@ pub enum StoreError {
     /// The document cannot be processed: not retried.
     #[error(transparent)]
     Poison(#[from] PoisonError),
+    /// The store does not let this document be read. The caller decides whether that may change.
+    #[error(
+        "object store: {0}; it is retried until this worker has read another document, and for ten minutes at most"
+    )]
+    Forbidden(PoisonError),
+    /// A claim cannot be read any more: the steps that made it have to run again.
+    #[error(transparent)]
+    ClaimLost(#[from] ClaimLost),
     /// The next attempt may succeed.
-    #[error("object store: {act} {key:?}: {source}")]
+    #[error("object store: {act} {key:?}: {}", told(.source))]
     Transient {
         /// The operation.
         act: &'static str,
@@ -51,14 +66,71 @@ pub enum StoreError {
     },
 }
 
-impl Fault for object_store::Error {
-    /// `Generic` stands for a broken connection or a status of 500 and above.
-    fn blame(&self) -> Blame {
+/// Why a claim cannot be read any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimLost {
+    /// It is not in the store.
+    #[error(
+        "the claim {0} is not in the store any more: its document is read again; let no lifecycle rule delete claims \
+         sooner than manifests/s3-lifecycle.json does"
+    )]
+    Missing(String),
+    /// It is not what was written.
+    #[error("the claim {0} is not what was written (its hash differs): its document is read again")]
+    Corrupt(String),
+}
+
+impl StoreError {
+    /// The pause that S3 asks for.
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Generic { .. } => Blame::Service,
+            Self::Transient { source, .. } => match &**source {
+                CallError::Service(error) => Refusal::of(error)?.retry_after,
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// How long the open circuit blocks calls.
+    pub fn blocked_for(&self) -> Option<Duration> {
+        match self {
+            Self::Transient { source, .. } => match **source {
+                CallError::CircuitOpen { blocked_for, .. } => Some(blocked_for),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// The answer of S3 if there is one, because the error around it repeats the key and the address.
+fn told(error: &CallError<object_store::Error>) -> String {
+    match error {
+        CallError::Service(error) => Refusal::of(error).map_or_else(|| error.to_string(), ToString::to_string),
+        other => other.to_string(),
+    }
+}
+
+impl Fault for object_store::Error {
+    /// Without an answer, the connection to the service failed, or the service that gives credentials did.
+    fn blame(&self) -> Blame {
+        match (Refusal::of(self), self) {
+            (Some(refusal), _) => refusal.cause().blame(),
+            (None, Self::Generic { .. }) if io_error(self).is_some_and(is_of_one_file) => Blame::Request,
+            (None, Self::Generic { .. }) => Blame::Service,
             _ => Blame::Request,
         }
     }
+}
+
+fn io_error(error: &object_store::Error) -> Option<io::ErrorKind> {
+    causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind)
+}
+
+/// Whether an error concerns one file of a folder, and not the folder.
+fn is_of_one_file(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
 }
 
 /// A root that holds documents and claims.
@@ -67,7 +139,45 @@ pub struct ObjectStore {
     inner: Arc<dyn object_store::ObjectStore>,
     guard: Guard,
     root: String,
+    kind: Kind,
     max_bytes: u64,
+    last_read: Arc<Mutex<Option<SystemTime>>>,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Folder,
+    /// A bucket, with the prefix of all keys.
+    Bucket {
+        prefix: String,
+    },
+}
+
+/// A key below the root.
+#[derive(Debug)]
+struct Key {
+    path: Path,
+    /// The key itself, if a [`Path`] cannot hold it.
+    raw: Option<String>,
+}
+
+impl From<Path> for Key {
+    fn from(path: Path) -> Self {
+        Self { path, raw: None }
+    }
+}
+
+impl Key {
+    fn name(&self) -> String {
+        self.raw.clone().unwrap_or_else(|| self.path.to_string())
+    }
+}
+
+/// Why a working store gave no body.
+#[derive(Debug)]
+enum NoBody {
+    Missing,
+    TooBig { bytes: u64, limit: u64 },
 }
 
 impl ObjectStore {
@@ -76,32 +186,99 @@ impl ObjectStore {
     /// # Errors
     /// The URL or the S3 settings are invalid, or the folder does not exist.
     pub fn open(config: &DocumentsConfig, guards: &Guards) -> anyhow::Result<Self> {
-        let url = url::Url::parse(&config.store_url).context("reading documents.store_url")?;
-        let inner: Arc<dyn object_store::ObjectStore> = match url.scheme() {
-            "file" => {
-                let folder = url.to_file_path().map_err(|()| anyhow::anyhow!("{url} names no folder"))?;
-                Arc::new(LocalFileSystem::new_with_prefix(&folder).with_context(|| format!("opening {url}"))?)
+        let opening = || format!("opening {}", config.store_url);
+        let (inner, kind): (Arc<dyn object_store::ObjectStore>, _) = match s3::bucket_and_prefix(&config.store_url) {
+            Some((bucket, prefix)) => {
+                let store = s3::open(config, bucket).with_context(opening)?;
+                let kind = Kind::Bucket { prefix: prefix.to_owned() };
+                match Path::parse(prefix).with_context(opening)? {
+                    prefix if prefix.is_root() => (Arc::new(store), kind),
+                    prefix => (Arc::new(PrefixStore::new(store, prefix)), kind),
+                }
             }
-            _ => s3(config, &url)?,
+            None => {
+                let url = url::Url::parse(&config.store_url).context("reading documents.store_url")?;
+                let folder = url.to_file_path().map_err(|()| anyhow::anyhow!("{url} names no folder"))?;
+                (Arc::new(LocalFileSystem::new_with_prefix(&folder).with_context(opening)?), Kind::Folder)
+            }
         };
-        let root = config.store_url.trim_end_matches('/').to_owned();
-        Ok(Self { inner, guard: guards.of(Service::S3, config.request_timeout()), root, max_bytes: config.max_bytes })
+        Ok(Self {
+            inner,
+            guard: guards.of(Service::S3, config.request_timeout()),
+            root: config.store_url.trim_end_matches('/').to_owned(),
+            kind,
+            max_bytes: config.max_bytes,
+            last_read: Arc::default(),
+        })
+    }
+
+    /// Fails as a read would while the circuit is open. Nothing is sent.
+    ///
+    /// # Errors
+    /// The circuit is open.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.guard.check().map_err(|error| transient("reading", "documents", error))
+    }
+
+    /// When this worker last read a document.
+    pub fn last_read(&self) -> Option<SystemTime> {
+        *self.last_read.lock().unwrap_or_else(PoisonedLock::into_inner)
     }
 
     /// The bytes of a document.
     ///
     /// # Errors
-    /// Poison if the source is outside the store, missing or too big; transient otherwise.
+    /// Poison if the store will never give it. Forbidden if that may change. Transient otherwise.
     pub async fn document(&self, source: &str) -> Result<Vec<u8>, StoreError> {
         let key = self.key_of(source)?;
-        self.read(&key, source, self.max_bytes).await
+        match self.read(&key, self.max_bytes).await {
+            Ok(Ok(bytes)) => {
+                *self.last_read.lock().unwrap_or_else(PoisonedLock::into_inner) = Some(SystemTime::now());
+                Ok(bytes)
+            }
+            Ok(Err(NoBody::Missing)) => Err(PoisonError::Missing { document: shortened(source) }.into()),
+            Ok(Err(NoBody::TooBig { bytes, limit })) => Err(PoisonError::TooBig { bytes, limit }.into()),
+            Err(error) => {
+                let refusal = refused(&error);
+                Err(match refusal.and_then(|refusal| refusal.cause().poison(source, refusal)) {
+                    Some(forbidden @ PoisonError::Forbidden { .. }) => StoreError::Forbidden(forbidden),
+                    Some(poison) => poison.into(),
+                    None => transient("reading", &key.name(), error),
+                })
+            }
+        }
     }
 
     /// The key of a source below the root.
-    fn key_of(&self, source: &str) -> Result<Path, PoisonError> {
-        let foreign = || PoisonError::ForeignSource { document: source.to_owned(), root: self.root.clone() };
+    fn key_of(&self, source: &str) -> Result<Key, PoisonError> {
+        let foreign = || PoisonError::ForeignSource { document: shortened(source), root: shortened(&self.root) };
         let key = source.strip_prefix(&self.root).and_then(|rest| rest.strip_prefix('/')).ok_or_else(foreign)?;
-        Path::parse(key).map_err(|_| foreign())
+        let leaves = |part: &str| matches!(part, "." | "..");
+        if key.split('/').any(leaves) || key.split('/').all(str::is_empty) {
+            return Err(foreign());
+        }
+        let too_long = |limit| PoisonError::KeyTooLong { document: shortened(source), limit };
+        match &self.kind {
+            Kind::Bucket { prefix } => {
+                let separator = usize::from(!prefix.is_empty());
+                if prefix.len() + separator + key.len() > MAX_KEY_BYTES {
+                    return Err(too_long(MAX_KEY_BYTES));
+                }
+                // A path has no empty parts. To S3, a key with them is another key.
+                match Path::parse(key) {
+                    Ok(path) if path.as_ref() == key => Ok(path.into()),
+                    _ => Ok(Key { path: s3::placeholder(), raw: Some(key.to_owned()) }),
+                }
+            }
+            Kind::Folder => {
+                // To a file system, empty parts mean nothing.
+                let parts: Vec<_> = key.split('/').filter(|part| !part.is_empty()).collect();
+                if parts.iter().any(|part| part.len() > MAX_NAME_BYTES) {
+                    return Err(too_long(MAX_NAME_BYTES));
+                }
+                Path::parse(parts.join("/")).map(Key::from).map_err(|_| foreign())
+            }
+        }
     }
 
     /// Writes a body under the hash of its content, and returns the hash in hex.
@@ -112,47 +289,45 @@ impl ObjectStore {
         let claim = hex::encode(Sha256::digest(&body));
         let key = claim_key(&claim);
         let body = PutPayload::from(body);
-        let put = self.guard.call("put", || self.inner.put(&key, body.clone())).await;
+        let options = || PutOptions { extensions: s3::extensions(None), ..PutOptions::default() };
+        let put = self.guard.call("put", || self.inner.put_opts(&key, body.clone(), options())).await;
         match put {
             Ok(_) => Ok(claim),
-            Err(error) => Err(transient("writing", &key, error)),
+            Err(error) => Err(transient("writing", key.as_ref(), error)),
         }
     }
 
     /// The body of a claim.
     ///
     /// # Errors
-    /// The store cannot be read, or lacks the claim.
+    /// The claim is lost, or the store cannot be read.
     pub async fn claim(&self, claim: &str) -> Result<Vec<u8>, StoreError> {
-        let key = claim_key(claim);
-        self.read(&key, key.as_ref(), u64::MAX).await
-    }
-
-    async fn read(&self, key: &Path, name: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
-        let body = self
-            .guard
-            .call("get", || self.read_once(key, name, limit))
-            .await
-            .map_err(|error| transient("reading", key, error))?;
-        Ok(body?)
-    }
-
-    /// The body, or why it is refused. Both are answers of a working store.
-    async fn read_once(
-        &self,
-        key: &Path,
-        name: &str,
-        limit: u64,
-    ) -> object_store::Result<Result<Vec<u8>, PoisonError>> {
-        let found = match self.inner.get(key).await {
-            Err(object_store::Error::NotFound { .. }) => {
-                return Ok(Err(PoisonError::Missing { document: name.to_owned() }));
+        let key = Key::from(claim_key(claim));
+        match self.read(&key, u64::MAX).await {
+            Ok(Ok(bytes)) if hex::encode(Sha256::digest(&bytes)) == claim => Ok(bytes),
+            Ok(Ok(_)) => Err(ClaimLost::Corrupt(claim.to_owned()).into()),
+            Ok(Err(_)) => Err(ClaimLost::Missing(claim.to_owned()).into()),
+            Err(error) if refused(&error).is_some_and(|refusal| refusal.cause() == Cause::Archived) => {
+                Err(ClaimLost::Missing(claim.to_owned()).into())
             }
+            Err(error) => Err(transient("reading", &key.name(), error)),
+        }
+    }
+
+    async fn read(&self, key: &Key, limit: u64) -> Result<Result<Vec<u8>, NoBody>, CallError<object_store::Error>> {
+        self.guard.call("get", || self.read_once(key, limit)).await
+    }
+
+    /// The body, or why there is none. Both are answers of a working store.
+    async fn read_once(&self, key: &Key, limit: u64) -> object_store::Result<Result<Vec<u8>, NoBody>> {
+        let options = GetOptions { extensions: s3::extensions(key.raw.clone()), ..GetOptions::default() };
+        let found = match self.inner.get_opts(&key.path, options).await {
+            Err(error) if is_missing(&error) => return Ok(Err(NoBody::Missing)),
             found => found?,
         };
         let declared = found.meta.size;
         if declared > limit {
-            return Ok(Err(PoisonError::TooBig { bytes: declared, limit }));
+            return Ok(Err(NoBody::TooBig { bytes: declared, limit }));
         }
         // The length of an open file is known.
         if let GetResultPayload::File(..) = found.payload {
@@ -162,19 +337,37 @@ impl ObjectStore {
     }
 }
 
+fn is_missing(error: &object_store::Error) -> bool {
+    match Refusal::of(error) {
+        Some(refusal) => refusal.cause() == Cause::Missing,
+        None => {
+            matches!(error, object_store::Error::NotFound { .. })
+                || io_error(error) == Some(io::ErrorKind::NotADirectory)
+        }
+    }
+}
+
+/// The answer of S3 that an error carries.
+fn refused(error: &CallError<object_store::Error>) -> Option<&Refusal> {
+    match error {
+        CallError::Service(error) => Refusal::of(error),
+        _ => None,
+    }
+}
+
 /// Reads a body up to the limit. The declared length may be wrong: a server may send more, or declare none.
 async fn collect<B: AsRef<[u8]>>(
     mut body: impl Stream<Item = object_store::Result<B>> + Unpin,
     declared: u64,
     limit: u64,
-) -> object_store::Result<Result<Vec<u8>, PoisonError>> {
+) -> object_store::Result<Result<Vec<u8>, NoBody>> {
     let reserved = usize::try_from(declared.min(MAX_RESERVED)).unwrap_or_default();
     let mut collected = Vec::with_capacity(reserved);
     while let Some(part) = body.next().await {
         let part = part?;
         let bytes = collected.len() as u64 + part.as_ref().len() as u64;
         if bytes > limit {
-            return Ok(Err(PoisonError::TooBig { bytes, limit }));
+            return Ok(Err(NoBody::TooBig { bytes, limit }));
         }
         collected.extend_from_slice(part.as_ref());
     }
@@ -185,32 +378,8 @@ fn claim_key(claim: &str) -> Path {
     Path::from_iter([CLAIMS, claim])
 }
 
-fn transient(act: &'static str, key: &Path, source: CallError<object_store::Error>) -> StoreError {
-    StoreError::Transient { act, key: key.to_string(), source: Box::new(source) }
-}
-
-/// An S3 client from the AWS settings of the environment (profile, instance role), overridden by the configuration.
-fn s3(config: &DocumentsConfig, url: &url::Url) -> anyhow::Result<Arc<dyn object_store::ObjectStore>> {
-    let bucket = url.host_str().context("documents.store_url names no bucket: use s3://bucket")?;
-    let client = ClientOptions::new()
-        .with_allow_http(config.s3_allow_http)
-        .with_timeout_disabled()
-        .with_connect_timeout(CONNECT_TIMEOUT);
-    let retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-    let mut builder =
-        AmazonS3Builder::from_env().with_bucket_name(bucket).with_client_options(client).with_retry(retries);
-    if let Some(endpoint) = &config.s3_endpoint {
-        builder = builder.with_endpoint(endpoint);
-    }
-    if let Some(region) = &config.s3_region {
-        builder = builder.with_region(region);
-    }
-    if let (Some(id), Some(key)) = (&config.s3_access_key_id, &config.s3_secret_access_key) {
-        builder = builder.with_access_key_id(id).with_secret_access_key(key.expose());
-    }
-    let store = builder.build().with_context(|| format!("opening {url}"))?;
-    let prefix = url.path().trim_matches('/');
-    Ok(if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
+fn transient(act: &'static str, key: &str, source: CallError<object_store::Error>) -> StoreError {
+    StoreError::Transient { act, key: shortened(key), source: Box::new(source) }
 }
 
 #[cfg(test)]
@@ -226,6 +395,8 @@ mod tests {
     fn poison(error: StoreError) -> &'static str {
         match error {
             StoreError::Poison(poison) => poison.kind(),
+            StoreError::Forbidden(_) => "forbidden",
+            StoreError::ClaimLost(_) => "lost",
             StoreError::Transient { .. } => "transient",
         }
     }
@@ -261,7 +432,8 @@ mod tests {
             Ok([b'x'; 4])
         });
         let error = collect(parts, 3, 10).await.unwrap().unwrap_err();
-        assert_eq!((error.kind(), sent.get()), ("DocumentTooBig", 3));
+        assert!(matches!(error, NoBody::TooBig { bytes: 12, limit: 10 }));
+        assert_eq!(sent.get(), 3);
         let parts = futures::stream::iter([Ok(*b"1234"), Ok(*b"5678")]);
         assert_eq!(collect(parts, 0, 8).await.unwrap().unwrap(), b"12345678");
     }
@@ -274,6 +446,63 @@ mod tests {
         assert_eq!(store.put_claim(b"body".to_vec()).await.unwrap(), claim);
         assert_eq!(store.claim(&claim).await.unwrap(), b"body");
         assert_eq!(std::fs::read_dir(folder.path().join(CLAIMS)).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_missing_or_changed_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder_store(folder.path(), 10);
+        let claim = store.put_claim(b"body".to_vec()).await.unwrap();
+        let file = folder.path().join(CLAIMS).join(&claim);
+        std::fs::write(&file, "bodY").unwrap();
+        let lost = store.claim(&claim).await.unwrap_err();
+        assert!(matches!(&lost, StoreError::ClaimLost(ClaimLost::Corrupt(_))), "{lost}");
+        std::fs::remove_file(&file).unwrap();
+        let lost = store.claim(&claim).await.unwrap_err();
+        assert!(matches!(&lost, StoreError::ClaimLost(ClaimLost::Missing(_))), "{lost}");
+    }
+
+    #[tokio::test]
+    async fn names_that_a_folder_cannot_hold_are_poison_and_empty_parts_mean_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        std::fs::write(folder.path().join("a/b"), "x").unwrap();
+        let store = folder_store(folder.path(), 10);
+        let root = format!("file://{}", folder.path().display());
+        assert_eq!(store.document(&format!("{root}/a//b")).await.unwrap(), b"x");
+        let long = format!("{root}/{}", "x".repeat(MAX_NAME_BYTES + 1));
+        assert_eq!(poison(store.document(&long).await.unwrap_err()), "KeyTooLong");
+        assert_eq!(poison(store.document(&format!("{root}/a/b/c")).await.unwrap_err()), "DocumentMissing");
+        assert_eq!(poison(store.document(&format!("{root}/")).await.unwrap_err()), "ForeignSource");
+    }
+
+    #[test]
+    fn the_key_of_a_source_is_what_is_below_the_root() {
+        crate::tls::install_provider();
+        let open = |store_url: &str| {
+            let config = DocumentsConfig { store_url: store_url.to_owned(), ..DocumentsConfig::default() };
+            ObjectStore::open(&config, &Guards::for_tests()).unwrap()
+        };
+        let store = open("s3://documents/Eingang 2024/");
+        let of = |key: &str| store.key_of(&format!("s3://documents/Eingang 2024/{key}"));
+        for (key, raw) in [("ü b/c%20d.md", false), ("a//b.pdf", true), ("a/", true), ("/a", true)] {
+            let found = of(key).unwrap();
+            assert_eq!((found.name().as_str(), found.raw.is_some()), (key, raw));
+        }
+        for key in ["", "/", "a/../b", "./a"] {
+            assert_eq!(of(key).unwrap_err().kind(), "ForeignSource", "{key:?}");
+        }
+        let longest = MAX_KEY_BYTES - "Eingang 2024/".len();
+        assert!(of(&"x".repeat(longest)).is_ok());
+        assert_eq!(of(&"x".repeat(longest + 1)).unwrap_err().kind(), "KeyTooLong");
+    }
+
+    #[test]
+    fn the_lifecycle_rule_that_ships_is_about_claims() {
+        let rules = include_str!("../../../manifests/s3-lifecycle.json");
+        let rules: serde_json::Value = serde_json::from_str(rules).unwrap();
+        assert_eq!(rules["Rules"][0]["Filter"]["Prefix"], format!("{CLAIMS}/"));
+        assert_eq!(rules["Rules"].as_array().unwrap().len(), 1, "no rule may delete documents");
     }
 
     #[tokio::test]

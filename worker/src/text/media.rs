@@ -3,7 +3,7 @@
 use encoding_rs::{Encoding, UTF_8};
 use serde::{Deserialize, Serialize};
 
-use super::PoisonError;
+use super::{PoisonError, shortened};
 
 /// Number of bytes that are examined.
 const SNIFFED_BYTES: usize = 1024;
@@ -62,8 +62,8 @@ impl MediaType {
             return Err(PoisonError::Empty);
         }
         let named = extension(name);
-        let unknown = |found: &str| PoisonError::UnknownType { name: name.to_owned(), found: found.to_owned() };
-        let mismatch = |found| PoisonError::TypeMismatch { name: name.to_owned(), found };
+        let unknown = |found: &str| PoisonError::UnknownType { name: shortened(name), found: shortened(found) };
+        let mismatch = |found| PoisonError::TypeMismatch { name: shortened(name), found };
         if let Some(found) = signature(bytes) {
             return Err(unknown(found));
         }

@@ -24,7 +24,7 @@ pub use cancel::{Cancel, CancelOnDrop, Cancelled};
 pub use language::Language;
 pub use media::MediaType;
 pub use passages::Passage;
-pub use poison::PoisonError;
+pub use poison::{KINDS, Kind, PoisonError, shortened};
 pub use signature::Signature;
 pub use structure::{Heading, Link, Structure};
 

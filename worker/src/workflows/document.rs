@@ -5,6 +5,9 @@
 //! failure is retried with backoff for as long as the workflow may run, so an outage delays documents and fails
 //! none.
 //!
+//! An argument that is not a request fails the workflow before the first step. A claim that expired or changed makes
+//! the workflow run its steps again, from the source.
+//!
 //! A summary is optional: its step has a maximum number of attempts and a timeout, and on failure the document is
 //! stored without a summary. Whether the step runs depends on the result of the fetch, which the history records.
 //!
@@ -15,22 +18,37 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use temporalio_common::{ActivityCloseTimeouts, RetryPolicy};
+use temporalio_common::{
+    ActivityCloseTimeouts, RetryPolicy,
+    error::{IncomingError, OutgoingWorkflowError},
+};
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{ActivityCancellationType, ActivityOptions, WorkflowContext, WorkflowResult};
+use temporalio_sdk::{
+    ActivityCancellationType, ActivityOptions, ApplicationFailure, WorkflowContext, WorkflowResult, WorkflowTermination,
+};
 
 use crate::{
-    activities::{CpuActivities, IoActivities},
+    activities::{CLAIM_LOST, CpuActivities, HEARTBEAT, IoActivities},
     config::TemporalConfig,
-    wire::{DocumentRequest, DocumentResult, ExtractRequest, Extracted, StoreRequest, Summary, SummaryRequest},
+    text::PoisonError,
+    wire::{
+        DocumentRequest, DocumentResult, ExtractRequest, Extracted, GivenRequest, StoreRequest, Summary, SummaryRequest,
+    },
 };
 
 /// Start-to-close timeout of an activity. Its calls fit within it: Postgres (10 s) and S3 twice, or S3 and the LLM
 /// (30 s each).
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Heartbeat timeout. Activities send a heartbeat every 5 s; the SDK passes on at most one in 0.8 of this timeout.
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Heartbeat timeout. Temporal may be away for two intervals before it starts a second attempt.
+const HEARTBEAT_TIMEOUT: Duration = HEARTBEAT.saturating_mul(3);
+
+/// How often the steps run at most, if their claims are lost: a claim that is lost each time is not there by chance.
+const ROUNDS: u32 = 3;
+
+/// Id of the change since which the content of a request is checked. Only workflows with an invalid request ask for
+/// it, so that others have no marker in their history, and old ones with such a request still replay.
+const REQUEST_IS_CHECKED: &str = "request-is-checked";
 
 /// Retry policy of the summary. The pauses of 2 + 4 + 8 + 16 s outlast a restart of the endpoint, and limit the
 /// delay of a document in a longer outage.
@@ -80,27 +98,64 @@ impl DocumentWorkflow {
 impl DocumentWorkflow {
     /// Runs the steps.
     #[run(name = "DocumentWorkflow")]
-    pub async fn run(ctx: &mut WorkflowContext<Self>, document: DocumentRequest) -> WorkflowResult<DocumentResult> {
+    pub async fn run(ctx: &mut WorkflowContext<Self>, given: GivenRequest) -> WorkflowResult<DocumentResult> {
+        let document = given.0.map_err(invalid)?;
+        if let Err(fault) = document.validate()
+            && ctx.patched(REQUEST_IS_CHECKED)
+        {
+            return Err(invalid(fault));
+        }
         let route = ctx.state(|state| state.route.clone());
-        let fetched =
-            ctx.execute_activity(IoActivities::fetch_document, document.clone(), options(&route.io_queue)).await?;
-        let request = ExtractRequest { media_type: fetched.media_type, body: fetched.body };
-        let extracted = ctx.execute_activity(CpuActivities::extract_text, request, options(&route.cpu_queue)).await?;
-        let summary = if fetched.summarize { Some(summarize(ctx, &route, &extracted).await?) } else { None };
-        let request = StoreRequest {
-            document,
-            sha256: fetched.sha256,
-            bytes: fetched.bytes,
-            media_type: fetched.media_type,
-            extracted,
-            summary,
-            requested_at_micros: requested_at_micros(ctx),
-        };
-        let mut options = options(&route.io_queue);
-        options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
-        let stored = ctx.execute_activity(IoActivities::store_document, request, options).await?;
-        Ok(stored)
+        for _ in 1..ROUNDS {
+            match process(ctx, &route, document.clone()).await {
+                Err(end) if lost_a_claim(&end) => {}
+                end => return end,
+            }
+        }
+        process(ctx, &route, document).await
     }
+}
+
+/// The end of a workflow whose argument is invalid.
+fn invalid(fault: PoisonError) -> WorkflowTermination {
+    let kind = fault.kind().to_owned();
+    ApplicationFailure::builder(fault).type_name(kind).non_retryable(true).build().into()
+}
+
+/// Whether a step could not read what an earlier one wrote.
+fn lost_a_claim(end: &WorkflowTermination) -> bool {
+    match end {
+        WorkflowTermination::Failed(OutgoingWorkflowError::ActivityExecution(error)) => {
+            matches!(error.reason(), Some(IncomingError::Application(cause)) if cause.type_name() == Some(CLAIM_LOST))
+        }
+        _ => false,
+    }
+}
+
+/// Runs the steps once.
+async fn process(
+    ctx: &WorkflowContext<DocumentWorkflow>,
+    route: &Route,
+    document: DocumentRequest,
+) -> WorkflowResult<DocumentResult> {
+    let fetched =
+        ctx.execute_activity(IoActivities::fetch_document, document.clone(), options(&route.io_queue)).await?;
+    let request = ExtractRequest { media_type: fetched.media_type, body: fetched.body };
+    let extracted = ctx.execute_activity(CpuActivities::extract_text, request, options(&route.cpu_queue)).await?;
+    let summary = if fetched.summarize { Some(summarize(ctx, route, &extracted).await?) } else { None };
+    let request = StoreRequest {
+        document,
+        sha256: fetched.sha256,
+        bytes: fetched.bytes,
+        media_type: fetched.media_type,
+        extracted,
+        summary,
+        requested_at_micros: requested_at_micros(ctx),
+    };
+    let mut options = options(&route.io_queue);
+    options.cancellation_type = ActivityCancellationType::WaitCancellationCompleted;
+    let stored = ctx.execute_activity(IoActivities::store_document, request, options).await?;
+    Ok(stored)
 }
 
 /// Start of the run. It is in the history, so a replay finds the same.
