@@ -1,22 +1,31 @@
-//! Cancelled workflows: their activities stop and free their slots. A store step that has begun its transaction ends
-//! first.
+//! Activities that Temporal wants to end: cancelled, paused or reset. They stop and free their slots. A store step that
+//! has begun its transaction ends first. And activities that Temporal must not give up, because it was away.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use crate::{
-    harness::{Probe, Worker, World, eventually, history::End, when},
+    harness::{
+        Probe, Worker, World, eventually,
+        history::End,
+        wait::consistently,
+        when,
+        world::{Intervention, Pending},
+    },
     runner::tests,
 };
 
 tests![
     a_cancelled_workflow_waits_for_its_store,
     a_store_that_is_cancelled_before_its_transaction_stores_nothing,
+    a_frontend_that_is_away_for_a_moment_starts_no_second_attempt,
+    a_paused_activity_ends_at_once_and_goes_on_when_it_is_unpaused,
+    a_reset_activity_ends_at_once_and_begins_again,
     cancelling_a_workflow_cancels_its_activity,
 ];
 
-/// Timeout for the cancellation to reach the activity. Heartbeats carry it, and the SDK sends at most one in 12 s.
+/// Timeout for the cancellation to reach the activity. Heartbeats carry it, one in 5 s.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(30);
 
 async fn cancelling_a_workflow_cancels_its_activity(world: &World) -> Result<()> {
@@ -80,4 +89,61 @@ async fn stopped(worker: &Worker, step: &str) -> Result<()> {
         Err(error) => Probe::Failed(error),
     })
     .await
+}
+
+async fn a_paused_activity_ends_at_once_and_goes_on_when_it_is_unpaused(world: &World) -> Result<()> {
+    let _worker = world.worker().start().await?;
+    let source = world.upload("a.txt", "one two").await?;
+    world.s3.slow(Duration::from_secs(60)).await?;
+    let run = world.start_document("a", &source).await?;
+    world.attempted("a", "fetch_document", CANCELLED_WITHIN).await?;
+    world.intervene("a", "fetch_document", Intervention::Pause).await?;
+    // A worker that is not understood would leave it to the heartbeat timeout.
+    let paused = |activity: &Pending| activity.last_failure_type == "ActivityPause";
+    run.pending_is("the activity is paused", CANCELLED_WITHIN, paused).await?;
+    world.s3.restore().await?;
+    world.intervene("a", "fetch_document", Intervention::Unpause).await?;
+    let end = run.ended().await?.end()?;
+    ensure!(matches!(end, End::Completed(_)), "{end:?}");
+    Ok(())
+}
+
+async fn a_reset_activity_ends_at_once_and_begins_again(world: &World) -> Result<()> {
+    let _worker = world.worker().start().await?;
+    let source = world.upload("a.txt", "one two").await?;
+    world.s3.slow(Duration::from_secs(60)).await?;
+    let run = world.start_document("a", &source).await?;
+    world.attempted("a", "fetch_document", CANCELLED_WITHIN).await?;
+    world.intervene("a", "fetch_document", Intervention::Reset).await?;
+    let reset = |activity: &Pending| activity.last_failure_type == "ActivityReset";
+    run.pending_is("the activity is reset", CANCELLED_WITHIN, reset).await?;
+    world.s3.restore().await?;
+    let end = run.ended().await?.end()?;
+    ensure!(matches!(end, End::Completed(_)), "{end:?}");
+    Ok(())
+}
+
+async fn a_frontend_that_is_away_for_a_moment_starts_no_second_attempt(world: &World) -> Result<()> {
+    let _worker = world.worker().env("DOCUMENT_REQUEST_TIMEOUT_SECONDS", "60").start().await?;
+    let source = world.upload("a.txt", "one two").await?;
+    world.s3.slow(Duration::from_secs(28)).await?;
+    let run = world.start_document("a", &source).await?;
+    // The moment at which one heartbeat in 12 s would be due, and the last one 11 s old.
+    run.pending_is("the activity has run for 16 s", CANCELLED_WITHIN, |activity| {
+        activity.begun > Duration::from_secs(16)
+    })
+    .await?;
+    world.temporal.cut().await?;
+    consistently("the activity goes on without Temporal", Duration::from_millis(3500), async || {
+        match run.pending().await {
+            Ok(pending) => when(pending.iter().any(|activity| activity.attempt == 1), || format!("{pending:?}")),
+            Err(error) => Probe::Failed(error),
+        }
+    })
+    .await?;
+    world.temporal.restore().await?;
+    let history = run.ended().await?;
+    let (end, attempts) = (history.end()?, history.last_attempts("fetch_document"));
+    ensure!(matches!(end, End::Completed(_)) && attempts == [1], "{end:?} after the attempts {attempts:?}");
+    Ok(())
 }

@@ -13,8 +13,10 @@
 //! its name to that module's `tests!`. [`harness`] describes what a `World` offers. Tests run in parallel, so their
 //! timeouts must be generous.
 
+mod answers;
 mod cache;
 mod cancelling;
+mod claims;
 mod configuration;
 mod connections;
 mod documents;
@@ -31,6 +33,7 @@ mod poison;
 mod readings;
 mod reingest;
 mod renewal;
+mod requests;
 mod runner;
 mod summaries;
 mod traces;
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
         renewal::TESTS,
         cancelling::TESTS,
         ledger::TESTS,
+        answers::TESTS,
+        claims::TESTS,
+        requests::TESTS,
         traces::TESTS,
         connections::TESTS,
         metrics::TESTS,

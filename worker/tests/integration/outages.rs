@@ -20,6 +20,7 @@ tests![
     an_outage_of_the_database_is_retried_until_it_is_over,
     an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it,
     a_worker_started_before_its_servers_waits_for_them,
+    documents_come_back_when_the_circuit_may_close,
 ];
 
 /// Timeout after an outage. Retries come at most 30 s apart, and these outages are too short to reach that
@@ -100,6 +101,37 @@ async fn a_worker_started_before_its_servers_waits_for_them(world: &World) -> Re
     let source = world.upload("a.txt", "one two").await?;
     let history = world.run_document("a", &source).await?;
     done_once(world, &history).await
+}
+
+async fn documents_come_back_when_the_circuit_may_close(world: &World) -> Result<()> {
+    let builder = world.worker().env("EXTERNAL_CIRCUIT_FAILURES", "1").env("EXTERNAL_CIRCUIT_OPEN_SECONDS", "10");
+    let _worker = builder.start().await?;
+    let source = world.upload("a.txt", "one two").await?;
+    world.s3.cut().await?;
+    // The first document opens the circuit. The others come while it is open.
+    let first = world.start_document("a", &source).await?;
+    is_retried(&first, "circuit open").await?;
+    let mut others = Vec::new();
+    for id in ["b", "c", "d"] {
+        let run = world.start_document(id, &source).await?;
+        let blocked = |activity: &Pending| activity.last_failure.contains("circuit open");
+        let pending = run.pending_is("the document waits for the circuit", RECOVERY, blocked).await?;
+        // Without the circuit, the first retry would come after half a second.
+        let in_time = Duration::from_secs(1)..=Duration::from_millis(12_500);
+        ensure!(in_time.contains(&pending.retry_in) && pending.attempt == 2, "{pending:?}");
+        others.push(run);
+    }
+    world.s3.restore().await?;
+    for run in others.into_iter().chain([first]) {
+        let end = run.ended().await?.end()?;
+        ensure!(matches!(end, End::Completed(_)), "{end:?}");
+    }
+    // An attempt that the circuit blocks writes no row.
+    for id in ["b", "c", "d"] {
+        let attempts = world.attempts(id, "fetch_document").await?;
+        ensure!(!attempts.contains(&1), "{id}: attempts {attempts:?}");
+    }
+    Ok(())
 }
 
 /// Waits until the first activity has failed with this text in its error, and is retried.

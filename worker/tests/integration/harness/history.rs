@@ -62,6 +62,15 @@ impl History {
         attempts.collect()
     }
 
+    /// The activities that were scheduled, by name.
+    pub(crate) fn scheduled(&self) -> Vec<String> {
+        let names = self.0.iter().filter_map(|event| match event.attributes.as_ref()? {
+            Attributes::ActivityTaskScheduledEventAttributes(scheduled) => scheduled.activity_type.as_ref(),
+            _ => None,
+        });
+        names.map(|kind| kind.name.clone()).collect()
+    }
+
     /// The size of each event as JSON in bytes: an upper bound of what Temporal stores.
     pub(crate) fn sizes(&self) -> Result<Vec<usize>> {
         let size = |event: &HistoryEvent| Ok(serde_json::to_vec(event).context("writing an event")?.len());

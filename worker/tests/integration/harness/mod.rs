@@ -25,6 +25,7 @@ pub(crate) mod metrics;
 pub(crate) mod ports;
 pub(crate) mod programs;
 pub(crate) mod reaper;
+pub(crate) mod s3_stub;
 pub(crate) mod servers;
 pub(crate) mod wait;
 pub(crate) mod worker;

@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
@@ -25,9 +25,14 @@ use temporalio_common::{
     protos::temporal::api::{
         common::v1::WorkflowExecution,
         enums::v1::VersioningBehavior,
+        failure::v1::{Failure, failure::FailureInfo},
         history::v1::history_event::Attributes,
         workflow::v1::PendingActivityInfo,
-        workflowservice::v1::{ResetWorkflowExecutionRequest, SetWorkerDeploymentCurrentVersionRequest},
+        workflowservice::v1::{
+            PauseActivityRequest, ResetActivityRequest, ResetWorkflowExecutionRequest,
+            SetWorkerDeploymentCurrentVersionRequest, UnpauseActivityRequest, pause_activity_request,
+            reset_activity_request, unpause_activity_request,
+        },
     },
 };
 
@@ -192,6 +197,12 @@ impl World {
         postgres_url(self.servers.postgres.port, &self.name)
     }
 
+    /// The URL of an empty database whose encoding has few characters.
+    pub(crate) async fn windows_1252_database(&self) -> Result<String> {
+        let database = self.servers.postgres.create_windows_1252(&self.name).await?;
+        Ok(format!("postgres://{}@127.0.0.1:{}/{database}", self.name, self.servers.postgres.port))
+    }
+
     /// Starts the workflow of a document, with the document's id.
     pub(crate) async fn start_document(&self, id: &str, source: &str) -> Result<Run> {
         self.start_workflow(id, id, source).await
@@ -199,7 +210,13 @@ impl World {
 
     /// Starts a workflow of a document, with an id of its own.
     pub(crate) async fn start_workflow(&self, workflow: &str, document: &str, source: &str) -> Result<Run> {
-        let input = RawValue::from_value(&document_of(document, source), &PayloadConverter::serde_json());
+        self.start_with(workflow, &[document_of(document, source)]).await
+    }
+
+    /// Starts a workflow with these arguments.
+    pub(crate) async fn start_with(&self, workflow: &str, arguments: &[Value]) -> Result<Run> {
+        let payload = |argument| RawValue::from_value(argument, &PayloadConverter::serde_json()).payloads;
+        let input = RawValue::new(arguments.iter().flat_map(payload).collect());
         let options = WorkflowStartOptions::new(WORKFLOW_QUEUE, workflow).build();
         let started = self.client.start_workflow(UntypedWorkflow::new(WORKFLOW), input, options).await;
         Ok(Run(started.with_context(|| format!("starting the workflow {workflow}"))?))
@@ -280,6 +297,34 @@ impl World {
         .await
     }
 
+    /// Pauses an activity of a workflow, lets it go on, or begins its attempts again.
+    pub(crate) async fn intervene(&self, workflow: &str, activity: &str, act: Intervention) -> Result<()> {
+        let (namespace, kind) = (self.name.clone(), activity.to_owned());
+        let execution = Some(WorkflowExecution { workflow_id: workflow.to_owned(), run_id: String::new() });
+        let mut service = self.client.connection().workflow_service();
+        let answer = match act {
+            Intervention::Pause => {
+                let activity = Some(pause_activity_request::Activity::Type(kind));
+                let request =
+                    PauseActivityRequest { namespace, execution, activity, ..PauseActivityRequest::default() };
+                service.pause_activity(request.into_request()).await.map(drop)
+            }
+            Intervention::Unpause => {
+                let activity = Some(unpause_activity_request::Activity::Type(kind));
+                let request =
+                    UnpauseActivityRequest { namespace, execution, activity, ..UnpauseActivityRequest::default() };
+                service.unpause_activity(request.into_request()).await.map(drop)
+            }
+            Intervention::Reset => {
+                let activity = Some(reset_activity_request::Activity::Type(kind));
+                let request =
+                    ResetActivityRequest { namespace, execution, activity, ..ResetActivityRequest::default() };
+                service.reset_activity(request.into_request()).await.map(drop)
+            }
+        };
+        answer.with_context(|| format!("{act:?} of {activity}"))
+    }
+
     /// The leases on the queues.
     pub(crate) async fn leases(&self) -> Result<Vec<Lease>> {
         let query = "SELECT queue, reader, lease_until > now() AS valid FROM queue_readings WHERE namespace = $1";
@@ -321,6 +366,14 @@ impl World {
         });
         shown.collect()
     }
+}
+
+/// What an operator does to a pending activity.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Intervention {
+    Pause,
+    Unpause,
+    Reset,
 }
 
 /// The lease on a queue.
@@ -375,6 +428,23 @@ impl Run {
         Ok(self.look().await?.1)
     }
 
+    /// Waits until a pending activity is as wanted, and returns it.
+    pub(crate) async fn pending_is(
+        &self,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&Pending) -> bool,
+    ) -> Result<Pending> {
+        eventually(what, within, async || match self.pending().await {
+            Ok(pending) => match pending.iter().find(|activity| wanted(activity)) {
+                Some(found) => Probe::Ready(found.clone()),
+                None => Probe::NotYet(format!("{pending:?}")),
+            },
+            Err(error) => Probe::Failed(error),
+        })
+        .await
+    }
+
     /// Whether a worker has started one of its tasks.
     pub(crate) async fn has_begun(&self) -> Result<bool> {
         Ok(self
@@ -416,6 +486,20 @@ pub(crate) struct Pending {
     pub(crate) attempt: i32,
     /// Failure of the previous attempt; empty if there was none.
     pub(crate) last_failure: String,
+    /// Type of that failure.
+    pub(crate) last_failure_type: String,
+    /// The delay before the next attempt.
+    pub(crate) retry_in: Duration,
+    /// How long ago the attempt began; zero if it has not.
+    pub(crate) begun: Duration,
+}
+
+/// The type of an application failure.
+fn kind_of(failure: &Failure) -> String {
+    match &failure.failure_info {
+        Some(FailureInfo::ApplicationFailureInfo(info)) => info.r#type.clone(),
+        other => format!("{other:?}"),
+    }
 }
 
 impl Pending {
@@ -424,6 +508,12 @@ impl Pending {
             activity: info.activity_type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default(),
             attempt: info.attempt,
             last_failure: info.last_failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
+            last_failure_type: info.last_failure.as_ref().map(kind_of).unwrap_or_default(),
+            retry_in: info.current_retry_interval.and_then(|delay| delay.try_into().ok()).unwrap_or_default(),
+            begun: info
+                .last_started_time
+                .and_then(|time| SystemTime::try_from(time).ok()?.elapsed().ok())
+                .unwrap_or_default(),
         }
     }
 }
