@@ -10,7 +10,10 @@ use serde_json::Value;
 
 use crate::{
     config::{Config, VARIABLES},
+    external::Blame,
     metrics::names,
+    store::{FOR_GOOD, Refusal, SAMPLES},
+    text::KINDS,
 };
 
 /// First paragraph of each page.
@@ -28,8 +31,13 @@ fn metrics_md_matches_the_declarations() {
 }
 
 #[test]
-fn every_setting_and_every_metric_is_described() {
-    let page = configuration() + &metrics();
+fn failures_md_matches_the_classification() {
+    check_or_write("failures.md", &failures());
+}
+
+#[test]
+fn every_setting_metric_and_failure_is_described() {
+    let page = configuration() + &metrics() + &failures();
     let empty: Vec<_> = page.lines().filter(|line| line.contains("|  |")).collect();
     assert!(empty.is_empty(), "a cell is empty in {empty:#?}");
 }
@@ -145,5 +153,53 @@ fn metrics() -> String {
         let _ =
             writeln!(page, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind, metric.help.replace('|', "\\|"));
     }
+    page
+}
+
+fn failures() -> String {
+    let mut page = format!(
+        "# Failures\n\n{GENERATED}\n\n\
+         A failure that would come again at every attempt is for good: it fails the activity and the workflow at once.\n\
+         It is not retryable, and its type is one of the first table. Every other failure is retried for as long as the\n\
+         workflow may run.\n\n\
+         ## For good\n\n\
+         `document_outcomes_total{{outcome=\"refused\"}}` counts them by type, in the label `poison`.\n\n\
+         | type | cause | remedy |\n|---|---|---|\n"
+    );
+    for kind in KINDS {
+        let _ = writeln!(page, "| `{}` | {} | {} |", kind.name, kind.cause, kind.remedy);
+    }
+    page += "\n## States of Postgres\n\n\
+             These states (SQLSTATE) of a statement are for good, with the type `NotStorable`. A state of two characters\n\
+             is a class. All others are retried: conflicts, missing tables or rights, resources, connections.\n\n\
+             | state | cause | remedy |\n|---|---|---|\n";
+    for known in FOR_GOOD {
+        let _ = writeln!(page, "| `{}` | {} | {} |", known.state, known.cause, known.remedy);
+    }
+    page += "\n## Answers of S3\n\n\
+             What an answer to the read of a document leads to.\n\n\
+             | status | code | cause | outcome | counts for the circuit |\n|---|---|---|---|---|\n";
+    for (status, code, cause) in SAMPLES {
+        let refusal = Refusal { status, code: code.into(), region: None, retry_after: None };
+        let blame = refusal.cause().blame();
+        let outcome = match (refusal.cause().poison("", &refusal), blame) {
+            (Some(poison), _) => format!("for good: `{}`", poison.kind()),
+            (None, Blame::Request) => "retried until somebody corrects the settings; the failure names them".into(),
+            (None, Blame::Load) => "retried after `Retry-After`, at most 30 s; else with back-off".into(),
+            (None, Blame::Service) => "retried within the attempt, then with back-off".into(),
+        };
+        let code = if code.is_empty() { "other".to_owned() } else { format!("`{code}`") };
+        let counts = if blame == Blame::Request { "no" } else { "yes" };
+        let _ = writeln!(page, "| {status} | {code} | {cause} | {outcome} | {counts} |");
+    }
+    page += "\nNo answer, a broken connection and a timeout are retried like 500.\n\n\
+             ## Other failures\n\n\
+             | type | cause | outcome |\n|---|---|---|\n\
+             | `Transient` | any failure of a server, of a connection, or of a worker that shuts down | retried after 0.5 s, \
+             then twice as long each time, up to 30 s |\n\
+             | `Transient` | the circuit breaker of S3 is open | retried when the circuit may close, within 200 s |\n\
+             | `ClaimLost` | a claim expired or changed | the workflow runs its steps again, at most three times in all |\n\
+             | `ActivityPause`, `ActivityReset` | an operator paused or reset the activity | the next attempt begins when \
+             Temporal says so |\n";
     page
 }
