@@ -55,8 +55,8 @@ pub enum PoisonError {
         /// The cause.
         reason: String,
     },
-    /// The PDF is encrypted, even if it opens without a password.
-    #[error("the PDF is encrypted: upload it without encryption")]
+    /// The PDF needs a password, or is encrypted in a way that is not known.
+    #[error("the PDF needs a password to open: upload it without encryption")]
     EncryptedPdf,
     /// The PDF has only pictures, or fonts without a mapping to characters.
     #[error("none of the {pages} pages of the PDF has readable text: run OCR before the upload")]
