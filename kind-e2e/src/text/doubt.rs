@@ -38,9 +38,6 @@ pub enum Doubt {
     /// SVG or MathML that holds HTML, or an element that HTML has, too.
     #[error("SVG or MathML holds elements that HTML has, too")]
     Foreign,
-    /// A title in a template or a picture, while the page has none yet.
-    #[error("a title stands where a page has none")]
-    Title,
     /// It ends within raw text, a template, a picture, a heading or a link.
     #[error("it ends before its elements do")]
     Unclosed,

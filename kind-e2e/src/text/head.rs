@@ -18,7 +18,6 @@ impl Tree {
     pub(super) fn start(&mut self, tag: &Tag) -> Result<Option<Raw>, Doubt> {
         match tag.name.as_str() {
             "frameset" | "plaintext" => return Err(Doubt::Obsolete),
-            "title" if self.templates > 0 && !self.page.has_title() => return Err(Doubt::Title),
             "template" if tag.shadow => return Err(Doubt::Limit),
             _ => {}
         }

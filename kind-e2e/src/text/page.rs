@@ -48,11 +48,6 @@ impl Page {
         }
     }
 
-    /// Whether a further title makes no difference.
-    pub(super) fn has_title(&self) -> bool {
-        self.title.is_some()
-    }
-
     /// Opens a heading.
     pub(super) fn begin_heading(&mut self, level: u8) -> Result<(), Doubt> {
         match self.heading.replace((level, String::new())) {

@@ -1,8 +1,10 @@
-//! Decodes a document. The charset comes from, in this order: byte order mark, valid UTF-8, declaration, detection.
+//! Decodes a document. The charset comes from, in this order: byte order mark, zero bytes of UTF-16 or UTF-32, valid
+//! UTF-8, declaration, detection.
 //!
 //! Valid UTF-8 is read as UTF-8, whatever the document declares. Text of another charset with a letter beyond ASCII
-//! is almost never valid UTF-8, while pages that declare the charset of their template are common. Invalid text
-//! that claims to be UTF-8 is refused, not repaired. A charset must fit completely: no character is ever replaced.
+//! is almost never valid UTF-8, while pages that declare the charset of their template are common. In text that
+//! claims to be UTF-8, a few invalid bytes become replacement characters, as in a browser. With more of them it is
+//! text in another charset, and is refused. Any other charset must fit completely.
 
 use std::{borrow::Cow, iter};
 
@@ -10,11 +12,15 @@ use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, UTF_16BE, UTF_16LE};
 use memchr::memmem;
 
-use super::{MediaType, PoisonError};
+use super::{MediaType, PoisonError, wide::Wide};
 
 /// Number of bytes at the start that are searched for a declaration. Browsers search 1024 bytes, and more if
 /// necessary.
 const DECLARED_WITHIN: usize = 4096;
+
+/// Characters of a text that claims to be UTF-8, of which one may be invalid. A page in English that was pasted
+/// together has about so many. Text in another charset of Western Europe has four times as many.
+const CHARACTERS_PER_REPLACEMENT: usize = 100;
 
 /// A document's text and the name of its charset.
 pub(super) struct Decoded<'a> {
@@ -24,6 +30,11 @@ pub(super) struct Decoded<'a> {
 
 /// Decodes a text document.
 pub(super) fn decode(media_type: MediaType, bytes: &[u8]) -> Result<Decoded<'_>, PoisonError> {
+    // The mark of UTF-32 begins with that of UTF-16.
+    if let Some(wide) = Wide::detect(bytes) {
+        let text = wide.decode(bytes).ok_or(PoisonError::UnknownCharset)?;
+        return Ok(Decoded { text: Cow::Owned(text), charset: wide.name() });
+    }
     if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         return decode_marked(encoding, bytes, mark);
     }
@@ -32,10 +43,8 @@ pub(super) fn decode(media_type: MediaType, bytes: &[u8]) -> Result<Decoded<'_>,
     match std::str::from_utf8(bytes) {
         // ISO-2022-JP is ASCII with escape sequences, so it is always valid UTF-8 too.
         Ok(text) if declared != Some(ISO_2022_JP) => return Ok(utf8(text)),
-        Err(error) if declared == Some(UTF_8) || (declared.is_none() && is_damaged_utf8(bytes)) => {
-            let offset = error.valid_up_to();
-            return Err(PoisonError::InvalidUtf8 { offset });
-        }
+        Err(_) if declared == Some(UTF_8) => return repaired_utf8(bytes, 0),
+        Err(_) if declared.is_none() && Damage::of(bytes).is_minor() => return repaired_utf8(bytes, 0),
         _ => {}
     }
     let mut candidates = declared.into_iter().chain(iter::once_with(|| detect(bytes)));
@@ -50,8 +59,18 @@ fn decode_marked<'a>(encoding: &'static Encoding, bytes: &'a [u8], mark: usize) 
     }
     match std::str::from_utf8(rest) {
         Ok(text) => Ok(utf8(text)),
-        Err(error) => Err(PoisonError::InvalidUtf8 { offset: mark + error.valid_up_to() }),
+        Err(_) => repaired_utf8(bytes, mark),
     }
+}
+
+/// Text that claims to be UTF-8 and has invalid bytes after its mark.
+fn repaired_utf8(bytes: &[u8], mark: usize) -> Result<Decoded<'_>, PoisonError> {
+    let rest = &bytes[mark..];
+    let damage = Damage::of(rest);
+    if damage.is_minor() || damage.is_rare() {
+        return Ok(Decoded { text: String::from_utf8_lossy(rest), charset: UTF_8.name() });
+    }
+    Err(PoisonError::InvalidUtf8 { offset: mark + damage.first })
 }
 
 fn utf8(text: &str) -> Decoded<'_> {
@@ -62,11 +81,15 @@ fn utf8(text: &str) -> Decoded<'_> {
 /// have.
 fn decode_cleanly<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> Option<Decoded<'a>> {
     let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
-    let is_foreign = |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\x0c');
     // DOS ended files with Ctrl-Z.
     let body = text.strip_suffix('\x1a').unwrap_or(&text);
-    let clean = !body.contains(is_foreign);
+    let clean = !body.contains(is_control);
     clean.then_some(Decoded { text, charset: encoding.name() })
+}
+
+/// Whether a character is a control character that text does not have.
+pub(super) fn is_control(character: char) -> bool {
+    character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\x0c')
 }
 
 fn detect(bytes: &[u8]) -> &'static Encoding {
@@ -75,15 +98,45 @@ fn detect(bytes: &[u8]) -> &'static Encoding {
     detector.guess(None, Utf8Detection::Deny)
 }
 
-/// Whether most non-ASCII characters are valid UTF-8. Then the rest is damage, and another charset would spoil the
-/// valid ones.
-fn is_damaged_utf8(bytes: &[u8]) -> bool {
-    let (mut sound, mut broken) = (0_usize, 0_usize);
-    for chunk in bytes.utf8_chunks() {
-        sound += chunk.valid().chars().filter(|character| !character.is_ascii()).count();
-        broken += usize::from(!chunk.invalid().is_empty());
+/// What is invalid in a text as UTF-8.
+struct Damage {
+    characters: usize,
+    /// Valid characters beyond ASCII.
+    sound: usize,
+    broken: usize,
+    /// Offset of the first invalid byte.
+    first: usize,
+}
+
+impl Damage {
+    fn of(bytes: &[u8]) -> Self {
+        let mut damage = Self { characters: 0, sound: 0, broken: 0, first: bytes.len() };
+        let mut offset = 0;
+        for chunk in bytes.utf8_chunks() {
+            let valid = chunk.valid();
+            let ascii = valid.bytes().filter(u8::is_ascii).count();
+            let characters = valid.chars().count();
+            damage.characters += characters;
+            damage.sound += characters - ascii;
+            offset += valid.len();
+            if !chunk.invalid().is_empty() {
+                damage.broken += 1;
+                damage.first = damage.first.min(offset);
+            }
+            offset += chunk.invalid().len();
+        }
+        damage
     }
-    sound > 0 && sound >= broken
+
+    /// Whether most characters beyond ASCII are valid. Then another charset would spoil these.
+    fn is_minor(&self) -> bool {
+        self.sound > 0 && self.sound >= self.broken
+    }
+
+    /// Whether so few are invalid that the text can be read without them.
+    fn is_rare(&self) -> bool {
+        self.broken <= 1.max(self.characters / CHARACTERS_PER_REPLACEMENT)
+    }
 }
 
 /// The charset that the start of an HTML document declares: in a `<meta>`, else in an XML declaration.
@@ -169,7 +222,8 @@ mod tests {
         assert_eq!(plain(b"\xff\xfeh\0i\0"), Ok(("hi".into(), "UTF-16LE")));
         assert_eq!(plain(b"\xfe\xff\0h\0i"), Ok(("hi".into(), "UTF-16BE")));
         assert_eq!(plain(b"\xef\xbb\xbfhi"), Ok(("hi".into(), "UTF-8")));
-        assert_eq!(plain(b"\xef\xbb\xbfhi \xff"), Err("InvalidUtf8"));
+        assert_eq!(plain(b"\xef\xbb\xbfhi \xff"), Ok(("hi \u{fffd}".into(), "UTF-8")));
+        assert_eq!(plain(b"\xef\xbb\xbfhi \xff \xff"), Err("InvalidUtf8"));
         assert_eq!(plain(b"\xff\xfeh\0\0\xd8"), Err("UnknownCharset"));
     }
 
@@ -188,17 +242,33 @@ mod tests {
     }
 
     #[test]
-    fn text_that_claims_to_be_utf8_and_is_not_is_poison() {
-        assert_eq!(kind(MediaType::Html, b"<meta charset=utf-8>caf\xe9"), Err("InvalidUtf8"));
-        let Err(error) = decode(MediaType::Html, b"<meta charset=utf-8>caf\xe9") else {
-            panic!("the document was accepted");
-        };
-        assert_eq!(error, PoisonError::InvalidUtf8 { offset: 23 });
+    fn a_few_invalid_bytes_in_what_claims_to_be_utf8_are_replaced() {
+        let page = b"<meta charset=utf-8>caf\xe9 au lait".as_slice();
+        let read = "<meta charset=utf-8>caf\u{fffd} au lait".to_owned();
+        assert_eq!(kind(MediaType::Html, page), Ok((read, "UTF-8")));
         assert_eq!(
             plain("naïve café \u{2013} née".as_bytes().split_last().unwrap().1),
             Ok(("naïve café – né".into(), "UTF-8"))
         );
-        assert_eq!(plain(b"na\xc3\xafve caf\xc3\xa9 \xe2\x80"), Err("InvalidUtf8"));
+        assert_eq!(plain(b"na\xc3\xafve caf\xc3\xa9 \xe2\x80"), Ok(("naïve café \u{fffd}".into(), "UTF-8")));
+        let quoted = [b"<meta charset=utf-8>".as_slice(), &b"tide ".repeat(100), b"\x93high\x94 \x85"].concat();
+        assert!(kind(MediaType::Html, &quoted).is_ok());
+    }
+
+    #[test]
+    fn text_that_claims_to_be_utf8_and_is_not_is_poison() {
+        let Err(error) = decode(MediaType::Html, b"<meta charset=utf-8>caf\xe9 cr\xe8me") else {
+            panic!("the document was accepted");
+        };
+        assert_eq!(error, PoisonError::InvalidUtf8 { offset: 23 });
+    }
+
+    #[test]
+    fn utf16_and_utf32_need_no_byte_order_mark() {
+        assert_eq!(plain(b"h\0i\0"), Ok(("hi".into(), "UTF-16LE")));
+        assert_eq!(plain(b"\0h\0i"), Ok(("hi".into(), "UTF-16BE")));
+        assert_eq!(plain(b"h\0\0\0i\0\0\0"), Ok(("hi".into(), "UTF-32LE")));
+        assert_eq!(plain(b"\xff\xfe\0\0h\0\0\0i\0\0\0"), Ok(("hi".into(), "UTF-32LE")));
     }
 
     #[test]
@@ -226,7 +296,7 @@ mod tests {
     proptest! {
         #[test]
         fn utf8_stays_what_it_is(text in any::<String>()) {
-            prop_assume!(!text.starts_with('\u{feff}') && !text.contains('\x1b'));
+            prop_assume!(!text.starts_with('\u{feff}') && !text.contains(['\x1b', '\0']));
             prop_assert_eq!(plain(text.as_bytes()), Ok((text.clone(), "UTF-8")));
         }
 

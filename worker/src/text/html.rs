@@ -7,6 +7,7 @@
 use ego_tree::{NodeId, NodeRef, iter::Edge};
 use html5ever::{
     driver::{ParseOpts, parse_document},
+    ns,
     tendril::{StrTendril, TendrilSink},
 };
 use scraper::{Html, HtmlTreeSink, Node, node::Element};
@@ -97,6 +98,8 @@ struct Reader {
     structure: Structure,
     /// Number of open hidden elements.
     hidden: usize,
+    /// Number of open templates.
+    templates: usize,
     title: Option<String>,
     first_h1: Option<String>,
     open_title: Option<Capture>,
@@ -132,9 +135,12 @@ impl Reader {
 
     fn open_element(&mut self, node: NodeRef<'_, Node>, element: &Element) {
         let name = element.name();
-        if name == "title" && self.title.is_none() && self.open_title.is_none() {
+        // A picture and a template have titles of their own.
+        let of_page = element.name.ns == ns!(html) && self.templates == 0;
+        if name == "title" && of_page && self.title.is_none() && self.open_title.is_none() {
             self.open_title = Some(Capture::of(node));
         }
+        self.templates += usize::from(name == "template");
         if HIDDEN.contains(&name) {
             self.hidden += 1;
         } else if self.hidden == 0 {
@@ -165,6 +171,7 @@ impl Reader {
         if let Some((link, target)) = self.open_link.take_if(|(capture, _)| ended(capture)) {
             self.structure.link(&target, &link.text);
         }
+        self.templates = self.templates.saturating_sub(usize::from(element.name() == "template"));
         if HIDDEN.contains(&element.name()) {
             self.hidden = self.hidden.saturating_sub(1);
         } else if self.hidden == 0 {
@@ -252,6 +259,15 @@ mod tests {
         assert_eq!(page("<title></title><h1>C <b>D</b></h1>").title.as_deref(), Some("C D"));
         assert_eq!(page("<h2>B</h2><h1></h1><h1>C</h1>").title.as_deref(), Some("C"));
         assert_eq!(page("<p>x").title, None);
+    }
+
+    #[test]
+    fn the_title_of_a_picture_or_a_template_is_not_the_pages() {
+        let picture = "<svg><title>Logo</title><text>x</text></svg>";
+        let template = "<template><title>Row</title><template><title>Cell</title></template></template>";
+        assert_eq!(page(&format!("{picture}{template}<p>x")).title, None);
+        assert_eq!(page(&format!("{template}{picture}<h1>Tides</h1>")).title.as_deref(), Some("Tides"));
+        assert_eq!(page(&format!("{picture}{template}<title>Tides</title>")).title.as_deref(), Some("Tides"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use encoding_rs::{Encoding, UTF_8};
 use serde::{Deserialize, Serialize};
 
-use super::{PoisonError, shortened};
+use super::{PoisonError, shortened, wide::Wide};
 
 /// Number of bytes that are examined.
 const SNIFFED_BYTES: usize = 1024;
@@ -73,15 +73,15 @@ impl MediaType {
                 Some(_) => Err(mismatch(Self::Pdf.as_str())),
             };
         }
-        // UTF-16 of ASCII is half NULs; its byte order mark distinguishes it from binary data.
-        let wide = marked.is_some_and(|(encoding, _)| encoding != UTF_8);
+        // UTF-16 of ASCII is half NULs, as binary data may be.
+        let wide = marked.is_some_and(|(encoding, _)| encoding != UTF_8) || Wide::detect(bytes).is_some();
         if !wide && head(bytes).contains(&0) {
             return Err(unknown("binary data"));
         }
         match (Self::of_extension(named.as_deref()), named) {
             (Some(Self::Pdf), _) => Err(mismatch("not a PDF")),
             (Some(named), _) => Ok(named),
-            (None, _) if looks_like_html(bytes) => Ok(Self::Html),
+            (None, _) if looks_like_html(content) => Ok(Self::Html),
             (None, None) => Ok(Self::Plain),
             (None, Some(other)) => Err(unknown(&format!("of the unknown type .{other}"))),
         }
@@ -126,11 +126,9 @@ fn is_pdf(bytes: &[u8], named: Option<&str>) -> bool {
     bytes.trim_ascii_start().starts_with(PDF) || (named == Some("pdf") && somewhere())
 }
 
-fn looks_like_html(bytes: &[u8]) -> bool {
-    let ascii: Vec<u8> = match Encoding::for_bom(bytes) {
-        Some((_, mark)) => head(&bytes[mark..]).iter().copied().filter(|byte| *byte != 0).collect(),
-        None => head(bytes).to_vec(),
-    };
+/// Whether the content after a byte order mark begins as HTML, in whatever number of bytes a character.
+fn looks_like_html(content: &[u8]) -> bool {
+    let ascii: Vec<u8> = head(content).iter().copied().filter(|byte| *byte != 0).collect();
     let start = ascii.trim_ascii_start();
     let starts = |prefix: &[u8]| start.get(..prefix.len()).is_some_and(|found| found.eq_ignore_ascii_case(prefix));
     starts(b"<!doctype html") || starts(b"<html")
@@ -167,9 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn utf16_is_text_if_it_has_a_byte_order_mark() {
+    fn utf16_and_utf32_are_text_with_and_without_a_byte_order_mark() {
         assert_eq!(kind("a.txt", b"\xfe\xff\0h\0i"), Ok(MediaType::Plain));
-        assert_eq!(kind("a.txt", b"\0h\0i"), Err("UnknownDocumentType"));
+        assert_eq!(kind("a.txt", b"\0h\0i"), Ok(MediaType::Plain));
+        assert_eq!(kind("a.txt", b"\0\0\0h\0\0\0i"), Ok(MediaType::Plain));
+        assert_eq!(kind("a.txt", b"\xff\xfe\0\0h\0\0\0"), Ok(MediaType::Plain));
+        assert_eq!(kind("page", b"<\0h\0t\0m\0l\0>\0"), Ok(MediaType::Html));
+        assert_eq!(kind("a.txt", b"\0h\0i\0"), Err("UnknownDocumentType"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod poison;
 mod signature;
 mod structure;
 mod visible;
+mod wide;
 mod words;
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,7 @@ use visible::VisibleText;
 
 /// Version of the extraction. It increases when equal bytes give another [`Extract`], so that older cached results
 /// are not found.
-pub const EXTRACT_VERSION: u32 = 1;
+pub const EXTRACT_VERSION: u32 = 2;
 
 /// The result of an extraction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn invalid_utf8_is_poison_and_the_error_has_the_offset() {
-        let error = extract(MediaType::Plain, b"\xef\xbb\xbffine \xff", 200).unwrap_err();
+        let error = extract(MediaType::Plain, b"\xef\xbb\xbffine \xff\xff", 200).unwrap_err();
         assert_eq!(error, PoisonError::InvalidUtf8 { offset: 8 }.into());
     }
 

@@ -55,8 +55,8 @@ pub enum PoisonError {
         /// The cause.
         reason: String,
     },
-    /// The PDF is encrypted, even if it opens without a password.
-    #[error("the PDF is encrypted: upload it without encryption")]
+    /// The PDF needs a password, or is encrypted in a way that is not known.
+    #[error("the PDF needs a password to open: upload it without encryption")]
     EncryptedPdf,
     /// The PDF has only pictures, or fonts without a mapping to characters.
     #[error("none of the {pages} pages of the PDF has readable text: run OCR before the upload")]
@@ -221,8 +221,8 @@ kinds! {
         "a PDF with the name of a text, or a file named `.pdf` that is not a PDF",
         "correct its name";
     PoisonError::InvalidUtf8 { .. } => "InvalidUtf8",
-        "the text declares UTF-8, has its byte order mark or mostly is UTF-8, but is not valid. The message has the \
-         position of the byte",
+        "the text declares UTF-8 or has its byte order mark, but too much of it is invalid. The message has the position \
+         of the first invalid byte",
         "repair it, or correct its declaration";
     PoisonError::UnknownCharset => "UnknownCharset",
         "no charset yields text without control characters",
@@ -234,8 +234,8 @@ kinds! {
         "the structure or the pages of a PDF cannot be read. The message says which",
         "repair it (`qpdf`), or create it again";
     PoisonError::EncryptedPdf => "EncryptedPdf",
-        "the PDF is encrypted, even if it opens without a password",
-        "`qpdf --decrypt`";
+        "the PDF needs a password, or its encryption is not known",
+        "`qpdf --password=… --decrypt`";
     PoisonError::PdfWithoutText { .. } => "PdfWithoutText",
         "the pages are pictures, or the fonts do not say which characters they draw",
         "run OCR on it first";

@@ -17,6 +17,8 @@ pub enum Charset {
     ShiftJis,
     /// UTF-16, little-endian, with a byte order mark.
     Utf16Le,
+    /// The same without one.
+    Utf16LeUnmarked,
 }
 
 impl Charset {
@@ -26,7 +28,7 @@ impl Charset {
             Self::Utf8 => "UTF-8",
             Self::Windows1252 => "windows-1252",
             Self::ShiftJis => "Shift_JIS",
-            Self::Utf16Le => "UTF-16LE",
+            Self::Utf16Le | Self::Utf16LeUnmarked => "UTF-16LE",
         }
     }
 
@@ -40,6 +42,7 @@ impl Charset {
             Self::Utf16Le => {
                 return [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
             }
+            Self::Utf16LeUnmarked => return text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
             Self::Windows1252 => WINDOWS_1252,
             Self::ShiftJis => SHIFT_JIS,
         };
@@ -97,8 +100,8 @@ pub(super) fn html(draft: &Draft, charset: Charset, rng: &mut ChaCha8Rng) -> Vec
 fn declaration(charset: Charset, rng: &mut ChaCha8Rng) -> String {
     let label = charset.name().to_ascii_lowercase();
     match charset {
-        // Its byte order mark says it.
-        Charset::Utf16Le => String::new(),
+        // Its byte order says it.
+        Charset::Utf16Le | Charset::Utf16LeUnmarked => String::new(),
         _ if rng.random_bool(0.5) => format!("<meta charset=\"{label}\">\n"),
         _ => format!("<meta http-equiv=Content-Type content='text/html; charset={label}'>\n"),
     }
@@ -150,6 +153,7 @@ mod tests {
             (Charset::Windows1252, "é", b"\xe9"),
             (Charset::ShiftJis, "あ", b"\x82\xa0"),
             (Charset::Utf16Le, "да", b"\xff\xfe\x34\x04\x30\x04"),
+            (Charset::Utf16LeUnmarked, "да", b"\x34\x04\x30\x04"),
         ] {
             assert_eq!(charset.encode(text), bytes, "{charset:?}");
         }

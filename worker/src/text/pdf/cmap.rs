@@ -19,8 +19,6 @@ pub(super) struct CMap {
     entries: Vec<Entry>,
     /// The targets of all entries in UTF-16, concatenated.
     units: Vec<u16>,
-    /// Bytes per code, if the map declares one length for all.
-    code_bytes: Option<usize>,
 }
 
 /// Codes from `first` to `last`. A code's characters are the target, with the distance from `first` added to the
@@ -40,7 +38,6 @@ impl CMap {
         let mut operands = Vec::new();
         for token in Tokens::of(&stream[..stream.len().min(MAX_BYTES)]) {
             match token {
-                Token::Operator(b"endcodespacerange") => map.code_space(&operands),
                 Token::Operator(b"endbfchar") => map.characters(&operands),
                 Token::Operator(b"endbfrange") => map.ranges(&operands),
                 Token::Operator(_) => {}
@@ -53,11 +50,6 @@ impl CMap {
         }
         map.entries.sort_by_key(|entry| entry.first);
         map
-    }
-
-    /// Bytes per code.
-    pub(super) fn code_bytes(&self) -> Option<usize> {
-        self.code_bytes
     }
 
     /// Memory of the map, in entries.
@@ -77,16 +69,6 @@ impl CMap {
         let last = units.last_mut()?;
         *last = u16::try_from(u32::from(*last).checked_add(code - entry.first)?).ok()?;
         String::from_utf16(&units).ok()
-    }
-
-    fn code_space(&mut self, operands: &[Token<'_>]) {
-        let mut lengths = operands.iter().filter_map(|operand| match operand {
-            Token::String(bytes) => Some(bytes.len()),
-            _ => None,
-        });
-        let first = lengths.next();
-        let same = lengths.all(|length| Some(length) == first);
-        self.code_bytes = first.filter(|length| same && (1..=4).contains(length));
     }
 
     fn characters(&mut self, operands: &[Token<'_>]) {
@@ -176,7 +158,6 @@ mod tests {
         ] {
             assert_eq!(get(code).as_deref(), shown, "{code:#x}");
         }
-        assert_eq!(CMap::parse(MAP).code_bytes(), Some(2));
     }
 
     #[test]

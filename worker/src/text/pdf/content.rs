@@ -23,6 +23,21 @@ pub(super) enum Token<'a> {
     Operator(&'a [u8]),
 }
 
+impl Token<'_> {
+    /// An operand that outlives its stream; `None` for an operator.
+    pub(super) fn into_operand(self) -> Option<Token<'static>> {
+        Some(match self {
+            Self::Number(number) => Token::Number(number),
+            Self::Name(name) => Token::Name(Cow::Owned(name.into_owned())),
+            Self::String(string) => Token::String(string),
+            Self::ArrayStart => Token::ArrayStart,
+            Self::ArrayEnd => Token::ArrayEnd,
+            Self::DictionaryEdge => Token::DictionaryEdge,
+            Self::Operator(_) => return None,
+        })
+    }
+}
+
 /// The tokens of a stream.
 pub(super) struct Tokens<'a> {
     rest: &'a [u8],
@@ -170,11 +185,13 @@ fn number(word: &[u8]) -> f32 {
     if number.is_finite() { number } else { 0.0 }
 }
 
-fn is_space(byte: u8) -> bool {
+/// Whether a byte is white space in a PDF.
+pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b'\0' | b'\t' | b'\n' | b'\x0c' | b'\r' | b' ')
 }
 
-fn is_regular(byte: u8) -> bool {
+/// Whether a byte is neither white space nor a delimiter in a PDF.
+pub(super) fn is_regular(byte: u8) -> bool {
     !is_space(byte) && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%')
 }
 

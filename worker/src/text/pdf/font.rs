@@ -1,15 +1,18 @@
 //! Fonts: the characters of a code, and the width of its glyph.
 //!
-//! Characters come from the PDF alone: from the font's ToUnicode map, else from its encoding, and never from the
-//! font program. Missing widths, which the fourteen standard fonts may lack, are estimated, which is enough to
-//! detect spaces.
+//! Characters come from the font's ToUnicode map, else from its encoding. Missing widths, which the fourteen standard
+//! fonts may lack, are estimated, which is enough to detect spaces.
 
 use std::{collections::HashMap, rc::Rc};
 
-use encoding_rs::{BIG5, EUC_JP, EUC_KR, Encoding, GB18030, SHIFT_JIS, UTF_16BE};
 use lopdf::{Dictionary, Document, Object};
 
-use super::{Budget, PoisonError, cmap::CMap};
+use super::{
+    Budget, PoisonError,
+    cmap::CMap,
+    collection::{Composite, Predefined},
+    simple::{self, Characters},
+};
 
 /// Maximum memory of all cached maps, in entries of 16 bytes.
 const MAX_MAP_ENTRIES: usize = 1 << 20;
@@ -20,8 +23,8 @@ const MAX_FONTS: usize = 256;
 /// Default width of a glyph, in thousandths of the font's size.
 const DEFAULT_WIDTH: f32 = 500.0;
 
-/// Width of an ideograph.
-const IDEOGRAPH_WIDTH: f32 = 1000.0;
+/// Default width of a glyph of a composite font.
+const COMPOSITE_WIDTH: f32 = 1000.0;
 
 /// A cache of a document's fonts.
 #[derive(Default)]
@@ -29,6 +32,7 @@ pub(super) struct Fonts {
     /// Keyed by the address of the font's dictionary. The document outlives this cache.
     read: HashMap<usize, Rc<Font>>,
     weight: usize,
+    predefined: Predefined,
 }
 
 impl Fonts {
@@ -47,8 +51,8 @@ impl Fonts {
             self.read.clear();
             self.weight = 0;
         }
-        let font = Rc::new(Font::read(document, dictionary, budget)?);
-        self.weight += font.to_unicode.as_ref().map_or(0, CMap::weight) + font.widths.ranges.len();
+        let font = Rc::new(Font::read(document, dictionary, &mut self.predefined, budget)?);
+        self.weight += font.weight();
         self.read.insert(address, Rc::clone(&font));
         Ok(font)
     }
@@ -74,15 +78,18 @@ pub(super) struct Font {
 /// How codes are read, and their characters if the ToUnicode map has none.
 enum Codes {
     /// One byte per code.
-    Simple(Vec<Option<char>>),
-    /// This number of bytes per code, without characters of their own.
-    Composite(usize),
-    /// Text in a charset, as the predefined maps for Chinese, Japanese and Korean define.
-    Charset(&'static Encoding),
+    Simple(Characters),
+    /// One to four bytes per code.
+    Composite(Composite),
 }
 
 impl Font {
-    fn read(document: &Document, font: &Dictionary, budget: &mut Budget) -> Result<Self, PoisonError> {
+    fn read(
+        document: &Document,
+        font: &Dictionary,
+        predefined: &mut Predefined,
+        budget: &mut Budget,
+    ) -> Result<Self, PoisonError> {
         let to_unicode = match font.get_deref(b"ToUnicode", document) {
             Ok(Object::Stream(stream)) => Some(CMap::parse(&budget.inflate(stream)?)),
             _ => None,
@@ -90,45 +97,51 @@ impl Font {
         let subtype = font.get(b"Subtype").and_then(Object::as_name).unwrap_or_default();
         let descendant = (subtype == b"Type0").then(|| descendant(document, font)).flatten();
         let (codes, widths) = match descendant {
-            Some(descendant) => (composite_codes(document, font, budget)?, Widths::composite(document, descendant)),
-            None => (Codes::Simple(simple_codes(document, font, budget)?), Widths::simple(document, font)),
+            Some(descendant) => (
+                Codes::Composite(Composite::read(document, font, descendant, predefined, budget)?),
+                Widths::composite(document, descendant),
+            ),
+            None => {
+                let characters = simple::characters(document, font, to_unicode.is_some(), budget)?;
+                (Codes::Simple(characters), Widths::simple(document, font))
+            }
         };
         Ok(Self { to_unicode, codes, widths })
+    }
+
+    /// Memory of its maps, in entries of 16 bytes.
+    fn weight(&self) -> usize {
+        let own = match &self.codes {
+            Codes::Simple(_) => 0,
+            Codes::Composite(composite) => composite.weight(),
+        };
+        own + self.to_unicode.as_ref().map_or(0, CMap::weight) + self.widths.ranges.len()
     }
 
     /// Calls `each` with each glyph of a string.
     pub(super) fn for_each_glyph(&self, string: &[u8], mut each: impl FnMut(Glyph)) {
         match &self.codes {
-            Codes::Charset(encoding) if self.to_unicode.is_none() => {
-                for character in encoding.decode_without_bom_handling(string).0.chars() {
-                    let width = if character.is_ascii() { DEFAULT_WIDTH } else { IDEOGRAPH_WIDTH };
-                    each(Glyph { text: character.to_string(), width: width / 1000.0, is_space: false });
-                }
-            }
             Codes::Simple(characters) => {
                 for byte in string {
-                    let own = characters.get(usize::from(*byte)).copied().flatten();
-                    each(self.glyph(u32::from(*byte), 1, own));
+                    let code = u32::from(*byte);
+                    let own = || characters.get(usize::from(*byte))?.as_deref().map(str::to_owned);
+                    let text = self.mapped(code).or_else(own).unwrap_or_default();
+                    let width = self.widths.get(code, text.chars().next()) * self.widths.unit;
+                    each(Glyph { width, text, is_space: code == 32 });
                 }
             }
-            Codes::Composite(_) | Codes::Charset(_) => {
-                let length = if let Codes::Composite(length) = self.codes { length } else { 2 };
-                for code in string.chunks(length) {
-                    let code = code.iter().fold(0, |code, byte| code << 8 | u32::from(*byte));
-                    each(self.glyph(code, length, None));
-                }
-            }
+            Codes::Composite(composite) => composite.for_each_code(string, |code, length, glyph| {
+                let own = || composite.characters(glyph);
+                let text = self.mapped(code).or_else(own).unwrap_or_default();
+                let width = self.widths.get(glyph, None) * self.widths.unit;
+                each(Glyph { width, text, is_space: length == 1 && code == 32 });
+            }),
         }
     }
 
-    fn glyph(&self, code: u32, length: usize, own: Option<char>) -> Glyph {
-        let mapped = self.to_unicode.as_ref().and_then(|map| map.get(code));
-        let text = mapped.or_else(|| own.map(String::from)).unwrap_or_default();
-        Glyph {
-            width: self.widths.get(code, text.chars().next()) * self.widths.unit,
-            text,
-            is_space: length == 1 && code == 32,
-        }
+    /// The characters of a code in the ToUnicode map.
+    fn mapped(&self, code: u32) -> Option<String> {
+        self.to_unicode.as_ref()?.get(code)
     }
 }
 
@@ -138,48 +151,9 @@ fn descendant<'d>(document: &'d Document, font: &'d Dictionary) -> Option<&'d Di
     first.as_dict().ok()
 }
 
-/// The character of each byte in the font's encoding. lopdf knows the encodings and the glyph names.
-fn simple_codes(document: &Document, font: &Dictionary, budget: &mut Budget) -> Result<Vec<Option<char>>, PoisonError> {
-    // The ToUnicode map was read before; lopdf would use it as the encoding and expand it.
-    let mut own = font.clone();
-    own.remove(b"ToUnicode");
-    own.set("Type", "Font");
-    let limit = budget.limit;
-    let encoding =
-        own.get_font_encoding_with_limit(document, 0).map_err(|_| PoisonError::DecompressionBomb { limit })?;
-    let character = |byte: u8| encoding.bytes_to_string(&[byte]).ok()?.chars().next();
-    Ok((0..=u8::MAX).map(character).collect())
-}
-
-fn composite_codes(document: &Document, font: &Dictionary, budget: &mut Budget) -> Result<Codes, PoisonError> {
-    match font.get_deref(b"Encoding", document) {
-        Ok(Object::Name(name)) => Ok(charset_of(name).map_or(Codes::Composite(2), Codes::Charset)),
-        Ok(Object::Stream(stream)) => {
-            let map = CMap::parse(&budget.inflate(stream)?);
-            Ok(Codes::Composite(map.code_bytes().unwrap_or(2)))
-        }
-        _ => Ok(Codes::Composite(2)),
-    }
-}
-
-/// The charset of a predefined map, by the map's name (ISO 32000-1, table 118).
-fn charset_of(map: &[u8]) -> Option<&'static Encoding> {
-    let map = std::str::from_utf8(map).ok()?;
-    let has = |part: &str| map.contains(part);
-    Some(match map {
-        _ if has("UCS2") || has("UTF16") => UTF_16BE,
-        _ if has("RKSJ") => SHIFT_JIS,
-        _ if has("GBK") || map.starts_with("GB-EUC") => GB18030,
-        _ if has("B5") || has("ETen") => BIG5,
-        _ if has("KSC") && !has("Johab") => EUC_KR,
-        "EUC-H" | "EUC-V" => EUC_JP,
-        _ => return None,
-    })
-}
-
 /// Widths of glyphs.
 struct Widths {
-    /// First code, last code and width, sorted by the first code.
+    /// First code, last code and width, sorted by the first code. For a composite font, codes of glyphs (CIDs).
     ranges: Vec<(u32, u32, f32)>,
     /// Width of codes outside the ranges; `None` to estimate it.
     default: Option<f32>,
@@ -204,7 +178,7 @@ impl Widths {
 
     /// `/W` contains `first [width …]` and `first last width`, mixed.
     fn composite(document: &Document, font: &Dictionary) -> Self {
-        let default = font.get_deref(b"DW", document).and_then(Object::as_float).unwrap_or(IDEOGRAPH_WIDTH);
+        let default = font.get_deref(b"DW", document).and_then(Object::as_float).unwrap_or(COMPOSITE_WIDTH);
         let mut ranges = Vec::new();
         let listed = font.get_deref(b"W", document).and_then(Object::as_array);
         let resolved = |object| document.dereference(object).ok().map(|(_, object)| object);
@@ -311,17 +285,6 @@ mod tests {
         assert_eq!(text, "ab");
         let expected = [0.3, 0.4, 0.7];
         assert!(widths.iter().zip(expected).all(|(one, other)| (one - other).abs() < 1e-6), "{widths:?}");
-    }
-
-    #[test]
-    fn a_predefined_map_is_read_as_its_charset() {
-        let document = Document::new();
-        let dictionary = dictionary! {
-            "Type" => "Font", "Subtype" => "Type0", "Encoding" => "90ms-RKSJ-H",
-            "DescendantFonts" => vec![Object::Dictionary(Dictionary::new())],
-        };
-        let (bytes, ..) = SHIFT_JIS.encode("日本語");
-        assert_eq!(shown(&font(&document, &dictionary), &bytes).0, "日本語");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
     canvas::{Canvas, Matrix, numbers},
     content::{Token, Tokens},
     font::Fonts,
+    line::{Line, is_right_to_left},
 };
 
 /// Minimum gap of a space, relative to the font's size. Kerning is smaller, word gaps are larger.
@@ -24,6 +25,9 @@ const BLOCK: f32 = 1.8;
 
 /// A larger or smaller ratio of glyph sizes begins a new block with the line: a heading, a footnote.
 const RESIZED: f32 = 1.15;
+
+/// Character spacing from which on letters are no word, relative to the font's size. It is a column of a table.
+const SPREAD: f32 = 1.0;
 
 /// Maximum operands of one operator: strings and gaps of one line.
 const MAX_OPERANDS: usize = 10_000;
@@ -40,21 +44,31 @@ pub(super) struct PageReader<'d, 'b> {
     budget: &'b mut Budget,
     cancel: &'b Cancel,
     fonts: Fonts,
-    /// End of the last glyph.
+    line: Line,
+    /// The last glyph.
     pen: Option<Pen>,
 }
 
-/// End of a glyph on the page, and its size.
+/// A place on the page.
+type Place = (f32, f32);
+
+/// A glyph on the page.
 #[derive(Clone, Copy)]
 struct Pen {
-    x: f32,
-    y: f32,
+    start: Place,
+    end: Place,
     size: f32,
+    right_to_left: bool,
 }
 
 impl<'d, 'b> PageReader<'d, 'b> {
     pub(super) fn new(document: &'d Document, budget: &'b mut Budget, cancel: &'b Cancel) -> Self {
-        Self { document, budget, cancel, fonts: Fonts::default(), pen: None }
+        Self { document, budget, cancel, fonts: Fonts::default(), line: Line::default(), pen: None }
+    }
+
+    /// The document that is read.
+    pub(super) fn document(&self) -> &'d Document {
+        self.document
     }
 
     /// Appends the text of a page.
@@ -62,22 +76,57 @@ impl<'d, 'b> PageReader<'d, 'b> {
         out.end_block();
         self.pen = None;
         let mut canvas = Canvas::new(resources_of(self.document, page), Matrix::IDENTITY);
+        let mut operands = Vec::new();
         for stream in contents_of(self.document, page) {
             let content = self.budget.inflate(stream)?;
-            self.run(&content, &mut canvas, 0, out)?;
+            self.run(&content, &mut operands, &mut canvas, 0, out)?;
         }
+        self.line.end(out);
         Ok(())
     }
 
+    /// Appends what an annotation of a page looks like. It is a block by itself.
+    pub(super) fn read_appearance(
+        &mut self,
+        appearance: &'d Stream,
+        resources: Option<&'d Dictionary>,
+        page: &'d Dictionary,
+        out: &mut VisibleText,
+    ) -> Result<(), ExtractError> {
+        out.end_block();
+        self.pen = None;
+        let resources = resources.or_else(|| resources_of(self.document, page));
+        self.run_form(appearance, &Canvas::new(resources, Matrix::IDENTITY), 0, out)?;
+        self.line.end(out);
+        out.end_block();
+        Ok(())
+    }
+
+    /// Appends the value of an annotation. It is a block by itself, and counts like a stream, because any number of
+    /// annotations may share one.
+    pub(super) fn read_value(&mut self, value: &str, out: &mut VisibleText) -> Result<(), ExtractError> {
+        self.budget.count(value.len())?;
+        out.end_block();
+        for word in value.split_whitespace() {
+            push_readable(word, &mut self.line, out);
+            self.line.push(" ", out);
+        }
+        self.line.end(out);
+        out.end_block();
+        Ok(())
+    }
+
+    /// Runs the operators of a stream. The streams of a page may end between an operator and its operands.
     fn run(
         &mut self,
         content: &[u8],
+        unused: &mut Vec<Token<'static>>,
         canvas: &mut Canvas<'d>,
         depth: usize,
         out: &mut VisibleText,
     ) -> Result<(), ExtractError> {
         let mut tokens = Tokens::of(content);
-        let mut operands = Vec::new();
+        let mut operands: Vec<Token<'_>> = std::mem::take(unused);
         let mut operators = 0_usize;
         while let Some(token) = tokens.next() {
             let Token::Operator(operator) = token else {
@@ -98,6 +147,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
             }
             operands.clear();
         }
+        unused.extend(operands.into_iter().filter_map(Token::into_operand));
         Ok(())
     }
 
@@ -151,12 +201,22 @@ impl<'d, 'b> PageReader<'d, 'b> {
         if !is_form || depth >= MAX_FORM_DEPTH {
             return Ok(());
         }
+        self.run_form(form, canvas, depth, out)
+    }
+
+    fn run_form(
+        &mut self,
+        form: &'d Stream,
+        canvas: &Canvas<'d>,
+        depth: usize,
+        out: &mut VisibleText,
+    ) -> Result<(), ExtractError> {
         let own = dictionary(self.document, &form.dict, b"Resources");
         let matrix = form.dict.get_deref(b"Matrix", self.document).and_then(Object::as_array);
         let matrix = matrix.map_or(Matrix::IDENTITY, |matrix| Matrix::of(matrix));
         let mut inner = Canvas::new(own.or(canvas.resources), matrix.then(canvas.state.matrix));
         let content = self.budget.inflate(form)?;
-        self.run(&content, &mut inner, depth + 1, out)
+        self.run(&content, &mut Vec::new(), &mut inner, depth + 1, out)
     }
 
     /// Shows strings, moved by the numbers between them.
@@ -179,57 +239,78 @@ impl<'d, 'b> PageReader<'d, 'b> {
         };
         font.for_each_glyph(string, |glyph| {
             let (start, size) = canvas.origin();
-            if glyph.text.chars().any(|character| !character.is_whitespace()) {
-                separate(self.pen, &start, size, canvas.direction(), out);
-                push_readable(&glyph.text, out);
-            } else {
-                out.push(&glyph.text);
-            }
+            let direction = canvas.direction();
             let state = &canvas.state;
+            let (font_size, scale) = (state.size, state.scale);
             let spacing = state.character_spacing + if glyph.is_space { state.word_spacing } else { 0.0 };
-            canvas.advance((glyph.width * state.size + spacing) * state.scale);
-            let ((x, y), size) = canvas.origin();
-            self.pen = Some(Pen { x, y, size });
+            canvas.advance(glyph.width * font_size * scale);
+            let glyph_end = canvas.origin().0;
+            canvas.advance(spacing * scale);
+            let end = if spacing > SPREAD * font_size.abs() { glyph_end } else { canvas.origin().0 };
+            let pen = Pen { start, end, size, right_to_left: is_right_to_left(&glyph.text) };
+            if glyph.text.chars().any(|character| !character.is_whitespace()) {
+                self.separate(pen, direction, out);
+                push_readable(&glyph.text, &mut self.line, out);
+            } else if glyph.text.is_empty() {
+                // A glyph without characters is a gap.
+                return;
+            } else {
+                self.line.push(&glyph.text, out);
+            }
+            self.pen = Some(pen);
         });
     }
-}
 
-/// Appends the separator that the distance from the last glyph implies.
-fn separate(pen: Option<Pen>, start: &(f32, f32), size: f32, direction: (f32, f32), out: &mut VisibleText) {
-    let Some(pen) = pen else {
-        return;
-    };
-    let em = size.max(pen.size).max(f32::MIN_POSITIVE);
-    let (dx, dy) = (start.0 - pen.x, start.1 - pen.y);
-    let along = (dx * direction.0 + dy * direction.1) / em;
-    let down = (dx * direction.1 - dy * direction.0) / em;
-    let resized = size > pen.size * RESIZED || pen.size > size * RESIZED;
-    if !(-LINE..=BLOCK).contains(&down) || (down > LINE && resized) {
-        out.end_block();
-    } else if down > LINE || !(-LINE..=SPACE).contains(&along) {
-        out.push(" ");
-    }
-}
-
-/// Appends characters as a reader would type them: without control characters, and with ligatures split.
-fn push_readable(text: &str, out: &mut VisibleText) {
-    let mut buffer = [0; 4];
-    for character in text.chars() {
-        match character {
-            '\u{fb00}' => out.push("ff"),
-            '\u{fb01}' => out.push("fi"),
-            '\u{fb02}' => out.push("fl"),
-            '\u{fb03}' => out.push("ffi"),
-            '\u{fb04}' => out.push("ffl"),
-            '\u{fb05}' | '\u{fb06}' => out.push("st"),
-            '\u{ad}' | '\u{fffd}' => {}
-            control if control.is_control() => {}
-            other => out.push(other.encode_utf8(&mut buffer)),
+    /// Appends the separator that the distance from the last glyph implies.
+    fn separate(&mut self, pen: Pen, direction: (f32, f32), out: &mut VisibleText) {
+        let Some(last) = self.pen else {
+            return;
+        };
+        let em = pen.size.max(last.size).max(f32::MIN_POSITIVE);
+        let along = |from: Place, to: Place| ((to.0 - from.0) * direction.0 + (to.1 - from.1) * direction.1) / em;
+        let down = ((pen.start.0 - last.end.0) * direction.1 - (pen.start.1 - last.end.1) * direction.0) / em;
+        let resized = pen.size > last.size * RESIZED || last.size > pen.size * RESIZED;
+        if !(-LINE..=BLOCK).contains(&down) || (down > LINE && resized) {
+            self.line.end(out);
+            out.end_block();
+        } else if down > LINE {
+            self.line.end(out);
+            out.push(" ");
+        } else {
+            let both = pen.right_to_left && last.right_to_left;
+            // Text that is drawn from right to left: the end of this glyph is at the start of the last one.
+            let leftwards = both && pen.start != last.start && along(last.start, pen.start) < 0.0;
+            let gap = if leftwards { along(pen.end, last.start) } else { along(last.end, pen.start) };
+            if !(-LINE..=SPACE).contains(&gap) {
+                self.line.push(" ", out);
+            }
+            if both {
+                self.line.step(!leftwards);
+            }
         }
     }
 }
 
-fn dictionary<'d>(document: &'d Document, of: &'d Dictionary, key: &[u8]) -> Option<&'d Dictionary> {
+/// Appends characters as a reader would type them: without control characters, and with ligatures split.
+fn push_readable(text: &str, line: &mut Line, out: &mut VisibleText) {
+    let mut buffer = [0; 4];
+    for character in text.chars() {
+        match character {
+            '\u{fb00}' => line.push("ff", out),
+            '\u{fb01}' => line.push("fi", out),
+            '\u{fb02}' => line.push("fl", out),
+            '\u{fb03}' => line.push("ffi", out),
+            '\u{fb04}' => line.push("ffl", out),
+            '\u{fb05}' | '\u{fb06}' => line.push("st", out),
+            '\u{ad}' | '\u{fffd}' => {}
+            control if control.is_control() => {}
+            other => line.push(other.encode_utf8(&mut buffer), out),
+        }
+    }
+}
+
+/// A dictionary in another.
+pub(super) fn dictionary<'d>(document: &'d Document, of: &'d Dictionary, key: &[u8]) -> Option<&'d Dictionary> {
     of.get_deref(key, document).and_then(Object::as_dict).ok()
 }
 

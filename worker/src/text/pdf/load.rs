@@ -5,13 +5,13 @@
 //! total is limited here, by a hook that lopdf calls for every object. The hook is a plain function, so its state
 //! is in a thread-local. lopdf is built without threads and calls the hook on the current one.
 
-use std::cell::RefCell;
+use std::{borrow::Cow, cell::RefCell};
 
 use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, ObjectId, Stream, xref::XrefRecovery};
 
 use crate::text::{Cancel, ExtractError, PoisonError};
 
-use super::{corrupt, weigh};
+use super::{Budget, corrupt, decrypt, weigh};
 
 /// Maximum inflated bytes of an object stream or a cross-reference stream. Producers put one or two hundred objects
 /// into one.
@@ -28,34 +28,92 @@ thread_local! {
 }
 
 /// The state of the hook that decides whether an object is kept.
-struct Admission {
-    cancel: Cancel,
+pub(super) struct Admission {
+    pub(super) cancel: Cancel,
     left: usize,
     refused: Option<ExtractError>,
+    /// Whether the file may be encrypted, so that object streams are left alone.
+    encrypted: bool,
+    /// Inflated bytes of the object streams of an encrypted file, which [`super::guard`] could not measure.
+    pub(super) inflated: Budget,
 }
 
-/// Loads a PDF that is not encrypted.
+/// Loads a PDF that opens without a password.
 pub(super) fn load(bytes: &[u8], cancel: &Cancel) -> Result<Document, ExtractError> {
-    if is_encrypted(bytes) {
-        return Err(PoisonError::EncryptedPdf.into());
-    }
-    let mut document = load_admitted(bytes, cancel, false)?;
+    let readable = decrypt::hide_entry(bytes);
+    let encrypted = matches!(readable, Cow::Owned(_));
+    let mut document = load_admitted(&readable, encrypted, cancel, false)?;
     // The cross-reference table may be valid but wrong about the objects. Then it is rebuilt, as lopdf does by
     // itself without a hook.
     if document.page_iter().next().is_none() {
-        document = load_admitted(bytes, cancel, true)?;
-    }
-    if document.is_encrypted() || document.was_encrypted() {
-        return Err(PoisonError::EncryptedPdf.into());
+        document = load_admitted(&readable, encrypted, cancel, true)?;
     }
     if document.xref_recovery == Some(XrefRecovery::Reconstructed) && !has_end(bytes) {
         return Err(truncated("its last line is missing").into());
     }
+    resolve_filters(&mut document);
     Ok(document)
 }
 
-fn load_admitted(bytes: &[u8], cancel: &Cancel, force_reconstruct: bool) -> Result<Document, ExtractError> {
-    ADMISSION.set(Some(Admission { cancel: cancel.clone(), left: OBJECT_MEMORY + bytes.len(), refused: None }));
+/// Replaces references in the filters of streams, which lopdf does not follow.
+fn resolve_filters(document: &mut Document) {
+    /// Maximum values of all filters together.
+    const MAX_VALUES: usize = 100_000;
+    const KEYS: [&[u8]; 2] = [b"Filter", b"DecodeParms"];
+    let refers = |object: &Object| matches!(object, Object::Reference(_));
+    let mut left = MAX_VALUES;
+    let mut resolved = Vec::new();
+    for (id, object) in &document.objects {
+        let Object::Stream(stream) = object else { continue };
+        for key in KEYS {
+            let entry = stream.dict.get(key).ok().filter(|entry| match entry {
+                Object::Array(values) => values.iter().any(refers),
+                Object::Dictionary(entries) => entries.iter().any(|(_, value)| refers(value)),
+                other => refers(other),
+            });
+            resolved.extend(entry.and_then(|entry| Some((*id, key, small(document, entry, 3, &mut left)?))));
+        }
+    }
+    for (id, key, value) in resolved {
+        if let Ok(stream) = document.get_object_mut(id).and_then(Object::as_stream_mut) {
+            stream.dict.set(key, value);
+        }
+    }
+}
+
+/// A copy of an object without references, of at most `left` values. `None` if it is larger than the filters of any
+/// stream are.
+fn small(document: &Document, object: &Object, depth: usize, left: &mut usize) -> Option<Object> {
+    const MAX_ENTRIES: usize = 8;
+    const MAX_NAME: usize = 64;
+    let (_, object) = document.dereference(object).ok()?;
+    let depth = depth.checked_sub(1)?;
+    *left = left.checked_sub(1)?;
+    Some(match object {
+        Object::Array(values) if values.len() <= MAX_ENTRIES => {
+            let values = values.iter().map(|value| small(document, value, depth, left));
+            Object::Array(values.collect::<Option<_>>()?)
+        }
+        Object::Dictionary(entries) if entries.len() <= MAX_ENTRIES => {
+            let entries = entries.iter().filter(|(key, _)| key.len() <= MAX_NAME);
+            let entries = entries.map(|(key, value)| Some((key.clone(), small(document, value, depth, left)?)));
+            Object::Dictionary(entries.collect::<Option<Dictionary>>()?)
+        }
+        Object::Name(name) if name.len() <= MAX_NAME => object.clone(),
+        Object::Integer(_) | Object::Boolean(_) | Object::Null => object.clone(),
+        _ => return None,
+    })
+}
+
+fn load_admitted(
+    bytes: &[u8],
+    encrypted: bool,
+    cancel: &Cancel,
+    force_reconstruct: bool,
+) -> Result<Document, ExtractError> {
+    let left = OBJECT_MEMORY + bytes.len();
+    let inflated = Budget::of_file(bytes.len());
+    ADMISSION.set(Some(Admission { cancel: cancel.clone(), left, refused: None, encrypted, inflated }));
     let options = LoadOptions {
         filter: Some(admit),
         max_decompressed_size: Some(MAX_LOADED_STREAM),
@@ -63,10 +121,15 @@ fn load_admitted(bytes: &[u8], cancel: &Cancel, force_reconstruct: bool) -> Resu
         ..LoadOptions::default()
     };
     let loaded = Document::load_mem_with_options(bytes, options);
-    if let Some(refused) = ADMISSION.take().and_then(|admission| admission.refused) {
+    let mut admission = ADMISSION.take();
+    if let Some(refused) = admission.as_mut().and_then(|admission| admission.refused.take()) {
         return Err(refused);
     }
-    loaded.map_err(|error| fault(bytes, &error).into())
+    let mut document = loaded.map_err(|error| fault(bytes, &error))?;
+    if let Some(admission) = admission.as_mut().filter(|_| encrypted) {
+        decrypt::decrypt(&mut document, admission)?;
+    }
+    Ok(document)
 }
 
 /// The hook. Returns `None` for an object that is not kept. lopdf uses the returned object only for members of
@@ -82,17 +145,24 @@ fn admit(id: ObjectId, object: &mut Object) -> Option<(ObjectId, Object)> {
         }
         match object {
             Object::Stream(stream) if is_never_read(&stream.dict) => None,
-            Object::Stream(_) => Some((id, Object::Null)),
+            Object::Stream(stream) => {
+                if admission.encrypted {
+                    decrypt::hide_stream(stream);
+                }
+                Some((id, Object::Null))
+            }
             other => Some((id, other.clone())),
         }
     })
 }
 
 impl Admission {
-    fn weigh(&mut self, object: &Object) -> Result<(), ExtractError> {
+    /// Counts an object, and refuses it if it exceeds what is left.
+    pub(super) fn weigh(&mut self, object: &Object) -> Result<(), ExtractError> {
         self.cancel.check()?;
         if let Object::Stream(stream) = object
             && stream.dict.has_type(b"ObjStm")
+            && !self.encrypted
         {
             weigh_members(stream)?;
         }
@@ -105,9 +175,9 @@ impl Admission {
     }
 }
 
-/// Estimates the memory of an object stream's members before they are parsed. A stream with other filters than
-/// deflate, which producers use, was not checked by [`super::guard`] and is refused.
-fn weigh_members(stream: &Stream) -> Result<(), PoisonError> {
+/// Estimates the memory of an object stream's members before they are parsed, and returns its inflated size. A stream
+/// with other filters than deflate, which producers use, was not checked by [`super::guard`] and is refused.
+pub(super) fn weigh_members(stream: &Stream) -> Result<usize, PoisonError> {
     let deflate_only = |filters: &Vec<&[u8]>| matches!(filters.as_slice(), [] | [b"FlateDecode"]);
     if !stream.filters().is_ok_and(|filters| deflate_only(&filters)) && stream.dict.has(b"Filter") {
         return Err(corrupt("an object stream uses other filters than deflate"));
@@ -125,7 +195,7 @@ fn weigh_members(stream: &Stream) -> Result<(), PoisonError> {
         }
         left -= weight.read;
     }
-    Ok(())
+    Ok(content.len())
 }
 
 /// The members of an object stream, by its index of numbers and offsets.
@@ -142,12 +212,13 @@ pub(super) fn too_many_objects() -> PoisonError {
     PoisonError::TooComplex { what: "bytes of objects in memory", limit: OBJECT_MEMORY }
 }
 
-/// Pictures, font programs and metadata take up most of a file and are not needed.
+/// Pictures, most font programs and metadata take up most of a file and are not needed. The programs of Type 1 fonts
+/// have encodings that are.
 fn is_never_read(dictionary: &Dictionary) -> bool {
-    const SUBTYPES: [&[u8]; 5] = [b"Image", b"Type1C", b"CIDFontType0C", b"OpenType", b"XML"];
+    const SUBTYPES: [&[u8]; 3] = [b"Image", b"CIDFontType0C", b"XML"];
     let subtype = dictionary.get(b"Subtype").and_then(Object::as_name);
-    let font_program = dictionary.has(b"Length1");
-    font_program || subtype.is_ok_and(|subtype| SUBTYPES.contains(&subtype))
+    let true_type = dictionary.has(b"Length1") && !dictionary.has(b"Length2");
+    true_type || subtype.is_ok_and(|subtype| SUBTYPES.contains(&subtype))
 }
 
 /// Approximate memory of an object in bytes. lopdf limits the nesting to 100.
@@ -167,41 +238,6 @@ fn memory(object: &Object) -> usize {
         Object::Null | Object::Boolean(_) | Object::Integer(_) | Object::Real(_) | Object::Reference(_) => 0,
     };
     size_of::<Object>() + held
-}
-
-/// Whether the file is encrypted. Loading would decrypt a file without a password and not call the hook. So the
-/// trailer is read first, and only if the file contains the name.
-fn is_encrypted(bytes: &[u8]) -> bool {
-    if !names(bytes, b"Encrypt") {
-        return false;
-    }
-    match Document::load_metadata_mem(bytes) {
-        Ok(metadata) => metadata.encrypted,
-        Err(error) => matches!(
-            error,
-            Error::Decryption(_)
-                | Error::InvalidPassword
-                | Error::UnsupportedSecurityHandler(_)
-                | Error::Unimplemented(_)
-        ),
-    }
-}
-
-/// Whether a name occurs, plain or with `#xx` escapes.
-fn names(bytes: &[u8], name: &[u8]) -> bool {
-    memchr::memchr_iter(b'/', bytes).any(|at| {
-        let mut rest = bytes[at + 1..].iter().copied();
-        name.iter().all(|expected| {
-            let digit = |byte: u8| char::from(byte).to_digit(16);
-            match rest.next() {
-                Some(b'#') => {
-                    let digits = (rest.next().and_then(digit), rest.next().and_then(digit));
-                    matches!(digits, (Some(high), Some(low)) if high * 16 + low == u32::from(*expected))
-                }
-                found => found == Some(*expected),
-            }
-        })
-    })
 }
 
 fn fault(bytes: &[u8], error: &Error) -> PoisonError {
@@ -231,20 +267,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_however_they_are_written() {
-        for (bytes, found) in [
-            (b"<< /Encrypt 5 0 R >>".as_slice(), true),
-            (b"<< /#45ncr#79pt 5 0 R >>", true),
-            (b"<< /Encryp", false),
-            (b"<< /Encrypted", true),
-            (b"Encrypt", false),
-            (b"/#4", false),
-        ] {
-            assert_eq!(names(bytes, b"Encrypt"), found, "{}", String::from_utf8_lossy(bytes));
-        }
-    }
-
-    #[test]
     fn the_end_is_found_before_padding_and_not_in_the_middle() {
         assert!(has_end(b"%PDF-1.4\n%%EOF\r\n\0\0\0"));
         assert!(!has_end(&[b"%PDF-1.4\n%%EOF\n".as_slice(), &[b'x'; 2000]].concat()));
@@ -258,9 +280,9 @@ mod tests {
             weigh_members(&Stream::new(dictionary, format!("{index}{members}").into_bytes()))
         };
         let zeros = format!("[{}]", "0 ".repeat(10_000));
-        assert_eq!(weigh("1 0 % 7 7 7\n2 20003 ", &format!("{zeros} {zeros}")), Ok(()));
+        assert!(weigh("1 0 % 7 7 7\n2 20003 ", &format!("{zeros} {zeros}")).is_ok());
         assert_eq!(weigh(&"1 0 ".repeat(1_000), &zeros), Err(too_many_objects()));
-        assert_eq!(weigh("1 x 2 99999999", "[0]"), Ok(()));
+        assert!(weigh("1 x 2 99999999", "[0]").is_ok());
     }
 
     #[test]

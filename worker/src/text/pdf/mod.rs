@@ -4,19 +4,25 @@
 //! A PDF is the only format that can be far larger than its bytes. [`guard`] checks its streams and objects before
 //! lopdf sees them, [`load`] limits what lopdf loads, and a [`Budget`] limits what is inflated afterwards.
 
+mod annotations;
 mod canvas;
 mod cmap;
+mod collection;
 mod content;
+mod decrypt;
 mod font;
 mod guard;
 mod layout;
+mod line;
 mod load;
 mod outline;
+mod simple;
 mod weigh;
 
 use lopdf::{Dictionary, Document, ObjectId, Stream, xref::XrefRecovery};
 
 use super::{Cancel, ExtractError, PoisonError, Reading, Structure, VisibleText, words};
+use annotations::Annotations;
 use layout::PageReader;
 
 /// Maximum inflated bytes of one stream: a page of drawings takes some megabytes.
@@ -42,14 +48,14 @@ pub(super) fn read(bytes: &[u8], cancel: &Cancel) -> Result<Reading, ExtractErro
     let first_bookmark = outline::bookmarks(&document, &mut structure);
     let mut visible = VisibleText::default();
     let mut pages = 0_u32;
-    let mut annotations = outline::Annotations::default();
+    let mut annotations = Annotations::default();
     let mut reader = PageReader::new(&document, &mut budget, cancel);
     for id in document.page_iter() {
         cancel.check()?;
         pages = pages.saturating_add(1);
         let page = page(&document, id, pages)?;
         reader.read(page, &mut visible)?;
-        annotations.links(&document, page, &mut structure);
+        annotations.read(page, &mut reader, &mut structure, &mut visible)?;
     }
     let damaged = budget.damaged;
     if pages == 0 {
@@ -110,10 +116,16 @@ impl Budget {
                 Vec::new()
             }
         };
-        self.left = self.left.saturating_sub(content.len().max(MIN_COST));
+        self.count(content.len())?;
+        Ok(content)
+    }
+
+    /// Counts the inflated bytes of a stream.
+    fn count(&mut self, length: usize) -> Result<(), PoisonError> {
+        self.left = self.left.saturating_sub(length.max(MIN_COST));
         if self.left == 0 {
             return Err(PoisonError::DecompressionBomb { limit: self.limit });
         }
-        Ok(content)
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The title, bookmarks and links of a PDF. Bookmarks are its headings.
+//! The title and bookmarks of a PDF. Bookmarks are its headings.
 
 use std::collections::HashSet;
 
@@ -8,9 +8,6 @@ use crate::text::{Structure, structure};
 
 /// Maximum number of bookmarks that are read.
 const MAX_BOOKMARKS: usize = 10_000;
-
-/// Maximum number of annotations that are read in the whole document, because pages may share a list of any length.
-const MAX_ANNOTATIONS: usize = 100_000;
 
 /// The title from the document information.
 pub(super) fn title(document: &Document) -> Option<String> {
@@ -41,39 +38,6 @@ pub(super) fn bookmarks(document: &Document, structure: &mut Structure) -> Optio
         waiting.extend(reference(bookmark, b"First").map(|child| (child, level + 1)));
     }
     first
-}
-
-/// Reads links, up to a maximum over all pages.
-pub(super) struct Annotations {
-    left: usize,
-}
-
-impl Default for Annotations {
-    fn default() -> Self {
-        Self { left: MAX_ANNOTATIONS }
-    }
-}
-
-impl Annotations {
-    /// Adds the links of a page that lead out of the document.
-    pub(super) fn links(&mut self, document: &Document, page: &Dictionary, structure: &mut Structure) {
-        let Ok(listed) = page.get_deref(b"Annots", document).and_then(Object::as_array) else {
-            return;
-        };
-        let looked_at = listed.len().min(self.left);
-        self.left -= looked_at;
-        for annotation in &listed[..looked_at] {
-            let annotation = document.dereference(annotation).and_then(|(_, annotation)| annotation.as_dict());
-            let action = annotation.and_then(|annotation| annotation.get_deref(b"A", document));
-            let address = action
-                .and_then(Object::as_dict)
-                .and_then(|action| action.get_deref(b"URI", document))
-                .and_then(Object::as_str);
-            if let Ok(address) = address {
-                structure.link(&String::from_utf8_lossy(address), "");
-            }
-        }
-    }
 }
 
 fn text(document: &Document, dictionary: &Dictionary, key: &[u8], longest: usize) -> Option<String> {
@@ -109,19 +73,5 @@ mod tests {
         assert_eq!(bookmarks(&document, &mut structure).as_deref(), Some("One"));
         let found: Vec<_> = structure.headings.iter().map(|heading| (heading.level, heading.text.as_str())).collect();
         assert_eq!(found, [(1, "One"), (2, "Inner"), (1, "Two")]);
-    }
-
-    #[test]
-    fn annotations_shared_by_many_pages_are_read_up_to_the_maximum() {
-        let mut document = Document::new();
-        let link = dictionary! { "A" => dictionary! { "S" => "URI", "URI" => string("https://example.org/") } };
-        let shared = document.add_object(vec![Object::Dictionary(link); MAX_ANNOTATIONS - 1]);
-        let page = dictionary! { "Annots" => shared };
-        let (mut annotations, mut structure) = (Annotations::default(), Structure::default());
-        for _ in 0..3 {
-            annotations.links(&document, &page, &mut structure);
-        }
-        assert_eq!(structure.link_count as usize, MAX_ANNOTATIONS);
-        assert_eq!(structure.links[0].target, "https://example.org/");
     }
 }

@@ -6,6 +6,8 @@
 
 use lopdf::Object;
 
+use super::content::{is_regular, is_space};
+
 /// Memory of a value and its overhead.
 const VALUE: usize = size_of::<Object>() + 16;
 
@@ -106,14 +108,6 @@ fn literal(text: &[u8]) -> usize {
 
 fn until(text: &[u8], ends: impl Fn(u8) -> bool) -> usize {
     text.iter().position(|byte| ends(*byte)).unwrap_or(text.len())
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b'\0' | b'\t' | b'\n' | b'\x0c' | b'\r' | b' ')
-}
-
-fn is_regular(byte: u8) -> bool {
-    !is_space(byte) && !matches!(byte, b'(' | b')' | b'<' | b'>' | b'[' | b']' | b'{' | b'}' | b'/' | b'%')
 }
 
 #[cfg(test)]
