@@ -1,12 +1,10 @@
 //! Documents, passages, effects and attempts in Postgres.
 //!
-//! Queries are checked at run time. The binary embeds the schema (`migrations/`) and applies it at start under an
-//! advisory lock, so that many workers may start at once.
+//! Queries are checked at run time. [`super::schema`] applies the schema.
 
-use anyhow::Context as _;
-use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 
-use super::pool::{Pool, PoolSettings};
+use super::pool::{Pool, PoolSettings, query};
 use crate::{
     config::DatabaseConfig,
     metrics::{Metrics, PoolState},
@@ -65,34 +63,20 @@ impl Database {
         Pool::open(config, settings, metrics).map(|pool| Self { pool })
     }
 
-    /// Migrates the schema, on a connection outside the pool: the pool would hide why it cannot connect, and its
-    /// statement timeout could end a migration.
-    ///
-    /// # Errors
-    /// The database is unreachable, or an applied migration has changed.
-    pub async fn migrate(&self) -> anyhow::Result<()> {
-        let mut connection = self.pool.connect().await.context("connecting to the database")?;
-        let mut migrations = sqlx::migrate!("./migrations");
-        // Migrations only add, so an older version runs on a newer schema after a rollback.
-        migrations.set_ignore_missing(true);
-        migrations.run(&mut connection).await.context("migrating the database")?;
-        connection.close().await.context("closing the connection of the migration")
-    }
-
     /// Records that an attempt at a step began.
     ///
     /// # Errors
     /// The database cannot be written.
     pub async fn note_attempt(&self, workflow: &str, step: &str, attempt: u32, worker: &str) -> sqlx::Result<()> {
-        let mut connection = self.pool.acquire().await?;
-        let noted = sqlx::query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
+        let mut connection = self.pool.begin().await?;
+        let noted = query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
             .bind(workflow)
             .bind(step)
             .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
             .bind(worker)
             .execute(&mut *connection);
         let noted = self.pool.with_timeout(noted).await;
-        connection.release(noted).map(drop)
+        connection.end(noted).await.map(drop)
     }
 
     /// Stores a document with its passages and the effect of the step in one transaction.
@@ -102,9 +86,9 @@ impl Database {
     /// # Errors
     /// The database cannot be written.
     pub async fn store(&self, step: &str, document: &DocumentRecord<'_>) -> sqlx::Result<bool> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.begin().await?;
         let stored = self.pool.with_timeout(store(&mut connection, step, document)).await;
-        connection.release(stored)
+        connection.end(stored).await
     }
 
     /// Closes all connections.
@@ -119,27 +103,22 @@ impl Database {
 }
 
 async fn store(connection: &mut PgConnection, step: &str, document: &DocumentRecord<'_>) -> sqlx::Result<bool> {
-    let mut transaction = connection.begin().await?;
-    let effect = sqlx::query("INSERT INTO effects (workflow_id, step) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+    let effect = query("INSERT INTO effects (workflow_id, step) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(document.workflow_id)
         .bind(step)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
     let first = effect.rows_affected() == 1;
     // If another workflow has stored the document, its row and passages stay as they are.
-    if first && insert_document(&mut transaction, document).await? {
-        insert_passages(&mut transaction, document).await?;
+    if first && insert_document(connection, document).await? {
+        insert_passages(connection, document).await?;
     }
-    transaction.commit().await?;
     Ok(first)
 }
 
-async fn insert_document(
-    transaction: &mut Transaction<'_, Postgres>,
-    document: &DocumentRecord<'_>,
-) -> sqlx::Result<bool> {
+async fn insert_document(connection: &mut PgConnection, document: &DocumentRecord<'_>) -> sqlx::Result<bool> {
     let structure = document.structure;
-    let inserted = sqlx::query(
+    let inserted = query(
         "INSERT INTO documents (document_id, source, sha256, bytes, media_type, title, words, passages, workflow_id, run_id,
             charset, language, language_confidence, pages, signature, headings, heading_count, links, link_count, summary)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16::jsonb, $17, $18::jsonb, $19, $20)
@@ -165,21 +144,18 @@ async fn insert_document(
     .bind(json(&structure.links)?)
     .bind(small(structure.link_count))
     .bind(document.summary)
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await?;
     Ok(inserted.rows_affected() == 1)
 }
 
-async fn insert_passages(
-    transaction: &mut Transaction<'_, Postgres>,
-    document: &DocumentRecord<'_>,
-) -> sqlx::Result<()> {
+async fn insert_passages(connection: &mut PgConnection, document: &DocumentRecord<'_>) -> sqlx::Result<()> {
     let passages = document.passages;
     let ordinals: Vec<i32> = passages.iter().map(|passage| small(passage.ordinal)).collect();
     let texts: Vec<&str> = passages.iter().map(|passage| passage.text.as_str()).collect();
     let words: Vec<i32> = passages.iter().map(|passage| small(passage.words)).collect();
     let hashes: Vec<&str> = passages.iter().map(|passage| passage.sha256.as_str()).collect();
-    sqlx::query(
+    query(
         "INSERT INTO passages (document_id, ordinal, text, words, sha256)
          SELECT $1, * FROM unnest($2::int[], $3::text[], $4::int[], $5::text[]) ON CONFLICT DO NOTHING",
     )
@@ -188,7 +164,7 @@ async fn insert_passages(
     .bind(texts)
     .bind(words)
     .bind(hashes)
-    .execute(&mut **transaction)
+    .execute(&mut *connection)
     .await
     .map(drop)
 }

@@ -5,6 +5,7 @@ mod database;
 mod object;
 mod pool;
 mod readings;
+mod schema;
 
 pub use cache::{ExtractCache, extract_key};
 pub use database::{Database, DocumentRecord};
