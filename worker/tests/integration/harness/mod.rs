@@ -18,6 +18,7 @@
 
 pub(crate) mod by_hand;
 pub(crate) mod collector;
+pub(crate) mod grpc;
 pub(crate) mod history;
 pub(crate) mod llm;
 pub(crate) mod metrics;
@@ -25,6 +26,7 @@ pub(crate) mod ports;
 pub(crate) mod programs;
 pub(crate) mod reaper;
 pub(crate) mod servers;
+pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod worker;
 pub(crate) mod world;
