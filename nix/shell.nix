@@ -20,6 +20,7 @@
   libseccomp,
   mmdebstrap,
   nixfmt,
+  pgbouncer,
   pkg-config,
   postgresql,
   protobuf,
@@ -39,6 +40,7 @@ mkShell {
     git
     go
     nixfmt
+    pgbouncer
     pkg-config
     postgresql
     protobuf

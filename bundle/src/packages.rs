@@ -64,7 +64,7 @@ fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
             }
             Need::Engine => wanted.extend(["docker.io", "iptables"].map(str::to_owned)),
             Need::Nix => wanted.push("nix-bin".to_owned()),
-            Need::Servers => wanted.extend(["postgresql", "redis-server"].map(str::to_owned)),
+            Need::Servers => wanted.extend(["pgbouncer", "postgresql", "redis-server"].map(str::to_owned)),
         }
     }
     wanted.sort();
@@ -84,6 +84,7 @@ fn present(package: &str) -> bool {
         "nix-bin" => program("nix"),
         "postgresql" => program("initdb") || in_debian_postgres("initdb"),
         "redis-server" => program("redis-server"),
+        "pgbouncer" => program("pgbouncer"),
         "libc6-dev" => succeeds(Cmd::new("cc").args(["-E", "-x", "c", "-include", "stdio.h", "/dev/null"])),
         _ => package
             .strip_suffix("-dev")

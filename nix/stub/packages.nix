@@ -126,6 +126,7 @@ let
     mmdebstrap = linux "mmdebstrap";
     nixfmt = any "nixfmt";
     nixfmt-tree = any "nixfmt-tree";
+    pgbouncer = any "pgbouncer";
     pkg-config = any "pkg-config";
     postgresql = any "postgresql";
     protobuf = any "protobuf";

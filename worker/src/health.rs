@@ -2,7 +2,11 @@
 //!
 //! Liveness depends on nothing outside the process: an outage of Temporal or Postgres must not restart a fleet.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum::{
@@ -12,7 +16,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tracing::info;
 
 use crate::{cpu::CpuPool, metrics::Metrics, store::Database};
 
@@ -20,6 +26,9 @@ use crate::{cpu::CpuPool, metrics::Metrics, store::Database};
 /// would notice a start that takes a fraction of a second only at its next probe. The value must stay below a
 /// kubelet's default probe timeout of 1 s.
 const READY_WAIT: Duration = Duration::from_millis(800);
+
+/// Length of the queue of connections that are not accepted yet.
+const BACKLOG: i32 = 128;
 
 /// The phase of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,14 +91,40 @@ pub struct HttpState {
     pub database: Database,
 }
 
-/// Binds the port.
+/// Binds the port. `[::]` also takes IPv4, and becomes `0.0.0.0` on a host without IPv6.
 ///
 /// # Errors
 /// The address is invalid, in use, or not one of this host's.
-pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
+pub fn bind(address: &str) -> anyhow::Result<TcpListener> {
     let address: SocketAddr = address.parse().with_context(|| format!("reading the address {address:?}"))?;
     let hint = || format!("listening on {address}: is another worker running? METRICS_ADDRESS sets the address");
-    TcpListener::bind(address).await.with_context(hint)
+    let listening = listen(address).or_else(|error| match address.ip() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if is_without_ipv6(&error) => {
+            info!(%error, "this host has no IPv6: listening on IPv4 only");
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        _ => Err(error),
+    });
+    listening.with_context(hint)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // The default is a setting of the host.
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Whether IPv6 is missing from the kernel or from its network.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 /// Serves the port until the process exits.
@@ -137,6 +172,25 @@ mod tests {
         health.enter(Phase::ShuttingDown);
         health.enter(Phase::Ready);
         assert_eq!(health.phase(), Phase::ShuttingDown);
+    }
+
+    #[tokio::test]
+    async fn every_address_of_the_host_includes_ipv4() {
+        for address in ["[::]:0", "0.0.0.0:0"] {
+            let listener = bind(address).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            assert!(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok(), "{address}");
+        }
+        let listener = bind("127.0.0.1:0").unwrap();
+        let error = bind(&listener.local_addr().unwrap().to_string()).unwrap_err().to_string();
+        assert!(error.contains("is another worker running?"), "{error}");
+    }
+
+    #[test]
+    fn only_a_host_without_ipv6_is_served_on_ipv4_instead() {
+        assert!(is_without_ipv6(&io::Error::from_raw_os_error(97)));
+        assert!(is_without_ipv6(&io::ErrorKind::AddrNotAvailable.into()));
+        assert!(!is_without_ipv6(&io::ErrorKind::AddrInUse.into()));
     }
 
     #[tokio::test(start_paused = true)]

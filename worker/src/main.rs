@@ -1,6 +1,7 @@
-//! `temporal-worker`: reads its configuration, then runs the worker, runs the watch, or prints the configuration.
+//! `temporal-worker`: reads its configuration, then runs the worker, runs the watch, migrates the schema, or prints the
+//! configuration.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{future::Future, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use worker::{
@@ -34,6 +35,8 @@ enum Command {
     Run,
     /// Show the depths of the queues until a signal, without taking work: needs only Temporal and Postgres
     Watch,
+    /// Migrate the schema of the database and exit: needs only Postgres
+    Migrate,
     /// Print the settings in force with their origins, secrets masked
     Config,
 }
@@ -99,17 +102,20 @@ fn main() -> ExitCode {
         flags: cli.settings.flags(),
         temporal_toml: true,
     };
+    let warnings = sources.environment.warnings();
     let (config, origins) = match Config::load(&sources) {
         Ok(loaded) => loaded,
         Err(faults) => return fail(USAGE, &faults),
     };
     match cli.command.unwrap_or(Command::Run) {
         Command::Config => {
+            warnings.iter().for_each(|warning| eprintln!("temporal-worker: {warning}"));
             print!("{}", render(&config, &origins));
             ExitCode::SUCCESS
         }
-        Command::Run => ended(run(config)),
-        Command::Watch => ended(watch(config)),
+        Command::Run => ended(run(config, &warnings)),
+        Command::Watch => ended(on_one_thread(config, &warnings, lifecycle::watch)),
+        Command::Migrate => ended(on_one_thread(config, &warnings, lifecycle::migrate)),
     }
 }
 
@@ -117,7 +123,7 @@ fn ended(code: anyhow::Result<ExitCode>) -> ExitCode {
     code.unwrap_or_else(|error| fail(1, &format!("{error:#}")))
 }
 
-fn run(config: Config) -> anyhow::Result<ExitCode> {
+fn run(config: Config, warnings: &[String]) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(config.pools.io_threads)
         .thread_name("async")
@@ -126,6 +132,7 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async {
         let traces = Traces::start(&config.traces)?;
         logs::start(&config.service, traces.as_ref())?;
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let code = lifecycle::run(config).await;
         if let Some(traces) = traces
             && let Err(error) = traces.end().await
@@ -139,12 +146,17 @@ fn run(config: Config) -> anyhow::Result<ExitCode> {
     code
 }
 
-/// One thread is enough for one port and one request a second. Nothing here creates a span, so there are no traces.
-fn watch(config: Config) -> anyhow::Result<ExitCode> {
+/// Runs the watch or the migration. One thread is enough for one port and one request a second. Nothing there creates a
+/// span, so there are no traces.
+fn on_one_thread<F>(config: Config, warnings: &[String], command: impl FnOnce(Config) -> F) -> anyhow::Result<ExitCode>
+where
+    F: Future<Output = anyhow::Result<ExitCode>>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         logs::start(&config.service, None)?;
-        lifecycle::watch(config).await
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        command(config).await
     });
     runtime.shutdown_background();
     code

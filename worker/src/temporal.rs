@@ -6,15 +6,16 @@ use crate::{
     activities::{CpuActivities, HEARTBEAT, IoActivities, Tools},
     config::{Config, DeploymentConfig},
     metrics::SdkMeter,
+    tls::ClientCertificate,
     workflows::{DocumentWorkflow, Route},
 };
 use anyhow::Context as _;
 use temporalio_client::{
-    Client, ClientOptions, Connection, NamespacedClient as _,
-    envconfig::LoadClientConfigProfileOptions,
+    Client, ClientOptions, Connection, ConnectionOptions, NamespacedClient as _,
     tonic::{Code, IntoRequest as _},
 };
 use temporalio_common::{
+    envconfig::{ConfigError, DataSource, LoadClientConfigProfileOptions, load_client_config_profile},
     protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest,
     telemetry::{
         TaskQueueLabelStrategy, TelemetryOptions,
@@ -41,9 +42,12 @@ const NO_PREFIX: &str = "";
 /// # Errors
 /// Temporal does not answer, or has no such namespace.
 pub async fn connect(config: &Config, identity: &str, meter: Arc<SdkMeter>) -> anyhow::Result<Client> {
-    let (mut options, _) = ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
-        .map_err(|error| anyhow::anyhow!("reading the SDK's settings (TEMPORAL_*, temporal.toml): {error}"))?;
+    let mut options = sdk_options().context("reading the SDK's settings (TEMPORAL_*, temporal.toml)")?;
     options.target = config.temporal.url(options.tls_options.is_some())?;
+    if options.tls_options.as_ref().is_some_and(|tls| tls.client_cert_resolver.is_some()) {
+        // The connector with the certificate speaks TLS in any case. With https, the transport would refuse it.
+        options.target.set_scheme("http").map_err(|()| anyhow::anyhow!("setting the scheme of temporal.address"))?;
+    }
     options.identity = identity.to_owned();
     options.connect_timeout = Some(config.temporal.connect_timeout());
     // Inside a cluster, compression only costs CPU.
@@ -61,6 +65,27 @@ pub async fn connect(config: &Config, identity: &str, meter: Arc<SdkMeter>) -> a
     let client = Client::new(connection, options.build())?;
     require_namespace(&client).await?;
     Ok(client)
+}
+
+/// The options that the SDK's own settings give. A client certificate in files is read at each handshake. The SDK
+/// cannot combine this with a connection to each address of a name; each new connection resolves the name.
+fn sdk_options() -> anyhow::Result<ConnectionOptions> {
+    // The SDK's error cannot be sent between threads.
+    let text = |error: ConfigError| anyhow::anyhow!("{error}");
+    let mut profile = load_client_config_profile(LoadClientConfigProfileOptions::default(), None).map_err(text)?;
+    let mut files = None;
+    if let Some(tls) = &mut profile.tls
+        && let (Some(DataSource::Path(certificate)), Some(DataSource::Path(key))) = (&tls.client_cert, &tls.client_key)
+    {
+        files = Some((certificate.into(), key.into()));
+        (tls.client_cert, tls.client_key) = (None, None);
+    }
+    let mut options = ConnectionOptions::try_from(profile).map_err(text)?;
+    if let (Some((certificate, key)), Some(tls)) = (files, &mut options.tls_options) {
+        tls.client_cert_resolver = Some(Arc::new(ClientCertificate::read(certificate, key)?));
+        options.dns_load_balancing = None;
+    }
+    Ok(options)
 }
 
 async fn require_namespace(client: &Client) -> anyhow::Result<()> {

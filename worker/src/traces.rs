@@ -2,22 +2,28 @@
 //!
 //! The SDK's plugin carries the trace context from the client through the workflow to its activities. The worker's
 //! own spans are children of the activity's span (see [`crate::activities`]). An unreachable collector costs only
-//! spans.
+//! spans, and the log says so.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use opentelemetry::{global, trace::TracerProvider as _};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{
+    SpanExporter, WithExportConfig as _, WithTonicConfig as _, tonic_types::transport::ClientTlsConfig,
+};
 use opentelemetry_sdk::{
     Resource,
-    trace::{BatchSpanProcessor, SdkTracerProvider},
+    error::OTelSdkResult,
+    trace::{BatchSpanProcessor, SdkTracerProvider, SpanData, SpanExporter as Export},
 };
 use temporalio_sdk::opentelemetry::{WorkflowIdGenerator, WorkflowSpanProcessor};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
-use crate::config::TracesConfig;
+use crate::{config::TracesConfig, faults::Faults};
 
 /// Timeout for the export of one batch.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,12 +46,13 @@ impl Traces {
         let Some(endpoint) = &config.endpoint else {
             return Ok(None);
         };
-        let exporter = SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .with_timeout(EXPORT_TIMEOUT)
-            .build()
-            .with_context(|| format!("sending traces to {endpoint}"))?;
+        let mut exporter =
+            SpanExporter::builder().with_tonic().with_endpoint(endpoint.expose()).with_timeout(EXPORT_TIMEOUT);
+        if endpoint.expose().starts_with("https:") {
+            exporter = exporter.with_tls_config(ClientTlsConfig::new().with_native_roots());
+        }
+        let exporter = exporter.build().with_context(|| format!("sending traces to {endpoint:?}"))?;
+        let exporter = Reported { exporter, faults: Mutex::default() };
         let resource = Resource::builder().with_service_name(config.service_name.clone()).build();
         let processor = WorkflowSpanProcessor::new(BatchSpanProcessor::builder(exporter).build());
         let provider = SdkTracerProvider::builder()
@@ -79,6 +86,34 @@ impl Traces {
             .await
             .context("stopping the trace exporter")?
             .context("exporting the last spans")
+    }
+}
+
+/// An exporter that logs when its exports begin to fail, and when they work again.
+#[derive(Debug)]
+struct Reported {
+    exporter: SpanExporter,
+    faults: Mutex<Faults>,
+}
+
+impl Export for Reported {
+    async fn export(&self, spans: Vec<SpanData>) -> OTelSdkResult {
+        let exported = self.exporter.export(spans).await;
+        let error = exported.as_ref().err().map(|error| anyhow::anyhow!("{error}"));
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).report("exporting traces", error);
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
     }
 }
 

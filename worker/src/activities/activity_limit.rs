@@ -9,26 +9,35 @@ use std::sync::{
 };
 
 use tokio::sync::Notify;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 /// A counter of activities with a limit that a task can wait for.
 #[derive(Debug, Clone)]
 pub struct ActivityLimit {
     count: Arc<AtomicU64>,
     reached: Arc<Notify>,
+    running: TaskTracker,
     limit: u64,
 }
 
 impl ActivityLimit {
     /// A counter at 0, with this limit.
     pub fn of(limit: u64) -> Self {
-        Self { count: Arc::default(), reached: Arc::default(), limit }
+        Self { count: Arc::default(), reached: Arc::default(), running: TaskTracker::new(), limit }
     }
 
-    /// Counts one activity.
-    pub(super) fn count_one(&self) {
+    /// Counts one activity, which runs until the token is dropped.
+    pub(super) fn count_one(&self) -> TaskTrackerToken {
         if self.count.fetch_add(1, Ordering::Relaxed) + 1 >= self.limit {
             self.reached.notify_one();
         }
+        self.running.token()
+    }
+
+    /// Waits until no activity runs. Only for a worker that starts no more.
+    pub async fn idle(&self) {
+        self.running.close();
+        self.running.wait().await;
     }
 
     /// Whether the count has reached the limit.
@@ -58,9 +67,9 @@ mod tests {
     #[tokio::test]
     async fn the_limit_can_be_waited_for_and_the_count_reset() {
         let limit = ActivityLimit::of(2);
-        limit.count_one();
+        drop(limit.count_one());
         assert!(limit.reached().now_or_never().is_none());
-        limit.count_one();
+        drop(limit.count_one());
         limit.reached().await;
         limit.reset();
         // A notification of the first round may still be pending; only the count decides.

@@ -57,7 +57,7 @@ pub(super) async fn run_to_commit<T>(
     let workflow = info.workflow_id.as_deref().unwrap_or_default();
     let span = info_span!("activity", step, workflow, attempt = info.attempt);
     let started = Instant::now();
-    tools.activity_limit.count_one();
+    let _running = tools.activity_limit.count_one();
     if info.attempt > 1 {
         tools.metrics.count_retry(step);
     }

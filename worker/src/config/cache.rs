@@ -11,7 +11,8 @@ use super::{Faults, SecretUrl};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheConfig {
-    /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS (`REDIS_URL`). Unset: no cache.
+    /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS (`REDIS_URL`). A Redis Cluster is not
+    /// supported. Unset: no cache.
     pub url: Option<SecretUrl>,
     /// Lifetime of a result in seconds (`CACHE_TTL_SECONDS`).
     pub ttl_seconds: u64,
@@ -37,6 +38,7 @@ impl CacheConfig {
         const USE: &str = "set REDIS_URL to redis://host:6379, or unset it for no cache";
         if let Some(url) = &self.url {
             match url::Url::parse(url.expose()) {
+                _ if !faults.require_escaped("cache.url", url) => {}
                 Ok(url) if matches!(url.scheme(), "redis" | "rediss") && url.has_host() => {}
                 Ok(_) => faults.add(format!("cache.url is {:?}: {USE}", url.masked())),
                 Err(error) => faults.add(format!("cache.url is not a URL ({error}): {USE}")),
@@ -57,8 +59,8 @@ mod tests {
         let cases = [
             ("redis://redis:6379", ""),
             ("rediss://user:hunter2@redis/1", ""),
-            ("http://user:hunter2@redis", "cache.url is \"http://user:***@redis/\""),
-            ("redis:6379", "cache.url is \"redis:6379\""),
+            ("http://user:hunter2@redis", "cache.url is \"http://user:***@redis\""),
+            ("redis:6379", "cache.url is \"***\""),
             ("redis", "cache.url is not a URL"),
         ];
         for (url, wanted) in cases {

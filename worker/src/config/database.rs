@@ -1,7 +1,8 @@
 //! The database of documents, and how many connections to it one process may open.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Faults, SecretUrl, concurrency::ConcurrencyConfig};
@@ -13,6 +14,12 @@ use super::{Faults, SecretUrl, concurrency::ConcurrencyConfig};
 pub struct DatabaseConfig {
     /// `postgres://user:password@host:port/database` (`DATABASE_URL`).
     pub url: SecretUrl,
+    /// File that holds the URL, such as a mounted Secret (`DATABASE_URL_FILE`). It takes precedence over `url`. It is
+    /// read again when the database refuses the user or the password.
+    pub url_file: Option<String>,
+    /// Whether a process that finds an old schema migrates it at start (`DB_MIGRATE_AT_START`). If not, it waits until
+    /// `temporal-worker migrate` has run. With a current schema, no process needs the right to change it.
+    pub migrate_at_start: bool,
     /// Connections that stay open once opened. A process opens at most `pool_size` plus `max_overflow` connections,
     /// and at most one more than its IO slots. `temporal-worker watch` opens at most 2.
     pub pool_size: u32,
@@ -21,8 +28,7 @@ pub struct DatabaseConfig {
     /// Seconds to wait for a free connection before the activity fails and is retried.
     pub acquire_timeout_seconds: u64,
     /// Timeout in seconds that the server applies to a statement and to an idle transaction. If no answer arrives
-    /// some seconds later, the connection is closed and the activity retried. 0 leaves it to the server, for a
-    /// PgBouncer that rejects the startup parameter `options`.
+    /// some seconds later, the connection is closed and the activity retried. 0 leaves it to the server.
     pub statement_timeout_seconds: u64,
     /// Days that a row of the tables `attempts` and `effects` is kept. Each worker deletes older rows every hour.
     pub retention_days: u16,
@@ -35,6 +41,8 @@ impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
             url: SecretUrl::from("postgres://localhost:5432/documents"),
+            url_file: None,
+            migrate_at_start: true,
             pool_size: 20,
             max_overflow: 30,
             acquire_timeout_seconds: 10,
@@ -46,6 +54,18 @@ impl Default for DatabaseConfig {
 }
 
 impl DatabaseConfig {
+    /// The URL in force. If a file holds it, each call reads the file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn current_url(&self) -> anyhow::Result<SecretUrl> {
+        let Some(path) = &self.url_file else {
+            return Ok(self.url.clone());
+        };
+        let text = fs::read_to_string(path).with_context(|| format!("reading database.url_file, {path:?}"))?;
+        Ok(SecretUrl::from(text.trim()))
+    }
+
     /// Maximum number of connections: the lower of what the settings allow and what the slots can use.
     ///
     /// Each IO slot needs one connection at a time. One more serves the short statements of the CPU slots.
@@ -71,16 +91,7 @@ impl DatabaseConfig {
     }
 
     pub(super) fn validate(&self, concurrency: &ConcurrencyConfig, faults: &mut Faults) {
-        match url::Url::parse(self.url.expose()) {
-            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => {}
-            Ok(url) => faults.add(format!(
-                "database.url has the scheme {:?}: set DATABASE_URL to postgres://user:password@host:port/database",
-                url.scheme()
-            )),
-            Err(error) => faults.add(format!(
-                "database.url is not a URL ({error}): set DATABASE_URL to postgres://user:password@host:port/database"
-            )),
-        }
+        self.validate_url(faults);
         let allowed = self.pool_size.saturating_add(self.max_overflow);
         if usize::try_from(allowed).is_ok_and(|allowed| allowed < concurrency.io_slots) {
             faults.add(format!(
@@ -92,6 +103,32 @@ impl DatabaseConfig {
         }
         faults.require_at_least("database.acquire_timeout_seconds", self.acquire_timeout_seconds, 1);
         faults.require_at_least("database.retention_days", self.retention_days, 1);
+    }
+}
+
+impl DatabaseConfig {
+    fn validate_url(&self, faults: &mut Faults) {
+        const USE: &str = "postgres://user:password@host:port/database";
+        let (key, variable) = match &self.url_file {
+            Some(_) => ("database.url_file", "the content of DATABASE_URL_FILE"),
+            None => ("database.url", "DATABASE_URL"),
+        };
+        let url = match self.current_url() {
+            Ok(url) => url,
+            Err(error) => {
+                let (path, cause) = (self.url_file.as_deref().unwrap_or_default(), error.root_cause());
+                faults.add(format!("{key} (DATABASE_URL_FILE) is {path:?}: {cause}; set it to a file with {USE}"));
+                return;
+            }
+        };
+        if !faults.require_escaped(key, &url) {
+            return;
+        }
+        match url::Url::parse(url.expose()) {
+            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => {}
+            Ok(url) => faults.add(format!("{key} has the scheme {:?}: set {variable} to {USE}", url.scheme())),
+            Err(error) => faults.add(format!("{key} is not a URL ({error}): set {variable} to {USE}")),
+        }
     }
 }
 

@@ -84,6 +84,8 @@ pub const VARIABLES: &[Variable] = &[
     number("TEMPORAL_IO_THREAD_POOL_SIZE", "pools.io_threads"),
     number("TEMPORAL_CPU_THREAD_POOL_SIZE", "pools.cpu_threads"),
     text("DATABASE_URL", "database.url"),
+    text("DATABASE_URL_FILE", "database.url_file"),
+    Variable { name: "DB_MIGRATE_AT_START", key: "database.migrate_at_start", kind: Kind::Switch },
     number("DB_POOL_SIZE", "database.pool_size"),
     number("DB_MAX_OVERFLOW", "database.max_overflow"),
     number("DB_ACQUIRE_TIMEOUT_SECONDS", "database.acquire_timeout_seconds"),
@@ -162,15 +164,28 @@ impl Environment {
             .collect()
     }
 
-    /// Adds a fault for every variable that looks like a misspelling of a known one.
+    /// Adds a fault for every variable that looks like a misspelling of one of Temporal's.
     pub(super) fn report_misspelt(&self, faults: &mut Faults) {
-        for name in self.0.keys() {
-            if let Some(meant) = names::misspelt(name) {
-                faults.add(format!(
-                    "the environment has the unknown variable {name}: did you mean {meant}? Rename or unset it"
-                ));
-            }
-        }
+        self.misspelt().filter(|(name, _)| names::is_temporals(name)).for_each(|(name, meant)| {
+            faults.add(format!(
+                "the environment has the unknown variable {name}: did you mean {meant}? Rename or unset it"
+            ));
+        });
+    }
+
+    /// A warning for every other variable that looks like a misspelling. It may belong to another program, so it
+    /// must not keep a worker from starting.
+    pub fn warnings(&self) -> Vec<String> {
+        let foreign = self.misspelt().filter(|(name, _)| !names::is_temporals(name));
+        foreign
+            .map(|(name, meant)| {
+                format!("the environment has the variable {name}, which is ignored: did you mean {meant}?")
+            })
+            .collect()
+    }
+
+    fn misspelt(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.0.keys().filter_map(|name| Some((name.as_str(), names::misspelt(name)?)))
     }
 
     /// Whether a variable is set. An empty one is not.

@@ -117,6 +117,17 @@ impl Faults {
         }
     }
 
+    /// Adds a fault if the URL's user or password has a reserved character. Returns whether it has none.
+    fn require_escaped(&mut self, key: &str, url: &SecretUrl) -> bool {
+        let Some(reserved) = url.unescaped() else { return true };
+        self.add(format!(
+            "{} has the character {reserved:?} in its user or password: percent-encode it as %{:02X}",
+            with_variable(key),
+            u32::from(reserved)
+        ));
+        false
+    }
+
     fn require_at_least<T: PartialOrd + fmt::Display + Copy>(&mut self, key: &str, value: T, minimum: T) {
         if value < minimum {
             self.add(format!("{} is {value}: it must be at least {minimum}", with_variable(key)));

@@ -1,7 +1,8 @@
 //! Unknown names of settings and variables, with a hint at the known name.
 //!
-//! In the file, an unknown name is always a fault. The environment belongs to other programs too, so there only a
-//! likely misspelling is a fault: `TEMPORAL_WORKFLOW_CONCURENCY=20` must not give a fleet with 3 slots.
+//! In the file, an unknown name is always a fault. The environment belongs to other programs too. There, only a
+//! likely misspelling of one of Temporal's variables is a fault: `TEMPORAL_WORKFLOW_CONCURENCY=20` must not give a
+//! fleet with 3 slots. A misspelling of another variable, such as `REDIS_URI`, is a warning.
 
 use strsim::{damerau_levenshtein, normalized_damerau_levenshtein};
 
@@ -11,7 +12,7 @@ use super::environment::VARIABLES;
 const MIN_SIMILARITY: f64 = 0.5;
 
 /// A variable counts as misspelt with one wrong letter per 8 letters, at most three. The limits are strict because
-/// a false alarm keeps a worker from starting, and because `AWS_ENDPOINT_URL_S3` is not a misspelt
+/// a false alarm may keep a worker from starting, and because `AWS_ENDPOINT_URL_S3` is not a misspelt
 /// `AWS_ENDPOINT_URL`.
 const LETTERS_PER_ERROR: usize = 8;
 const MAX_ERRORS: usize = 3;
@@ -37,6 +38,9 @@ const OTHER_VARIABLES: [&str; 18] = [
     "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
     "TEMPORAL_TLS_SERVER_NAME",
 ];
+
+/// Prefix of the variables that no other program sets.
+const TEMPORAL_PREFIX: &str = "TEMPORAL_";
 
 /// Prefix of the variables for gRPC headers; the user chooses the rest.
 const HEADER_PREFIX: &str = "TEMPORAL_GRPC_META_";
@@ -81,6 +85,11 @@ fn section_of(key: &str) -> Option<&'static str> {
     let mut all = VARIABLES.iter().map(|variable| variable.section_and_key());
     let (section, _) = all.find(|(_, known)| *known == key)?;
     all.all(|(_, known)| known != key).then_some(section)
+}
+
+/// Whether a variable is the program's or the SDK's by its prefix.
+pub(super) fn is_temporals(name: &str) -> bool {
+    name.to_ascii_uppercase().starts_with(TEMPORAL_PREFIX)
 }
 
 /// The known variable that a name misspells; `None` if the name is known, or similar to none.

@@ -22,7 +22,8 @@ pub enum LogFormat {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ServiceConfig {
-    /// Address of /metrics, /livez and /readyz (`METRICS_ADDRESS`).
+    /// Address of /metrics, /livez and /readyz (`METRICS_ADDRESS`). `[::]` is every address of the host, IPv4
+    /// included; on a host without IPv6 it is `0.0.0.0`.
     pub metrics_address: String,
     /// Seconds between two attempts to reach Postgres or Temporal at start. The number of attempts is unlimited.
     pub start_retry_seconds: u64,
@@ -43,7 +44,7 @@ pub struct ServiceConfig {
 impl Default for ServiceConfig {
     fn default() -> Self {
         Self {
-            metrics_address: "0.0.0.0:9464".into(),
+            metrics_address: "[::]:9464".into(),
             start_retry_seconds: 2,
             depth_interval_seconds: 1,
             deletion_cost_selector: String::new(),
@@ -74,7 +75,7 @@ impl ServiceConfig {
         if let Err(error) = self.metrics_address.parse::<SocketAddr>() {
             faults.add(format!(
                 "service.metrics_address is {:?} ({error}): set METRICS_ADDRESS to an address and a port, such as \
-                 0.0.0.0:9464",
+                 [::]:9464",
                 self.metrics_address
             ));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Faults, Secret};
+use super::{Faults, Secret, SecretUrl};
 
 /// Maximum timeout of the LLM. An attempt at the step has 120 s, of which Postgres and S3 may take 40 s before the
 /// call.
@@ -17,7 +17,7 @@ const MAX_TIMEOUT_SECONDS: u64 = 60;
 pub struct SummaryConfig {
     /// Part of the endpoint's URL before `/chat/completions`, such as `https://llm.example.com/v1`
     /// (`LLM_BASE_URL`). Unset: no summaries.
-    pub base_url: Option<String>,
+    pub base_url: Option<SecretUrl>,
     /// Model that writes the summaries (`LLM_MODEL`).
     pub model: Option<String>,
     /// Bearer token, if the endpoint needs one (`LLM_API_KEY`).
@@ -44,8 +44,9 @@ impl SummaryConfig {
 
     pub(super) fn validate(&self, faults: &mut Faults) {
         if let Some(url) = &self.base_url {
-            let web = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            if !web {
+            let parsed = url::Url::parse(url.expose());
+            let web = parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            if faults.require_escaped("summary.base_url", url) && !web {
                 faults.add(format!(
                     "summary.base_url is {url:?}: set LLM_BASE_URL to http(s)://host/v1, or unset it for no summaries"
                 ));
@@ -77,11 +78,12 @@ mod tests {
             (Some("http://llm:8000/v1"), Some("small"), ""),
             (Some("http://llm:8000/v1"), None, "set LLM_MODEL"),
             (Some("http://llm:8000/v1"), Some(" "), "set LLM_MODEL"),
-            (Some("llm:8000"), Some("small"), "summary.base_url is \"llm:8000\""),
+            (Some("ftp://llm:8000"), Some("small"), "summary.base_url is ftp://llm:8000: set LLM_BASE_URL"),
+            (Some("llm:8000"), Some("small"), "summary.base_url is ***: set LLM_BASE_URL"),
         ];
         for (base_url, model, wanted) in cases {
             let config = SummaryConfig {
-                base_url: base_url.map(str::to_owned),
+                base_url: base_url.map(SecretUrl::from),
                 model: model.map(str::to_owned),
                 ..SummaryConfig::default()
             };

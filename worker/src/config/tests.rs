@@ -116,6 +116,55 @@ fn a_misspelt_variable_is_a_fault_that_names_the_right_one() {
 }
 
 #[test]
+fn a_variable_of_another_program_is_a_warning_and_no_fault() {
+    let foreign = environment(&[("REDIS_URI", "x"), ("LOG_FORMATS", "x"), ("DATABASE_URI", "x"), ("PATH", "/bin")]);
+    let warnings = foreign.warnings();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    for meant in ["did you mean REDIS_URL?", "did you mean LOG_FORMAT?", "did you mean DATABASE_URL?"] {
+        assert!(warnings.iter().any(|warning| warning.contains(meant)), "{meant:?} is missing in {warnings:?}");
+    }
+    let sources = Sources { environment: foreign, ..Sources::default() };
+    assert_eq!(Config::load(&sources).unwrap().0, Config::default());
+    assert!(environment(&[("TEMPORAL_ADRESS", "x")]).warnings().is_empty(), "it is a fault");
+}
+
+#[test]
+fn a_secret_that_is_not_percent_encoded_is_a_fault_without_the_secret() {
+    let text = load(&[
+        ("DATABASE_URL", "postgres://slipway:hun/ter2@postgres/documents"),
+        ("REDIS_URL", "redis://slipway:hun?ter2@redis"),
+        ("LLM_BASE_URL", "https://slipway:hun#ter2@llm/v1"),
+        ("LLM_MODEL", "small"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://slipway:hun@ter2@collector:4317"),
+    ])
+    .unwrap_err()
+    .to_string();
+    for expected in [
+        "database.url (DATABASE_URL) has the character '/' in its user or password: percent-encode it as %2F",
+        "cache.url (REDIS_URL) has the character '?' in its user or password: percent-encode it as %3F",
+        "summary.base_url (LLM_BASE_URL) has the character '#' in its user or password: percent-encode it as %23",
+        "traces.endpoint (OTEL_EXPORTER_OTLP_ENDPOINT) has the character '@' in its user or password: percent-encode \
+         it as %40",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
+    }
+    assert!(!text.contains("hun") && !text.contains("ter2"), "a secret is shown:\n{text}");
+}
+
+#[test]
+fn the_database_url_of_a_file_is_used_and_a_missing_file_is_a_fault() {
+    let url = file("postgres://slipway:hunter2@postgres/documents\n");
+    let path = url.path().to_str().unwrap();
+    let config = load(&[("DATABASE_URL_FILE", path), ("DATABASE_URL", "postgres://other/documents")]).unwrap();
+    assert_eq!(config.database.current_url().unwrap().expose(), "postgres://slipway:hunter2@postgres/documents");
+    let missing = load(&[("DATABASE_URL_FILE", "/nonexistent/url")]).unwrap_err().to_string();
+    assert!(missing.contains("database.url_file (DATABASE_URL_FILE) is \"/nonexistent/url\": "), "{missing}");
+    let wrong = file("postgres://slipway:hun/ter2@postgres/documents");
+    let fault = load(&[("DATABASE_URL_FILE", wrong.path().to_str().unwrap())]).unwrap_err().to_string();
+    assert!(fault.contains("database.url_file") && fault.contains("percent-encode it as %2F"), "{fault}");
+}
+
+#[test]
 fn concurrency_can_be_lowered_by_its_own_variable_alone() {
     let config = load(&[
         ("TEMPORAL_WORKFLOW_CONCURRENCY", "2"),

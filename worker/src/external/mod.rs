@@ -36,7 +36,8 @@ impl Service {
     /// Label values of its operations.
     pub fn operations(self) -> &'static [&'static str] {
         match self {
-            Self::S3 | Self::Redis => &["get", "put"],
+            Self::S3 => &["get", "put"],
+            Self::Redis => &["connect", "get", "put"],
             Self::Llm => &["complete"],
         }
     }

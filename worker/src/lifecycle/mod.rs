@@ -7,6 +7,8 @@
 //! Shutdown: the process is not ready from then on, and releases its leases on queue readings, so that the next
 //! process need not wait until they expire.
 
+mod migrate;
+mod polls;
 mod run;
 mod watch;
 
@@ -33,6 +35,7 @@ use crate::{
     temporal, tls,
 };
 
+pub use migrate::migrate;
 pub use run::run;
 pub use watch::watch;
 
@@ -82,7 +85,7 @@ impl Process {
 
     /// Opens the HTTP port. The process is live from now on.
     async fn open_port(&mut self, cpu: Option<CpuPool>) -> anyhow::Result<()> {
-        let listener = health::bind(&self.config.service.metrics_address).await?;
+        let listener = health::bind(&self.config.service.metrics_address)?;
         let state = HttpState {
             health: self.health.clone(),
             metrics: self.metrics.clone(),
@@ -102,8 +105,11 @@ impl Process {
     async fn connect(&self) -> Option<Client> {
         let pause = self.config.service.start_retry();
         let connecting = async {
-            retry_until_ok("Postgres", pause, &self.health, || within(MIGRATION_TIMEOUT, self.database.migrate()))
-                .await;
+            let migrate = self.config.database.migrate_at_start;
+            retry_until_ok("Postgres", pause, &self.health, || {
+                within(MIGRATION_TIMEOUT, self.database.prepare_schema(migrate))
+            })
+            .await;
             retry_until_ok("Temporal", pause, &self.health, || {
                 let limit = self.config.temporal.connect_timeout() + ANSWER_TIMEOUT;
                 let connected = temporal::connect(&self.config, &self.identity, self.metrics.sdk());
@@ -151,8 +157,15 @@ impl Process {
         }
     }
 
-    /// Sets the process ready as soon as `seen` was true of every queue. Later changes do not matter.
-    fn set_ready_once(&mut self, waiting: &'static str, seen: impl Fn(&Metrics, &Queue) -> bool + Send + 'static) {
+    /// Sets the process ready as soon as `seen` was true of every queue, and then runs `watch`.
+    fn set_ready<F>(
+        &mut self,
+        waiting: &'static str,
+        seen: impl Fn(&Metrics, &Queue) -> bool + Send + 'static,
+        watch: impl FnOnce(Metrics, Health, [Queue; 3]) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send,
+    {
         let (metrics, health, queues) = (self.metrics.clone(), self.health.clone(), self.queues());
         self.background.spawn(async move {
             health.enter(Phase::Waiting(waiting.into()));
@@ -163,8 +176,9 @@ impl Process {
                 unseen.retain(|queue| !seen(&metrics, queue));
             }
             health.enter(Phase::Ready);
-            let queues = queues.map(|queue| queue.name).join(",");
-            info!(queues, "ready");
+            let names = queues.each_ref().map(|queue| queue.name.as_str()).join(",");
+            info!(queues = names, "ready");
+            watch(metrics, health, queues).await;
         });
     }
 

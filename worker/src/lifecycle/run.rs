@@ -1,18 +1,19 @@
 //! A process that takes work and shuts down without losing any.
 //!
 //! Shutdown: polling stops, and tasks in flight finish. Activities that still run shortly before the grace period
-//! ends fail with a retryable error, so that Temporal retries them on another worker.
+//! ends fail with a retryable error, so that Temporal retries them on another worker. The failure of one queue's SDK
+//! worker begins a shutdown as a signal does, and the process then exits with the error.
 
-use std::{process::ExitCode, time::Duration};
+use std::{future::Future, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use temporalio_client::Client;
 use temporalio_sdk::Worker;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
-use super::Process;
+use super::{Process, polls};
 use crate::{
     activities::{ActivityLimit, Tools},
     config::Config,
@@ -30,7 +31,8 @@ const APPLICATION: &str = "temporal-worker";
 /// Runs the worker until a signal. Returns exit code 0 if all tasks ended within the grace period.
 ///
 /// # Errors
-/// An error that waiting does not fix: a port in use, or settings that the SDK or the store rejects.
+/// An error that waiting does not fix: a port in use, settings that the SDK or the store rejects, or a queue that
+/// Temporal does not let the worker poll.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let pool = PoolSettings { application: APPLICATION, slots: config.concurrency.io_slots };
     let mut process = Process::new(config, pool)?;
@@ -38,12 +40,15 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     // The port is opened first, so that readiness probes find it.
     process.open_port(Some(cpu.clone())).await?;
     let tools = tools(&process, cpu)?;
-    let code = match process.connect().await {
-        None => ExitCode::SUCCESS,
-        Some(client) => work(&mut process, &tools, &client).await?,
+    if let Some(cache) = tools.cache.clone() {
+        process.background.spawn(cache.check());
+    }
+    let worked = match process.connect().await {
+        None => Ok(()),
+        Some(client) => work(&mut process, &tools, &client).await,
     };
     process.shut_down().await;
-    Ok(code)
+    worked.map(|()| ExitCode::SUCCESS)
 }
 
 fn tools(process: &Process, cpu: CpuPool) -> anyhow::Result<Tools> {
@@ -66,23 +71,24 @@ fn tools(process: &Process, cpu: CpuPool) -> anyhow::Result<Tools> {
 }
 
 /// Polls the queues until shutdown begins, then drains them.
-async fn work(process: &mut Process, tools: &Tools, client: &Client) -> anyhow::Result<ExitCode> {
+async fn work(process: &mut Process, tools: &Tools, client: &Client) -> anyhow::Result<()> {
     process.watch_depths(client);
     process.background.spawn(process.database.clone().delete_old_rows(process.config.database.retention_days));
     // Later, a queue without polls only means that all its slots are in use.
-    process.set_ready_once("starting to poll", |metrics, queue| metrics.sdk().polls(&queue.name));
+    process.set_ready("starting to poll", |metrics, queue| metrics.sdk().polls(&queue.name), polls::follow);
     let (config, shutdown) = (&process.config, &process.shutdown);
     let grace = config.service.shutdown_grace();
     let runtime = temporal::runtime(process.metrics.sdk())?;
     let queues = temporal::WorkerFactory { runtime: &runtime, client, config };
     let mut serving = std::pin::pin!(serve_all(&queues, tools, shutdown));
-    let ended_early = tokio::select! {
-        result = &mut serving => Some(result),
+    // A worker that fails begins the shutdown, too. It may have nothing to drain.
+    let served = tokio::select! {
+        served = &mut serving => Some(served),
         () = shutdown.cancelled() => None,
     };
     process.health.enter(Phase::ShuttingDown);
-    if let Some(result) = ended_early {
-        return result.map(|()| ExitCode::SUCCESS);
+    if let Some(served) = served {
+        return served;
     }
     let finished = match timeout(drain_time(grace), &mut serving).await {
         Ok(finished) => Ok(finished),
@@ -95,7 +101,7 @@ async fn work(process: &mut Process, tools: &Tools, client: &Client) -> anyhow::
         let seconds = grace.as_secs();
         anyhow::anyhow!("tasks in flight did not end within {seconds} s; Temporal retries them after their timeout")
     };
-    finished.map_err(late)?.map(|()| ExitCode::SUCCESS)
+    finished.map_err(late)?
 }
 
 /// How long tasks in flight may run before they are interrupted. The rest of the grace period serves to report them
@@ -105,7 +111,7 @@ fn drain_time(grace: Duration) -> Duration {
 }
 
 /// Serves the three queues on this thread until shutdown begins and no task is in flight. Activities run on the
-/// runtime's threads. The first queue that fails ends all.
+/// runtime's threads. If a queue fails, the shutdown begins, and the others drain.
 async fn serve_all(
     queues: &temporal::WorkerFactory<'_>,
     tools: &Tools,
@@ -119,7 +125,17 @@ async fn serve_all(
     let workflow = serve(queues.client, || queues.workflow(), &tools.activity_limit, shutdown);
     let io = serve(queues.client, || queues.io(&io), &io.activity_limit, shutdown);
     let cpu = serve(queues.client, || queues.cpu(&cpu), &cpu.activity_limit, shutdown);
-    futures::future::try_join3(workflow, io, cpu).await.map(drop)
+    let (workflow, io, cpu) =
+        futures::join!(or_leave(workflow, shutdown), or_leave(io, shutdown), or_leave(cpu, shutdown));
+    workflow.and(io).and(cpu)
+}
+
+/// Begins the shutdown if a queue fails.
+async fn or_leave(
+    serving: impl Future<Output = anyhow::Result<()>>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    serving.await.inspect_err(|_| shutdown.cancel())
 }
 
 /// Serves one queue. When the [`ActivityLimit`] is reached, the SDK worker ends with no task in flight and is
@@ -146,7 +162,13 @@ async fn serve(
             ended = worker.run() => ended,
             () = stopping => Ok(()),
         };
-        ended.with_context(|| format!("the worker of {queue} failed"))?;
+        if let Err(error) = ended {
+            error!(queue, %error, "the SDK worker failed: this process drains all queues and exits");
+            shutdown.cancel();
+            // They run on without the worker, and report their results.
+            limit.idle().await;
+            return Err(error).with_context(|| format!("the worker of {queue} failed"));
+        }
         if shutdown.is_cancelled() {
             info!(queue, "drained: no longer polled, no task in flight");
             return Ok(());

@@ -20,7 +20,7 @@ pub async fn watch(config: Config) -> anyhow::Result<ExitCode> {
     if let Some(client) = process.connect().await {
         process.watch_depths(&client);
         process.set_deletion_costs();
-        process.set_ready_once("reading the queues", |metrics, queue| metrics.depths().shows(queue));
+        process.set_ready("reading the queues", |metrics, queue| metrics.depths().shows(queue), |_, _, _| async {});
         process.shutdown.cancelled().await;
     }
     process.shut_down().await;

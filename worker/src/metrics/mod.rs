@@ -14,7 +14,7 @@ use prometheus::{Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGa
 
 pub use depth::{DepthReadings, Queue, Reading};
 pub use external::{ExternalMetrics, Outcome};
-pub use sdk::SdkMeter;
+pub use sdk::{PollCounts, SdkMeter};
 
 /// Histogram buckets of a step in seconds, up to its timeout.
 const STEP_BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
@@ -42,6 +42,7 @@ pub struct Metrics {
     documents: IntCounterVec,
     retries: IntCounterVec,
     steps: HistogramVec,
+    polls_failing: IntGaugeVec,
     threads: IntGaugeVec,
     connections: IntGaugeVec,
     waiters: IntGaugeVec,
@@ -66,6 +67,7 @@ impl Metrics {
             documents: counter(&registry, &names::DOCUMENTS)?,
             retries: counter(&registry, &names::STEP_RETRIES)?,
             steps: histogram(&registry, &names::STEP_SECONDS, STEP_BUCKETS)?,
+            polls_failing: gauge(&registry, &names::POLLS_FAILING)?,
             threads: gauge(&registry, &names::CPU_THREADS)?,
             connections: gauge(&registry, &names::DATABASE_CONNECTIONS)?,
             waiters: gauge(&registry, &names::DATABASE_WAITERS)?,
@@ -105,6 +107,11 @@ impl Metrics {
     /// Counts an attempt at a step after the first.
     pub fn count_retry(&self, step: &str) {
         self.retries.with_label_values(&[step]).inc();
+    }
+
+    /// Records whether the process's polls of a queue fail.
+    pub fn set_polls_failing(&self, queue: &Queue, failing: bool) {
+        self.polls_failing.with_label_values(&[queue.kind(), &queue.name]).set(failing.into());
     }
 
     /// The metrics of calls to external services.
@@ -217,6 +224,7 @@ mod tests {
         metrics.depths().record(&Queue::workflow("w"), READING, Instant::now());
         metrics.depths().record(&Queue::activity("a"), READING, Instant::now());
         metrics.observe_step("fetch_document", "done", Duration::ZERO);
+        metrics.set_polls_failing(&Queue::workflow("w"), false);
         metrics.set_threads(1, 4);
         metrics.set_connections(PoolState::default());
         metrics.observe_acquire("acquired", Duration::ZERO);

@@ -85,6 +85,14 @@ pub const QUEUE_POLLERS: Name = Name {
     help: "Workers that polled a queue within the last minutes, as Temporal reports them.",
 };
 
+/// Whether polls of a queue fail.
+pub const POLLS_FAILING: Name = Name {
+    name: "temporal_task_queue_polls_failing",
+    kind: Type::Gauge,
+    labels: &["kind", "queue"],
+    help: "1 while this worker's polls of a queue fail, and the worker is not ready, else 0.",
+};
+
 /// Outcomes of documents.
 pub const DOCUMENTS: Name = Name {
     name: "document_outcomes_total",
@@ -200,6 +208,7 @@ pub const ALL: &[Name] = &[
     QUEUE_ADD_RATE,
     QUEUE_DISPATCH_RATE,
     QUEUE_POLLERS,
+    POLLS_FAILING,
     DOCUMENTS,
     STEP_RETRIES,
     STEP_SECONDS,

@@ -24,6 +24,10 @@ const PREFIX: &str = "temporal_";
 /// Gauge of the polls in flight, by `task_queue`.
 const POLLERS: &str = "temporal_num_pollers";
 
+/// Durations of the polls that have ended, and the counter of those that failed, by `task_queue`.
+const POLLS_ENDED: &str = "temporal_long_request_latency_seconds";
+const POLLS_FAILED: &str = "temporal_long_request_failure";
+
 type Labels = BTreeMap<String, String>;
 
 /// One series.
@@ -42,6 +46,15 @@ impl Series {
             Self::Histogram(series) => series.collect(),
         }
     }
+}
+
+/// Polls of a queue that have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PollCounts {
+    /// Temporal answered, with or without a task.
+    pub answered: u64,
+    /// Temporal refused, or could not be reached.
+    pub failed: u64,
 }
 
 /// The series of all metrics, by name and labels.
@@ -69,11 +82,28 @@ impl SdkMeter {
 
     /// Whether the SDK polls a queue.
     pub fn polls(&self, queue: &str) -> bool {
+        self.of_queue(POLLERS, queue).iter().any(|series| matches!(series, Series::Gauge(gauge) if gauge.get() > 0.0))
+    }
+
+    /// The polls of a queue that have ended.
+    pub fn poll_counts(&self, queue: &str) -> PollCounts {
+        let count = |series: &Series| match series {
+            Series::Counter(counter) => counter.get(),
+            Series::Histogram(histogram) => histogram.get_sample_count(),
+            Series::Gauge(_) => 0,
+        };
+        let count = |name| self.of_queue(name, queue).iter().map(count).sum::<u64>();
+        // The SDK records the duration first. In this order, a failure in between never adds an answer.
+        let (ended, failed) = (count(POLLS_ENDED), count(POLLS_FAILED));
+        PollCounts { answered: ended.saturating_sub(failed), failed }
+    }
+
+    /// The series of one name that belong to a queue.
+    fn of_queue(&self, name: &str, queue: &str) -> Vec<Series> {
         let store = self.store.lock();
-        let series = store.get(POLLERS).into_iter().flatten();
-        series
-            .filter(|(labels, _)| labels.get("task_queue").is_some_and(|found| found == queue))
-            .any(|(_, series)| matches!(series, Series::Gauge(gauge) if gauge.get() > 0.0))
+        let series = store.get(name).into_iter().flatten();
+        let of_queue = series.filter(|(labels, _)| labels.get("task_queue").is_some_and(|found| found == queue));
+        of_queue.map(|(_, series)| series.clone()).collect()
     }
 
     fn instrument(&self, parameters: &MetricParameters, make: Make) -> Instrument {
@@ -325,5 +355,20 @@ mod tests {
         pollers.record(1, &attributes(&meter, &[("task_queue", "q"), ("poller_type", "sticky_workflow_task")]));
         assert!(meter.polls("q"));
         assert!(!meter.polls("other"));
+    }
+
+    #[test]
+    fn ended_polls_are_counted_by_their_outcome() {
+        let meter = SdkMeter::default();
+        let (ended, failed) =
+            (meter.histogram_duration("long_request_latency".into()), meter.counter("long_request_failure".into()));
+        for operation in ["PollWorkflowTaskQueue", "PollActivityTaskQueue"] {
+            let labels = [("task_queue", "q"), ("operation", operation)];
+            ended.record(Duration::from_secs(1), &attributes(&meter, &labels));
+            ended.record(Duration::from_secs(1), &attributes(&meter, &labels));
+        }
+        failed.add(1, &attributes(&meter, &[("task_queue", "q"), ("status_code", "PERMISSION_DENIED")]));
+        assert_eq!(meter.poll_counts("q"), PollCounts { answered: 3, failed: 1 });
+        assert_eq!(meter.poll_counts("other"), PollCounts::default());
     }
 }

@@ -4,13 +4,23 @@
 //! No state of the cache fails an activity. If it is unreachable, slow, empty or wrong, the cost is at most one
 //! short timeout, and the result is computed. While the circuit is open, the cache is not called.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use redis::{AsyncConnectionConfig, Client, RedisError, RetryMethod, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, RedisError, RetryMethod, ServerErrorKind, aio::MultiplexedConnection,
+};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
-use tracing::debug;
+use tracing::{debug, error, warn};
 
 use crate::{
     config::CacheConfig,
@@ -49,6 +59,15 @@ impl ExtractCache {
             ttl: Duration::from_secs(config.ttl_seconds),
             max_bytes: config.max_bytes,
         }))
+    }
+
+    /// Connects, so that the log says at the start what would otherwise only show as a cache without hits: wrong
+    /// credentials, no answer, a Redis Cluster.
+    pub async fn check(self) {
+        let connected = self.guard.call("connect", || self.redis.connection()).await;
+        if let Err(error) = connected {
+            warn!(%error, "the cache cannot be used for now: every result is computed");
+        }
     }
 
     /// The cached result, or the computed one, which is then cached.
@@ -102,6 +121,11 @@ impl ExtractCache {
             Err(CallError::CircuitOpen { .. }) => None,
             Err(error) => {
                 debug!(%error, "the call to the cache failed");
+                if let CallError::Service(error) = &error
+                    && error.kind() == ErrorKind::Server(ServerErrorKind::Moved)
+                {
+                    self.redis.report_cluster();
+                }
                 self.redis.disconnect().await;
                 None
             }
@@ -190,11 +214,13 @@ impl Fault for RedisError {
 struct Redis {
     client: Client,
     connection: Mutex<Option<MultiplexedConnection>>,
+    /// Whether the log says that this is a node of a cluster.
+    cluster_reported: AtomicBool,
 }
 
 impl Redis {
     fn new(client: Client) -> Self {
-        Self { client, connection: Mutex::new(None) }
+        Self { client, connection: Mutex::new(None), cluster_reported: AtomicBool::new(false) }
     }
 
     /// The connection. Callers wait while it is opened; the only timeout is that of each caller's guard.
@@ -204,9 +230,24 @@ impl Redis {
             return Ok(connection.clone());
         }
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        // A user may lack the right to ask.
+        let info: redis::RedisResult<String> = redis::cmd("INFO").arg("cluster").query_async(&mut connection).await;
+        if info.is_ok_and(|info| info.contains("cluster_enabled:1")) {
+            self.report_cluster();
+        }
         *held = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// Logs once that the server is a node of a cluster.
+    fn report_cluster(&self) {
+        if !self.cluster_reported.swap(true, Ordering::Relaxed) {
+            error!(
+                "REDIS_URL leads to a node of a Redis Cluster, which is not supported: most results are not cached; \
+                 set it to a single server, or unset it"
+            );
+        }
     }
 
     async fn disconnect(&self) {

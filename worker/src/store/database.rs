@@ -3,16 +3,14 @@
 //! The newest request for a document wins. One statement compares the request with the document's row, locks the
 //! row and writes it, so an attempt that is late or repeated changes nothing.
 //!
-//! Queries are checked at run time. The binary embeds the schema (`migrations/`) and applies it at start under an
-//! advisory lock, so that many workers may start at once.
+//! Queries are checked at run time. [`super::schema`] applies the schema.
 
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgRow, types::time::OffsetDateTime};
+use sqlx::{PgConnection, Row as _, postgres::PgRow, types::time::OffsetDateTime};
 
-use super::pool::{Pool, PoolSettings};
+use super::pool::{Pool, PoolSettings, query};
 use crate::{
     config::DatabaseConfig,
     metrics::{Metrics, PoolState},
@@ -122,29 +120,15 @@ impl Database {
         Pool::open(config, settings, metrics).map(|pool| Self { pool })
     }
 
-    /// Migrates the schema, on a connection outside the pool: the pool would hide why it cannot connect, and its
-    /// statement timeout could end a migration.
-    ///
-    /// # Errors
-    /// The database is unreachable, or an applied migration has changed.
-    pub async fn migrate(&self) -> anyhow::Result<()> {
-        let mut connection = self.pool.connect().await.context("connecting to the database")?;
-        let mut migrations = sqlx::migrate!("./migrations");
-        // Migrations only add, so an older version runs on a newer schema after a rollback.
-        migrations.set_ignore_missing(true);
-        migrations.run(&mut connection).await.context("migrating the database")?;
-        connection.close().await.context("closing the connection of the migration")
-    }
-
     /// Stores a document with its passages and the effect of the step in one transaction, unless the row is of a newer
     /// request, or of this one. Returns what the table then holds.
     ///
     /// # Errors
     /// The database cannot be written.
     pub async fn store(&self, step: &str, document: &DocumentRecord<'_>) -> sqlx::Result<StoredDocument> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.begin().await?;
         let stored = self.pool.with_timeout(store(&mut connection, step, document)).await;
-        connection.release(stored)
+        connection.end(stored).await
     }
 
     /// Closes all connections.
@@ -163,21 +147,19 @@ async fn store(
     step: &str,
     document: &DocumentRecord<'_>,
 ) -> sqlx::Result<StoredDocument> {
-    let mut transaction = connection.begin().await?;
-    let stored = match write_document(&mut transaction, document).await? {
+    let stored = match write_document(connection, document).await? {
         Some(written) => {
-            let passages_changed = write_passages(&mut transaction, document).await?;
-            record_effect(&mut transaction, step, document.request.workflow_id).await?;
+            let passages_changed = write_passages(connection, document).await?;
+            record_effect(connection, step, document.request.workflow_id).await?;
             if passages_changed && written.outcome == Outcome::Unchanged {
-                mark_as_stored(&mut transaction, document.document_id).await?;
+                mark_as_stored(connection, document.document_id).await?;
                 StoredDocument { outcome: Outcome::Stored, ..written }
             } else {
                 written
             }
         }
-        None => read_document(&mut transaction, document).await?,
+        None => read_document(connection, document).await?,
     };
-    transaction.commit().await?;
     Ok(stored)
 }
 
@@ -191,7 +173,7 @@ async fn write_document(
     document: &DocumentRecord<'_>,
 ) -> sqlx::Result<Option<StoredDocument>> {
     let (structure, request) = (document.structure, &document.request);
-    sqlx::query(
+    query(
         "INSERT INTO documents AS old (document_id, source, sha256, bytes, media_type, title, words, passages, charset,
             language, language_confidence, pages, signature, headings, heading_count, links, link_count, summary,
             workflow_id, run_id, requested_at, scheduled_at)
@@ -242,7 +224,7 @@ async fn write_document(
 
 /// The row that the transaction has locked, and what the request did to it.
 async fn read_document(connection: &mut PgConnection, document: &DocumentRecord<'_>) -> sqlx::Result<StoredDocument> {
-    sqlx::query(
+    query(
         "SELECT sha256, bytes, words, passages, outcome = 'unchanged' AS unchanged, run_id = $2 AS own
          FROM documents WHERE document_id = $1",
     )
@@ -294,6 +276,7 @@ async fn write_passages(connection: &mut PgConnection, document: &DocumentRecord
          )
          SELECT EXISTS (SELECT FROM surplus) OR EXISTS (SELECT FROM changed)",
     )
+    .persistent(false)
     .bind(document.document_id)
     .bind(ordinals)
     .bind(texts)
@@ -305,7 +288,7 @@ async fn write_passages(connection: &mut PgConnection, document: &DocumentRecord
 
 /// Corrects the row of a document whose passages alone differed.
 async fn mark_as_stored(connection: &mut PgConnection, document_id: &str) -> sqlx::Result<()> {
-    sqlx::query("UPDATE documents SET outcome = 'stored', stored_at = now() WHERE document_id = $1")
+    query("UPDATE documents SET outcome = 'stored', stored_at = now() WHERE document_id = $1")
         .bind(document_id)
         .execute(connection)
         .await
@@ -313,7 +296,7 @@ async fn mark_as_stored(connection: &mut PgConnection, document_id: &str) -> sql
 }
 
 async fn record_effect(connection: &mut PgConnection, step: &str, workflow: &str) -> sqlx::Result<()> {
-    sqlx::query(
+    query(
         "INSERT INTO effects AS old (workflow_id, step) VALUES ($1, $2)
          ON CONFLICT (workflow_id, step) DO UPDATE SET times = old.times + 1, at = now()",
     )

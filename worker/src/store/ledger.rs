@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::Database;
+use super::{Database, pool::query};
 
 /// The tables with a retention. Both have a column `at` with an index.
 const TABLES: [&str; 2] = ["attempts", "effects"];
@@ -25,15 +25,15 @@ impl Database {
     /// # Errors
     /// The database cannot be written.
     pub async fn note_attempt(&self, workflow: &str, step: &str, attempt: u32, worker: &str) -> sqlx::Result<()> {
-        let mut connection = self.pool.acquire().await?;
-        let noted = sqlx::query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
+        let mut connection = self.pool.begin().await?;
+        let noted = query("INSERT INTO attempts (workflow_id, step, attempt, worker) VALUES ($1, $2, $3, $4)")
             .bind(workflow)
             .bind(step)
             .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
             .bind(worker)
             .execute(&mut *connection);
         let noted = self.pool.with_timeout(noted).await;
-        connection.release(noted).map(drop)
+        connection.end(noted).await.map(drop)
     }
 
     /// Deletes rows that are older than `days`, now and then every hour. It never ends.
@@ -71,17 +71,15 @@ impl Database {
     }
 
     async fn delete_oldest(&self, table: &'static str, days: u16) -> sqlx::Result<u64> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.begin().await?;
         let statement = format!(
             "DELETE FROM {table} WHERE ctid = ANY (ARRAY(
                 SELECT ctid FROM {table} WHERE at < now() - make_interval(days => $1)
                 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))"
         );
-        let deleted = sqlx::query(AssertSqlSafe(statement))
-            .bind(i32::from(days))
-            .bind(i64::from(BATCH))
-            .execute(&mut *connection);
+        let deleted =
+            query(AssertSqlSafe(statement)).bind(i32::from(days)).bind(i64::from(BATCH)).execute(&mut *connection);
         let deleted = self.pool.with_timeout(deleted).await;
-        connection.release(deleted).map(|done| done.rows_affected())
+        connection.end(deleted).await.map(|done| done.rows_affected())
     }
 }

@@ -8,6 +8,7 @@ mod pool;
 mod readings;
 mod refusal;
 mod s3;
+mod schema;
 mod sqlstate;
 
 pub use cache::{ExtractCache, extract_key};

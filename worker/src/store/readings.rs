@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sqlx::{Row as _, postgres::PgRow, postgres::types::PgInterval};
 
-use super::Database;
+use super::{Database, pool::query};
 use crate::metrics::{Queue, Reading};
 
 /// The row of a queue.
@@ -35,8 +35,8 @@ impl Database {
         reader: &str,
     ) -> sqlx::Result<Vec<SharedReading>> {
         let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
-        let mut connection = self.pool.acquire().await?;
-        let rows = sqlx::query(
+        let mut connection = self.pool.begin().await?;
+        let rows = query(
             "SELECT queue, kind, reader = $3 OR lease_until < now() AS leasable,
                     extract(epoch FROM now() - read_at)::float8 AS seconds,
                     depth, backlog_age_seconds, add_rate, dispatch_rate, pollers
@@ -48,7 +48,7 @@ impl Database {
         .try_map(|row: PgRow| shared(&row))
         .fetch_all(&mut *connection);
         let rows = self.pool.with_timeout(rows).await;
-        connection.release(rows)
+        connection.end(rows).await
     }
 
     /// Acquires or renews the leases on queues. Returns the queues whose lease no other process holds.
@@ -63,8 +63,8 @@ impl Database {
         length: Duration,
     ) -> sqlx::Result<Vec<Queue>> {
         let (names, kinds) = named(queues.iter().copied());
-        let mut connection = self.pool.acquire().await?;
-        let taken = sqlx::query(
+        let mut connection = self.pool.begin().await?;
+        let taken = query(
             "INSERT INTO queue_readings (namespace, queue, kind, reader, lease_until)
              SELECT $1, queue, kind, $4, now() + $5 FROM unnest($2::text[], $3::text[]) AS wanted (queue, kind)
              ON CONFLICT (namespace, queue, kind) DO UPDATE
@@ -80,7 +80,7 @@ impl Database {
         .try_map(|row: PgRow| queue(&row))
         .fetch_all(&mut *connection);
         let taken = self.pool.with_timeout(taken).await;
-        connection.release(taken)
+        connection.end(taken).await
     }
 
     /// Writes the new reading of each queue; `None` removes the old one.
@@ -94,8 +94,8 @@ impl Database {
         readings: &[(&Queue, Option<&Reading>)],
     ) -> sqlx::Result<()> {
         let (names, kinds) = named(readings.iter().map(|(queue, _)| *queue));
-        let mut connection = self.pool.acquire().await?;
-        let shared = sqlx::query(
+        let mut connection = self.pool.begin().await?;
+        let shared = query(
             "UPDATE queue_readings AS old
              SET read_at = CASE WHEN new.depth IS NULL THEN NULL ELSE now() END,
                  depth = new.depth, backlog_age_seconds = new.age,
@@ -115,7 +115,7 @@ impl Database {
         .bind(column(readings, |reading| reading.pollers))
         .execute(&mut *connection);
         let shared = self.pool.with_timeout(shared).await;
-        connection.release(shared).map(drop)
+        connection.end(shared).await.map(drop)
     }
 
     /// Releases all leases of a process that shuts down, so that the next one need not wait until they expire.
@@ -123,12 +123,12 @@ impl Database {
     /// # Errors
     /// The database cannot be written.
     pub async fn release_leases(&self, reader: &str) -> sqlx::Result<()> {
-        let mut connection = self.pool.acquire().await?;
-        let released = sqlx::query("UPDATE queue_readings SET lease_until = '-infinity' WHERE reader = $1")
+        let mut connection = self.pool.begin().await?;
+        let released = query("UPDATE queue_readings SET lease_until = '-infinity' WHERE reader = $1")
             .bind(reader)
             .execute(&mut *connection);
         let released = self.pool.with_timeout(released).await;
-        connection.release(released).map(drop)
+        connection.end(released).await.map(drop)
     }
 }
 

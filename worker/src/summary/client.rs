@@ -108,7 +108,7 @@ impl Summarizer {
         let http = Client::builder().default_headers(headers).redirect(Policy::none()).build();
         Ok(Some(Self {
             http: http.context("preparing calls to summary.base_url")?,
-            url: format!("{}/chat/completions", base.trim_end_matches('/')),
+            url: format!("{}/chat/completions", base.expose().trim_end_matches('/')),
             model: model.clone(),
             max_input_words: config.max_input_words,
             max_tokens: config.max_tokens,
@@ -260,7 +260,7 @@ mod tests {
         fake.replies.lock().unwrap().extend(replies);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = SummaryConfig {
-            base_url: Some(format!("http://{}/v1/", listener.local_addr().unwrap())),
+            base_url: Some(format!("http://{}/v1/", listener.local_addr().unwrap()).into()),
             model: Some("small".into()),
             api_key: Some(Secret::from("hunter2".to_owned())),
             max_input_words: 3,

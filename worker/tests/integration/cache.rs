@@ -14,6 +14,7 @@ use crate::{
 };
 
 tests![
+    a_node_of_a_redis_cluster_is_said_to_be_unsupported_at_the_start,
     equal_documents_are_extracted_once,
     an_outage_of_redis_fails_no_attempt_and_the_cache_is_used_afterwards,
     a_redis_that_never_ran_fails_no_attempt,
@@ -91,5 +92,20 @@ async fn done_at_once(world: &World, id: &str, history: &History) -> Result<()> 
     ensure!(attempts == [1], "{id}: attempts {attempts:?}");
     let effects = world.effects(id).await?;
     ensure!(effects == ["store_document"], "{id}: {effects:?}");
+    Ok(())
+}
+
+async fn a_node_of_a_redis_cluster_is_said_to_be_unsupported_at_the_start(world: &World) -> Result<()> {
+    let cluster = world.redis_cluster().await?;
+    let worker = world.worker().env("REDIS_URL", &format!("redis://127.0.0.1:{}", cluster.port)).start().await?;
+    eventually("the log says so", Duration::from_secs(30), async || {
+        let output = worker.output();
+        when(output.contains("a Redis Cluster, which is not supported"), || output.clone())
+    })
+    .await?;
+    // The cache is never needed.
+    let source = world.upload("a.txt", "one two").await?;
+    let end = world.run_document("a", &source).await?.end()?;
+    ensure!(matches!(end, End::Completed(_)), "{end:?}");
     Ok(())
 }

@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask test` provides the servers, passes their paths, and runs this with `--include-ignored`. Plain
 //! `cargo test` ignores all tests here. To run them by hand, put temporal-server, versitygw, toxiproxy-server,
-//! redis-server and the programs of Postgres on PATH:
+//! redis-server, pgbouncer and the programs of Postgres on PATH:
 //!
 //! ```text
 //! cargo test -p worker --test integration -- --include-ignored [part of a name]
@@ -19,6 +19,8 @@ mod cancelling;
 mod claims;
 mod configuration;
 mod connections;
+mod credentials;
+mod database;
 mod documents;
 mod harness;
 mod kills;
@@ -30,6 +32,7 @@ mod outages;
 #[path = "../documents/pdf.rs"]
 mod pdf;
 mod poison;
+mod private_authority;
 mod readings;
 mod reingest;
 mod renewal;
@@ -45,6 +48,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     runner::main(&[
         // The longest first.
+        credentials::TESTS,
+        database::TESTS,
         kills::TESTS,
         reingest::TESTS,
         summaries::TESTS,
@@ -60,6 +65,7 @@ fn main() -> ExitCode {
         claims::TESTS,
         requests::TESTS,
         traces::TESTS,
+        private_authority::TESTS,
         connections::TESTS,
         metrics::TESTS,
         cache::TESTS,

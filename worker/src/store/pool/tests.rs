@@ -11,12 +11,13 @@ use tokio::{
 use super::*;
 use crate::config::SecretUrl;
 
-/// Accepts every connection, and answers nothing but pings.
+/// Accepts every connection, and answers nothing but pings and simple statements.
 #[derive(Debug, Clone, Default)]
 struct Server {
     open: Arc<AtomicUsize>,
     accepted: Arc<AtomicUsize>,
     startup: Arc<Mutex<String>>,
+    simple: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -43,16 +44,23 @@ impl Server {
     async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
         const AUTHENTICATED: &[u8] = b"R\0\0\0\x08\0\0\0\0";
         const READY: &[u8] = b"Z\0\0\0\x05I";
+        const DONE: &[u8] = b"C\0\0\0\x09DONE\0";
         let startup = body(&mut stream).await?;
         *self.startup.lock().unwrap() = String::from_utf8_lossy(&startup).into_owned();
         stream.write_all(AUTHENTICATED).await?;
         stream.write_all(READY).await?;
         loop {
             let kind = stream.read_u8().await?;
-            body(&mut stream).await?;
+            let text = body(&mut stream).await?;
             match kind {
                 // A query, which is never answered.
                 b'P' => std::future::pending::<()>().await,
+                b'Q' => {
+                    let text = String::from_utf8_lossy(&text).trim_end_matches('\0').to_owned();
+                    self.simple.lock().unwrap().push(text);
+                    stream.write_all(DONE).await?;
+                    stream.write_all(READY).await?;
+                }
                 b'S' => stream.write_all(READY).await?,
                 b'X' => return Ok(()),
                 _ => {}
@@ -176,18 +184,43 @@ async fn a_connection_whose_caller_is_cancelled_is_closed() {
 }
 
 #[tokio::test]
-async fn connections_have_the_application_name_and_the_server_timeouts() {
+async fn connections_have_the_application_name_and_no_parameter_that_a_pgbouncer_rejects() {
     let (server, url) = Server::start().await;
     let pool = pool(&url, 1, 0);
     release(acquire(&pool, 1).await);
     let startup = server.startup.lock().unwrap().clone();
     assert!(startup.contains("application_name\0a-name\0"), "{startup:?}");
-    assert!(startup.contains("-c statement_timeout=30s -c idle_in_transaction_session_timeout=30s"), "{startup:?}");
+    for rejected in ["extra_float_digits", "options"] {
+        assert!(!startup.contains(rejected), "{startup:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_use_is_a_transaction_with_the_server_timeouts_that_its_result_ends() {
+    let (server, url) = Server::start().await;
+    let pool = pool(&url, 1, 0);
+    pool.begin().await.unwrap().end(Ok(())).await.unwrap();
+    let failed = pool.begin().await.unwrap().end::<()>(Err(sqlx::Error::RowNotFound)).await;
+    assert!(matches!(failed, Err(sqlx::Error::RowNotFound)), "{failed:?}");
+    const BEGIN: &str =
+        "BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '30s'";
+    assert_eq!(*server.simple.lock().unwrap(), [BEGIN, "COMMIT", BEGIN, "ROLLBACK"]);
+    assert_eq!(server.accepted(), 1, "the connection is used again");
+}
+
+#[tokio::test]
+async fn a_wait_for_a_connection_that_cannot_be_opened_names_the_cause() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let pool = pool(&format!("postgres://u@{address}/documents?sslmode=disable"), 1, 0);
+    let error = pool.acquire().await.unwrap_err().to_string();
+    assert!(error.contains("refused"), "{error}");
 }
 
 #[test]
-fn a_name_in_the_url_stays_and_no_limit_sends_no_options() {
+fn a_name_in_the_url_stays_and_without_a_limit_no_timeout_is_set() {
     let named = connect_options("postgres://u@db/documents?application_name=reports", "a-name").unwrap();
     assert_eq!(named.get_application_name(), Some("reports"));
-    assert_eq!(with_server_timeouts(named, None).get_options(), None);
+    assert_eq!(begin_statement(None), "BEGIN");
 }

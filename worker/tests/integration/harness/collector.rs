@@ -24,6 +24,8 @@ use super::ports;
 pub(crate) struct Collector {
     /// Value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub(crate) endpoint: String,
+    /// Its port.
+    pub(crate) port: u16,
     received: Received,
     _server: JoinSet<()>,
 }
@@ -54,7 +56,7 @@ impl Collector {
                 eprintln!("the collector at {address} does not serve: {error}");
             }
         });
-        Ok(Self { endpoint: format!("http://{address}"), received, _server: server })
+        Ok(Self { endpoint: format!("http://{address}"), port: address.port(), received, _server: server })
     }
 
     /// The spans so far.

@@ -19,6 +19,7 @@
 pub(crate) mod by_hand;
 pub(crate) mod collector;
 pub(crate) mod gate;
+pub(crate) mod grpc;
 pub(crate) mod history;
 pub(crate) mod llm;
 pub(crate) mod metrics;
@@ -27,6 +28,7 @@ pub(crate) mod programs;
 pub(crate) mod reaper;
 pub(crate) mod s3_stub;
 pub(crate) mod servers;
+pub(crate) mod tls;
 pub(crate) mod wait;
 pub(crate) mod worker;
 pub(crate) mod world;

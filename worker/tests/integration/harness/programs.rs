@@ -1,5 +1,5 @@
 //! Finds the programs of the servers: at the paths that `cargo xtask test` passes, else on PATH, else in Debian's
-//! folder of Postgres.
+//! folders of Postgres and of daemons.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,9 @@ use anyhow::{Context as _, Result};
 
 /// Debian's folder of Postgres: one folder per version with a `bin` in it, not on PATH.
 const DEBIAN_POSTGRES: &str = "/usr/lib/postgresql";
+
+/// Debian's folder of daemons such as PgBouncer, which is not on the PATH of every user.
+const DEBIAN_DAEMONS: &str = "/usr/sbin";
 
 /// A program that is built from the pinned sources. The variable holds its path.
 pub(crate) fn built(variable: &str, name: &str) -> Result<PathBuf> {
@@ -22,6 +25,7 @@ pub(crate) fn built(variable: &str, name: &str) -> Result<PathBuf> {
 pub(crate) fn installed(name: &str) -> Result<PathBuf> {
     on_path(name)
         .or_else(|| in_debian_postgres(name))
+        .or_else(|| Some(Path::new(DEBIAN_DAEMONS).join(name)).filter(|program| program.is_file()))
         .with_context(|| format!("there is no {name} on PATH: install it, or run `cargo xtask test`, which does"))
 }
 

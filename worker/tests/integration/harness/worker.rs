@@ -36,6 +36,7 @@ pub(crate) struct WorkerBuilder<'a> {
     pub(super) reaper: &'a Reaper,
     pub(super) arguments: Vec<String>,
     pub(super) environment: BTreeMap<String, String>,
+    pub(super) unset: Vec<String>,
     pub(super) output: PathBuf,
 }
 
@@ -43,6 +44,12 @@ impl WorkerBuilder<'_> {
     /// Sets a variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Leaves a variable to its default.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.unset.push(name.to_owned());
         self
     }
 
@@ -64,6 +71,7 @@ impl WorkerBuilder<'_> {
         let port = ports::free();
         let address = format!("127.0.0.1:{port}");
         self.environment.entry("METRICS_ADDRESS".to_owned()).or_insert_with(|| address.clone());
+        self.unset.iter().for_each(|name| drop(self.environment.remove(name)));
         let file = File::create(&self.output).with_context(|| format!("creating {}", self.output.display()))?;
         let mut command = self.reaper.command(&program());
         command
@@ -98,6 +106,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// Asks another address of its port from now on.
+    pub(crate) fn moved_to(&mut self, base: &str) {
+        base.clone_into(&mut self.base);
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.id, signal).with_context(|| format!("sending {signal:?} to the worker"))

@@ -24,7 +24,7 @@ use temporalio_common::{
     data_converters::{PayloadConverter, RawValue},
     protos::temporal::api::{
         common::v1::WorkflowExecution,
-        enums::v1::VersioningBehavior,
+        enums::v1::{PendingActivityState, VersioningBehavior},
         failure::v1::{Failure, failure::FailureInfo},
         history::v1::history_event::Attributes,
         workflow::v1::PendingActivityInfo,
@@ -38,7 +38,8 @@ use temporalio_common::{
 
 use super::{
     history::History,
-    servers::{Proxy, REGION, SECRET, Servers, postgres_url},
+    servers::{PgBouncer, Proxy, REGION, Redis, SECRET, Servers, WITH_PASSWORD, postgres_url, superuser_url},
+    tls::Authority,
     wait::{Probe, eventually},
     worker::{self, Worker, WorkerBuilder},
 };
@@ -68,12 +69,14 @@ pub(crate) struct World {
     pub(crate) s3: Proxy,
     /// The workers' proxy to Redis.
     pub(crate) redis: Proxy,
-    /// A direct connection to the database. It has no tables until a worker has been ready.
+    /// A direct connection to the database as the superuser. It has no tables until a worker has been ready.
     pub(crate) database: PgPool,
-    pub(super) name: String,
+    /// Name of the namespace, the schema, its user and the bucket.
+    pub(crate) name: String,
     pub(super) client: Client,
     bucket: AmazonS3,
-    folder: PathBuf,
+    /// A folder for files.
+    pub(crate) folder: PathBuf,
     outputs: Mutex<Vec<PathBuf>>,
     servers: Arc<Servers>,
 }
@@ -122,7 +125,7 @@ impl World {
         Ok(Self {
             database: PgPoolOptions::new()
                 .max_connections(2)
-                .connect_lazy(&postgres_url(servers.postgres.port, &name))?,
+                .connect_lazy(&superuser_url(servers.postgres.port, &name))?,
             bucket: servers.s3.create(&name)?,
             outputs: Mutex::default(),
             temporal,
@@ -158,7 +161,7 @@ impl World {
             ("DB_RECORD_FIRST_ATTEMPTS", "true".to_owned()),
         ];
         let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        WorkerBuilder { reaper: &self.servers.reaper, arguments: Vec::new(), environment, output }
+        WorkerBuilder { reaper: &self.servers.reaper, arguments: Vec::new(), environment, unset: Vec::new(), output }
     }
 
     /// The program as `temporal-worker watch`, with only the variables that it needs.
@@ -166,6 +169,55 @@ impl World {
         let mut watch = self.worker().arguments(&["watch"]);
         watch.environment.retain(|name, _| WATCH_VARIABLES.contains(&name.as_str()));
         watch
+    }
+
+    /// The program as `temporal-worker migrate`, for the superuser in this world's schema.
+    pub(crate) fn migrate(&self) -> WorkerBuilder<'_> {
+        let mut migrate = self.worker().arguments(&["migrate"]);
+        migrate.environment.clear();
+        migrate.env("DATABASE_URL", &superuser_url(self.postgres.port, &self.name))
+    }
+
+    /// The URL of the database through the proxy, without parameters.
+    pub(crate) fn database_url(&self, password: Option<&str>) -> String {
+        let url = postgres_url(self.postgres.port, &self.name);
+        let url = url.split('?').next().unwrap_or_default();
+        match password {
+            Some(password) => url.replacen('@', &format!(":{password}@"), 1),
+            None => url.to_owned(),
+        }
+    }
+
+    /// Runs statements on the database as the superuser.
+    pub(crate) async fn sql(&self, statements: &str) -> Result<()> {
+        let run = sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())).execute(&self.database).await;
+        run.map(drop).with_context(|| format!("running {statements}"))
+    }
+
+    /// Gives the world's user of Postgres a new password, which it needs from then on.
+    pub(crate) async fn require_password(&self, password: &str) -> Result<()> {
+        let name = &self.name;
+        self.sql(&format!("ALTER ROLE {name} PASSWORD '{password}'; GRANT {WITH_PASSWORD} TO {name}")).await
+    }
+
+    /// Starts a PgBouncer for this world's user.
+    pub(crate) async fn pgbouncer(&self) -> Result<PgBouncer> {
+        PgBouncer::start(&self.servers.reaper, self.servers.postgres.port, &self.name).await
+    }
+
+    /// Starts a node of a Redis Cluster.
+    pub(crate) async fn redis_cluster(&self) -> Result<Redis> {
+        Redis::cluster_node(&self.servers.reaper).await
+    }
+
+    /// The server behind the proxy to Redis.
+    pub(crate) fn redis_server(&self) -> &Redis {
+        &self.servers.redis
+    }
+
+    /// The authority that signs the servers' certificates.
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.servers.authority
     }
 
     /// Uploads a document to the bucket, and returns its source.
@@ -484,6 +536,8 @@ pub(crate) struct Pending {
     pub(crate) activity: String,
     /// The current or next attempt.
     pub(crate) attempt: i32,
+    /// Whether an attempt is in progress.
+    pub(crate) started: bool,
     /// Failure of the previous attempt; empty if there was none.
     pub(crate) last_failure: String,
     /// Type of that failure.
@@ -507,6 +561,7 @@ impl Pending {
         Self {
             activity: info.activity_type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default(),
             attempt: info.attempt,
+            started: info.state() == PendingActivityState::Started,
             last_failure: info.last_failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
             last_failure_type: info.last_failure.as_ref().map(kind_of).unwrap_or_default(),
             retry_in: info.current_retry_interval.and_then(|delay| delay.try_into().ok()).unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! The real servers. They start once and in parallel for all tests, on free ports of 127.0.0.1 and in the reaper's
 //! folder.
 
+mod pgbouncer;
 mod postgres;
 mod redis;
 mod s3;
@@ -18,10 +19,12 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::{
     reaper::Reaper,
+    tls::Authority,
     wait::{Probe, eventually},
 };
 
-pub(crate) use postgres::{Postgres, url as postgres_url};
+pub(crate) use pgbouncer::PgBouncer;
+pub(crate) use postgres::{Postgres, WITH_PASSWORD, superuser_url, url as postgres_url};
 pub(crate) use redis::Redis;
 pub(crate) use s3::{REGION, S3, SECRET};
 pub(crate) use temporal::Temporal;
@@ -41,6 +44,8 @@ pub(crate) struct Servers {
     pub(crate) redis: Redis,
     pub(crate) s3: S3,
     pub(crate) toxiproxy: Toxiproxy,
+    /// Signs the servers' certificates.
+    pub(crate) authority: Authority,
     /// Dropped last, because its drop ends the servers.
     pub(crate) reaper: Reaper,
 }
@@ -51,10 +56,10 @@ impl Servers {
     /// # Errors
     /// A program is missing or does not answer. The error shows the end of its output.
     pub(crate) async fn start() -> Result<Self> {
-        // An error means that a provider is installed already. Nothing here uses TLS, but the HTTP clients need a
-        // provider.
+        // An error means that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let reaper = Reaper::start()?;
+        let authority = Authority::new("the servers of the tests")?;
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .no_proxy()
@@ -62,12 +67,12 @@ impl Servers {
             .context("creating an HTTP client")?;
         let (temporal, postgres, redis, s3, toxiproxy) = futures::try_join!(
             Temporal::start(&reaper),
-            Postgres::start(&reaper),
-            Redis::start(&reaper),
+            Postgres::start(&reaper, &authority),
+            Redis::start(&reaper, &authority),
             S3::start(&reaper, &http),
             Toxiproxy::start(&reaper, &http),
         )?;
-        Ok(Self { temporal, postgres, redis, s3, toxiproxy, reaper })
+        Ok(Self { temporal, postgres, redis, s3, toxiproxy, authority, reaper })
     }
 }
 

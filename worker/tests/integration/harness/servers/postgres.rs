@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    os::unix::{fs::chown, process::CommandExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::Path,
     process::Command,
 };
@@ -11,15 +14,18 @@ use anyhow::{Context as _, Result, ensure};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use super::{
-    super::{ports, programs, reaper::Reaper},
+    super::{ports, programs, reaper::Reaper, tls::Authority},
     Server,
 };
 
 /// User and group id of nobody on the supported Linux systems.
-const NOBODY: u32 = 65_534;
+pub(super) const NOBODY: u32 = 65_534;
 
 /// The superuser. Any client on the loopback address may be any user.
 const SUPERUSER: &str = "slipway";
+
+/// The role whose members need a password.
+pub(crate) const WITH_PASSWORD: &str = "with_password";
 
 /// The only database. Each test has a user with a schema of the same name, because a database per test would take
 /// 300 files.
@@ -34,22 +40,30 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    pub(super) async fn start(reaper: &Reaper) -> Result<Self> {
+    pub(super) async fn start(reaper: &Reaper, authority: &Authority) -> Result<Self> {
         let data = reaper.folder().join("postgres");
         fs::create_dir(&data).context("creating the folder of Postgres")?;
         if rustix::process::geteuid().is_root() {
             chown(&data, Some(NOBODY), Some(NOBODY)).context("giving nobody the folder of Postgres")?;
         }
         initialise(reaper, &data).await?;
+        let identity = authority.identity()?;
+        write(&data.join("server.crt"), &identity.certificate)?;
+        write(&data.join("server.key"), &identity.key)?;
+        let hba = data.join("pg_hba.conf");
+        let trust = fs::read_to_string(&hba).context("reading pg_hba.conf")?;
+        write(&hba, &format!("host all +{WITH_PASSWORD} all scram-sha-256\n{trust}"))?;
         let port = ports::free();
         let mut command = command(reaper, "postgres")?;
         command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-k", "", "-p", &port.to_string()]);
         // Settings for crash safety cost time and protect nothing here.
-        for setting in ["fsync=off", "full_page_writes=off", "max_connections=300"] {
+        for setting in ["fsync=off", "full_page_writes=off", "max_connections=300", "ssl=on"] {
             command.args(["-c", setting]);
         }
         let mut server = Server::start(reaper, "postgres", command)?;
-        server.answers(async || Ok(PgConnection::connect(&url(port, SUPERUSER)).await?)).await?;
+        let mut connection = server.answers(async || Ok(PgConnection::connect(&url(port, SUPERUSER)).await?)).await?;
+        connection.execute(sqlx::AssertSqlSafe(format!("CREATE ROLE {WITH_PASSWORD}"))).await?;
+        connection.close().await?;
         Ok(Self { port, _server: server })
     }
 
@@ -76,9 +90,24 @@ impl Postgres {
     }
 }
 
-/// The URL of the database at a port, for a user.
+/// The URL of the database at a port, for a user. TLS would only cost time.
 pub(crate) fn url(port: u16, user: &str) -> String {
-    format!("postgres://{user}@127.0.0.1:{port}/{DATABASE}")
+    format!("postgres://{user}@127.0.0.1:{port}/{DATABASE}?sslmode=disable")
+}
+
+/// The URL of the database at a port, for the superuser in a schema.
+pub(crate) fn superuser_url(port: u16, schema: &str) -> String {
+    format!("{}&options=-csearch_path%3D{schema}", url(port, SUPERUSER))
+}
+
+/// Writes a file that only the user of Postgres may read.
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    if rustix::process::geteuid().is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY))?;
+    }
+    Ok(())
 }
 
 async fn initialise(reaper: &Reaper, data: &Path) -> Result<()> {
