@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use sqlx::{
-    Connection as _, Executor as _, PgConnection, Row as _,
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqlSafeStr as _,
     migrate::{Migration, Migrator},
 };
 use tracing::info;
@@ -25,8 +25,15 @@ const LOCK: i64 = 0x0073_6c69_7077_6179;
 const FORGET_STATEMENTS: &str = "DEALLOCATE ALL";
 
 /// The embedded migrations. They only add, so an older version runs on a newer schema after a rollback.
+///
+/// Only comments have characters beyond ASCII, and a database of another encoding than UTF-8 would refuse those. The
+/// checksums stay, because they are of the files.
 fn migrations() -> Migrator {
     let mut migrations = sqlx::migrate!("./migrations");
+    for migration in migrations.migrations.to_mut() {
+        let ascii = migration.sql.as_str().replace(|character: char| !character.is_ascii(), "?");
+        migration.sql = AssertSqlSafe(ascii).into_sql_str();
+    }
     migrations.set_ignore_missing(true).set_locking(false);
     migrations
 }

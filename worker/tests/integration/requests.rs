@@ -60,7 +60,7 @@ async fn an_argument_that_is_no_request_fails_the_workflow(world: &World) -> Res
 }
 
 async fn a_text_that_the_databases_encoding_lacks_fails_permanently(world: &World) -> Result<()> {
-    let database = world.windows_1252_database().await?;
+    let database = world.latin1_database().await?;
     let _worker = world.worker().env("DATABASE_URL", &database).start().await?;
     let source = world.upload("ok.txt", "caf\u{e9}").await?;
     let end = world.run_document("ok", &source).await?.end()?;

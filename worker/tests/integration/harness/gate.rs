@@ -25,7 +25,8 @@ impl World {
     /// Closes a gate: an `INSERT` into this table waits if the condition holds. The condition is SQL, and the row is
     /// `NEW`. `nextval('at_gate')` counts the rows. A world has one gate.
     pub(crate) async fn close_gate(&self, table: &str, condition: &str) -> Result<Gate> {
-        let mut connection = PgConnection::connect(&self.database_url()).await.context("connecting for a gate")?;
+        let mut connection =
+            PgConnection::connect(&self.direct_database_url()).await.context("connecting for a gate")?;
         let key = self.name.trim_start_matches(char::is_alphabetic).parse().context("numbering a gate")?;
         sqlx::query("SELECT pg_advisory_lock(0, $1)").bind(key).execute(&mut connection).await?;
         let statements = format!(

@@ -245,13 +245,13 @@ impl World {
     }
 
     /// The URL of the database without the proxy.
-    pub(super) fn database_url(&self) -> String {
+    pub(super) fn direct_database_url(&self) -> String {
         postgres_url(self.servers.postgres.port, &self.name)
     }
 
     /// The URL of an empty database whose encoding has few characters.
-    pub(crate) async fn windows_1252_database(&self) -> Result<String> {
-        let database = self.servers.postgres.create_windows_1252(&self.name).await?;
+    pub(crate) async fn latin1_database(&self) -> Result<String> {
+        let database = self.servers.postgres.create_latin1(&self.name).await?;
         Ok(format!("postgres://{}@127.0.0.1:{}/{database}", self.name, self.servers.postgres.port))
     }
 

@@ -76,12 +76,12 @@ impl Postgres {
         Ok(connection.close().await?)
     }
 
-    /// Creates a database of the encoding WIN1252 for a user, and returns its name.
-    pub(crate) async fn create_windows_1252(&self, user: &str) -> Result<String> {
-        let name = format!("{user}_windows_1252");
+    /// Creates a database of the encoding LATIN1 for a user, and returns its name.
+    pub(crate) async fn create_latin1(&self, user: &str) -> Result<String> {
+        let name = format!("{user}_latin1");
         let mut connection = PgConnection::connect(&url(self.port, SUPERUSER)).await?;
         let statement = format!(
-            "CREATE DATABASE {name} OWNER {user} TEMPLATE template0 ENCODING WIN1252 LC_COLLATE 'C' LC_CTYPE 'C'"
+            "CREATE DATABASE {name} OWNER {user} TEMPLATE template0 ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C'"
         );
         let made = connection.execute(sqlx::AssertSqlSafe(statement)).await;
         made.with_context(|| format!("creating the database {name}"))?;
