@@ -114,10 +114,10 @@ pub fn reaction(samples: &[Sample], starts: &[Start], window: Window, expected: 
         all_ready: (needed > before).then(|| grew(|fleet| fleet.ready, needed - 1)).flatten(),
         most_wanted,
         most_ready: most(|fleet| fleet.ready).unwrap_or(0),
-        latency: recovery(&windows, &one_trip(starts, step, until), expected.p99_bound),
+        latency: recovery(&windows, expected.p99_bound),
         worst_p99: windows
             .iter()
-            .filter_map(|due| Some(due.latency?.p99.unwrap_or(f64::INFINITY)))
+            .filter_map(|due| Some(due.latency()?.p99.unwrap_or(f64::INFINITY)))
             .reduce(f64::max)
             .filter(|seconds| seconds.is_finite()),
         p99_bound: expected.p99_bound,
@@ -131,48 +131,50 @@ fn work(sample: &Sample) -> Option<f64> {
     (used.is_some() || depth.is_some()).then(|| used.unwrap_or(0.0) + depth.unwrap_or(0.0))
 }
 
-/// The documents that were due within [`WINDOW`] seconds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Due {
+/// The documents of one trip to S3 that were due within [`WINDOW`] seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Due<'a> {
     /// The window's first second.
     pub from: f64,
+    starts: Vec<&'a Start>,
+}
+
+impl Due<'_> {
     /// Their latency; none where no document was due.
-    pub latency: Option<Latency>,
+    pub fn latency(&self) -> Option<Latency> {
+        latency(self.starts.iter().copied())
+    }
+
+    /// Whether more of them are late than chance makes of the share that may be.
+    fn is_above(&self, bound: f64) -> bool {
+        let late = self.starts.iter().filter(|start| start.latency().is_none_or(|latency| latency >= bound));
+        late.count() > allowed(self.starts.len(), ABOVE_P99)
+    }
 }
 
 /// The windows from `from` to `until`, one after the other, up to the last document.
 ///
 /// Only documents of one trip to S3 count: one that travels as a claim takes several times as long, and a window has
 /// too few of those for a percentile.
-pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due> {
-    let starts = one_trip(starts, from, until);
+pub fn windows(starts: &[Start], from: f64, until: f64) -> Vec<Due<'_>> {
+    let starts: Vec<&Start> =
+        starts.iter().filter(|start| start.trips <= 1 && (from..until).contains(&start.due)).collect();
     let Some(last) = starts.iter().map(|start| start.due).reduce(f64::max) else {
         return Vec::new();
     };
     let window = |number: usize| {
         let begin = from + number as f64 * WINDOW;
-        let end = begin + WINDOW;
-        let due = starts.iter().filter(|start| (begin..end).contains(&start.due));
-        Due { from: begin, latency: latency(due.copied()) }
+        let due = starts.iter().copied().filter(|start| (begin..begin + WINDOW).contains(&start.due));
+        Due { from: begin, starts: due.collect() }
     };
     (0..=((last - from) / WINDOW) as usize).map(window).collect()
 }
 
-fn one_trip(starts: &[Start], from: f64, until: f64) -> Vec<&Start> {
-    starts.iter().filter(|start| start.trips <= 1 && (from..until).contains(&start.due)).collect()
-}
-
-/// A window is above its bound if more of its documents are late than chance makes of the share that may be.
-fn recovery(windows: &[Due], starts: &[&Start], bound: f64) -> Recovery {
+fn recovery(windows: &[Due<'_>], bound: f64) -> Recovery {
     let Some(begin) = windows.first() else {
         return Recovery::NotSeen;
     };
-    let above = |due: &Due| {
-        let inside = starts.iter().filter(|start| (due.from..due.from + WINDOW).contains(&start.due));
-        let late: Vec<bool> = inside.map(|start| start.latency().is_none_or(|latency| latency >= bound)).collect();
-        late.iter().filter(|late| **late).count() > allowed(late.len(), ABOVE_P99)
-    };
-    match windows.iter().rposition(above) {
+    match windows.iter().rposition(|due| due.is_above(bound)) {
         None => Recovery::NeverAbove,
         Some(worst) if worst + 1 == windows.len() => Recovery::NotBack,
         Some(worst) => Recovery::Back(windows[worst].from + WINDOW - begin.from),
@@ -227,8 +229,7 @@ pub(crate) mod tests {
     #[test]
     fn latency_is_back_after_the_last_window_above_its_bound() {
         let late = |due: f64, seconds: Option<f64>| start(due, seconds.map(|seconds| due + seconds));
-        let recovery =
-            |starts: &[Start]| super::recovery(&windows(starts, 0.0, 30.0), &one_trip(starts, 0.0, 30.0), 4.0);
+        let recovery = |starts: &[Start]| super::recovery(&windows(starts, 0.0, 30.0), 4.0);
         let (fast, slow) = (Some(1.0), Some(5.0));
         assert_eq!(recovery(&[]), Recovery::NotSeen);
         assert_eq!(recovery(&[late(1.0, fast)]), Recovery::NeverAbove);

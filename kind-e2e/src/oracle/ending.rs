@@ -192,7 +192,7 @@ impl Ending {
         if beyond.others > beyond.most_others {
             wrong.push(format!("{} claims are no body, {} at most can be", beyond.others, beyond.most_others));
         }
-        let bodies = self.claims - missing.len().min(self.claims);
+        let bodies = self.claims.saturating_sub(missing.len());
         question.answer(format!("{bodies} bodies, {} others", beyond.others), faults(wrong))
     }
 

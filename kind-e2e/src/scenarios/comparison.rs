@@ -165,7 +165,7 @@ fn stretches(sizing: &Sizing) -> [Stretch; 3] {
     ]
 }
 
-/// Puts back what ships, whatever the scenario left.
+/// Puts back what ships, whatever the scenario left. The caller waits for the HPA.
 ///
 /// # Errors
 /// The ScaledObject cannot be read or applied.
@@ -174,8 +174,7 @@ pub async fn restore(context: &Context) -> Result<()> {
     if triggers.iter().any(|trigger| trigger["name"] == IO_DEMAND) {
         return Ok(());
     }
-    scalers::apply(&context.fixture, Scaler::Slipway).await?;
-    scalers::taken_over(&context.fixture).await.map(drop)
+    scalers::apply(&context.fixture, Scaler::Slipway).await
 }
 
 /// From the step to the end of the tail.

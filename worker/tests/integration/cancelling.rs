@@ -11,7 +11,7 @@ use crate::{
         history::End,
         wait::consistently,
         when,
-        world::{Intervention, Pending},
+        world::{Intervention, Pending, Run},
     },
     runner::tests,
 };
@@ -93,15 +93,7 @@ async fn stopped(worker: &Worker, step: &str) -> Result<()> {
 
 async fn a_paused_activity_ends_at_once_and_goes_on_when_it_is_unpaused(world: &World) -> Result<()> {
     let _worker = world.worker().start().await?;
-    let source = world.upload("a.txt", "one two").await?;
-    world.s3.slow(Duration::from_secs(60)).await?;
-    let run = world.start_document("a", &source).await?;
-    world.attempted("a", "fetch_document", CANCELLED_WITHIN).await?;
-    world.intervene("a", "fetch_document", Intervention::Pause).await?;
-    // A worker that is not understood would leave it to the heartbeat timeout.
-    let paused = |activity: &Pending| activity.last_failure_type == "ActivityPause";
-    run.pending_is("the activity is paused", CANCELLED_WITHIN, paused).await?;
-    world.s3.restore().await?;
+    let run = ended_by(world, Intervention::Pause, "ActivityPause").await?;
     world.intervene("a", "fetch_document", Intervention::Unpause).await?;
     let end = run.ended().await?.end()?;
     ensure!(matches!(end, End::Completed(_)), "{end:?}");
@@ -110,17 +102,23 @@ async fn a_paused_activity_ends_at_once_and_goes_on_when_it_is_unpaused(world: &
 
 async fn a_reset_activity_ends_at_once_and_begins_again(world: &World) -> Result<()> {
     let _worker = world.worker().start().await?;
+    let end = ended_by(world, Intervention::Reset, "ActivityReset").await?.ended().await?.end()?;
+    ensure!(matches!(end, End::Completed(_)), "{end:?}");
+    Ok(())
+}
+
+/// A workflow whose fetch an operator has ended, with this type of failure. A worker that does not understand the
+/// operator would leave it to the heartbeat timeout.
+async fn ended_by(world: &World, intervention: Intervention, failure: &str) -> Result<Run> {
     let source = world.upload("a.txt", "one two").await?;
     world.s3.slow(Duration::from_secs(60)).await?;
     let run = world.start_document("a", &source).await?;
     world.attempted("a", "fetch_document", CANCELLED_WITHIN).await?;
-    world.intervene("a", "fetch_document", Intervention::Reset).await?;
-    let reset = |activity: &Pending| activity.last_failure_type == "ActivityReset";
-    run.pending_is("the activity is reset", CANCELLED_WITHIN, reset).await?;
+    world.intervene("a", "fetch_document", intervention).await?;
+    let ended = |activity: &Pending| activity.last_failure_type == failure;
+    run.pending_is(&format!("the activity ends with {failure}"), CANCELLED_WITHIN, ended).await?;
     world.s3.restore().await?;
-    let end = run.ended().await?.end()?;
-    ensure!(matches!(end, End::Completed(_)), "{end:?}");
-    Ok(())
+    Ok(run)
 }
 
 async fn a_frontend_that_is_away_for_a_moment_starts_no_second_attempt(world: &World) -> Result<()> {

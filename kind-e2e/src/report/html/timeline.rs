@@ -151,7 +151,7 @@ fn latency(part: &Part<'_>, samples: &[Sample]) -> Panel {
     let until = samples.last().map_or(from, |sample| sample.at + WINDOW);
     let windows = windows(part.starts, from, until);
     let percentile = |pick: fn(&Latency) -> Option<f64>| -> Vec<Point> {
-        windows.iter().map(|due| (due.from + WINDOW / 2.0, due.latency.as_ref().and_then(pick))).collect()
+        windows.iter().map(|due| (due.from + WINDOW / 2.0, due.latency().as_ref().and_then(pick))).collect()
     };
     let bound = match part.p99_bound > GUIDE_P99 {
         false => format!("guide: p99 < {GUIDE_P99:.0} s"),
