@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::autoscaling::Autoscaling;
 use crate::load::calibration::PodStarts;
-use crate::load::sizing::SHARE;
 
 /// Age of Temporal's answer to DescribeTaskQueue, in seconds: `matching.TaskQueueInfoByBuildIdTTL` in
 /// `manifests/services`; its default is 5 s.
@@ -80,9 +79,10 @@ pub fn decision(autoscaling: &Autoscaling, usual: f64, slots: f64, rate: f64, se
     }
 }
 
-/// From the decision to the first new worker that is Ready, at most. The load leaves the rest of the CPU to it.
-pub fn ready(starts: &PodStarts) -> Bound {
-    let rest = 1.0 - SHARE;
+/// From the decision to the first new worker that is Ready, at most. A load of this share of what the host carries
+/// leaves the rest of the CPU to it.
+pub fn ready(starts: &PodStarts, share: f64) -> Bound {
+    let rest = 1.0 - share;
     Bound {
         seconds: starts.first / rest + PROBE,
         why: format!(
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_other_bounds_are_the_sums_that_they_say() {
         let starts = PodStarts { pods: 17, first: 1.5, all: 9.0 };
-        assert!((ready(&starts).seconds - 7.0).abs() < 1e-9);
+        assert!((ready(&starts, 0.7).seconds - 7.0).abs() < 1e-9);
         let bound = |seconds| Bound { seconds, ..Bound::default() };
         assert_eq!(recovery(&bound(6.0), &bound(4.0), 2.5, 5.0).seconds, 27.5);
         assert_eq!(drain(60.0, 15.0, 2.5).seconds, 30.0);

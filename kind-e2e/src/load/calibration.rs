@@ -43,6 +43,13 @@ pub struct PodStarts {
     pub all: f64,
 }
 
+impl PodStarts {
+    /// Seconds in which this host starts so many workers without load.
+    pub fn seconds_of(&self, workers: f64) -> f64 {
+        workers * self.all / f64::from(self.pods.max(1))
+    }
+}
+
 /// What this host carries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use capacity::demand::{CEILING, rate_of, seconds_of, settles_within, slots_in_use, workers_needed};
 use serde::{Deserialize, Serialize};
 
-use super::calibration::Calibration;
+use super::calibration::{Calibration, PodStarts};
 use crate::cluster::autoscaling::Autoscaling;
 
 /// The guide's IO time of a document, in seconds: its 75 IO slots at 30 documents a second.
@@ -20,8 +20,37 @@ pub const WAITING: f64 = GUIDE_P99 - GUIDE_SERVICE;
 /// The largest share of the host's capacity that a load takes: the rest starts workers, and keeps the host from
 /// being what is judged.
 pub const SHARE: f64 = 0.7;
+/// Seconds in which the workers that a step adds at once are Ready beside its load, at most. What waits until then is
+/// demand, too, and the fleet outgrows its load.
+pub const STARTED: f64 = 4.0;
 /// The longest IO time of a document, in seconds: half of the worker's timeout for one request to S3.
 pub const LONGEST_SERVICE: f64 = 15.0;
+
+/// The largest load of a scenario, in workers at the autoscaler's target.
+#[derive(Debug, Clone, Copy)]
+pub struct Peak {
+    /// Workers that it needs.
+    pub workers: f64,
+    /// Workers of these that start at once, beside the load.
+    pub starting: f64,
+}
+
+impl Peak {
+    /// A load of so many workers, of which none start beside it.
+    pub fn steady(workers: f64) -> Self {
+        Self { workers, starting: 0.0 }
+    }
+
+    /// A load that rises to so many workers from a fleet of `min`.
+    pub fn step(workers: f64, min: i32) -> Self {
+        Self { workers, starting: workers - f64::from(min) }
+    }
+
+    /// The share of this host's capacity that the load may take: the rest starts the new workers within [`STARTED`].
+    fn share(self, starts: &PodStarts) -> f64 {
+        (1.0 - starts.seconds_of(self.starting) / STARTED).min(SHARE)
+    }
+}
 
 /// A fleet, and the documents that it is loaded with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +67,13 @@ pub struct Sizing {
     pub service: f64,
     /// Documents a second that this host carries.
     pub capacity: f64,
+    /// The share of them that the load takes at most.
+    #[serde(default = "most")]
+    pub share: f64,
+}
+
+fn most() -> f64 {
+    SHARE
 }
 
 impl Sizing {
@@ -50,26 +86,34 @@ impl Sizing {
         autoscaling: &Autoscaling,
         slots: u32,
         calibration: &Calibration,
-        workers: f64,
+        peak: Peak,
         service: f64,
     ) -> Result<Self> {
-        let capacity = calibration.per_second();
-        let in_use = workers * autoscaling.target;
-        let needed = in_use / LONGEST_SERVICE / SHARE;
+        let (capacity, workers) = (calibration.per_second(), peak.workers);
+        let (share, in_use) = (peak.share(&calibration.starts), workers * autoscaling.target);
+        ensure!(
+            share > 0.0,
+            "this host takes {:.1} s without load to start the {:.0} workers that the load adds, and {STARTED:.0} s \
+             beside the load are the most with which scaling can be judged",
+            calibration.starts.seconds_of(peak.starting),
+            peak.starting
+        );
+        let needed = in_use / LONGEST_SERVICE / share;
         ensure!(
             capacity >= needed,
             "this host carries {capacity:.1} documents/s, and {needed:.1}/s are needed: the load of {workers:.0} \
              workers has {in_use:.0} documents in flight, of at most {LONGEST_SERVICE:.0} s each, at {:.0} % of the \
              host's capacity",
-            100.0 * SHARE
+            100.0 * share
         );
         Ok(Self {
             min: autoscaling.min,
             max: autoscaling.max,
             slots,
             target: autoscaling.target,
-            service: service.max(seconds_of(workers, autoscaling.target, SHARE * capacity)),
+            service: service.max(seconds_of(workers, autoscaling.target, share * capacity)),
             capacity,
+            share,
         })
     }
 
@@ -120,7 +164,7 @@ impl Sizing {
              most {:.0} % of that; a worker with {:.1} of {} slots in use carries {:.2} documents/s",
             self.capacity,
             self.service,
-            100.0 * SHARE,
+            100.0 * self.share,
             self.target,
             self.slots,
             self.rate_of(1.0),
@@ -134,7 +178,7 @@ pub(crate) mod tests {
     use crate::cluster::autoscaling::tests::shipped;
 
     pub(crate) fn sizing() -> Sizing {
-        Sizing { min: 3, max: 20, slots: 5, target: 3.5, service: 2.0, capacity: 25.0 }
+        Sizing { min: 3, max: 20, slots: 5, target: 3.5, service: 2.0, capacity: 25.0, share: SHARE }
     }
 
     #[test]
@@ -154,7 +198,7 @@ pub(crate) mod tests {
         let fit = |per_second: f64| {
             let calibration =
                 Calibration { seconds: 10.0, documents: (per_second * 10.0) as u64, ..Calibration::default() };
-            Sizing::fit(&shipped(), 5, &calibration, 7.0, 2.5)
+            Sizing::fit(&shipped(), 5, &calibration, Peak::steady(7.0), 2.5)
         };
         let fast = fit(20.0).unwrap();
         assert_eq!(fast.service, 2.5);
@@ -164,5 +208,20 @@ pub(crate) mod tests {
         assert!((slow.rate_of(7.0) - 0.7 * 7.0).abs() < 1e-9);
         let error = fit(2.0).unwrap_err().to_string();
         assert!(error.starts_with("this host carries 2.0 documents/s, and 2.3/s are needed"), "{error}");
+    }
+
+    #[test]
+    fn a_host_that_starts_workers_slowly_keeps_more_of_its_capacity_for_that() {
+        let fit = |all: f64| {
+            let starts = PodStarts { pods: 17, first: 1.0, all };
+            let calibration = Calibration { seconds: 10.0, documents: 100, starts, ..Calibration::default() };
+            Sizing::fit(&shipped(), 5, &calibration, Peak::step(7.0, 3), 2.5)
+        };
+        assert_eq!(fit(4.0).unwrap().share, SHARE);
+        // Four workers take 2 s: half of the time that there is, so half of the host.
+        let slow = fit(8.5).unwrap();
+        assert!((slow.share - 0.5).abs() < 1e-9 && (slow.rate_of(7.0) - 5.0).abs() < 1e-9, "{slow:?}");
+        let error = fit(17.0).unwrap_err().to_string();
+        assert!(error.starts_with("this host takes 4.0 s without load to start the 4 workers"), "{error}");
     }
 }

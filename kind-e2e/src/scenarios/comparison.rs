@@ -23,7 +23,7 @@ use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question};
 use crate::load::Start;
 use crate::load::context::Context;
-use crate::load::sizing::{GUIDE_SERVICE, Sizing, WAITING};
+use crate::load::sizing::{GUIDE_SERVICE, Peak, Sizing, WAITING};
 use crate::load::waits::fix_workers;
 use crate::observe::sample::Sample;
 use crate::observe::window::{Window, fleets};
@@ -130,7 +130,8 @@ impl Scenario for Comparison {
 
 impl Comparison {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
-        let sizing = prepare(context, "comparison/prepare", STEP, GUIDE_SERVICE).await?;
+        let sizing =
+            prepare(context, "comparison/prepare", Peak::step(STEP, context.autoscaling.min), GUIDE_SERVICE).await?;
         self.sizing = Some(sizing);
         let own = context.fixture.cluster.hpa_sync;
         for (scaler, period) in entrants(own) {

@@ -16,7 +16,7 @@ use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question};
 use crate::load::context::Context;
-use crate::load::sizing::{GUIDE_SERVICE, LONGEST_SERVICE, SHARE, Sizing};
+use crate::load::sizing::{GUIDE_SERVICE, LONGEST_SERVICE, Peak, SHARE, Sizing};
 use crate::load::waits::fix_workers;
 use crate::observe::sample::Sample;
 use crate::observe::window::{Window, seen};
@@ -78,7 +78,7 @@ impl Scenario for Isolation {
 
 impl Isolation {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
-        let sizing = prepare(context, "isolation/prepare", 0.0, GUIDE_SERVICE).await?;
+        let sizing = prepare(context, "isolation/prepare", Peak::steady(0.0), GUIDE_SERVICE).await?;
         // As many documents as the host carries, of an IO time of which the minimum's slots take half as many.
         let rate = SHARE * sizing.capacity;
         let service = FLOOD * sizing.slots_of(sizing.min) / rate;

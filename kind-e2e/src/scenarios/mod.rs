@@ -28,7 +28,7 @@ use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
-use crate::load::sizing::Sizing;
+use crate::load::sizing::{Peak, Sizing};
 use crate::observe::sample::Sample;
 
 /// A scenario and what it found.
@@ -155,12 +155,12 @@ pub fn recorded(name: &str, facts: Value) -> Result<Box<dyn Recorded>> {
     (entry.restore)(facts).with_context(|| format!("understanding the facts of {name}"))
 }
 
-/// Puts latency on the way to S3 for a load whose peak uses `workers` workers, with documents of `service` seconds, or
-/// of more where this host carries fewer documents.
-async fn prepare(context: &Context, phase: &str, workers: f64, service: f64) -> Result<Sizing> {
+/// Puts latency on the way to S3 for a load with this peak, with documents of `service` seconds, or of more where this
+/// host carries fewer documents.
+async fn prepare(context: &Context, phase: &str, peak: Peak, service: f64) -> Result<Sizing> {
     context.enter(phase, "putting latency on the way to S3");
     let slots = context.settings.io.count.value;
-    let sizing = Sizing::fit(&context.autoscaling, slots, context.calibration()?, workers, service)?;
+    let sizing = Sizing::fit(&context.autoscaling, slots, context.calibration()?, peak, service)?;
     context.say(&sizing.rule());
     delay(context, sizing.service).await?;
     Ok(sizing)

@@ -15,7 +15,7 @@ use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
-use crate::load::sizing::{GUIDE_SERVICE, Sizing};
+use crate::load::sizing::{GUIDE_SERVICE, Peak, Sizing};
 use crate::load::waits::fix_workers;
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
@@ -78,7 +78,9 @@ impl Scenario for Oscillation {
 
 impl Oscillation {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
-        let sizing = prepare(context, "oscillation/prepare", LEVELS.1, GUIDE_SERVICE).await?;
+        let sizing =
+            prepare(context, "oscillation/prepare", Peak::step(LEVELS.1, context.autoscaling.min), GUIDE_SERVICE)
+                .await?;
         self.sizing = Some(sizing);
         for (period, seconds, turns) in WAVES {
             let name = format!("oscillation/{period:.0}s");

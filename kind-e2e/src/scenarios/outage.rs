@@ -22,7 +22,7 @@ use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question};
 use crate::load::context::Context;
-use crate::load::sizing::{GUIDE_SERVICE, Sizing};
+use crate::load::sizing::{GUIDE_SERVICE, Peak, Sizing};
 use crate::load::waits::{fix_workers, settle_at, tell};
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
@@ -100,7 +100,8 @@ impl Scenario for Outages {
 
 impl Outages {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
-        let sizing = prepare(context, "outage/prepare", WORKERS, GUIDE_SERVICE).await?;
+        let sizing =
+            prepare(context, "outage/prepare", Peak::step(WORKERS, context.autoscaling.min), GUIDE_SERVICE).await?;
         self.sizing = Some(sizing);
         self.autoscaling = context.autoscaling.clone();
         fix_workers(context, sizing.min).await?;

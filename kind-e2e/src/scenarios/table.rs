@@ -17,7 +17,7 @@ use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
-use crate::load::sizing::Sizing;
+use crate::load::sizing::{Peak, Sizing};
 use crate::load::waits::fix_workers;
 use crate::observe::sample::Sample;
 
@@ -84,7 +84,7 @@ impl Scenario for LoadTable {
 impl LoadTable {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
         let most = ROWS.iter().map(|(rate, ..)| *rate).fold(0.0, f64::max);
-        let sizing = prepare(context, "table/prepare", most * SERVICE / TARGET, SERVICE).await?;
+        let sizing = prepare(context, "table/prepare", Peak::steady(most * SERVICE / TARGET), SERVICE).await?;
         self.sizing = Some(sizing);
         context.say(&self.rule(&sizing));
         fix_workers(context, sizing.min).await?;

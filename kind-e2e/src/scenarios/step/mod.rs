@@ -21,7 +21,7 @@ use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::arrivals::Arrival;
 use crate::load::context::Context;
-use crate::load::sizing::{GUIDE_SERVICE, Sizing};
+use crate::load::sizing::{GUIDE_SERVICE, Peak, Sizing};
 use crate::load::waits::{fix_workers, more_than, settle_at, settled, stored, tell};
 use crate::load::{Load, acknowledged};
 use crate::observe::sample::Sample;
@@ -89,12 +89,12 @@ impl Scenario for Step {
 
 impl Step {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
-        let sizing = prepare(context, "step/prepare", STEP, GUIDE_SERVICE).await?;
+        let sizing = prepare(context, "step/prepare", Peak::step(STEP, context.autoscaling.min), GUIDE_SERVICE).await?;
         let autoscaling = &context.autoscaling;
         let usual = USUAL * sizing.slots_of(sizing.min);
         let slots = sizing.slots_of(sizing.min);
         self.decision = bounds::decision(autoscaling, usual, slots, sizing.rate_of(STEP), sizing.service);
-        self.ready = bounds::ready(&context.calibration()?.starts);
+        self.ready = bounds::ready(&context.calibration()?.starts, sizing.share);
         (self.sizing, self.memory_limit) = (Some(sizing), context.settings.memory_limit);
         self.autoscaling = autoscaling.clone();
         fix_workers(context, sizing.min).await?;
