@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::cache::Key;
+
 /// The environment variable with the path of the cache.
 pub const CACHE_VARIABLE: &str = "SLIPWAY_CACHE";
 
@@ -29,6 +31,12 @@ impl Workspace {
     /// The file that describes the running cluster, a [`crate::cluster::Record`].
     pub fn cluster_file(&self) -> PathBuf {
         self.target().join("cluster").join("cluster.json")
+    }
+
+    /// The name of this checkout's cluster in kind. Another checkout's cluster has another name.
+    pub fn cluster_name(&self) -> String {
+        let id = Key::new("cluster").field("root", self.root.as_os_str().as_encoded_bytes()).finish();
+        format!("slipway-{}", &id[..8])
     }
 
     /// The folder of the components' Go modules.

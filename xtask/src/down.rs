@@ -7,7 +7,7 @@ use bundle::{cluster, docker, parts};
 
 use crate::session::Session;
 
-/// Delete the cluster and stop the private Docker engine. The caches stay.
+/// Delete this checkout's cluster, and stop the private Docker engine if it has no other. The caches stay.
 ///
 /// It also removes what a killed run left. If there is no cluster, it does nothing.
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     let engine = docker::running_or_restarted(&session.host, session.cache.root())?;
     let kind = match &engine {
-        Some(engine) if !cluster::node_containers(engine)?.is_empty() => {
+        Some(engine) if !cluster::node_containers(engine, &session.workspace.cluster_name())?.is_empty() => {
             session.builder(&session.workspace.target().join("logs")).some(&["kind"])?.program("kind", "kind")?
         }
         _ => parts::Parts::default().program("kind", "kind").unwrap_or_default(),

@@ -21,7 +21,8 @@ use crate::{Unusable, scenarios, up};
 
 /// Build everything, start a cluster, load it with real documents, and judge the result.
 ///
-/// Without flags the core suite runs on a new cluster of one node, which is deleted at the end. The verdict is Pass,
+/// Without flags the core suite runs on a new cluster of one node, which is deleted at the end, or on the cluster that
+/// `cargo xtask up` made, which stays. The verdict is Pass,
 /// Fail or Inconclusive, and determines the exit code. Inconclusive means that samples are missing. The results are in
 /// target/e2e/<run>/: report.html, report.md, verdict.json, figures.json, junit.xml, samples.jsonl and run.json. After
 /// a failure the cluster's logs, events and objects are there, too.
@@ -122,6 +123,7 @@ impl Run {
         let engine = session.engine(&self.args.build)?;
         let built = session.build_for(&engine, &self.args.build, &self.dir.join("build"))?;
         let wanted = self.args.cluster.wanted(self.args.keep);
+        let promised = cluster::is_kept(&engine, &session.workspace);
         let made = up::make(session, &engine, &built, wanted, &self.dir.join("cluster"));
         let judged = made.and_then(|record| {
             self.write_run_json(session, &built, &record)?;
@@ -132,8 +134,8 @@ impl Run {
             self.judge(session, &built, &corpus)
         });
         // A cluster whose creation was interrupted is useless.
-        let complete = || cluster::read_record(&session.workspace).is_ok_and(|record| record.kept);
-        if !self.args.keep || (interrupt::requested() && !complete()) {
+        let complete = || cluster::is_kept(&engine, &session.workspace);
+        if !(promised || self.args.keep) || (interrupt::requested() && !complete()) {
             up::take_down(session, &engine, &built);
         }
         judged

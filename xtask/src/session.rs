@@ -78,7 +78,7 @@ impl Session {
         }
         packages::ensure(&needs, &self.pins, &self.host, args.yes).map_err(Unusable)?;
         let engine = docker::ensure(&self.host, self.cache.root())?;
-        cluster::refuse_foreign(&engine).map_err(Unusable)?;
+        cluster::refuse_foreign(&engine, &self.workspace).map_err(Unusable)?;
         Ok(engine)
     }
 

@@ -12,7 +12,7 @@ use support::progress::step;
 use support::wait::{Probe, blocking::eventually};
 
 use super::observe::{crashing, missing_images, pulls, unavailable_apis, unready_workloads};
-use super::{Endpoints, Maker, NAME, Record, S3, Wanted, kind, kubectl, node_containers};
+use super::{Endpoints, Maker, Record, S3, Wanted, kind, kubectl, node_containers};
 
 /// The timeout for a node to boot, import its images and join. 20 to 30 s were measured on 2 cores.
 const NODES_DEADLINE: Duration = Duration::from_secs(240);
@@ -34,7 +34,7 @@ impl Maker<'_> {
         let ports = free_ports()?;
         let mut record = self.record(&ports, wanted.hpa_sync)?;
         step("create the cluster with kind", || self.create_nodes(&record, wanted, &ports))?;
-        record.nodes = node_containers(self.engine)?.into_iter().map(|(name, ..)| name).collect();
+        record.nodes = node_containers(self.engine, &record.name)?.into_iter().map(|(name, ..)| name).collect();
         self.write(&record)?;
         if let Some(cpus) = &record.cpus {
             step(&format!("confine the nodes to CPU {cpus}"), || self.confine(&record, cpus))?;
@@ -74,7 +74,7 @@ impl Maker<'_> {
         let address = |index: usize| format!("127.0.0.1:{}", ports[index]);
         let url = |index: usize| format!("http://{}", address(index));
         Ok(Record {
-            name: NAME.into(),
+            name: self.workspace.cluster_name(),
             nodes: Vec::new(),
             kubeconfig: self.folder().join("kubeconfig"),
             kubectl: self.built.parts.program("kubernetes", "kubectl")?,
@@ -151,7 +151,7 @@ impl Maker<'_> {
             .with_context(|| format!("write {}", config.display()))?;
         self.engine
             .point(Cmd::new(self.built.parts.program("kind", "kind")?))
-            .args(["create", "cluster", "--name", NAME, "--retain", "--image", &self.built.node.reference])
+            .args(["create", "cluster", "--name", &record.name, "--retain", "--image", &self.built.node.reference])
             .arg("--config")
             .arg(&config)
             .arg("--kubeconfig")

@@ -11,21 +11,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use support::command::Cmd;
-use support::progress;
 use support::wait::{Probe, blocking::eventually};
+use support::{interrupt, progress};
 
 use crate::assemble::Assembly;
 use crate::docker::{Engine, Private};
 use crate::host::Host;
 use crate::workspace::Workspace;
 
-/// The cluster's name.
-pub const NAME: &str = "slipway";
 /// The start of the name of every node image. A cluster of another image was not created by this crate.
 const NODE_IMAGES: &str = "slipway.local/node:";
+/// The label that kind gives the node containers of a cluster, with its name as the value.
+const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 /// How long a kept cluster may take to answer before it is replaced by a new one.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -58,6 +58,21 @@ pub struct Record {
     pub hpa_sync: u8,
     /// Whether the cluster outlives the command that created it.
     pub kept: bool,
+}
+
+impl Record {
+    /// How this cluster differs from the wanted one; none if it can be used in its place.
+    fn difference(&self, node_image: &str, cpus: Option<&str>, wanted: Wanted) -> Option<String> {
+        let all = |cpus: Option<&str>| cpus.map_or_else(|| "every CPU".to_owned(), |cpus| format!("CPU {cpus}"));
+        let pairs = [
+            ("its node image is", self.node_image.clone(), node_image.to_owned()),
+            ("its nodes are", self.nodes.len().to_string(), wanted.nodes.to_string()),
+            ("its HPA's period in seconds is", self.hpa_sync.to_string(), wanted.hpa_sync.to_string()),
+            ("it may use", all(self.cpus.as_deref()), all(cpus)),
+        ];
+        let mut differing = pairs.into_iter().filter(|(_, has, wants)| has != wants);
+        differing.next().map(|(what, has, wants)| format!("{what} {has}, where this command wants {wants}"))
+    }
 }
 
 /// The addresses of the services on this host.
@@ -120,15 +135,17 @@ impl Maker<'_> {
     /// Reuses a kept cluster that answers and has the wanted options, or creates a new one.
     ///
     /// # Errors
-    /// When a cluster of the same name was created by somebody else, or an action fails. The evidence is saved then.
+    /// When a cluster of the same name was created by somebody else, a kept cluster would be deleted and not replaced by
+    /// a kept one, or an action fails. The evidence is saved then.
     pub fn up(&self, wanted: Wanted) -> Result<Record> {
-        refuse_foreign(self.engine)?;
+        refuse_foreign(self.engine, self.workspace)?;
         if let Some(record) = self.kept(wanted)? {
             return Ok(record);
         }
+        interrupt::check()?;
         remove(self.engine, &self.built.parts.program("kind", "kind")?, self.workspace)?;
         self.create(wanted).inspect_err(|_| {
-            if !support::interrupt::requested() {
+            if !interrupt::requested() {
                 self.save_evidence();
             }
         })
@@ -136,27 +153,29 @@ impl Maker<'_> {
 
     /// The kept cluster, if it has the wanted options. The manifests of the checkout are applied to it.
     fn kept(&self, wanted: Wanted) -> Result<Option<Record>> {
-        let Ok(record) = read_record(self.workspace) else {
+        if !is_kept(self.engine, self.workspace) {
             return Ok(None);
-        };
-        let same = record.kept
-            && record.node_image == self.built.node.reference
-            && record.nodes.len() == wanted.nodes
-            && record.cpus == self.host.confined_to
-            && record.hpa_sync == wanted.hpa_sync;
+        }
+        let record = read_record(self.workspace)?;
+        let differs = record.difference(&self.built.node.reference, self.host.confined_to.as_deref(), wanted);
+        if let Some(differs) = differs {
+            ensure!(
+                wanted.keep,
+                "a kept cluster is up, and {differs}: `cargo xtask down` deletes it, `cargo xtask up` or --keep replaces it"
+            );
+            progress::note(&format!("the kept cluster is replaced by a new one: {differs}"));
+            return Ok(None);
+        }
         let answers = || {
             let ready = kubectl(&record).args(["get", "--raw", "/readyz"]).quiet().run();
             Ok(ready.map_or_else(|error| Probe::NotYet(error.to_string()), |_| Probe::Ready(())))
         };
-        if !same {
-            return Ok(None);
-        }
         // After a crash of the engine the cluster restarts by itself, and its services later than its API server.
         let found = progress::step("reuse the kept cluster, which has the same images", || {
             eventually("the kept cluster answers", ANSWER_DEADLINE, answers)
         });
         let current = found.and_then(|()| self.apply(&record));
-        support::interrupt::check()?;
+        interrupt::check()?;
         if let Err(error) = &current {
             progress::note(&format!("the kept cluster is replaced by a new one: {error:#}"));
         }
@@ -165,7 +184,7 @@ impl Maker<'_> {
 
     fn save_evidence(&self) {
         progress::note(&format!("evidence: {}", self.evidence.display()));
-        if let Err(error) = observe::save(self.engine, &self.workspace.cluster_file(), &self.evidence) {
+        if let Err(error) = observe::save(self.engine, self.workspace, &self.evidence) {
             progress::note(&format!("some evidence could not be saved: {error:#}"));
         }
     }
@@ -181,6 +200,12 @@ pub fn read_record(workspace: &Workspace) -> Result<Record> {
     serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))
 }
 
+/// Whether this checkout has a cluster that was promised to stay.
+pub fn is_kept(engine: &Engine, workspace: &Workspace) -> bool {
+    let nodes = || node_containers(engine, &workspace.cluster_name()).is_ok_and(|nodes| !nodes.is_empty());
+    read_record(workspace).is_ok_and(|record| record.kept) && nodes()
+}
+
 /// kubectl for a cluster.
 pub fn kubectl(record: &Record) -> Cmd {
     kubectl_at(&record.kubectl, &record.kubeconfig)
@@ -190,14 +215,23 @@ fn kubectl_at(program: &Path, kubeconfig: &Path) -> Cmd {
     Cmd::new(program).env("KUBECONFIG", kubeconfig)
 }
 
-/// The node containers of clusters with our name, whoever created them: name, image and state.
+/// The node containers of clusters with this name, whoever created them: name, image and state.
 ///
 /// # Errors
 /// When the engine does not answer.
-pub fn node_containers(engine: &Engine) -> Result<Vec<(String, String, String)>> {
+pub fn node_containers(engine: &Engine, name: &str) -> Result<Vec<(String, String, String)>> {
+    containers(engine, &format!("{KIND_LABEL}={name}"))
+}
+
+/// Whether any checkout has a cluster on this engine.
+fn has_clusters(engine: &Engine) -> Result<bool> {
+    Ok(!containers(engine, KIND_LABEL)?.is_empty())
+}
+
+fn containers(engine: &Engine, label: &str) -> Result<Vec<(String, String, String)>> {
     let listing = engine
         .docker()
-        .args(["ps", "--all", "--no-trunc", "--filter", &format!("label=io.x-k8s.kind.cluster={NAME}")])
+        .args(["ps", "--all", "--no-trunc", "--filter", &format!("label={label}")])
         .args(["--format", "{{.Names}} {{.Image}} {{.State}}"])
         .quiet()
         .read()
@@ -215,61 +249,106 @@ pub fn node_containers(engine: &Engine) -> Result<Vec<(String, String, String)>>
 ///
 /// # Errors
 /// When there is one. The error says how to remove it.
-pub fn refuse_foreign(engine: &Engine) -> Result<()> {
-    for (container, image, _) in node_containers(engine)? {
+pub fn refuse_foreign(engine: &Engine, workspace: &Workspace) -> Result<()> {
+    let name = workspace.cluster_name();
+    for (container, image, _) in node_containers(engine, &name)? {
         if !image.starts_with(NODE_IMAGES) {
             bail!(
-                "somebody else created a kind cluster named {NAME} (container {container}, image {image}): \
-                 remove it with `kind delete cluster --name {NAME}`, then run this again"
+                "somebody else created a kind cluster named {name} (container {container}, image {image}): \
+                 remove it with `kind delete cluster --name {name}`, then run this again"
             );
         }
     }
     Ok(())
 }
 
-/// Deletes the cluster and stops a private engine. Only the caches stay.
+/// Deletes the cluster of this checkout, and stops a private engine that has no other. Only the caches stay.
 ///
 /// # Errors
 /// When a container or the engine cannot be removed.
 pub fn down(engine: Option<&Engine>, kind: &Path, workspace: &Workspace, cache: &Path) -> Result<()> {
-    if let Some(engine) = engine {
-        refuse_foreign(engine)?;
-        remove(engine, kind, workspace)?;
-    }
-    Private::of(cache).stop()
+    let Some(engine) = engine else {
+        return Private::of(cache).stop();
+    };
+    refuse_foreign(engine, workspace)?;
+    remove(engine, kind, workspace)?;
+    stop_idle_engine(engine, cache)
 }
 
-/// Stops a private engine that runs no cluster, after a failed build.
+/// Stops a private engine that runs no cluster of any checkout.
 ///
 /// # Errors
 /// When the engine does not answer or does not end.
 pub fn stop_idle_engine(engine: &Engine, cache: &Path) -> Result<()> {
-    if engine.host.is_some() && node_containers(engine)?.is_empty() {
-        Private::of(cache).stop()?;
+    if engine.host.is_none() {
+        return Ok(());
     }
-    Ok(())
+    if has_clusters(engine)? {
+        progress::note("the private Docker engine goes on: another checkout has a cluster on it");
+        return Ok(());
+    }
+    // kind created this network. Nobody else uses a private engine.
+    let _ = engine.docker().args(["network", "rm", "kind"]).quiet().run_any();
+    Private::of(cache).stop()
 }
 
 fn remove(engine: &Engine, kind: &Path, workspace: &Workspace) -> Result<()> {
     let folder = workspace.cluster_file();
     let folder = folder.parent().unwrap_or(&folder);
-    if !node_containers(engine)?.is_empty() {
+    let name = workspace.cluster_name();
+    if !node_containers(engine, &name)?.is_empty() {
         progress::step("delete the cluster", || {
             fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
             engine
                 .point(Cmd::new(kind))
-                .args(["delete", "cluster", "--name", NAME, "--kubeconfig"])
+                .args(["delete", "cluster", "--name", &name, "--kubeconfig"])
                 .arg(folder.join("kubeconfig"))
                 .run()?;
             Ok(())
         })?;
     }
-    if engine.host.is_some() {
-        // kind created this network. Nobody else uses a private engine.
-        let _ = engine.docker().args(["network", "rm", "kind"]).quiet().run_any();
-    }
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_cluster_is_another_one_if_any_option_differs() {
+        let record: Record = serde_json::from_value(serde_json::json!({
+            "name": "n", "nodes": ["a"], "kubeconfig": "/k", "kubectl": "/b", "toolbox_image": "t", "manifests": "/m",
+            "endpoints": {"temporal": "", "temporal_http": "", "postgres": "", "prometheus": "", "s3": "",
+                "toxiproxy": ""},
+            "s3": {"bucket": "", "region": "", "access_key": "", "secret_key": ""},
+            "node_image": "node:1", "cpus": null, "hpa_sync": 1, "kept": true,
+        }))
+        .unwrap();
+        let wanted = Wanted { nodes: 1, hpa_sync: 1, keep: false };
+        assert_eq!(record.difference("node:1", None, wanted), None);
+        for (image, cpus, wanted, told) in [
+            ("node:2", None, wanted, "its node image is node:1, where this command wants node:2"),
+            ("node:1", Some("0"), wanted, "it may use every CPU, where this command wants CPU 0"),
+            ("node:1", None, Wanted { nodes: 3, ..wanted }, "its nodes are 1, where this command wants 3"),
+            (
+                "node:1",
+                None,
+                Wanted { hpa_sync: 15, ..wanted },
+                "its HPA's period in seconds is 1, where this command wants 15",
+            ),
+        ] {
+            assert_eq!(record.difference(image, cpus, wanted).as_deref(), Some(told));
+        }
+    }
+
+    #[test]
+    fn two_checkouts_have_clusters_of_their_own() {
+        let name = |root: &str| Workspace { root: root.into() }.cluster_name();
+        assert_eq!(name("/a"), name("/a"));
+        assert_ne!(name("/a"), name("/b"));
+        assert!(name("/a").starts_with("slipway-"));
+    }
 }

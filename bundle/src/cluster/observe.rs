@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use support::command::{CommandError, Output};
 
-use super::{Record, kubectl, node_containers};
+use super::{Record, kubectl, node_containers, read_record};
 use crate::docker::Engine;
+use crate::workspace::Workspace;
 
 /// The workloads in a `kubectl get … -o json` that lack ready replicas, as `name 1/3`.
 pub fn unready_workloads(list: &Value) -> Vec<String> {
@@ -92,14 +93,12 @@ fn text(value: &Value) -> &str {
 ///
 /// # Errors
 /// When the folder cannot be created, or the engine does not answer.
-pub fn save(engine: &Engine, record_file: &Path, dir: &Path) -> Result<()> {
+pub fn save(engine: &Engine, workspace: &Workspace, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
-    if let Some(record) =
-        fs::read_to_string(record_file).ok().and_then(|text| serde_json::from_str::<Record>(&text).ok())
-    {
+    if let Ok(record) = read_record(workspace) {
         save_objects(&record, dir);
     }
-    for (node, _, _) in node_containers(engine)? {
+    for (node, _, _) in node_containers(engine, &workspace.cluster_name())? {
         let journal =
             engine.docker().args(["exec", &node, "journalctl", "--no-pager", "--lines=3000"]).quiet().run_any();
         write(dir, &format!("{node}-journal.log"), journal);
