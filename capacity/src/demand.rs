@@ -3,8 +3,7 @@
 //! Little's law: the mean number of slots in use is the arrival rate times the mean time that a task holds a slot.
 //! [`slots_in_use`], [`rate_of`] and [`seconds_of`] are the law, each solved for another quantity.
 //! Dividing the slots in use by the slots that one worker is meant to have in use gives the number of workers.
-//! The demand triggers of the ScaledObject do the same: they count tasks in slots and tasks that wait for a slot, and
-//! their `threshold` is the target of one worker.
+//! `temporal-scaler` does the same: it counts tasks in slots and tasks that wait for a slot.
 
 use std::ops::RangeInclusive;
 

@@ -9,7 +9,7 @@ use crate::inputs::Inputs;
 use crate::limits::{self, memory_per_worker};
 use crate::quantity::readable;
 use crate::rounding::at_most;
-use crate::settings::{ASSUMED_UTILISATION, Queue, Settings};
+use crate::settings::{ASSUMED_UTILISATION, Queue, Settings, UTILISATION};
 use crate::table::Fleet;
 
 /// A rule that the plan breaks.
@@ -36,14 +36,10 @@ pub enum Fault {
         /// The IO slots of a worker.
         slots: u32,
     },
-    /// The target of a trigger leaves no room for bursts, or exceeds the slots of a worker.
+    /// The share of the slots that is meant to be in use leaves no room for bursts.
     Target {
-        /// The queue of the trigger.
-        queue: Queue,
-        /// The slots that each worker is meant to have in use.
-        target: f64,
-        /// The slots of a worker.
-        slots: u32,
+        /// That share.
+        utilisation: f64,
     },
     /// The maximum number of workers does not carry the load.
     Load {
@@ -113,15 +109,11 @@ impl fmt::Display for Fault {
                 "a worker refuses to start: DB_POOL_SIZE and DB_MAX_OVERFLOW are {allowed} together, fewer than its \
                  {slots} IO slots; raise one of them, or lower the slots"
             ),
-            Self::Target { queue, target, slots } => write!(
+            Self::Target { utilisation } => write!(
                 f,
-                "the trigger {} has the threshold {target}, which is {} of a worker's {slots} slots; the maximum is \
-                 {}; set the threshold to {:.2}, which is {}",
-                queue.trigger(),
-                percent(target / f64::from(slots)),
+                "{UTILISATION} is {utilisation}: more than {} of the slots in use leaves no room for bursts; set it to \
+                 {ASSUMED_UTILISATION}",
                 percent(CEILING),
-                ASSUMED_UTILISATION * f64::from(slots),
-                percent(ASSUMED_UTILISATION)
             ),
             Self::Load { queue, workers, carried, rate, seconds, workers_needed, slots_needed, seconds_allowed } => {
                 write!(
@@ -158,7 +150,7 @@ impl fmt::Display for Fault {
 pub fn faults(inputs: &Inputs) -> Vec<Fault> {
     let Inputs { settings, load, .. } = inputs;
     let mut faults = refused_by_the_worker(settings);
-    faults.extend(Queue::ALL.into_iter().filter_map(|queue| target_too_high(settings, queue)));
+    faults.extend(target_too_high(settings));
     faults.extend(Queue::ALL.into_iter().filter_map(|queue| load_too_high(settings, load, queue)));
     faults.extend(too_many_connections(inputs));
     faults.extend(inputs.memory.and_then(|budget| too_much_memory(settings, budget)));
@@ -180,13 +172,9 @@ fn refused_by_the_worker(settings: &Settings) -> Vec<Fault> {
     faults
 }
 
-fn target_too_high(settings: &Settings, queue: Queue) -> Option<Fault> {
-    let slots = settings.slots(queue);
-    (!at_most(slots.utilisation(), CEILING)).then_some(Fault::Target {
-        queue,
-        target: slots.target,
-        slots: slots.count.value,
-    })
+fn target_too_high(settings: &Settings) -> Option<Fault> {
+    let utilisation = settings.utilisation;
+    (!at_most(utilisation, CEILING)).then_some(Fault::Target { utilisation })
 }
 
 fn load_too_high(settings: &Settings, load: &Load, queue: Queue) -> Option<Fault> {

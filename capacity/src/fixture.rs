@@ -1,4 +1,4 @@
-//! A fleet for tests: the guide's settings, with a demand trigger for each queue.
+//! A fleet for tests: the guide's settings, scaled to 70 % of its slots.
 
 use crate::manifests::{Manifests, Text};
 use crate::settings::Settings;
@@ -20,10 +20,10 @@ spec:
   scaleTargetRef: {name: w}
   minReplicaCount: 3
   maxReplicaCount: 20
-  triggers:
-  - {name: workflow_demand, metadata: {threshold: '2.1'}}
-  - {name: io_demand, metadata: {threshold: '3.5'}}
-  - {name: cpu_demand, metadata: {threshold: '1.4'}}
+---
+kind: Deployment
+metadata: {name: temporal-scaler}
+spec: {template: {spec: {containers: [{name: s, env: [{name: SCALER_UTILIZATION, value: '0.7'}]}]}}}
 ";
 
 /// The settings of these manifests, with these environment variables.

@@ -157,6 +157,13 @@ impl Manifests {
         Ok(found)
     }
 
+    /// The value of a variable of any Deployment's container.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        let containers = self.deployments.iter().flat_map(|it| &it.spec.template.spec.containers);
+        let mut variables = containers.flat_map(|container| &container.env);
+        variables.find(|it| it.name == name).and_then(|it| it.value.clone())
+    }
+
     /// The configuration of Postgres, if the manifests have one.
     pub(crate) fn postgres(&self) -> Result<Option<&str>> {
         only(&self.postgres, POSTGRES)

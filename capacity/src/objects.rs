@@ -99,20 +99,11 @@ pub(crate) struct ScaledObjectSpec {
     pub(crate) scale_target_ref: ScaleTarget,
     pub(crate) min_replica_count: Option<u32>,
     pub(crate) max_replica_count: Option<u32>,
-    #[serde(default)]
-    pub(crate) triggers: Vec<Trigger>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ScaleTarget {
     pub(crate) name: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Trigger {
-    pub(crate) name: Option<String>,
-    #[serde(default)]
-    pub(crate) metadata: BTreeMap<String, Value>,
 }
 
 /// The text of a scalar, quoted or not. `None` for anything else.

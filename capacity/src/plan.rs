@@ -8,7 +8,7 @@ use crate::faults::{self, Fault};
 pub use crate::inputs::Inputs;
 use crate::limits::{self, Limit, memory_per_worker};
 use crate::rounding::at_most;
-use crate::settings::{ASSUMED_UTILISATION, Origin, Queue, Settings};
+use crate::settings::{ASSUMED_UTILISATION, Origin, Settings, UTILISATION};
 use crate::table::Fleet;
 
 /// A plan.
@@ -79,8 +79,7 @@ fn notes(inputs: &Inputs, demand: &Demand) -> Vec<String> {
             demand.wanted, settings.max
         ));
     }
-    notes.extend(assumed(settings));
-    notes.extend(Queue::ALL.into_iter().filter_map(|queue| idle(settings, queue)));
+    notes.extend(utilisation(settings));
     if settings.env_from && settings.variables().iter().any(|it| it.from == Origin::Default) {
         notes.push(
             "the container has envFrom, which a plan cannot read: a variable shown as a default may be set there"
@@ -91,31 +90,18 @@ fn notes(inputs: &Inputs, demand: &Demand) -> Vec<String> {
     notes
 }
 
-/// A note on the queues for which the ScaledObject has no trigger.
-fn assumed(settings: &Settings) -> Option<String> {
-    let missing: Vec<&str> =
-        Queue::ALL.into_iter().filter(|queue| settings.slots(*queue).assumed).map(Queue::trigger).collect();
-    (!missing.is_empty()).then(|| {
-        format!(
-            "the ScaledObject has no trigger {}: the plan assumes a target of {:.0} % of a worker's slots",
-            missing.join(", "),
-            ASSUMED_UTILISATION * 100.0
-        )
-    })
-}
-
-/// A note on a target so low that the fleet has idle workers.
-fn idle(settings: &Settings, queue: Queue) -> Option<String> {
-    let slots = settings.slots(queue);
-    (!at_most(FLOOR, slots.utilisation())).then(|| {
-        format!(
-            "the trigger {} has the threshold {}, which is {:.0} % of a worker's slots: below {:.0} % the fleet has \
-             idle workers",
-            queue.trigger(),
-            slots.target,
-            slots.utilisation() * 100.0,
-            FLOOR * 100.0
-        )
+/// A note on a share of slots in use that nothing says, or that is so low that the fleet has idle workers.
+fn utilisation(settings: &Settings) -> Option<String> {
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    if settings.assumed {
+        let assumed = percent(ASSUMED_UTILISATION);
+        return Some(format!(
+            "no Deployment has {UTILISATION}: the plan assumes that {assumed} of the slots are in use"
+        ));
+    }
+    (!at_most(FLOOR, settings.utilisation)).then(|| {
+        let (share, least) = (settings.utilisation, percent(FLOOR));
+        format!("{UTILISATION} is {share}: below {least} of the slots in use the fleet has idle workers")
     })
 }
 

@@ -11,12 +11,14 @@ use serde::Serialize;
 use serde_norway::Value;
 
 use crate::manifests::Manifests;
-use crate::objects::{Container, Deployment, ScaledObject, Strategy, Trigger, text};
+use crate::objects::{Container, Deployment, ScaledObject, Strategy, text};
 use crate::quantity;
 
-/// The target share of slots in use of a queue for which the ScaledObject has no trigger: the middle of the guide's 60
-/// to 80 %.
+/// The share of its slots that a fleet is meant to have in use where no `temporal-scaler` says so: the middle of the
+/// guide's 60 to 80 %.
 pub const ASSUMED_UTILISATION: f64 = 0.7;
+/// The variable of `temporal-scaler` with that share.
+pub const UTILISATION: &str = "SCALER_UTILIZATION";
 /// The default `maxSurge` of a Deployment.
 const SURGE: Surge = Surge::Percent(25);
 /// The annotation that names the worker's container. kubectl reads it too. Without it, the first container is the
@@ -58,15 +60,6 @@ impl Queue {
             Self::Cpu => "TEMPORAL_CPU_ACTIVITY_CONCURRENCY",
         }
     }
-
-    /// The name of the demand trigger of this queue in the ScaledObject.
-    pub fn trigger(self) -> &'static str {
-        match self {
-            Self::Workflow => "workflow_demand",
-            Self::Io => "io_demand",
-            Self::Cpu => "cpu_demand",
-        }
-    }
 }
 
 /// The source of a value.
@@ -92,22 +85,13 @@ pub struct Setting {
     pub from: Origin,
 }
 
-/// The slots of one worker for a queue, and the target number of them in use.
+/// The slots of one worker for a queue, and how many of them are meant to be in use.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Slots {
     /// The number of slots.
     pub count: Setting,
-    /// The mean number of slots that a worker is meant to have in use: the `threshold` of the demand trigger.
+    /// The mean number of slots that a worker is meant to have in use.
     pub target: f64,
-    /// Whether the target is [`ASSUMED_UTILISATION`] of the slots, because the ScaledObject has no such trigger.
-    pub assumed: bool,
-}
-
-impl Slots {
-    /// The target as a share of the slots.
-    pub fn utilisation(&self) -> f64 {
-        self.target / f64::from(self.count.value)
-    }
 }
 
 /// The number of workers that a rollout adds (`maxSurge`).
@@ -142,6 +126,10 @@ pub struct Settings {
     pub io: Slots,
     /// Slots for CPU activities.
     pub cpu: Slots,
+    /// The share of its slots that the fleet is meant to have in use: [`UTILISATION`] of `temporal-scaler`.
+    pub utilisation: f64,
+    /// Whether that is [`ASSUMED_UTILISATION`], because no Deployment says it.
+    pub assumed: bool,
     /// Threads of a worker for blocking IO.
     pub io_threads: Setting,
     /// Threads of a worker for text extraction.
@@ -179,14 +167,19 @@ impl Settings {
             setting(name, default, minimum, container, environment)
                 .with_context(|| format!("read the settings of Deployment {}", deployment.metadata.name))
         };
+        let given = utilisation(manifests, environment)?;
+        let utilisation = given.unwrap_or(ASSUMED_UTILISATION);
         let slots = |queue: Queue, default, minimum| {
-            slots(queue, number(queue.variable(), default, minimum)?, &scaled.spec.triggers)
+            let count = number(queue.variable(), default, minimum)?;
+            anyhow::Ok(Slots { count, target: utilisation * f64::from(count.value) })
         };
         Ok(Self {
             // The minimum is 2: the SDK keeps a sticky and a normal poller for workflow tasks.
             workflow: slots(Queue::Workflow, 3, 2)?,
             io: slots(Queue::Io, 5, 1)?,
             cpu: slots(Queue::Cpu, 2, 1)?,
+            utilisation,
+            assumed: given.is_none(),
             io_threads: number("TEMPORAL_IO_THREAD_POOL_SIZE", 10, 1)?,
             cpu_threads: number("TEMPORAL_CPU_THREAD_POOL_SIZE", 4, 1)?,
             pool_size: number("DB_POOL_SIZE", 20, 0)?,
@@ -299,17 +292,14 @@ fn setting(
     Ok(Setting { name, value, from })
 }
 
-fn slots(queue: Queue, count: Setting, triggers: &[Trigger]) -> Result<Slots> {
-    let name = queue.trigger();
-    let Some(trigger) = triggers.iter().find(|it| it.name.as_deref() == Some(name)) else {
-        return Ok(Slots { count, target: ASSUMED_UTILISATION * f64::from(count.value), assumed: true });
+/// The share of the slots that is meant to be in use; none where nothing says it.
+fn utilisation(manifests: &Manifests, environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<f64>> {
+    let given = environment(UTILISATION).or_else(|| manifests.variable(UTILISATION));
+    let Some(given) = given.filter(|text| !text.is_empty()) else {
+        return Ok(None);
     };
-    let threshold = trigger.metadata.get("threshold").and_then(text).unwrap_or_default();
-    let target =
-        threshold.parse::<f64>().ok().filter(|target| target.is_finite() && *target > 0.0).with_context(|| {
-            format!("the trigger {name} has the threshold {threshold:?}: it must be a number of slots above 0")
-        })?;
-    Ok(Slots { count, target, assumed: false })
+    let share = given.trim().parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.with_context(|| format!("{UTILISATION} is {given:?}: it must be above 0 and at most 1")).map(Some)
 }
 
 fn surge(strategy: &Strategy) -> Result<Surge> {

@@ -1,5 +1,5 @@
-//! Checks of the ScaledObject that need no cluster. The settings of its triggers must have the intended effect in KEDA.
-//! promtool runs its unit tests on the queries of the manifest, which are not copied.
+//! Checks of the ScaledObject that need no cluster. The settings of its Prometheus triggers must have the intended
+//! effect in KEDA. promtool runs its unit tests on the queries of the manifest, which are not copied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,22 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use support::command::Cmd;
 
-/// The ScaledObject, and the Deployment that it scales, below `manifests/`.
+/// The ScaledObject, below `manifests/`.
 const SCALED_OBJECT: &str = "base/keda-scaledobject.yaml";
-const DEPLOYMENT: &str = "base/temporal-worker-deployment.yaml";
 /// promtool's cases, below `manifests/`. Their rule file is [`RULES`], and a query is `scaler:<name of its trigger>`.
 const CASES: &str = "tests/scaler.yaml";
 const RULES: &str = "scaler.rules.json";
-/// The triggers that ask for workers by the demand of a queue, and the variable with the slots of a worker for that
-/// queue.
-const DEMAND: [(&str, &str); 3] = [
-    ("workflow_demand", "TEMPORAL_WORKFLOW_CONCURRENCY"),
-    ("io_demand", "TEMPORAL_IO_ACTIVITY_CONCURRENCY"),
-    ("cpu_demand", "TEMPORAL_CPU_ACTIVITY_CONCURRENCY"),
-];
-/// The slots that a worker should use, in percent: the middle of the guide's 60 to 80.
-const UTILISATION: u32 = 70;
-
 /// Checks the triggers, then runs promtool's cases on their queries.
 ///
 /// # Errors
@@ -35,7 +24,7 @@ pub(super) fn check(promtool: &Path, manifests: &Path, work: &Path) -> Result<()
     let cases = fs::read_to_string(&cases_file).with_context(|| format!("read {}", cases_file.display()))?;
     let triggers = triggers(&super::read(manifests, SCALED_OBJECT)?)
         .with_context(|| format!("read the triggers in manifests/{SCALED_OBJECT}"))?;
-    let faults = faults(&triggers, &slots(&super::read(manifests, DEPLOYMENT)?), &cases);
+    let faults = faults(&triggers, &cases);
     let list: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
     ensure!(list.is_empty(), "manifests/{SCALED_OBJECT} has faults:{}", list.concat());
     let folder = work.join("scaler");
@@ -80,20 +69,6 @@ fn triggers(objects: &[Value]) -> Result<Vec<Trigger>> {
         .collect()
 }
 
-/// The numeric environment variables of the Deployments' containers.
-fn slots(objects: &[Value]) -> BTreeMap<String, u32> {
-    objects
-        .iter()
-        .filter(|object| object["kind"] == "Deployment")
-        .flat_map(|object| object["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten())
-        .flat_map(|container| container["env"].as_array().into_iter().flatten())
-        .filter_map(|entry| {
-            let number = entry["value"].as_str()?.parse().ok()?;
-            Some((entry["name"].as_str()?.to_owned(), number))
-        })
-        .collect()
-}
-
 /// A recording rule for each query, named after its trigger.
 fn rules(triggers: &[Trigger]) -> Value {
     let rules: Vec<Value> =
@@ -128,21 +103,12 @@ enum Fault {
     Threshold(String, String),
     #[error("trigger {0} has metricType Value and threshold {1:?}: set \"1\", because its answer is the factor itself")]
     Factor(String, String),
-    #[error(
-        "trigger {name} has metricType {metric_type} and threshold {threshold:?}: set AverageValue and \"{want}\", \
-         which is {UTILISATION} % of the {slots} slots that {variable} gives a worker"
-    )]
-    Demand { name: String, metric_type: String, threshold: String, want: String, slots: u32, variable: &'static str },
-    #[error("there is no trigger {0}: add it; without it the demand of this queue does not scale out")]
-    NoDemand(&'static str),
-    #[error("trigger {0} cannot be compared with the slots of a worker: set {1} to a number in manifests/{DEPLOYMENT}")]
-    NoSlots(&'static str, &'static str),
     #[error("trigger {0} has no case: add cases that use scaler:{0} to manifests/{CASES}")]
     NoCase(String),
 }
 
-/// All faults of the triggers. `slots` are the Deployment's variables, and `cases` is the text of the cases.
-fn faults(triggers: &[Trigger], slots: &BTreeMap<String, u32>, cases: &str) -> Vec<Fault> {
+/// All faults of the triggers. `cases` is the text of the cases.
+fn faults(triggers: &[Trigger], cases: &str) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut names = BTreeSet::new();
     for trigger in triggers {
@@ -153,14 +119,6 @@ fn faults(triggers: &[Trigger], slots: &BTreeMap<String, u32>, cases: &str) -> V
         if !has_case(&series(trigger), cases) {
             faults.push(Fault::NoCase(trigger.name.clone()));
         }
-    }
-    for (name, variable) in DEMAND {
-        let trigger = triggers.iter().find(|trigger| trigger.name == name);
-        faults.extend(match (trigger, slots.get(variable)) {
-            (None, _) => Some(Fault::NoDemand(name)),
-            (_, None) => Some(Fault::NoSlots(name, variable)),
-            (Some(trigger), Some(&slots)) => demand_fault(trigger, slots, variable),
-        });
     }
     faults
 }
@@ -197,26 +155,11 @@ fn has_case(series: &str, cases: &str) -> bool {
         .any(|(at, _)| !cases[at + series.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
 }
 
-fn demand_fault(trigger: &Trigger, slots: u32, variable: &'static str) -> Option<Fault> {
-    let want = f64::from(slots * UTILISATION) / 100.0;
-    let threshold = trigger.setting("threshold");
-    // KEDA rounds the threshold to thousandths.
-    let right = threshold.parse::<f64>().is_ok_and(|threshold| (threshold - want).abs() < 0.0005);
-    (!right || trigger.metric_type != "AverageValue").then(|| Fault::Demand {
-        name: trigger.name.clone(),
-        metric_type: trigger.metric_type.clone(),
-        threshold: threshold.to_owned(),
-        want: want.to_string(),
-        slots,
-        variable,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TRIED: &str = "scaler:workflow_demand scaler:io_demand scaler:cpu_demand scaler:io_depth";
+    const TRIED: &str = "scaler:workflow_depth scaler:cpu_demand scaler:io_depth";
 
     fn trigger(name: &str, metric_type: &str, threshold: &str) -> Trigger {
         Trigger {
@@ -230,22 +173,17 @@ mod tests {
 
     fn good() -> Vec<Trigger> {
         vec![
-            trigger("workflow_demand", "AverageValue", "2.1"),
-            trigger("io_demand", "AverageValue", "3.5"),
+            trigger("workflow_depth", "Value", "1"),
             trigger("cpu_demand", "AverageValue", "1.4"),
             trigger("io_depth", "Value", "1"),
         ]
-    }
-
-    fn guide() -> BTreeMap<String, u32> {
-        DEMAND.into_iter().zip([3, 5, 2]).map(|((_, variable), slots)| (variable.to_owned(), slots)).collect()
     }
 
     /// The faults after one change to triggers without faults.
     fn after(change: impl FnOnce(&mut Vec<Trigger>)) -> Vec<Fault> {
         let mut triggers = good();
         change(&mut triggers);
-        faults(&triggers, &guide(), TRIED)
+        faults(&triggers, TRIED)
     }
 
     #[test]
@@ -255,17 +193,17 @@ mod tests {
 
     #[test]
     fn trigger_names_are_valid_and_unique() {
-        let name = |name: &str| after(|triggers| triggers[3].name = name.to_owned())[0].to_string();
+        let name = |name: &str| after(|triggers| triggers[2].name = name.to_owned())[0].to_string();
         assert!(name("").contains("a trigger has the name \"\""), "{}", name(""));
         assert!(name("io-depth").contains("\"io-depth\""), "{}", name("io-depth"));
-        let twice = after(|triggers| triggers.push(triggers[3].clone()));
+        let twice = after(|triggers| triggers.push(triggers[2].clone()));
         assert_eq!(twice, [Fault::DuplicateName("io_depth".to_owned())]);
     }
 
     #[test]
     fn metric_type_is_average_value_or_value() {
         for metric_type in ["", "Utilization", "value"] {
-            let faults = after(|triggers| triggers[3].metric_type = metric_type.to_owned());
+            let faults = after(|triggers| triggers[2].metric_type = metric_type.to_owned());
             assert_eq!(faults, [Fault::MetricType("io_depth".to_owned(), metric_type.to_owned())]);
         }
     }
@@ -281,61 +219,32 @@ mod tests {
                 }
             });
             let value = value.unwrap_or_default().to_owned();
-            assert_eq!(faults, [Fault::NullValues("io_demand".to_owned(), value)]);
+            assert_eq!(faults, [Fault::NullValues("cpu_demand".to_owned(), value)]);
         }
     }
 
     #[test]
     fn threshold_is_above_0_and_is_1_for_a_factor() {
         for bad in ["", "ten", "0", "-1", "NaN", "inf"] {
-            let faults = after(|triggers| triggers[3] = trigger("io_depth", "Value", bad));
+            let faults = after(|triggers| triggers[2] = trigger("io_depth", "Value", bad));
             assert_eq!(faults, [Fault::Threshold("io_depth".to_owned(), bad.to_owned())]);
         }
-        let faults = after(|triggers| triggers[3] = trigger("io_depth", "Value", "15"));
+        let faults = after(|triggers| triggers[2] = trigger("io_depth", "Value", "15"));
         assert_eq!(faults, [Fault::Factor("io_depth".to_owned(), "15".to_owned())]);
-        assert_eq!(after(|triggers| triggers[3] = trigger("io_depth", "AverageValue", "15")), []);
-    }
-
-    #[test]
-    fn demand_is_seventy_percent_of_the_slots_that_the_deployment_gives() {
-        for (metric_type, threshold) in [("AverageValue", "5"), ("AverageValue", "3.4"), ("Value", "1")] {
-            let faults = after(|triggers| triggers[1] = trigger("io_demand", metric_type, threshold));
-            let [fault] = faults.as_slice() else { panic!("{faults:?}") };
-            let text = fault.to_string();
-            for part in ["io_demand", threshold, "AverageValue and \"3.5\"", "5 slots", "TEMPORAL_IO_ACTIVITY"] {
-                assert!(text.contains(part), "{text:?} lacks {part:?}");
-            }
-        }
-        let mut more = guide();
-        more.insert("TEMPORAL_IO_ACTIVITY_CONCURRENCY".to_owned(), 10);
-        let faults = faults(&good(), &more, TRIED);
-        assert!(faults[0].to_string().contains("\"7\""), "{faults:?}");
-    }
-
-    #[test]
-    fn queue_without_demand_trigger_or_slots_is_a_fault() {
-        assert_eq!(after(|triggers| drop(triggers.remove(2))), [Fault::NoDemand("cpu_demand")]);
-        let mut slots = guide();
-        slots.remove("TEMPORAL_CPU_ACTIVITY_CONCURRENCY");
-        let faults = faults(&good(), &slots, TRIED);
-        assert_eq!(faults, [Fault::NoSlots("cpu_demand", "TEMPORAL_CPU_ACTIVITY_CONCURRENCY")]);
+        assert_eq!(after(|triggers| triggers[2] = trigger("io_depth", "AverageValue", "15")), []);
     }
 
     #[test]
     fn trigger_without_a_case_is_a_fault() {
-        let faults = after(|triggers| triggers[3].name = "io".to_owned());
+        let faults = after(|triggers| triggers[2].name = "io".to_owned());
         assert_eq!(faults, [Fault::NoCase("io".to_owned())]);
     }
 
     #[test]
-    fn triggers_slots_and_rules_are_read_as_they_ship() {
+    fn triggers_and_rules_are_read_as_they_ship() {
         let text = "kind: ScaledObject\nspec:\n  triggers:\n  - type: cpu\n    metadata: {value: \"60\"}\n  \
-                    - type: prometheus\n    name: io_depth\n    metadata: {query: up == 1}\n---\n\
-                    kind: Deployment\nspec:\n  template:\n    spec:\n      containers:\n      - env:\n        \
-                    - {name: A, value: \"5\"}\n        - {name: B, value: five}\n        - {name: C, valueFrom: {}}\n";
-        let objects = super::super::parse(text).unwrap();
-        let triggers = triggers(&objects).unwrap();
+                    - type: prometheus\n    name: io_depth\n    metadata: {query: up == 1}\n";
+        let triggers = triggers(&super::super::parse(text).unwrap()).unwrap();
         assert_eq!(rules(&triggers)["groups"][0]["rules"], json!([{"record": "scaler:io_depth", "expr": "up == 1"}]));
-        assert_eq!(slots(&objects), [("A".to_owned(), 5)].into());
     }
 }

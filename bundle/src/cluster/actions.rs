@@ -248,7 +248,12 @@ impl Maker<'_> {
     }
 
     fn apply_worker(&self, record: &Record) -> Result<()> {
-        let files = ["temporal-worker-deployment.yaml", "temporal-queue-metrics.yaml", "keda-scaledobject.yaml"];
+        let files = [
+            "temporal-worker-deployment.yaml",
+            "temporal-queue-metrics.yaml",
+            "temporal-scaler.yaml",
+            "keda-scaledobject.yaml",
+        ];
         for file in files {
             let path = self.workspace.manifests().join("base").join(file);
             eventually(&format!("{file} is admitted"), ADMISSION_DEADLINE, || {

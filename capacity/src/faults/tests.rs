@@ -155,18 +155,13 @@ fn settings_that_a_worker_refuses_are_refused() {
 
 #[test]
 fn a_target_is_at_most_80_percent_of_the_slots() {
-    let with = |threshold: &str| faults(&inputs_of(&MANIFESTS.replace("3.5", threshold), &[]));
-    assert_eq!(with("4"), []);
-    let expected = Fault::Target { queue: Queue::Io, target: 4.01, slots: 5 };
-    assert_eq!(with("4.01"), [expected]);
-    // The slots are lowered, and the threshold of their trigger is not.
-    let lowered = inputs_of(MANIFESTS, &[("TEMPORAL_IO_ACTIVITY_CONCURRENCY", 4)]);
-    let fault = target_too_high(&lowered.settings, Queue::Io).unwrap();
-    assert_eq!(
-        fault.to_string(),
-        "the trigger io_demand has the threshold 3.5, which is 88 % of a worker's 4 slots; the maximum is 80 %; set \
-         the threshold to 2.80, which is 70 %"
-    );
+    let with = |share: &str| faults(&inputs_of(&MANIFESTS.replace("'0.7'", share), &[]));
+    assert_eq!(with("'0.8'"), []);
+    let [fault] = with("'0.81'")[..] else { panic!("{:?}", with("'0.81'")) };
+    assert_eq!(fault, Fault::Target { utilisation: 0.81 });
+    let text =
+        "SCALER_UTILIZATION is 0.81: more than 80 % of the slots in use leaves no room for bursts; set it to 0.7";
+    assert_eq!(fault.to_string(), text);
 }
 
 #[test]

@@ -59,11 +59,11 @@ fn a_load_that_needs_more_than_max_replicas_is_noted() {
 #[test]
 fn a_missing_or_low_target_is_noted() {
     let notes = |manifests: &str| Plan::new(inputs_of(manifests, &[]), 15).unwrap().notes.join("\n");
-    assert!(!notes(MANIFESTS).contains("trigger"));
-    assert!(!notes(&MANIFESTS.replace("3.5", "3")).contains("io_demand"));
-    assert!(notes(&MANIFESTS.replace("3.5", "2.99")).contains("io_demand has the threshold 2.99"));
-    let missing = notes(&MANIFESTS.replace("io_demand", "other").replace("cpu_demand", "another"));
-    assert!(missing.contains("no trigger io_demand, cpu_demand: the plan assumes a target of 70 %"), "{missing}");
+    assert!(!notes(MANIFESTS).contains("SCALER_UTILIZATION"));
+    assert!(!notes(&MANIFESTS.replace("'0.7'", "'0.6'")).contains("SCALER_UTILIZATION"));
+    assert!(notes(&MANIFESTS.replace("'0.7'", "'0.59'")).contains("SCALER_UTILIZATION is 0.59: below 60 %"));
+    let missing = notes(&MANIFESTS.replace("SCALER_UTILIZATION", "OTHER"));
+    assert!(missing.contains("no Deployment has SCALER_UTILIZATION: the plan assumes that 70 %"), "{missing}");
 }
 
 #[test]

@@ -23,8 +23,10 @@ spec:
   scaleTargetRef: {name: w}
   minReplicaCount: 3
   maxReplicaCount: 20
-  triggers:
-  - {type: prometheus, name: io_demand, metadata: {threshold: '5.6'}}
+---
+kind: Deployment
+metadata: {name: temporal-scaler}
+spec: {template: {spec: {containers: [{name: s, env: [{name: SCALER_UTILIZATION, value: '0.75'}]}]}}}
 ";
 
 /// Manifests without any optional field.
@@ -75,11 +77,12 @@ fn a_value_comes_from_the_environment_else_the_deployment_else_the_guide() {
 }
 
 #[test]
-fn the_target_is_the_threshold_of_the_demand_trigger_else_70_percent() {
+fn the_target_is_the_share_that_temporal_scaler_is_given_else_70_percent() {
     let settings = read(WORKER, &[]).unwrap();
-    assert_eq!((settings.io.target, settings.io.assumed), (5.6, false));
-    assert!((settings.cpu.target - 1.4).abs() < 1e-9 && settings.cpu.assumed);
-    assert!((settings.workflow.utilisation() - 0.7).abs() < 1e-9);
+    assert_eq!((settings.io.target, settings.cpu.target, settings.assumed), (6.0, 1.5, false));
+    assert_eq!(read(WORKER, &[("SCALER_UTILIZATION", "0.5")]).unwrap().io.target, 4.0);
+    let settings = read(BARE, &[]).unwrap();
+    assert_eq!((settings.io.target, settings.utilisation, settings.assumed), (3.5, 0.7, true));
 }
 
 #[test]
@@ -107,8 +110,9 @@ fn unusable_manifests_are_refused_with_the_reason() {
         ("name: main", "name: other", "Deployment w has no container main"),
         ("minReplicaCount: 3", "minReplicaCount: 21", "minReplicaCount is 21"),
         ("maxReplicaCount: 20", "maxReplicaCount: 0", "maxReplicaCount is 0"),
-        ("'5.6'", "'0'", "io_demand has the threshold \"0\""),
-        ("'5.6'", "many", "io_demand has the threshold \"many\""),
+        ("'0.75'", "'0'", "SCALER_UTILIZATION is \"0\""),
+        ("'0.75'", "'70'", "SCALER_UTILIZATION is \"70\""),
+        ("'0.75'", "many", "SCALER_UTILIZATION is \"many\""),
         ("maxSurge: 1", "maxSurge: some", "maxSurge is \"some\""),
         ("1Gi", "much", "\"much\" is no amount of memory"),
         ("value: '8'", "valueFrom: {}", "comes from a Secret or a ConfigMap"),

@@ -45,7 +45,7 @@ impl Scaler {
     /// What it is, for people.
     pub fn about(self) -> &'static str {
         match self {
-            Self::Slipway => "demand, depth rules (manifests/base)",
+            Self::Slipway => "temporal-scaler, depth rules (manifests/base)",
             Self::Guide => "the guide's ScaledObject, word for word (overlays/scalers/guide)",
             Self::Temporal => "KEDA's Temporal trigger (overlays/scalers/temporal)",
         }

@@ -11,16 +11,15 @@ use crate::load::calibration::PodStarts;
 /// Age of Temporal's answer to DescribeTaskQueue, in seconds: `matching.TaskQueueInfoByBuildIdTTL` in
 /// `manifests/services`; its default is 5 s.
 pub const BACKLOG_CACHE: f64 = 0.2;
-/// Age of a depth on a worker's port, in seconds: one process asks Temporal every second, and the others show its
-/// reading a second later.
-pub const DEPTH_READ: f64 = 2.0;
-/// Prometheus' scrape interval of the workers in `manifests/services`, in seconds.
-pub const SCRAPE: f64 = 0.5;
-/// Age of what KEDA reads of a depth, in seconds, at most.
-const LAGS: f64 = DEPTH_READ + BACKLOG_CACHE + SCRAPE;
-/// The demand triggers take a mean of `m` for chance up to `m` and this many times √m.
+/// `temporal-scaler` reads once a second, and counts what two readings in a row have, in seconds.
+const READ: f64 = 2.0;
+/// The time that it takes to read Temporal and every worker, in seconds.
+const ROUND: f64 = 0.5;
+/// Age of what its answer is made of, in seconds, at most.
+const LAGS: f64 = READ + BACKLOG_CACHE + ROUND;
+/// `temporal-scaler` takes a mean of `m` for chance up to `m` and this many times √m.
 pub const CHANCE: f64 = 3.0;
-/// The demand triggers' mean is over this many seconds.
+/// Its mean is over this many seconds.
 pub const MEAN: f64 = 30.0;
 /// The guide's threshold of the workflow queue's depth.
 pub const WORKFLOW_DEPTH: f64 = 10.0;
@@ -73,8 +72,8 @@ pub fn decision(autoscaling: &Autoscaling, usual: f64, slots: f64, rate: f64, se
         seconds: seconds + LAGS + 2.0 * sync,
         why: format!(
             "slots in use and tasks waiting grow from {usual:.0} to the {demand:.0} that add a worker within \
-             {seconds:.1} s; then {DEPTH_READ:.0} s to read the depth, {BACKLOG_CACHE} s of cache in Temporal, \
-             {SCRAPE} s to the scrape, and two HPA periods of {sync:.0} s"
+             {seconds:.1} s; then {READ:.0} s for two readings of temporal-scaler, {BACKLOG_CACHE} s of cache in \
+             Temporal, {ROUND} s for a reading, and two HPA periods of {sync:.0} s"
         ),
     }
 }
@@ -146,11 +145,9 @@ mod tests {
     use crate::cluster::autoscaling::tests::shipped;
 
     #[test]
-    fn the_triggers_that_ship_have_the_constants_of_the_bounds() {
-        let shipped = include_str!("../../../manifests/base/keda-scaledobject.yaml");
-        let count = |part: &str| shipped.matches(part).count();
-        assert_eq!(count(&format!("+ {CHANCE} * sqrt(")), count(" * sqrt("));
-        assert_eq!(count(&format!("[{MEAN}s:1s]")), 3 * 3);
+    fn the_scaler_that_ships_has_the_constants_of_the_bounds() {
+        let tuning = scaler::Tuning::default();
+        assert_eq!((CHANCE, MEAN), (tuning.deviations, tuning.window));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::loaded::{Loaded, Stretch};
 use super::{Scenario, prepare};
 use crate::cluster::autoscaling::DEFAULT_SYNC;
 use crate::cluster::scalers::{self, Scaler};
-use crate::cluster::settings::IO_DEMAND;
+use crate::cluster::settings::TEMPORAL_SCALER;
 use crate::cluster::{IO_QUEUE, hpa_sync};
 use crate::judge::bounds::MEAN;
 use crate::judge::fleet::{self, timed};
@@ -172,7 +172,7 @@ fn stretches(sizing: &Sizing) -> [Stretch; 3] {
 /// The ScaledObject cannot be read or applied.
 pub async fn restore(context: &Context) -> Result<()> {
     let triggers = scalers::triggers(&context.fixture).await?;
-    if triggers.iter().any(|trigger| trigger["name"] == IO_DEMAND) {
+    if triggers.iter().any(|trigger| trigger["name"] == TEMPORAL_SCALER.0) {
         return Ok(());
     }
     scalers::apply(&context.fixture, Scaler::Slipway).await

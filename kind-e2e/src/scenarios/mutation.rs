@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use support::command::Cmd;
 
 use crate::cluster::scalers::{self, Scaler};
+use crate::cluster::settings::TEMPORAL_SCALER;
 use crate::cluster::{DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT};
 
 /// A rollout of the workers ends within this time.
@@ -49,7 +50,10 @@ static LIST: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
 /// Every mutation.
 pub const MUTATIONS: [Mutation; 4] = [
     Mutation { name: "maximum", change: Change::Scaler("maxReplicaCount", 5) },
-    Mutation { name: "trigger", change: Change::WithoutTriggers(&["io_demand", "temporal_activity_queue_depth"]) },
+    Mutation {
+        name: "trigger",
+        change: Change::WithoutTriggers(&[TEMPORAL_SCALER.0, "temporal_activity_queue_depth"]),
+    },
     Mutation { name: "slots", change: Change::Variable("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "2") },
     Mutation { name: "latency", change: Change::Latency },
 ];

@@ -1,7 +1,6 @@
 //! What the facts of [`super::Fleet`] show. Pure.
 
 use super::{Fleet, LOADED, leaving};
-use crate::judge::bounds::SCRAPE;
 use crate::judge::fleet::{memory, never_restarted};
 use crate::judge::host::excuse;
 use crate::judge::load::p99;
@@ -24,6 +23,8 @@ const GUIDE: [(&str, u32); 9] = [
 ];
 /// The guide's most connections of a worker.
 const OF_A_WORKER: u32 = 20;
+/// Prometheus' scrape interval of the workers in `manifests/services`, in seconds.
+const SCRAPE: f64 = 0.5;
 /// Questions a second for the whole fleet: one for each of the three queues.
 const QUESTIONS: f64 = 3.0;
 /// Readings of the connections, at least: one a second.
