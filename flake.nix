@@ -36,7 +36,9 @@
           ./docs/reference
           ./kind-e2e
           ./rustfmt.toml
+          ./scaler
           ./support
+          ./temporal-scaler
           ./worker
           ./xtask
         ];

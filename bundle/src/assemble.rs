@@ -9,7 +9,7 @@ use support::progress;
 use crate::debian::{Debian, LOCK_FILE, Lock};
 use crate::images::{self, BuiltImage, LocalSource, Plan};
 use crate::node::{self, Ingredients, NodeImage};
-use crate::parts::{ARCHITECTURE, Builder, KIND_E2E, Parts, WORKER};
+use crate::parts::{ARCHITECTURE, Builder, KIND_E2E, Parts, SCALER, WORKER};
 
 /// Name of the image with a shell and curl, in which the guide's monitoring commands run.
 const TOOLBOX: &str = "slipway.local/toolbox:";
@@ -48,13 +48,13 @@ pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
         || {
             side_by_side(
                 || images::root_filesystems(&plan, &debian, builder.cache),
-                || builder.cargo(&[WORKER, KIND_E2E]),
+                || builder.cargo(&[WORKER, SCALER, KIND_E2E]),
             )
         },
         || builder.components(),
     )?;
-    let worker = programs[0].parent().context("find the folder of the built worker")?;
-    parts.add(images::WORKER, worker);
+    let folder = programs[0].parent().context("find the folder of the built programs")?;
+    images::OURS.iter().for_each(|component| parts.add(component, folder));
     let source = LocalSource {
         pins: builder.pins,
         parts: &parts,
@@ -77,7 +77,7 @@ pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
     let node = progress::step("assemble the node image", || node::build(&ingredients))?;
     let toolbox = images.iter().find(|image| image.name.starts_with(TOOLBOX)).context("find the toolbox image")?;
     Ok(Assembly {
-        driver: programs[1].clone(),
+        driver: programs[2].clone(),
         toolbox: toolbox.name.clone(),
         packages: Lock {
             suite: debian.suite.clone(),

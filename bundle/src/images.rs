@@ -22,8 +22,8 @@ use crate::parts::Parts;
 
 /// The file with the plan of the images.
 pub const FILE: &str = "bundle/images.toml";
-/// The component name of this workspace's worker, which no pin names.
-pub const WORKER: &str = "worker";
+/// The component names of this workspace's own programs, which no pin names.
+pub const OURS: [&str; 2] = ["worker", "temporal-scaler"];
 
 /// Finds built programs and the folders of upstream modules.
 pub trait PartSource {

@@ -18,7 +18,7 @@ pub enum Need {
     Engine,
     /// Evaluate the flake.
     Nix,
-    /// Test the worker: the servers that are not built from the pins.
+    /// Test the worker and the scaler: the servers that are not built from the pins, and Python.
     Servers,
 }
 
@@ -64,7 +64,9 @@ fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
             }
             Need::Engine => wanted.extend(["docker.io", "iptables"].map(str::to_owned)),
             Need::Nix => wanted.push("nix-bin".to_owned()),
-            Need::Servers => wanted.extend(["pgbouncer", "postgresql", "redis-server"].map(str::to_owned)),
+            Need::Servers => {
+                wanted.extend(["pgbouncer", "postgresql", "python3-pip", "redis-server"].map(str::to_owned));
+            }
         }
     }
     wanted.sort();
@@ -85,6 +87,7 @@ fn present(package: &str) -> bool {
         "postgresql" => program("initdb") || in_debian_postgres("initdb"),
         "redis-server" => program("redis-server"),
         "pgbouncer" => program("pgbouncer"),
+        "python3-pip" => succeeds(Cmd::new("python3").args(["-m", "pip", "--version"])),
         "libc6-dev" => succeeds(Cmd::new("cc").args(["-E", "-x", "c", "-include", "stdio.h", "/dev/null"])),
         _ => package
             .strip_suffix("-dev")

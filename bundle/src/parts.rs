@@ -255,6 +255,8 @@ pub struct CargoProgram {
 
 /// The worker, which the worker image contains.
 pub const WORKER: CargoProgram = CargoProgram { package: "worker", binary: "temporal-worker" };
+/// The scaler, whose image contains nothing else.
+pub const SCALER: CargoProgram = CargoProgram { package: "temporal-scaler", binary: "temporal-scaler" };
 /// The load driver, which loads and judges a cluster.
 pub const KIND_E2E: CargoProgram = CargoProgram { package: "kind-e2e", binary: "kind-e2e" };
 

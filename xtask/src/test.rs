@@ -13,12 +13,13 @@ use crate::session::Session;
 
 /// Run every test that needs no cluster.
 ///
-/// These are the format check, the lints, the unit tests, the worker's integration tests, and the checks of the
-/// manifests and the flake.
+/// These are the format check, the lints, the unit tests, the integration tests of the worker and the scaler, and the
+/// checks of the manifests and the flake.
 ///
 /// Installs missing system packages. The programs that check the manifests are kubectl, kubeconform and promtool. The
 /// integration tests start Temporal, versitygw and toxiproxy. All of these have pinned versions, and are built from
-/// source if the cache lacks them. Postgres and Redis are those of the system.
+/// source if the cache lacks them. Postgres, Redis and Python are those of the system. pip installs Temporal's SDK for
+/// Python once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Install missing system packages without asking.
@@ -63,8 +64,8 @@ fn rust(session: &Session) -> Result<()> {
     })
 }
 
-/// Runs the worker's integration tests. It names the whole workspace, though only the worker has such tests, so that
-/// cargo reuses what it compiled for the unit tests.
+/// Runs the integration tests of the worker and the scaler. It names the whole workspace, though only these two have
+/// such tests, so that cargo reuses what it compiled for the unit tests.
 fn integration(session: &Session, built: &Parts) -> Result<()> {
     let mut cargo = parts::cargo(&session.workspace, &session.cache)?.args([
         "test",
@@ -78,7 +79,7 @@ fn integration(session: &Session, built: &Parts) -> Result<()> {
     for (component, program, variable) in SERVERS {
         cargo = cargo.env(variable, built.program(component, program)?);
     }
-    progress::step("integration tests: the worker against real servers", || {
+    progress::step("integration tests: the worker and the scaler against real servers", || {
         let tests = cargo.passthrough()?;
         ensure!(tests.success(), "integration tests failed ({tests})");
         Ok(())

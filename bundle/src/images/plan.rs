@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{FILE, WORKER};
+use super::{FILE, OURS};
 use crate::debian::Recipe;
 use crate::pins::Pins;
 
@@ -184,7 +184,7 @@ impl ImageSpec {
             return Ok(self.name.clone());
         }
         let component = self.component.as_deref().context("{version} needs a component")?;
-        if component == WORKER {
+        if OURS.contains(&component) {
             return Ok(self.name.replace("{version}", env!("CARGO_PKG_VERSION")));
         }
         let (_, version) = self.module(pins)?;
@@ -236,7 +236,7 @@ impl ImageSpec {
 
 fn program_fault(pins: &Pins, wanted: &ProgramRef) -> Option<String> {
     let ProgramRef { component, program } = wanted;
-    if component == WORKER {
+    if OURS.contains(&component.as_str()) {
         return None;
     }
     match pins.component(component) {
@@ -272,6 +272,7 @@ mod tests {
             format!("registry.k8s.io/kube-apiserver:{}", kubernetes.version),
             format!("slipway.local/metrics-server:{}", kubernetes.also[0].version),
             format!("slipway.local/temporal-worker:{}", env!("CARGO_PKG_VERSION")),
+            format!("slipway.local/temporal-scaler:{}", env!("CARGO_PKG_VERSION")),
         ] {
             assert!(names.contains(&name), "{name} is not among {names:?}");
         }
