@@ -20,17 +20,13 @@ use crate::workspace::Workspace;
 pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometheus"];
 
 /// The kustomizations that are rendered and checked, below `manifests/`.
-const KUSTOMIZATIONS: [&str; 5] = [
-    "base",
-    "overlays/kind/services",
-    "overlays/scalers/guide",
-    "overlays/scalers/temporal",
-    "overlays/scalers/temporal-scaler",
-];
+const KUSTOMIZATIONS: [&str; 4] =
+    ["base", "overlays/kind/services", "overlays/scalers/guide", "overlays/scalers/temporal"];
 /// The files that are applied as they are or that the node image contains, below `manifests/`.
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "base/temporal-worker-deployment.yaml",
     "base/temporal-queue-metrics.yaml",
+    "base/temporal-scaler.yaml",
     "base/keda-scaledobject.yaml",
     "services/storage/storage.yaml",
 ];

@@ -14,7 +14,7 @@ const PODS: usize = 10_000;
 /// Pages that are read at once, in `src/pages.rs`.
 const AT_A_TIME: usize = 64;
 
-/// Peak resident memory in kB of a debug build: the limit of its container (manifests/overlays/scalers/temporal-scaler).
+/// Peak resident memory in kB of a debug build: the limit of its container (manifests/base/temporal-scaler.yaml).
 const MEMORY: u64 = 128 << 10;
 
 async fn ten_thousand_pods_are_listed_in_pages_and_read_with_bounded_memory(world: &World) -> Result<()> {
