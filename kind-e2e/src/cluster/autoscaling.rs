@@ -16,7 +16,7 @@ pub struct Autoscaling {
     pub min: i32,
     /// Maximum number of workers.
     pub max: i32,
-    /// IO slots in use that one worker should have: the threshold of the ScaledObject's demand trigger.
+    /// IO slots in use that one worker should have: the utilization that `temporal-scaler` is given, of its slots.
     pub target: f64,
     /// The HPA's sync period, in seconds.
     pub hpa_sync: f64,

@@ -46,7 +46,7 @@ pub struct Bound {
     pub why: String,
 }
 
-/// IO slots in use and tasks waiting at which the demand trigger adds a worker to the minimum.
+/// IO slots in use and tasks waiting at which `temporal-scaler` adds a worker to the minimum.
 ///
 /// It is more than the minimum's target and the HPA's tolerance, more than all `slots` of the minimum, and more than
 /// chance makes of the mean before, `usual`.

@@ -108,7 +108,7 @@ impl Loaded {
 
     /// Plays an even load for `seconds` with the minimum of workers fixed, then gives them to the autoscaler.
     ///
-    /// The demand triggers take the mean of [`MEAN`](crate::judge::bounds::MEAN) seconds. A load before this one must
+    /// `temporal-scaler` takes the mean of [`MEAN`](crate::judge::bounds::MEAN) seconds. A load before this one must
     /// not be in it.
     ///
     /// # Errors
