@@ -192,7 +192,14 @@ impl Queue {
         }
         self.history.push(sample, tuning);
         let demand = self.demand(utilization, tuning);
-        let workers = |slots: f64| (slots / self.per_worker - 1e-9).ceil().clamp(0.0, MOST);
+        let present = f64::from(reading.workers);
+        let workers = |slots: f64| {
+            let exact = slots / self.per_worker;
+            match (exact - present).abs() <= tuning.tolerance * present {
+                true => present,
+                false => (exact - 1e-9).ceil().clamp(0.0, MOST),
+            }
+        };
         self.wanted = Wanted {
             by_load: workers(demand.by_load / utilization),
             by_work: workers((demand.by_work / utilization).max(demand.to_drain)),

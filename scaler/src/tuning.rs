@@ -15,6 +15,9 @@ pub struct Tuning {
     pub deviations: f64,
     /// Share of the slots in use that counts, while slots are free. The HPA ignores a tenth.
     pub free_share: f64,
+    /// Share of the workers that there are within which they are left as they are: a load between two numbers of
+    /// workers must not move the fleet back and forth. It is the HPA's default.
+    pub tolerance: f64,
     /// Seconds over which the rate of arrivals of a step is measured.
     pub rate_window: f64,
     /// Seconds within which a backlog should be gone.
@@ -44,6 +47,7 @@ impl Default for Tuning {
             step_seen: 3.0,
             deviations: 3.0,
             free_share: 0.9,
+            tolerance: 0.1,
             rate_window: 4.0,
             drain: 15.0,
             grown: 1.5,
