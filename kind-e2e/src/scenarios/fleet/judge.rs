@@ -24,7 +24,7 @@ const GUIDE: [(&str, u32); 9] = [
 /// The guide's most connections of a worker.
 const OF_A_WORKER: u32 = 20;
 /// Prometheus' scrape interval of the workers in `manifests/services`, in seconds.
-const SCRAPE: f64 = 0.5;
+const SCRAPE: f64 = 1.0;
 /// Questions a second for the whole fleet: one for each of the three queues.
 const QUESTIONS: f64 = 3.0;
 /// Readings of the connections, at least: one a second.
