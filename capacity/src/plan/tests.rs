@@ -2,6 +2,7 @@ use super::*;
 use crate::fixture::MANIFESTS;
 use crate::inputs::fixture::{inputs, inputs_of, shipped};
 use crate::limits::Resource;
+use crate::settings::Queue;
 use crate::table::{GUIDE, GUIDE_WORKERS};
 
 #[test]
