@@ -8,12 +8,11 @@
 //!
 //! Around it: [`config`], [`temporal`] (the connection and the three SDK workers), [`depth`], [`metrics`],
 //! [`health`], [`logs`] and [`traces`]. [`lifecycle`] starts and stops all of it, or only the part that shows the
-//! queue depths. Only [`deletion_cost`] knows Kubernetes, and only `temporal-worker watch` runs it.
+//! queue depths.
 
 pub mod activities;
 pub mod config;
 pub mod cpu;
-pub mod deletion_cost;
 pub mod depth;
 pub mod external;
 mod faults;

@@ -120,7 +120,6 @@ pub const VARIABLES: &[Variable] = &[
     text("METRICS_ADDRESS", "service.metrics_address"),
     number("START_RETRY_SECONDS", "service.start_retry_seconds"),
     number("DEPTH_INTERVAL_SECONDS", "service.depth_interval_seconds"),
-    text("DELETION_COST_SELECTOR", "service.deletion_cost_selector"),
     Variable { name: "LOG_FORMAT", key: "service.log_format", kind: Kind::LogFormat },
     text("RUST_LOG", "service.log_filter"),
     number("SHUTDOWN_GRACE_SECONDS", "service.shutdown_grace_seconds"),

@@ -29,10 +29,6 @@ pub struct ServiceConfig {
     pub start_retry_seconds: u64,
     /// Seconds between two readings of a queue's depth, for the whole fleet (`DEPTH_INTERVAL_SECONDS`).
     pub depth_interval_seconds: u64,
-    /// Labels of the workers' pods, such as `app=temporal-worker` (`DELETION_COST_SELECTOR`). `temporal-worker
-    /// watch` sets the deletion costs of these pods, so that Kubernetes removes idle ones first. If empty, it sets
-    /// none. Workers ignore this setting.
-    pub deletion_cost_selector: String,
     /// `text` or `json` (`LOG_FORMAT`).
     pub log_format: LogFormat,
     /// Filter of log lines, in the syntax of `RUST_LOG` (`RUST_LOG`).
@@ -47,7 +43,6 @@ impl Default for ServiceConfig {
             metrics_address: "[::]:9464".into(),
             start_retry_seconds: 2,
             depth_interval_seconds: 1,
-            deletion_cost_selector: String::new(),
             log_format: LogFormat::Text,
             log_filter: "info,temporalio_sdk_core=warn,temporalio_client=warn".into(),
             shutdown_grace_seconds: 60,
@@ -77,15 +72,6 @@ impl ServiceConfig {
                 "service.metrics_address is {:?} ({error}): set METRICS_ADDRESS to an address and a port, such as \
                  [::]:9464",
                 self.metrics_address
-            ));
-        }
-        let is_pair =
-            |part: &str| part.split_once('=').is_some_and(|(key, value)| !key.is_empty() && !value.is_empty());
-        let selector = &self.deletion_cost_selector;
-        if !selector.is_empty() && !selector.split(',').all(is_pair) {
-            faults.add(format!(
-                "service.deletion_cost_selector is {selector:?}: set DELETION_COST_SELECTOR to labels of the workers' \
-                 pods, such as app=temporal-worker"
             ));
         }
         faults.require_at_least("service.start_retry_seconds", self.start_retry_seconds, 1);

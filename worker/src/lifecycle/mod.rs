@@ -26,7 +26,6 @@ use tracing::{error, info, warn};
 use crate::{
     config::Config,
     cpu::CpuPool,
-    deletion_cost::DeletionCosts,
     depth,
     health::{self, Health, HttpState, Phase},
     metrics::{Metrics, Queue},
@@ -136,25 +135,6 @@ impl Process {
             every: self.config.service.depth_interval(),
         };
         self.background.spawn(watch.run());
-    }
-
-    /// Starts setting the pods' deletion costs, if configured.
-    fn set_deletion_costs(&mut self) {
-        let selector = &self.config.service.deletion_cost_selector;
-        if selector.is_empty() {
-            return;
-        }
-        match DeletionCosts::in_cluster(selector) {
-            Ok(costs) => {
-                self.background.spawn(costs.run());
-            }
-            Err(error) => warn!(
-                error = format!("{error:#}"),
-                selector,
-                "the pods' deletion costs are not set: this process has no service account token of a pod \
-                 (unset DELETION_COST_SELECTOR outside of Kubernetes)"
-            ),
-        }
     }
 
     /// Sets the process ready as soon as `seen` was true of every queue, and then runs `watch`.

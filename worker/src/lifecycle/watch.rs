@@ -1,6 +1,5 @@
 //! A process that only watches the queues: without work, S3, Redis or CPU threads. It shows the queue depths even
-//! if no worker runs, and competes with running workers for the lease. In Kubernetes it also sets the pods'
-//! deletion costs.
+//! if no worker runs, and competes with running workers for the lease.
 
 use std::process::ExitCode;
 
@@ -19,7 +18,6 @@ pub async fn watch(config: Config) -> anyhow::Result<ExitCode> {
     process.open_port(None).await?;
     if let Some(client) = process.connect().await {
         process.watch_depths(&client);
-        process.set_deletion_costs();
         process.set_ready("reading the queues", |metrics, queue| metrics.depths().shows(queue), |_, _, _| async {});
         process.shutdown.cancelled().await;
     }
