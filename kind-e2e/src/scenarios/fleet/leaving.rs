@@ -63,7 +63,7 @@ fn idle_first(samples: &[Sample], window: Window) -> Check {
         "idle-first",
         "idle workers leave first",
         format!("none with work for {KNOWN_BUSY:.0} s leaves while one idle for {KNOWN_IDLE:.0} s stays"),
-        "Kubernetes removes pods with the lowest pod-deletion-cost first; temporal-queue-metrics sets it",
+        "Kubernetes removes pods with the lowest pod-deletion-cost first; temporal-scaler sets it",
     );
     let both = |sample: &Sample| sample.pods.seen().is_some() && sample.slots_by_worker.seen().is_some();
     if let Err(gap) = seen(samples, window, |sample| Some(sample).filter(|sample| both(sample))) {
