@@ -51,7 +51,7 @@ pub(super) fn judge(loaded: &Loaded, samples: &[Sample]) -> Vec<Check> {
     std::iter::once(idle_first(samples, window)).chain(loaded).collect()
 }
 
-/// A worker that was seen with work for so many seconds is known to have work: `temporal-worker watch` looks every
+/// A worker that was seen with work for so many seconds is known to have work: `temporal-scaler` looks every
 /// 5 s, and a scrape and a sample add up to 2 s.
 const KNOWN_BUSY: f64 = 7.0;
 /// A worker that was seen without work for so many seconds is known to be idle: two looks.
