@@ -62,6 +62,14 @@ impl Kind {
         }
     }
 
+    /// The SDKs' counter of attempts that failed.
+    pub(crate) fn failures(self) -> &'static str {
+        match self {
+            Self::Workflow => "temporal_workflow_task_execution_failed",
+            Self::Activity => "temporal_activity_execution_failed",
+        }
+    }
+
     /// The label `worker_type` of the SDKs' slot metrics.
     pub(crate) fn worker_type(self) -> &'static str {
         match self {

@@ -31,7 +31,7 @@ pub(crate) enum Page {
 
 impl Page {
     /// The slots, if the page has those of every queue.
-    fn complete(&self) -> Option<Vec<Slots>> {
+    pub(crate) fn complete(&self) -> Option<Vec<Slots>> {
         match self {
             Self::Slots(slots) => slots.iter().copied().collect(),
             _ => None,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn slots(used: f64, total: f64) -> Option<Slots> {
-        Some(Slots { used, total })
+        Some(Slots { used, total, failed: 0.0 })
     }
 
     fn round() -> Round {

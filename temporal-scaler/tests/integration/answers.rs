@@ -13,6 +13,7 @@ use crate::{
 tests![
     an_answer_has_a_number_its_reason_and_its_parts,
     replicas_give_the_same_answer,
+    a_fleet_of_no_workers_is_wanted_by_its_backlog,
     without_the_api_server_there_is_no_number_and_no_readiness,
     without_temporal_there_is_no_readiness,
     temporal_that_goes_away_takes_no_worker_away,
@@ -76,6 +77,16 @@ async fn replicas_give_the_same_answer(world: &World) -> Result<()> {
         when(one == two && one.1 == 3.0, || format!("{answers:?}"))
     })
     .await
+}
+
+async fn a_fleet_of_no_workers_is_wanted_by_its_backlog(world: &World) -> Result<()> {
+    let scaler = world.scaler(&Cluster::start().await?, "workflow:orders=1")?.start().await?;
+    let idle = scaler.answers("the queue is read", |answer| answer["queues"][0]["backlog"] == 0.0).await?;
+    ensure!(idle["workers"] == 0, "workers for no work: {idle}");
+    world.start_workflows("orders", "Order", 3).await?;
+    // Three tasks, and workers of one slot.
+    scaler.answers("workers are wanted", |answer| answer["workers"].as_u64() >= Some(3)).await?;
+    Ok(())
 }
 
 async fn without_the_api_server_there_is_no_number_and_no_readiness(world: &World) -> Result<()> {
