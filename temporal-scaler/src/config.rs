@@ -414,6 +414,17 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_is_documented_with_its_default() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/temporal-scaler.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for Setting { name, default, .. } in SETTINGS {
+            let row = page.lines().find(|line| line.starts_with("| `") && line.contains(&format!("`{name}`")));
+            let row = row.unwrap_or_else(|| panic!("{name} is not in the table of docs/temporal-scaler.md"));
+            assert!(default.is_empty() || row.contains(&format!("`{default}`")), "the default of {name}: {row}");
+        }
+    }
+
+    #[test]
     fn settings_are_printed_with_their_origins() {
         let variables = variables(&[("SCALER_UTILISATION", "1"), ("SCALER_UTILIZATION", "0.5")]);
         let text = render(&variables);

@@ -12,6 +12,7 @@ use crate::{
 
 tests![
     an_answer_has_a_number_its_reason_and_its_parts,
+    every_metric_is_documented,
     replicas_give_the_same_answer,
     a_fleet_of_no_workers_is_wanted_by_its_backlog,
     without_the_api_server_there_is_no_number_and_no_readiness,
@@ -61,6 +62,22 @@ async fn an_answer_has_a_number_its_reason_and_its_parts(world: &World) -> Resul
     }
     for series in ["wanted_workers", "bottleneck_elsewhere", "reading_age_seconds{of=\"activity:invoices\"}"] {
         ensure!(scaler.metric(&format!("temporal_scaler_{series}")).await?.is_some(), "{series} is absent");
+    }
+    Ok(())
+}
+
+async fn every_metric_is_documented(world: &World) -> Result<()> {
+    let documentation = include_str!("../../../docs/temporal-scaler.md");
+    let scaler = world.scaler(&fleet().await?, QUEUES)?.start().await?;
+    let whole = |answer: &Value| answer["queues"][0]["failure_rate"].is_number();
+    scaler.answers("everything is known", whole).await?;
+    let (_, page) = scaler.get("/metrics").await?;
+    let names: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    ensure!(names.len() >= 15, "{names:?}");
+    for name in names {
+        let short = name.trim_start_matches("temporal_scaler");
+        let is_documented = documentation.contains(&format!("`{name}")) || documentation.contains(&format!("`{short}"));
+        ensure!(is_documented, "{name} is not in docs/temporal-scaler.md");
     }
     Ok(())
 }
