@@ -144,6 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_documented() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/temporal-scaler.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for kind in Kind::ALL {
+            assert!(page.contains(&format!("\n| `{}` |", kind.name())), "{kind:?} is not in docs/temporal-scaler.md");
+        }
+    }
+
+    #[test]
     fn a_kind_has_the_same_name_in_metrics_and_answers() {
         for kind in Kind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());

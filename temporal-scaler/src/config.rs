@@ -62,6 +62,14 @@ impl Kind {
         }
     }
 
+    /// The SDKs' counter of attempts that failed.
+    pub(crate) fn failures(self) -> &'static str {
+        match self {
+            Self::Workflow => "temporal_workflow_task_execution_failed",
+            Self::Activity => "temporal_activity_execution_failed",
+        }
+    }
+
     /// The label `worker_type` of the SDKs' slot metrics.
     pub(crate) fn worker_type(self) -> &'static str {
         match self {
@@ -403,6 +411,41 @@ mod tests {
         assert_eq!(config.version, Some(Version { deployment: "d".into(), build_id: "1".into() }));
         let faults = Config::load(&variables(&[("SCALER_DEPLOYMENT", "d")])).unwrap_err();
         assert!(faults.to_string().contains("without SCALER_BUILD_ID"), "{faults}");
+    }
+
+    /// The value of a variable in a manifest.
+    fn in_manifest(path: &str, name: &str) -> String {
+        let path = format!("{}/../manifests/{path}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut lines = text.lines().map(str::trim).skip_while(|line| *line != format!("- name: {name}"));
+        let value = lines.nth(1).and_then(|line| line.strip_prefix("value: "));
+        value.unwrap_or_else(|| panic!("{path} has no value of {name}")).trim_matches('"').to_owned()
+    }
+
+    #[test]
+    fn the_shipped_scaler_has_the_slots_of_the_shipped_worker() {
+        let manifest = "base/temporal-scaler.yaml";
+        let names = ["SCALER_QUEUES", "SCALER_POD_SELECTOR", "SCALER_UTILIZATION", "SCALER_DELETION_COSTS"];
+        let variables = names.map(|name| (name.to_owned(), in_manifest(manifest, name)));
+        let queues = Config::load(&variables.into()).unwrap().queues;
+        let worker = |name: &str| in_manifest("base/temporal-worker-deployment.yaml", name).parse().unwrap();
+        let expected: [f64; 3] = [
+            worker("TEMPORAL_WORKFLOW_CONCURRENCY"),
+            worker("TEMPORAL_IO_ACTIVITY_CONCURRENCY"),
+            worker("TEMPORAL_CPU_ACTIVITY_CONCURRENCY"),
+        ];
+        assert_eq!(queues.iter().map(|queue| queue.slots).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn every_setting_is_documented_with_its_default() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/temporal-scaler.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for Setting { name, default, .. } in SETTINGS {
+            let row = page.lines().find(|line| line.starts_with("| `") && line.contains(&format!("`{name}`")));
+            let row = row.unwrap_or_else(|| panic!("{name} is not in the table of docs/temporal-scaler.md"));
+            assert!(default.is_empty() || row.contains(&format!("`{default}`")), "the default of {name}: {row}");
+        }
     }
 
     #[test]

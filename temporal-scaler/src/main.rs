@@ -5,6 +5,7 @@ mod clock;
 mod conditions;
 mod config;
 mod costs;
+mod failures;
 mod metrics;
 mod page;
 mod pages;

@@ -56,6 +56,7 @@ pub(crate) fn exposition(shared: &Shared) -> anyhow::Result<String> {
     let backlog = page.gauge("queue_backlog", "Tasks that wait for a slot, by Temporal", QUEUE)?;
     let added = page.gauge("queue_add_rate", "Tasks added a second, by Temporal", QUEUE)?;
     let dispatched = page.gauge("queue_dispatch_rate", "Tasks dispatched a second, by Temporal", QUEUE)?;
+    let failed = page.gauge("queue_failure_rate", "Attempts that failed a second, by the workers' pages", QUEUE)?;
     let used = page.gauge("queue_slots_used", "Slots in use, of the workers that were read", QUEUE)?;
     let slots = page.gauge("queue_slots", "Slots of the workers that were read and stay", QUEUE)?;
     let demand = page.gauge("queue_demand", "Slots in use and tasks that wait, as the decision takes them", QUEUE)?;
@@ -66,8 +67,9 @@ pub(crate) fn exposition(shared: &Shared) -> anyhow::Result<String> {
         }
         for (queue, read) in state.queues.iter().zip(&reading.queues) {
             let labels = [queue.kind.name(), &queue.name];
-            let known = [(&backlog, read.backlog), (&added, read.add_rate), (&dispatched, read.dispatch_rate)];
-            let known = known.into_iter().filter_map(|(gauge, value)| Some((gauge, value?)));
+            let rates = [(&added, read.add_rate), (&dispatched, read.dispatch_rate), (&failed, read.failure_rate)];
+            let known = std::iter::once((&backlog, read.backlog)).chain(rates);
+            let known = known.filter_map(|(gauge, value)| Some((gauge, value?)));
             for (gauge, value) in known.chain([(&used, read.used), (&slots, read.slots)]) {
                 gauge.with_label_values(&labels).set(value);
             }

@@ -1,10 +1,12 @@
 //! The slots on a worker's /metrics page. The page is read as it comes in, so that its size does not matter.
 //!
 //! Temporal's SDKs show `temporal_worker_task_slots_used` and `temporal_worker_task_slots_available` with the labels
-//! `task_queue` and `worker_type`. Nothing else of a page is kept.
+//! `task_queue` and `worker_type`, and count the attempts that failed. Nothing else of a page is kept.
 
 use crate::config::Queue;
 
+/// How the metrics of all SDKs begin.
+const PREFIX: &str = "temporal_";
 /// The metrics of the slots.
 const USED: &str = "temporal_worker_task_slots_used";
 const AVAILABLE: &str = "temporal_worker_task_slots_available";
@@ -21,6 +23,8 @@ pub(crate) struct Slots {
     pub(crate) used: f64,
     /// Used and available.
     pub(crate) total: f64,
+    /// Attempts that have failed since the worker started.
+    pub(crate) failed: f64,
 }
 
 /// Finds the slots of some queues in a page that comes in pieces.
@@ -31,6 +35,7 @@ pub(crate) struct PageReader<'a> {
     /// By queue: the sum of each metric's series.
     used: Vec<Option<f64>>,
     available: Vec<Option<f64>>,
+    failed: Vec<Option<f64>>,
     /// The begin of a line whose end has not come in yet.
     begin: Vec<u8>,
     /// Whether the line is too long, so that its rest is skipped.
@@ -41,7 +46,8 @@ impl<'a> PageReader<'a> {
     /// For the queues of a Temporal namespace.
     pub(crate) fn new(queues: &'a [Queue], namespace: &'a str) -> Self {
         let none = vec![None; queues.len()];
-        Self { queues, namespace, used: none.clone(), available: none, begin: Vec::new(), skips: false }
+        let (used, available, failed) = (none.clone(), none.clone(), none);
+        Self { queues, namespace, used, available, failed, begin: Vec::new(), skips: false }
     }
 
     /// Takes in the next piece.
@@ -76,23 +82,32 @@ impl<'a> PageReader<'a> {
     }
 
     fn line(&mut self, line: &str) {
-        let sums = match () {
-            () if line.starts_with(USED) => (USED, &mut self.used),
-            () if line.starts_with(AVAILABLE) => (AVAILABLE, &mut self.available),
-            () => return,
-        };
-        let (name, sums) = sums;
-        let Some(series) = Series::parse(&line[name.len()..]) else { return };
+        // Most lines end here.
+        if !line.starts_with(PREFIX) {
+            return;
+        }
+        let (name, labels) = line.split_at(line.find('{').unwrap_or(line.len()));
+        let slots = name == USED || name == AVAILABLE;
+        let failures = self.queues.iter().any(|queue| is_counter(name, queue.kind.failures()));
+        if !slots && !failures {
+            return;
+        }
+        let Some(series) = Series::parse(labels) else { return };
         // Some SDKs name the namespace. A worker may serve two.
         if series.label("namespace").is_some_and(|namespace| namespace != self.namespace) {
             return;
         }
-        let is_of = |queue: &Queue| {
-            let labels = (series.label("task_queue"), series.label("worker_type"));
-            labels == (Some(queue.name.as_str()), Some(queue.kind.worker_type()))
+        let sums = match name {
+            USED => &mut self.used,
+            AVAILABLE => &mut self.available,
+            _ => &mut self.failed,
         };
         for (queue, sum) in self.queues.iter().zip(sums) {
-            if is_of(queue) {
+            let of_kind = match slots {
+                true => series.label("worker_type") == Some(queue.kind.worker_type()),
+                false => is_counter(name, queue.kind.failures()),
+            };
+            if of_kind && series.label("task_queue") == Some(queue.name.as_str()) {
                 *sum = Some(sum.unwrap_or(0.0) + series.value);
             }
         }
@@ -101,14 +116,20 @@ impl<'a> PageReader<'a> {
     /// The slots of each queue. `None`: the page does not say how many there are.
     pub(crate) fn finish(mut self) -> Vec<Option<Slots>> {
         self.end_line();
-        let pairs = self.used.into_iter().zip(self.available);
+        let slots = self.used.into_iter().zip(self.available).zip(self.failed);
         // Without the available slots, as for a worker that sizes itself by the load, the total is unknown.
-        pairs.map(|(used, available)| available.map(|free| slots(used.unwrap_or(0.0), free))).collect()
+        slots.map(|((used, free), failed)| Some(slots_of(used, free?, failed))).collect()
     }
 }
 
-fn slots(used: f64, free: f64) -> Slots {
-    Slots { used, total: used + free }
+fn slots_of(used: Option<f64>, free: f64, failed: Option<f64>) -> Slots {
+    let used = used.unwrap_or(0.0);
+    Slots { used, total: used + free, failed: failed.unwrap_or(0.0) }
+}
+
+/// Whether a metric is this counter. Some exporters add `_total` to the name.
+fn is_counter(name: &str, counter: &str) -> bool {
+    name.strip_suffix("_total").unwrap_or(name) == counter
 }
 
 /// The labels and the value of a line.
@@ -179,6 +200,10 @@ temporal_worker_task_slots_available{task_queue="bad",worker_type="ActivityWorke
 temporal_worker_task_slots_available{task_queue="bad",worker_type="ActivityWorker"} -3
 temporal_worker_task_slots_available{task_queue="bad"} 3
 temporal_worker_task_slots_available{task_queue="bad
+temporal_activity_execution_failed{activity_type="a",task_queue="io"} 3
+temporal_activity_execution_failed_total{activity_type="b",task_queue="io"} 4
+temporal_activity_execution_failed{activity_type="b",task_queue="other"} 50
+temporal_workflow_task_execution_failed{task_queue="io"} 2
 temporal_worker_task_slots_available{task_queue="last",worker_type="ActivityWorker"} 9"#;
 
     fn queues() -> Vec<Queue> {
@@ -194,8 +219,9 @@ temporal_worker_task_slots_available{task_queue="last",worker_type="ActivityWork
     }
 
     fn expected() -> Vec<Option<Slots>> {
-        let slots = |used, free| Some(super::slots(used, free));
-        vec![slots(3.0, 4.0), slots(0.0, 10.0), slots(3.0, 0.0), None, None, slots(0.0, 9.0)]
+        let slots = |used, total, failed| Some(Slots { used, total, failed });
+        let known = [slots(3.0, 7.0, 7.0), slots(0.0, 10.0, 2.0), slots(3.0, 3.0, 0.0)];
+        known.into_iter().chain([None, None, slots(0.0, 9.0, 0.0)]).collect()
     }
 
     #[test]

@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use scaler::Unknown;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -56,10 +57,13 @@ async fn scale(State(shared): State<Shared>) -> Response {
 fn answer(shared: &Shared) -> (StatusCode, Value) {
     let state = shared.state();
     let conditions = state.conditions.last();
-    let (answer, (_, reading)) = match (state.answer(), &state.reading) {
-        (Ok(answer), Some(reading)) => (answer, reading),
-        (Ok(_), None) => return (StatusCode::SERVICE_UNAVAILABLE, json!({"error": "no answer: no reading yet"})),
-        (Err(unknown), _) => {
+    let known = state.answer().and_then(|answer| {
+        let (_, reading) = state.reading.as_ref().ok_or_else(|| Unknown("no reading yet".into()))?;
+        Ok((answer, reading))
+    });
+    let (answer, reading) = match known {
+        Ok(known) => known,
+        Err(unknown) => {
             let body = json!({"error": unknown.to_string(), "conditions": conditions});
             return (StatusCode::SERVICE_UNAVAILABLE, body);
         }
@@ -68,7 +72,7 @@ fn answer(shared: &Shared) -> (StatusCode, Value) {
         json!({
             "queue": part.queue, "workers": part.workers, "demand": part.demand,
             "backlog": read.backlog, "used": read.used, "slots": read.slots,
-            "add_rate": read.add_rate, "dispatch_rate": read.dispatch_rate,
+            "add_rate": read.add_rate, "dispatch_rate": read.dispatch_rate, "failure_rate": read.failure_rate,
         })
     });
     let body = json!({

@@ -31,7 +31,7 @@ pub(crate) enum Page {
 
 impl Page {
     /// The slots, if the page has those of every queue.
-    fn complete(&self) -> Option<Vec<Slots>> {
+    pub(crate) fn complete(&self) -> Option<Vec<Slots>> {
         match self {
             Self::Slots(slots) => slots.iter().copied().collect(),
             _ => None,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn slots(used: f64, total: f64) -> Option<Slots> {
-        Some(Slots { used, total })
+        Some(Slots { used, total, failed: 0.0 })
     }
 
     fn round() -> Round {
@@ -202,16 +202,11 @@ mod tests {
     fn slots_are_those_of_ready_workers_and_work_is_that_of_all() {
         let reading = round().reading(7.0).unwrap();
         assert_eq!((reading.at, reading.workers, reading.read, reading.unread), (7.0, 6, 1, 3));
-        let workflow = QueueReading {
-            backlog: Some(4.0),
-            add_rate: Some(2.0),
-            dispatch_rate: Some(1.0),
-            used: 6.0,
-            slots: 10.0,
-            ..QueueReading::default()
-        };
-        let activity = QueueReading { used: 9.0, slots: 5.0, ..QueueReading::default() };
-        assert_eq!(reading.queues, [workflow, activity]);
+        let [workflow, activity] = reading.queues.try_into().unwrap();
+        let of_temporal = |queue: QueueReading| (queue.backlog, queue.add_rate, queue.dispatch_rate);
+        assert_eq!(of_temporal(workflow), (Some(4.0), Some(2.0), Some(1.0)));
+        assert_eq!((workflow.used, workflow.slots), (6.0, 10.0));
+        assert_eq!(activity, QueueReading { used: 9.0, slots: 5.0, ..QueueReading::default() });
     }
 
     #[test]

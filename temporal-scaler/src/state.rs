@@ -10,6 +10,7 @@ use scaler::{Answer, Reading, Scaler, Unknown};
 use crate::{
     conditions::{Condition, Conditions},
     config::Queue,
+    failures::Failures,
     pods::{Pod, Pods},
     round::{Page, Round},
 };
@@ -26,6 +27,7 @@ pub(crate) struct State {
     /// When Temporal last answered for a queue.
     pub(crate) answered: Vec<Option<Instant>>,
     pub(crate) conditions: Conditions,
+    failures: Failures,
     /// The pods of the last round, and whether each is in use.
     in_use: Vec<(Arc<Pod>, Option<f64>)>,
 }
@@ -38,7 +40,12 @@ impl State {
             *answered = if backlog.is_ok() { Some(at) } else { *answered };
         }
         self.in_use = round.pods.iter().cloned().zip(round.pages.iter().map(Page::in_use)).collect();
-        if let Some(reading) = round.reading(at.duration_since(self.start).as_secs_f64()) {
+        let seconds = at.duration_since(self.start).as_secs_f64();
+        let failed = self.failures.take(round, seconds);
+        if let Some(mut reading) = round.reading(seconds) {
+            for (queue, failed) in reading.queues.iter_mut().zip(failed) {
+                queue.failure_rate = failed;
+            }
             self.scaler.observe(reading.clone());
             self.reading = Some((at, reading));
         }
@@ -77,6 +84,7 @@ impl Shared {
             reading: None,
             answered: vec![None; queues.len()],
             conditions: Conditions::default(),
+            failures: Failures::new(queues.len()),
             in_use: Vec::new(),
             queues,
         };

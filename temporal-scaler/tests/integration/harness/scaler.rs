@@ -22,7 +22,7 @@ use super::{
 };
 
 /// Timeout from start to ready, and for what a test waits for.
-pub(crate) const SOON: Duration = Duration::from_secs(40);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A scaler that is not started yet. Its environment has only what is set here.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ async def invoice() -> None:
     await asyncio.Event().wait()
 
 
-@workflow.defn(versioning_behavior=VersioningBehavior.PINNED)
+@workflow.defn
 class Order:
     @workflow.run
     async def run(self) -> None:
@@ -38,6 +38,7 @@ async def main(address: str, namespace: str, metrics: str, version: list[str]) -
         deployment = WorkerDeploymentConfig(
             version=WorkerDeploymentVersion(deployment_name=version[0], build_id=version[1]),
             use_worker_versioning=True,
+            default_versioning_behavior=VersioningBehavior.PINNED,
         )
     orders = Worker(
         client,
