@@ -35,14 +35,15 @@ pub struct Idle;
 
 #[workflow_methods]
 impl Idle {
-    /// Runs this many, one after the other.
+    /// Runs this many, one after the other. Returns the length of a task token in bytes.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>, count: usize) -> WorkflowResult<usize> {
+        let mut length = 0;
         for number in 0..count {
             let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(60));
-            ctx.execute_activity(Nothing::nothing, number, options).await?;
+            length = ctx.execute_activity(Nothing::nothing, number, options).await?;
         }
-        Ok(count)
+        Ok(length)
     }
 }
 
@@ -52,10 +53,10 @@ pub struct Nothing;
 
 #[activities]
 impl Nothing {
-    /// Does nothing.
+    /// Does nothing but return the length of its task token.
     #[activity]
-    pub async fn nothing(_ctx: ActivityContext, number: usize) -> Result<usize, ActivityError> {
-        Ok(number)
+    pub async fn nothing(ctx: ActivityContext, _number: usize) -> Result<usize, ActivityError> {
+        Ok(ctx.info().task_token.len())
     }
 }
 
@@ -84,10 +85,10 @@ async fn measure(client: &Client) -> anyhow::Result<()> {
             let handle = client.start_workflow(Idle::run, ACTIVITIES, options).await?;
             anyhow::Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
         });
-        try_join_all(runs).await?;
+        let lengths = try_join_all(runs).await?;
         let status = fs::read_to_string("/proc/self/status")?;
         let memory = status.lines().find(|line| line.starts_with("RssAnon")).unwrap_or_default();
-        println!("{} activities: {memory}", round * WORKFLOWS * ACTIVITIES);
+        println!("{} activities, tokens of {:?} bytes: {memory}", round * WORKFLOWS * ACTIVITIES, lengths.last());
     }
     Ok(())
 }

@@ -34,8 +34,8 @@ use tracing::info;
 /// Prefix that the SDK puts before its metric names: none, because [`SdkMeter`] adds the prefix.
 const NO_PREFIX: &str = "";
 
-/// Timeout for the open polls to end before the SDK's shutdown. With `frontend.enableCancelWorkerPollsOnShutdown` they
-/// end at once. Without it, they end with their next task.
+/// Timeout for the open polls to end before the SDK's shutdown, if that is at most a fifth of the grace period. With
+/// `frontend.enableCancelWorkerPollsOnShutdown` they end at once. Without it, they end with their next task.
 const POLLS_END: Duration = Duration::from_secs(3);
 
 /// Interval of the requests to end them.
@@ -203,6 +203,7 @@ impl WorkerFactory<'_> {
             options,
             workflow_slots,
             activity_slots,
+            polls_end: POLLS_END.min(self.config.service.shutdown_grace() / 5),
         })
     }
 
@@ -232,6 +233,7 @@ pub struct QueueWorker {
     workflow_slots: Slots,
     /// The slots of its activities.
     pub activity_slots: Slots,
+    polls_end: Duration,
 }
 
 impl QueueWorker {
@@ -249,8 +251,8 @@ impl QueueWorker {
             .with_context(|| format!("creating the worker of {}", self.queue()))
     }
 
-    /// Ends its polls, after which no task comes any more. Returns when the last poll has ended or [`POLLS_END`] is
-    /// over. A task that a poll brings meanwhile is done as any other.
+    /// Ends its polls, after which no task comes any more. Returns when the last poll has ended, or after the timeout. A
+    /// task that a poll brings meanwhile is done as any other.
     pub async fn end_polls(&self) {
         self.workflow_slots.close();
         self.activity_slots.close();
@@ -269,11 +271,11 @@ impl QueueWorker {
                 }
             }
         };
-        if timeout(POLLS_END, ended).await.is_err() {
-            let seconds = POLLS_END.as_secs();
+        if timeout(self.polls_end, ended).await.is_err() {
             info!(
                 queue = self.queue(),
-                "a poll is still open after {seconds} s, and is cancelled: a task in its answer would be retried after \
+                seconds = self.polls_end.as_secs_f64(),
+                "a poll is still open after the timeout, and is cancelled: a task in its answer would be retried after \
                  its timeout (set frontend.enableCancelWorkerPollsOnShutdown on the Temporal server)"
             );
         }

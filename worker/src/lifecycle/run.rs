@@ -161,8 +161,9 @@ async fn serve(
             () = stopping => Ok(()),
             () = may_drop(tokens, limit, &worker.activity_slots, shutdown) => {
                 drop(runner);
-                debug!(queue, bytes = tokens.drop_all(), "the tokens of ended activities are dropped");
+                let bytes = tokens.drop_all();
                 worker.activity_slots.open();
+                debug!(queue, bytes, "the tokens of ended activities are dropped");
                 continue;
             }
         };
