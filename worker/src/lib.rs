@@ -6,7 +6,7 @@
 //!   [`summary`].
 //! - [`cpu`] holds the threads that compute, and [`external`] guards every call to S3, Redis and the LLM.
 //!
-//! Around it: [`config`], [`temporal`] (the connection and the three SDK workers), [`depth`], [`metrics`],
+//! Around it: [`config`], [`temporal`] (the connection and the three SDK workers, with their [`slots`]), [`depth`], [`metrics`],
 //! [`health`], [`logs`] and [`traces`]. [`lifecycle`] starts and stops all of it, or only the part that shows the
 //! queue depths.
 
@@ -23,6 +23,7 @@ pub mod metrics;
 #[cfg(test)]
 mod reference;
 pub mod signals;
+pub mod slots;
 pub mod store;
 pub mod summary;
 pub mod temporal;

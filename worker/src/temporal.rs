@@ -1,11 +1,12 @@
 //! The connection to Temporal, and the three SDK workers on it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     activities::{CpuActivities, HEARTBEAT, IoActivities, Tools},
     config::{Config, DeploymentConfig},
     metrics::SdkMeter,
+    slots::Slots,
     tls::ClientCertificate,
     workflows::{DocumentWorkflow, Route},
 };
@@ -16,24 +17,33 @@ use temporalio_client::{
 };
 use temporalio_common::{
     envconfig::{ConfigError, DataSource, LoadClientConfigProfileOptions, load_client_config_profile},
-    protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest,
+    protos::temporal::api::workflowservice::v1::{DescribeNamespaceRequest, ShutdownWorkerRequest},
     telemetry::{
         TaskQueueLabelStrategy, TelemetryOptions,
         metrics::{CoreMeter, NewAttributes, TemporalMeter},
     },
     worker::{VersioningBehavior, WorkerDeploymentOptions, WorkerDeploymentVersion},
 };
-use temporalio_sdk::{
-    Runtime, Worker, WorkerOptions,
-    opentelemetry::OpenTelemetryPlugin,
-    runtime::{
-        PollerBehavior, RuntimeOptions,
-        worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
-    },
+use temporalio_sdk::{Worker, WorkerOptions, opentelemetry::OpenTelemetryPlugin, runtime::PollerBehavior};
+use temporalio_sdk_core::{
+    CoreRuntime, FixedSizeSlotSupplier, RuntimeOptions, TunerBuilder, Worker as CoreWorker, init_worker,
 };
+use tokio::time::{interval, timeout};
+use tracing::info;
 
 /// Prefix that the SDK puts before its metric names: none, because [`SdkMeter`] adds the prefix.
 const NO_PREFIX: &str = "";
+
+/// Timeout for the open polls to end before the SDK's shutdown, if that is at most a fifth of the grace period. With
+/// `frontend.enableCancelWorkerPollsOnShutdown` they end at once. Without it, they end with their next task.
+const POLLS_END: Duration = Duration::from_secs(3);
+
+/// Interval of the requests to end them.
+const POLLS_END_AGAIN: Duration = Duration::from_millis(500);
+
+/// Timeout of a task in the sticky queue, which goes to the workflow queue then. It matters for a worker that was killed
+/// or that leaves with all its workflow slots in use. It is that of Temporal's SDKs for Go and Java.
+const STICKY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects, and checks that the namespace exists.
 ///
@@ -52,7 +62,8 @@ pub async fn connect(config: &Config, identity: &str, meter: Arc<SdkMeter>) -> a
     options.connect_timeout = Some(config.temporal.connect_timeout());
     // Inside a cluster, compression only costs CPU.
     options.grpc_compression = temporalio_client::GrpcCompression::None;
-    let strategy = TaskQueueLabelStrategy::UseNormal;
+    meter.expect_sticky_queue(identity, &config.temporal.workflow_queue);
+    let strategy = TaskQueueLabelStrategy::UseNormalAndSticky;
     options.metrics_meter = Some(TemporalMeter::new(meter, NewAttributes::default(), strategy));
     let connection = Connection::connect(options)
         .await
@@ -104,23 +115,27 @@ async fn require_namespace(client: &Client) -> anyhow::Result<()> {
 /// The SDK's runtime. It uses the threads of the current tokio runtime and writes its metrics to `meter`.
 ///
 /// # Errors
+/// The SDK rejects the options.
+///
+/// # Panics
 /// There is no current tokio runtime.
-pub fn runtime(meter: Arc<SdkMeter>) -> anyhow::Result<Runtime> {
+pub fn runtime(meter: Arc<SdkMeter>) -> anyhow::Result<CoreRuntime> {
     let telemetry = TelemetryOptions::builder()
         .metrics(meter as Arc<dyn CoreMeter>)
         .metric_prefix(NO_PREFIX.to_owned())
         .attach_service_name(false)
         .build();
     let options = RuntimeOptions::builder().telemetry_options(telemetry).build().map_err(anyhow::Error::msg)?;
-    Runtime::from_current_tokio(options).context("starting the SDK")
+    CoreRuntime::new_assume_tokio(options).context("starting the SDK")
 }
 
-/// Creates the SDK workers of the three queues. A worker polls only while it runs. A queue's worker may be created
-/// again after the previous one has ended.
+/// Creates the SDK workers of the three queues. A worker polls only while it runs.
 #[expect(missing_debug_implementations, reason = "the SDK's runtime has none")]
 pub struct WorkerFactory<'a> {
     /// The SDK's runtime.
-    pub runtime: &'a Runtime,
+    pub runtime: &'a CoreRuntime,
+    /// The meter of the runtime and the client.
+    pub meter: Arc<SdkMeter>,
     /// The client that all three workers share.
     pub client: &'a Client,
     /// The configuration.
@@ -132,79 +147,165 @@ impl WorkerFactory<'_> {
     ///
     /// # Errors
     /// The SDK rejects the settings.
-    pub fn workflow(&self) -> anyhow::Result<Worker> {
+    pub fn workflow(&self) -> anyhow::Result<QueueWorker> {
         let (queues, slots) = (&self.config.temporal, &self.config.concurrency);
         let route = Route::new(queues);
-        let mut options = self.options(&queues.workflow_queue, slots.workflow_slots);
+        let mut options = self.options(&queues.workflow_queue);
         options.workflow_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.workflow_polls));
         options.register_workflow_with_factory(move || DocumentWorkflow::new(route.clone()))?;
-        self.worker(options)
+        self.worker(options, slots.workflow_slots)
     }
 
     /// Creates the worker of the IO queue.
     ///
     /// # Errors
     /// The SDK rejects the settings.
-    pub fn io(&self, tools: &Tools) -> anyhow::Result<Worker> {
+    pub fn io(&self, tools: &Tools) -> anyhow::Result<QueueWorker> {
         let (queues, slots) = (&self.config.temporal, &self.config.concurrency);
-        let mut options = self.options(&queues.io_activity_queue, slots.io_slots);
+        let mut options = self.options(&queues.io_activity_queue);
         options.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.io_polls));
         options.register_activities(IoActivities::new(tools.clone()));
-        self.worker(options)
+        self.worker(options, slots.io_slots)
     }
 
     /// Creates the worker of the CPU queue.
     ///
     /// # Errors
     /// The SDK rejects the settings.
-    pub fn cpu(&self, tools: &Tools) -> anyhow::Result<Worker> {
+    pub fn cpu(&self, tools: &Tools) -> anyhow::Result<QueueWorker> {
         let (queues, slots) = (&self.config.temporal, &self.config.concurrency);
-        let mut options = self.options(&queues.cpu_activity_queue, slots.cpu_slots);
+        let mut options = self.options(&queues.cpu_activity_queue);
         options.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(slots.cpu_polls));
         options.register_activities(CpuActivities::new(tools.clone()));
-        self.worker(options)
+        self.worker(options, slots.cpu_slots)
     }
 
-    fn worker(&self, options: WorkerOptions) -> anyhow::Result<Worker> {
-        let queue = options.task_queue.clone();
-        Worker::new(self.runtime, self.client.clone(), options)
-            .with_context(|| format!("creating the worker of {queue}"))
-    }
-
-    /// The options that all three workers share. `slots` limits the one kind of task that the queue's worker
-    /// handles.
-    fn options(&self, queue: &str, slots: usize) -> WorkerOptions {
-        let fixed = || FixedSizeSlotSupplier::new(slots);
-        let tuner = TunerHolder::builder()
-            .workflow_task_slot_supplier(fixed())
-            .activity_task_slot_supplier(fixed())
-            .local_activity_task_slot_supplier(fixed())
-            .nexus_task_slot_supplier(fixed())
+    /// `slots` limits the one kind of task that the queue's worker handles.
+    fn worker(&self, options: WorkerOptions, slots: usize) -> anyhow::Result<QueueWorker> {
+        let (workflow_slots, activity_slots) = (Slots::new(slots), Slots::new(slots));
+        let tuner = TunerBuilder::default()
+            .workflow_slot_supplier(workflow_slots.supplier())
+            .activity_slot_supplier(activity_slots.supplier())
+            .local_activity_slot_supplier(Arc::new(FixedSizeSlotSupplier::new(slots)))
+            .nexus_slot_supplier(Arc::new(FixedSizeSlotSupplier::new(slots)))
             .build();
-        // No graceful shutdown period is set, so the SDK never cancels activities when its worker ends. A worker
-        // that is recreated waits for all of them. At shutdown, `lifecycle` interrupts them in time.
+        let created = || {
+            let mut config = options.to_core_options(self.client.namespace(), self.client.identity())?;
+            config.tuner = Some(Arc::new(tuner));
+            init_worker(self.runtime, config, self.client.connection().clone()).map_err(|error| format!("{error:#}"))
+        };
+        let core = created().map_err(anyhow::Error::msg);
+        let core = core.with_context(|| format!("creating the worker of {}", options.task_queue))?;
+        Ok(QueueWorker {
+            meter: self.meter.clone(),
+            client: self.client.clone(),
+            core: Arc::new(core),
+            options,
+            workflow_slots,
+            activity_slots,
+            polls_end: POLLS_END.min(self.config.service.shutdown_grace() / 5),
+        })
+    }
+
+    /// The options that all three workers share.
+    fn options(&self, queue: &str) -> WorkerOptions {
+        // No graceful shutdown period is set, so the SDK never cancels activities when its worker ends. At shutdown,
+        // `lifecycle` interrupts them in time.
         WorkerOptions::new(queue)
-            .tuner(tuner)
             // The SDK would send one heartbeat in 0.8 of the heartbeat timeout, so that one that is late by a fifth of
             // it would start a second attempt.
             .max_heartbeat_throttle_interval(HEARTBEAT)
             .max_cached_workflows(self.config.concurrency.cached_workflows)
+            .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
             .deployment_options(deployment(&self.config.deployment))
             .build()
     }
 }
 
-/// Removes an SDK worker that has ended from the list of its connection, which SDK 1.1 does not do. Without this
-/// call, each recreated worker would leave behind a thread, its metrics and its heartbeats to Temporal.
-///
-/// # Errors
-/// The worker is still running.
-pub fn unregister(client: &Client, ended: &Worker) -> anyhow::Result<()> {
-    let workers = client.connection().workers();
-    workers
-        .finalize_unregister(ended.worker_instance_key())
-        .map(drop)
-        .with_context(|| format!("unregistering the worker of {}", ended.task_queue()))
+/// The SDK worker of one queue. The SDK makes it of two objects. The core polls, holds the slots and reports results.
+/// The runner calls workflows and activities, and can be replaced.
+#[expect(missing_debug_implementations, reason = "the SDK's core has none")]
+pub struct QueueWorker {
+    meter: Arc<SdkMeter>,
+    client: Client,
+    core: Arc<CoreWorker>,
+    options: WorkerOptions,
+    workflow_slots: Slots,
+    /// The slots of its activities.
+    pub activity_slots: Slots,
+    polls_end: Duration,
+}
+
+impl QueueWorker {
+    /// The name of its queue.
+    pub fn queue(&self) -> &str {
+        &self.options.task_queue
+    }
+
+    /// Creates a runner. Only one may run at a time.
+    ///
+    /// # Errors
+    /// The SDK rejects the options.
+    pub fn runner(&self) -> anyhow::Result<Worker> {
+        Worker::new_from_core_options(self.core.clone(), self.client.options().clone(), self.options.clone())
+            .with_context(|| format!("creating the worker of {}", self.queue()))
+    }
+
+    /// Ends its polls, after which no task comes any more. Returns when the last poll has ended, or after the timeout. A
+    /// task that a poll brings meanwhile is done as any other.
+    pub async fn end_polls(&self) {
+        self.workflow_slots.close();
+        self.activity_slots.close();
+        let no_poll = async {
+            self.workflow_slots.without_polls().await;
+            self.activity_slots.without_polls().await;
+        };
+        let mut no_poll = std::pin::pin!(no_poll);
+        let mut requests = interval(POLLS_END_AGAIN);
+        let ended = async {
+            loop {
+                tokio::select! {
+                    () = &mut no_poll => return,
+                    // A poll that reaches Temporal beside the request may miss it.
+                    _ = requests.tick() => self.ask_to_end_polls().await,
+                }
+            }
+        };
+        if timeout(self.polls_end, ended).await.is_err() {
+            info!(
+                queue = self.queue(),
+                seconds = self.polls_end.as_secs_f64(),
+                "a poll is still open after the timeout, and is cancelled: a task in its answer would be retried after \
+                 its timeout (set frontend.enableCancelWorkerPollsOnShutdown on the Temporal server)"
+            );
+        }
+    }
+
+    /// Asks Temporal to answer the open polls of this worker without a task, and to give its later polls none. From then
+    /// on its workflows' tasks go to the workflow queue: one that waits in the sticky queue would be lost for a while.
+    async fn ask_to_end_polls(&self) {
+        let request = ShutdownWorkerRequest {
+            namespace: self.client.namespace(),
+            identity: self.client.identity(),
+            sticky_task_queue: match self.core.get_config().task_types.enable_workflows {
+                true => self.meter.sticky_queue(),
+                false => String::new(),
+            },
+            reason: "graceful shutdown".to_owned(),
+            worker_instance_key: self.core.worker_instance_key().to_string(),
+            task_queue: self.queue().to_owned(),
+            ..ShutdownWorkerRequest::default()
+        };
+        let mut service = self.client.connection().workflow_service();
+        if let Err(status) = service.shutdown_worker(request.into_request()).await {
+            info!(queue = self.queue(), %status, "Temporal did not end the polls");
+        }
+    }
+
+    /// Begins the SDK's shutdown. The runner ends when no task is in progress.
+    pub fn shut_down(&self) {
+        self.core.initiate_shutdown();
+    }
 }
 
 /// The version that this worker reports to Temporal: a Worker Deployment version if a deployment name is set, else

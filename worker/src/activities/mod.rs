@@ -4,11 +4,11 @@
 //! Each activity unpacks its argument, calls `store`, `text` or `summary`, and packs the result. [`step`] holds
 //! what they share.
 
-mod activity_limit;
 mod body;
 mod cpu;
 mod failure;
 mod io;
+mod kept_tokens;
 mod step;
 
 use tokio_util::sync::CancellationToken;
@@ -21,11 +21,11 @@ use crate::{
     summary::Summarizer,
 };
 
-pub use activity_limit::ActivityLimit;
 pub use cpu::CpuActivities;
 pub(crate) use failure::CLAIM_LOST;
 pub use failure::{StepError, Stop};
 pub use io::IoActivities;
+pub use kept_tokens::KeptTokens;
 pub(crate) use step::HEARTBEAT;
 
 /// Names of the activities. The tables `attempts` and `effects` use them as the names of the steps.
@@ -61,8 +61,8 @@ pub struct Tools {
     pub identity: String,
     /// Whether the table `attempts` has first attempts, too.
     pub record_first_attempts: bool,
-    /// Counts the activities of this queue's SDK worker.
-    pub activity_limit: ActivityLimit,
+    /// The tokens that this queue's SDK worker keeps.
+    pub kept_tokens: KeptTokens,
     /// Cancelled when the drain time of a graceful shutdown is over: activities in flight then fail, and Temporal
     /// retries them.
     pub interrupt: CancellationToken,

@@ -57,7 +57,7 @@ pub(super) async fn run_to_commit<T>(
     let workflow = info.workflow_id.as_deref().unwrap_or_default();
     let span = info_span!("activity", step, workflow, attempt = info.attempt);
     let started = Instant::now();
-    let _running = tools.activity_limit.count_one();
+    tools.kept_tokens.add(&info.task_token);
     if info.attempt > 1 {
         tools.metrics.count_retry(step);
     }

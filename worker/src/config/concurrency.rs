@@ -26,9 +26,10 @@ pub struct ConcurrencyConfig {
     pub cpu_polls: usize,
     /// Maximum number of workflows that are cached between their tasks.
     pub cached_workflows: usize,
-    /// Activities after which a queue's SDK worker is recreated, once it has no task in flight
-    /// (`TEMPORAL_RENEW_AFTER_ACTIVITIES`). The SDK keeps some memory per activity until its worker is dropped.
-    pub renew_after_activities: u64,
+    /// Memory of the tokens that the SDK keeps of ended activities, in KiB for each activity queue
+    /// (`TEMPORAL_KEPT_TOKENS_KIB`). From a quarter of it, they are dropped at the next moment without an activity. At
+    /// all of it, the queue's polls pause until there is one.
+    pub kept_tokens_kib: u64,
 }
 
 impl Default for ConcurrencyConfig {
@@ -41,7 +42,7 @@ impl Default for ConcurrencyConfig {
             io_polls: 2,
             cpu_polls: 1,
             cached_workflows: 200,
-            renew_after_activities: 1_000,
+            kept_tokens_kib: 1_024,
         }
     }
 }
@@ -61,6 +62,6 @@ impl ConcurrencyConfig {
         }
         // Without a cache, every task would replay its workflow.
         faults.require_at_least("concurrency.cached_workflows", self.cached_workflows, 1);
-        faults.require_at_least("concurrency.renew_after_activities", self.renew_after_activities, 1);
+        faults.require_at_least("concurrency.kept_tokens_kib", self.kept_tokens_kib, 1);
     }
 }

@@ -80,7 +80,7 @@ pub const VARIABLES: &[Variable] = &[
     number("TEMPORAL_IO_ACTIVITY_POLLS", "concurrency.io_polls"),
     number("TEMPORAL_CPU_ACTIVITY_POLLS", "concurrency.cpu_polls"),
     number("TEMPORAL_CACHED_WORKFLOWS", "concurrency.cached_workflows"),
-    number("TEMPORAL_RENEW_AFTER_ACTIVITIES", "concurrency.renew_after_activities"),
+    number("TEMPORAL_KEPT_TOKENS_KIB", "concurrency.kept_tokens_kib"),
     number("TEMPORAL_IO_THREAD_POOL_SIZE", "pools.io_threads"),
     number("TEMPORAL_CPU_THREAD_POOL_SIZE", "pools.cpu_threads"),
     text("DATABASE_URL", "database.url"),

@@ -8,21 +8,21 @@ use std::{future::Future, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use temporalio_client::Client;
-use temporalio_sdk::Worker;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use super::{Process, polls};
 use crate::{
-    activities::{ActivityLimit, Tools},
+    activities::{KeptTokens, Tools},
     config::Config,
     cpu::CpuPool,
     external::Guards,
     health::Phase,
+    slots::Slots,
     store::{ExtractCache, ObjectStore, PoolSettings},
     summary::Summarizer,
-    temporal,
+    temporal::{self, QueueWorker},
 };
 
 /// Application name of the workers' connections to Postgres.
@@ -64,8 +64,7 @@ fn tools(process: &Process, cpu: CpuPool) -> anyhow::Result<Tools> {
         documents: config.documents.clone(),
         identity: process.identity.clone(),
         record_first_attempts: config.database.record_first_attempts,
-        // Workflow tasks are not counted: the SDK frees their memory.
-        activity_limit: ActivityLimit::of(u64::MAX),
+        kept_tokens: KeptTokens::default(),
         interrupt: CancellationToken::new(),
     })
 }
@@ -78,8 +77,9 @@ async fn work(process: &mut Process, tools: &Tools, client: &Client) -> anyhow::
     process.set_ready("starting to poll", |metrics, queue| metrics.sdk().polls(&queue.name), polls::follow);
     let (config, shutdown) = (&process.config, &process.shutdown);
     let grace = config.service.shutdown_grace();
-    let runtime = temporal::runtime(process.metrics.sdk())?;
-    let queues = temporal::WorkerFactory { runtime: &runtime, client, config };
+    let meter = process.metrics.sdk();
+    let runtime = temporal::runtime(meter.clone())?;
+    let queues = temporal::WorkerFactory { runtime: &runtime, meter, client, config };
     let mut serving = std::pin::pin!(serve_all(&queues, tools, shutdown));
     // A worker that fails begins the shutdown, too. It may have nothing to drain.
     let served = tokio::select! {
@@ -117,14 +117,13 @@ async fn serve_all(
     tools: &Tools,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let tools_of_one = || Tools {
-        activity_limit: ActivityLimit::of(queues.config.concurrency.renew_after_activities),
-        ..tools.clone()
-    };
+    let limit = 1024 * queues.config.concurrency.kept_tokens_kib;
+    let tools_of_one = || Tools { kept_tokens: KeptTokens::default(), ..tools.clone() };
     let (io, cpu) = (tools_of_one(), tools_of_one());
-    let workflow = serve(queues.client, || queues.workflow(), &tools.activity_limit, shutdown);
-    let io = serve(queues.client, || queues.io(&io), &io.activity_limit, shutdown);
-    let cpu = serve(queues.client, || queues.cpu(&cpu), &cpu.activity_limit, shutdown);
+    // The SDK keeps no token of a workflow task, so none is counted.
+    let workflow = serve(queues.workflow(), &tools.kept_tokens, limit, shutdown);
+    let io = serve(queues.io(&io), &io.kept_tokens, limit, shutdown);
+    let cpu = serve(queues.cpu(&cpu), &cpu.kept_tokens, limit, shutdown);
     let (workflow, io, cpu) =
         futures::join!(or_leave(workflow, shutdown), or_leave(io, shutdown), or_leave(cpu, shutdown));
     workflow.and(io).and(cpu)
@@ -138,45 +137,66 @@ async fn or_leave(
     serving.await.inspect_err(|_| shutdown.cancel())
 }
 
-/// Serves one queue. When the [`ActivityLimit`] is reached, the SDK worker ends with no task in flight and is
-/// created again.
+/// Serves one queue. When the SDK keeps many tokens, its runner is replaced at a moment without an activity. The polls
+/// are not disturbed by this.
 async fn serve(
-    client: &Client,
-    make: impl Fn() -> anyhow::Result<Worker>,
-    limit: &ActivityLimit,
+    worker: anyhow::Result<QueueWorker>,
+    tokens: &KeptTokens,
+    limit: u64,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
+    let worker = worker?;
+    let queue = worker.queue();
     loop {
-        let mut worker = make()?;
-        let (queue, stop) = (worker.task_queue().to_owned(), worker.shutdown_handle());
+        let mut runner = worker.runner()?;
         let stopping = async {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = limit.reached() => {}
-            }
-            stop();
-            // Only the worker ends the `select!` below.
+            shutdown.cancelled().await;
+            worker.end_polls().await;
+            worker.shut_down();
+            // Only the runner ends the `select!` below.
             std::future::pending::<()>().await;
         };
         let ended = tokio::select! {
-            ended = worker.run() => ended,
+            ended = runner.run() => ended,
             () = stopping => Ok(()),
+            () = may_drop(tokens, limit, &worker.activity_slots, shutdown) => {
+                drop(runner);
+                let bytes = tokens.drop_all();
+                worker.activity_slots.open();
+                debug!(queue, bytes, "the tokens of ended activities are dropped");
+                continue;
+            }
         };
         if let Err(error) = ended {
             error!(queue, %error, "the SDK worker failed: this process drains all queues and exits");
             shutdown.cancel();
-            // They run on without the worker, and report their results.
-            limit.idle().await;
+            // The activities run on without the runner, and report their results.
+            worker.activity_slots.without_tasks().await;
             return Err(error).with_context(|| format!("the worker of {queue} failed"));
         }
-        if shutdown.is_cancelled() {
-            info!(queue, "drained: no longer polled, no task in flight");
-            return Ok(());
+        anyhow::ensure!(shutdown.is_cancelled(), "the worker of {queue} ended without a shutdown");
+        info!(queue, "drained: no longer polled, no task in flight");
+        return Ok(());
+    }
+}
+
+/// Waits for a moment at which the tokens of a queue may be dropped: no activity is in progress, and there are enough
+/// of them. At the limit, no poll begins until then. A shutdown is no such moment.
+async fn may_drop(tokens: &KeptTokens, limit: u64, slots: &Slots, shutdown: &CancellationToken) {
+    let pause = async {
+        tokens.reach(limit).await;
+        slots.close();
+        slots.without_tasks().await;
+    };
+    let moment = async {
+        tokens.reach(limit / 4).await;
+        tokio::select! {
+            () = slots.without_tasks() => {}
+            () = pause => {}
         }
-        anyhow::ensure!(limit.is_reached(), "the worker of {queue} ended without a shutdown");
-        temporal::unregister(client, &worker)?;
-        limit.reset();
-        debug!(queue, "recreating the SDK worker");
+    };
+    if shutdown.run_until_cancelled(moment).await.is_none() {
+        std::future::pending::<()>().await;
     }
 }
 

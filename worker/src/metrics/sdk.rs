@@ -28,6 +28,9 @@ const POLLERS: &str = "temporal_num_pollers";
 const POLLS_ENDED: &str = "temporal_long_request_latency_seconds";
 const POLLS_FAILED: &str = "temporal_long_request_failure";
 
+/// Label with the name of a queue.
+const TASK_QUEUE: &str = "task_queue";
+
 type Labels = BTreeMap<String, String>;
 
 /// One series.
@@ -59,11 +62,39 @@ pub struct PollCounts {
 
 /// The series of all metrics, by name and labels.
 #[derive(Debug, Default)]
-struct Store(Mutex<BTreeMap<String, BTreeMap<Labels, Series>>>);
+struct Store {
+    series: Mutex<BTreeMap<String, BTreeMap<Labels, Series>>>,
+    sticky: Mutex<StickyQueue>,
+}
 
 impl Store {
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, BTreeMap<Labels, Series>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sticky(&self) -> std::sync::MutexGuard<'_, StickyQueue> {
+        self.sticky.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The queue of the workflow tasks that only this process gets. The SDK gives it a random name, and tells the name in
+/// the label `task_queue` alone.
+#[derive(Debug, Default)]
+struct StickyQueue {
+    /// How its name begins.
+    prefix: String,
+    /// The workflow queue, which is shown in its place.
+    shown: String,
+    name: String,
+}
+
+impl StickyQueue {
+    /// Shows the workflow queue in place of the sticky queue, and notes the name of that.
+    fn replace(&mut self, labels: &mut Labels) {
+        let Some(queue) = labels.get_mut(TASK_QUEUE) else { return };
+        if !self.prefix.is_empty() && queue.starts_with(&self.prefix) {
+            self.name = std::mem::replace(queue, self.shown.clone());
+        }
     }
 }
 
@@ -98,11 +129,22 @@ impl SdkMeter {
         PollCounts { answered: ended.saturating_sub(failed), failed }
     }
 
+    /// Says how the SDK names the sticky queue of a worker with this identity and workflow queue.
+    pub fn expect_sticky_queue(&self, identity: &str, workflow_queue: &str) {
+        let (prefix, shown) = (format!("{identity}-"), workflow_queue.to_owned());
+        *self.store.sticky() = StickyQueue { prefix, shown, name: String::new() };
+    }
+
+    /// The name of the sticky queue; empty until it was polled.
+    pub fn sticky_queue(&self) -> String {
+        self.store.sticky().name.clone()
+    }
+
     /// The series of one name that belong to a queue.
     fn of_queue(&self, name: &str, queue: &str) -> Vec<Series> {
         let store = self.store.lock();
         let series = store.get(name).into_iter().flatten();
-        let of_queue = series.filter(|(labels, _)| labels.get("task_queue").is_some_and(|found| found == queue));
+        let of_queue = series.filter(|(labels, _)| labels.get(TASK_QUEUE).is_some_and(|found| found == queue));
         of_queue.map(|(_, series)| series.clone()).collect()
     }
 
@@ -156,7 +198,8 @@ impl fmt::Debug for Instrument {
 impl Instrument {
     /// The series of these labels, created on first use.
     fn series(&self, attributes: &MetricAttributes) -> Result<Series, Box<dyn Error>> {
-        let labels = labels(attributes)?;
+        let mut labels = labels(attributes)?;
+        self.store.sticky().replace(&mut labels);
         let mut store = self.store.lock();
         let all = store.entry(self.name.clone()).or_default();
         if let Some(series) = all.get(&labels) {
@@ -355,6 +398,20 @@ mod tests {
         pollers.record(1, &attributes(&meter, &[("task_queue", "q"), ("poller_type", "sticky_workflow_task")]));
         assert!(meter.polls("q"));
         assert!(!meter.polls("other"));
+    }
+
+    #[test]
+    fn the_sticky_queue_is_shown_as_the_workflow_queue() {
+        let meter = SdkMeter::default();
+        meter.expect_sticky_queue("7@host", "q");
+        let requests = meter.counter("request".into());
+        for queue in ["7@host-00ff", "q", "other"] {
+            requests.add(1, &attributes(&meter, &[("task_queue", queue)]));
+        }
+        let text = text(&meter);
+        assert!(text.contains("temporal_request{task_queue=\"q\"} 2"), "{text}");
+        assert!(!text.contains("7@host"), "{text}");
+        assert_eq!(meter.sticky_queue(), "7@host-00ff");
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod reingest;
 mod renewal;
 mod requests;
 mod runner;
+mod stops;
 mod summaries;
 mod traces;
 mod versions;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     runner::main(&[
         // The longest first.
         credentials::TESTS,
+        stops::TESTS,
         database::TESTS,
         kills::TESTS,
         reingest::TESTS,

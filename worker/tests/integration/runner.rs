@@ -16,6 +16,9 @@ const AT_A_TIME: usize = 8;
 /// Timeout of a test. The longest single wait is a minute, and no test has more than two such waits.
 const LIMIT: Duration = Duration::from_secs(150);
 
+/// The variable with another timeout in seconds, for a test that was asked for more than by default.
+const LIMIT_SECONDS: &str = "TEST_LIMIT_SECONDS";
+
 /// A test and its name.
 #[derive(Clone, Copy)]
 pub(crate) struct Test {
@@ -81,11 +84,13 @@ impl Shared {
             let start = async || Servers::start().await.map(Arc::new).map_err(|error| format!("{error:#}"));
             let servers = self.servers.get_or_init(start).await.clone();
             let world = World::new(servers?).await.map_err(|error| format!("creating a world: {error:#}"))?;
-            let outcome = AssertUnwindSafe(timeout(LIMIT, (test.run)(&world))).catch_unwind().await;
+            let other = std::env::var(LIMIT_SECONDS).ok().and_then(|seconds| seconds.parse().ok());
+            let limit = other.map_or(LIMIT, Duration::from_secs);
+            let outcome = AssertUnwindSafe(timeout(limit, (test.run)(&world))).catch_unwind().await;
             let fault = match outcome {
                 Ok(Ok(Ok(()))) => return Ok(()),
                 Ok(Ok(Err(error))) => format!("{error:#}"),
-                Ok(Err(_)) => format!("not finished within {LIMIT:?}"),
+                Ok(Err(_)) => format!("not finished within {limit:?}"),
                 Err(panic) => message(panic.as_ref()),
             };
             Err(format!("{fault}\n{}", world.outputs()).into())

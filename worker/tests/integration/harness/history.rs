@@ -1,9 +1,12 @@
 //! A workflow's history, with the queries of the tests.
 
+use std::time::SystemTime;
+
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use temporalio_common::protos::temporal::api::{
     common::v1::Payloads,
+    enums::v1::TimeoutType,
     failure::v1::{Failure, failure::FailureInfo},
     history::v1::{HistoryEvent, history_event::Attributes},
 };
@@ -26,6 +29,23 @@ pub(crate) enum End {
     Cancelled,
     /// Anything else, as Temporal reports it.
     Other(String),
+}
+
+/// An attempt that was not the last, or a workflow task that timed out.
+#[derive(Debug)]
+pub(crate) struct Repeated {
+    /// The activity, or `workflow task`.
+    pub(crate) task: String,
+    /// Whether a worker was given it. A workflow task may also time out in the queue of a worker that has left.
+    pub(crate) started: bool,
+    /// What ended the attempt.
+    pub(crate) why: String,
+    /// The worker to which Temporal gave it, where the history says so.
+    pub(crate) worker: Option<String>,
+    /// When Temporal scheduled it.
+    pub(crate) scheduled: SystemTime,
+    /// When Temporal repeated it.
+    pub(crate) repeated: SystemTime,
 }
 
 /// All events of a finished workflow.
@@ -62,6 +82,43 @@ impl History {
         attempts.collect()
     }
 
+    /// The attempts that were not the last.
+    pub(crate) fn repeated(&self) -> Vec<Repeated> {
+        let by_id = |id: i64| self.0.iter().find(|event| event.event_id == id);
+        let found = self.0.iter().filter_map(|event| match event.attributes.as_ref()? {
+            Attributes::ActivityTaskStartedEventAttributes(started) if started.attempt > 1 => {
+                let scheduled = by_id(started.scheduled_event_id)?;
+                let Attributes::ActivityTaskScheduledEventAttributes(activity) = scheduled.attributes.as_ref()? else {
+                    return None;
+                };
+                Some(Repeated {
+                    task: activity.activity_type.as_ref()?.name.clone(),
+                    started: true,
+                    why: started.last_failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
+                    worker: None,
+                    scheduled: time(scheduled),
+                    repeated: time(event),
+                })
+            }
+            Attributes::WorkflowTaskTimedOutEventAttributes(ended) => {
+                let started = by_id(ended.started_event_id).and_then(|event| event.attributes.as_ref());
+                Some(Repeated {
+                    task: "workflow task".to_owned(),
+                    started: started.is_some(),
+                    why: TimeoutType::try_from(ended.timeout_type).ok()?.as_str_name().to_owned(),
+                    worker: match started {
+                        Some(Attributes::WorkflowTaskStartedEventAttributes(task)) => Some(task.identity.clone()),
+                        _ => None,
+                    },
+                    scheduled: by_id(ended.scheduled_event_id).map_or(SystemTime::UNIX_EPOCH, time),
+                    repeated: time(event),
+                })
+            }
+            _ => None,
+        });
+        found.collect()
+    }
+
     /// The activities that were scheduled, by name.
     pub(crate) fn scheduled(&self) -> Vec<String> {
         let names = self.0.iter().filter_map(|event| match event.attributes.as_ref()? {
@@ -76,6 +133,11 @@ impl History {
         let size = |event: &HistoryEvent| Ok(serde_json::to_vec(event).context("writing an event")?.len());
         self.0.iter().map(size).collect()
     }
+}
+
+/// When Temporal wrote an event.
+fn time(event: &HistoryEvent) -> SystemTime {
+    event.event_time.and_then(|time| time.try_into().ok()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The first payload.
