@@ -227,11 +227,8 @@ const EVERY: &[Mutation] = &[
     mutation("every", "a worker calls an LLM that nobody set up", &["llm"], |run| {
         run.endings(|ending| ending.llm_calls = Reading::Seen(3.0));
     }),
-    mutation("every", "first attempts are lost at scale-in", &["first-attempts"], |run| {
-        run.endings(|ending| {
-            let lost = ending.steps / 50;
-            ending.retried = vec![Default::default(); lost];
-        });
+    mutation("every", "one first attempt is lost at scale-in", &["first-attempts"], |run| {
+        run.endings(|ending| ending.retried = vec![Default::default()]);
     }),
     mutation("every", "the load is sent late", &["schedule"], |run| {
         run.all_starts(|_, start| start.sent += 2.0);
