@@ -41,10 +41,6 @@ const POLLS_END: Duration = Duration::from_secs(3);
 /// Interval of the requests to end them.
 const POLLS_END_AGAIN: Duration = Duration::from_millis(500);
 
-/// Timeout of a task in the sticky queue, which goes to the workflow queue then. It matters for a worker that was killed
-/// or that leaves with all its workflow slots in use. It is that of Temporal's SDKs for Go and Java.
-const STICKY_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Connects, and checks that the namespace exists.
 ///
 /// TLS, API key and headers come from the SDK's own settings: `TEMPORAL_TLS_*`, `TEMPORAL_API_KEY`, temporal.toml.
@@ -216,7 +212,6 @@ impl WorkerFactory<'_> {
             // it would start a second attempt.
             .max_heartbeat_throttle_interval(HEARTBEAT)
             .max_cached_workflows(self.config.concurrency.cached_workflows)
-            .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
             .deployment_options(deployment(&self.config.deployment))
             .build()
     }

@@ -40,7 +40,7 @@ pub(crate) struct Repeated {
     pub(crate) started: bool,
     /// What ended the attempt.
     pub(crate) why: String,
-    /// The worker to which Temporal gave it, where the history says so.
+    /// The worker to which Temporal gave it, or the queue in which it waited, where the history says so.
     pub(crate) worker: Option<String>,
     /// When Temporal scheduled it.
     pub(crate) scheduled: SystemTime,
@@ -106,8 +106,12 @@ impl History {
                     task: "workflow task".to_owned(),
                     started: started.is_some(),
                     why: TimeoutType::try_from(ended.timeout_type).ok()?.as_str_name().to_owned(),
-                    worker: match started {
+                    // The name of a sticky queue begins with its worker's identity.
+                    worker: match started.or_else(|| by_id(ended.scheduled_event_id)?.attributes.as_ref()) {
                         Some(Attributes::WorkflowTaskStartedEventAttributes(task)) => Some(task.identity.clone()),
+                        Some(Attributes::WorkflowTaskScheduledEventAttributes(task)) => {
+                            task.task_queue.as_ref().map(|queue| queue.name.clone())
+                        }
                         _ => None,
                     },
                     scheduled: by_id(ended.scheduled_event_id).map_or(SystemTime::UNIX_EPOCH, time),
