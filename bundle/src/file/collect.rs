@@ -9,7 +9,7 @@ use support::command::Cmd;
 
 use super::provenance::{Commit, Origin, statement};
 use super::sbom::{self, Component};
-use super::{About, Bundle, FORMAT, Named, PROVENANCE, render, sbom_member};
+use super::{About, Bundle, FORMAT, Named, PROVENANCE, members, render, sbom_member};
 use crate::assemble::Assembly;
 use crate::cache::sha256_file;
 use crate::debian::LOCK_FILE;
@@ -40,7 +40,7 @@ pub fn collect(builder: &Builder<'_>, built: &Assembly, commit: &Commit) -> Resu
     for (member, component, program) in TOOLS {
         files.insert(member.to_owned(), Content::whole(built.parts.program(component, program)?)?);
     }
-    let subjects = files.iter().map(|(name, content)| Ok((name.clone(), sum(content)?)));
+    let subjects = files.iter().map(|(name, content)| Ok((name.clone(), members::sum(content)?)));
     let subjects = subjects.collect::<Result<BTreeMap<_, _>>>()?;
     let origin = Origin { commit, toolchains: toolchains()?, locks: locks(builder)? };
     insert_json(&mut files, PROVENANCE.to_owned(), &statement(&origin, &named, &subjects));
@@ -61,17 +61,6 @@ pub fn collect(builder: &Builder<'_>, built: &Assembly, commit: &Commit) -> Resu
 
 fn insert_json(files: &mut Files, name: String, value: &Value) {
     files.insert(name, Content::Bytes(oci::to_bytes(value).into()));
-}
-
-fn sum(content: &Content) -> Result<String> {
-    match content {
-        Content::File { path, .. } => sha256_file(path),
-        content => {
-            let mut bytes = Vec::new();
-            content.copy(&mut bytes)?;
-            Ok(super::members::hash(&oci::digest(&bytes)).to_owned())
-        }
-    }
 }
 
 fn manifests(builder: &Builder<'_>, built: &Assembly, images: &[Named]) -> Result<Files> {

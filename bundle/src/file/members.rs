@@ -1,10 +1,10 @@
 //! The members of a bundle file, and their bytes. The size is known before anything is written.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::{ABOUT, About, DOCKER_MANIFEST, INDEX, NAME, OCI_LAYOUT, PROGRAMS, REF_NAME, SUMS};
@@ -41,6 +41,22 @@ impl Member {
             Source::Layer(layer) => layer.size(),
         }
     }
+
+    fn write(&self, out: &mut dyn Write) -> Result<()> {
+        let size = self.size();
+        out.write_all(head(&self.name, size)?.as_bytes())?;
+        match &self.source {
+            Source::Layer(layer) => layer.write(out)?,
+            Source::Content(content) => {
+                let mut out = Measure::new(out);
+                content.copy(&mut out)?;
+                let (found, _) = out.finish();
+                ensure!(hash(&found) == self.hash, "it changed while it was used: run the command again");
+            }
+        }
+        let padding = size.next_multiple_of(BLOCK) - size;
+        Ok(out.write_all(&[0; BLOCK as usize][..usize::try_from(padding)?])?)
+    }
 }
 
 impl Bundle {
@@ -51,11 +67,7 @@ impl Bundle {
     pub fn new(about: &About, images: &[Image], files: BTreeMap<String, Content>) -> Result<Self> {
         let mut members = BTreeMap::new();
         for (name, content) in files {
-            let hash = match &content {
-                Content::Bytes(bytes) => hash(&oci::digest(bytes)).to_owned(),
-                Content::File { path, .. } => crate::cache::sha256_file(path)?,
-                Content::Archive(_) => bail!("{name}: an archive is no file of a bundle"),
-            };
+            let hash = sum(&content)?;
             members.insert(name.clone(), Member { name, hash, source: Source::Content(content) });
         }
         let mut put = |name: String, bytes: &[u8]| {
@@ -96,24 +108,9 @@ impl Bundle {
     /// When a source cannot be read or has changed, or `out` cannot be written.
     pub fn write(&self, out: &mut dyn Write) -> Result<()> {
         for member in &self.members {
-            self.write_member(member, out).with_context(|| format!("write {}", member.name))?;
+            member.write(out).with_context(|| format!("write {}", member.name))?;
         }
         Ok(out.write_all(&[0; 2 * BLOCK as usize])?)
-    }
-
-    fn write_member(&self, member: &Member, out: &mut dyn Write) -> Result<()> {
-        out.write_all(head(&member.name, member.size())?.as_bytes())?;
-        match &member.source {
-            Source::Layer(layer) => layer.write(out)?,
-            Source::Content(content) => {
-                let mut out = Measure::new(out);
-                content.copy(&mut out)?;
-                let (found, _) = out.finish();
-                ensure!(hash(&found) == member.hash, "it changed while it was used: run the command again");
-            }
-        }
-        let padding = member.size().next_multiple_of(BLOCK) - member.size();
-        Ok(out.write_all(&[0; BLOCK as usize][..usize::try_from(padding)?])?)
     }
 }
 
@@ -124,6 +121,14 @@ pub(super) fn head(name: &str, size: u64) -> Result<tar::Header> {
     head.set_path(name).with_context(|| format!("name {name} in a tar"))?;
     head.set_cksum();
     Ok(head)
+}
+
+/// The SHA-256 of a content in hexadecimal digits.
+pub(super) fn sum(content: &Content) -> Result<String> {
+    let mut sink = io::sink();
+    let mut out = Measure::new(&mut sink);
+    content.copy(&mut out)?;
+    Ok(hash(&out.finish().0).to_owned())
 }
 
 /// The hexadecimal digits of a digest.
