@@ -64,11 +64,11 @@ fn insert_json(files: &mut Files, name: String, value: &Value) {
 }
 
 fn manifests(builder: &Builder<'_>, built: &Assembly, images: &[Named]) -> Result<Files> {
-    let manifests = builder.workspace.manifests();
-    crate::manifests::stage(&built.parts, &manifests)?;
+    let copy = tempfile::tempdir().context("make a temporary folder")?;
+    crate::manifests::copy(&built.parts, &builder.workspace.manifests(), copy.path())?;
     let kubectl = built.parts.program("kubernetes", "kubectl")?;
     let rendered = render::FILES.iter().map(|(member, folder)| {
-        let text = render::render(&kubectl, &manifests.join(folder), images)?;
+        let text = render::render(&kubectl, &copy.path().join(folder), images)?;
         Ok(((*member).to_owned(), text.into()))
     });
     rendered.collect()
