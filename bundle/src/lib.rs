@@ -11,6 +11,7 @@ pub mod corpus;
 pub mod crates;
 pub mod debian;
 pub mod docker;
+pub mod file;
 pub mod host;
 pub mod images;
 pub mod manifests;

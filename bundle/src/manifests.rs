@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use crate::cache::files_below;
 use crate::parts::Parts;
 
+/// The folder below `manifests/` that the upstream manifests are copied to.
+const STAGED: &str = "upstream";
 /// Name, component, module and folder in it. The folder becomes `manifests/upstream/<name>/`.
 const UPSTREAM: [(&str, &str, &str, &str); 2] = [
     ("keda", "keda", "github.com/kedacore/keda/v2", "config"),
@@ -24,13 +26,28 @@ pub const COMPONENTS: [&str; 2] = ["keda", "kubernetes"];
 pub fn stage(parts: &Parts, manifests: &Path) -> Result<()> {
     for (name, component, module, folder) in UPSTREAM {
         let from = parts.module_dir(component, module)?.join(folder);
-        let to = manifests.join("upstream").join(name);
+        let to = manifests.join(STAGED).join(name);
         if to.exists() {
             fs::remove_dir_all(&to).with_context(|| format!("clear {}", to.display()))?;
         }
         copy_tree(&from, &to)?;
     }
     Ok(())
+}
+
+/// Copies the manifests of a checkout and the upstream ones to another folder. What another command does to
+/// `manifests/upstream/` meanwhile has no effect on the copy.
+///
+/// # Errors
+/// When a folder cannot be read or the copy cannot be written.
+pub(crate) fn copy(parts: &Parts, manifests: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(manifests).with_context(|| format!("list {}", manifests.display()))? {
+        let entry = entry.with_context(|| format!("list {}", manifests.display()))?;
+        if entry.path().is_dir() && entry.file_name() != STAGED {
+            copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+        }
+    }
+    stage(parts, to)
 }
 
 /// Copies the files below a folder, and makes them writable: Go's module cache is read-only.

@@ -57,6 +57,14 @@ pub struct NodeImage {
 }
 
 impl NodeImage {
+    /// The image itself.
+    ///
+    /// # Errors
+    /// Never: the archive is made of one image.
+    pub fn image(&self) -> Result<&Image> {
+        self.archive.images().first().context("find the node image")
+    }
+
     /// Digests of the layers, with the lowest first, as `docker image inspect` lists them.
     pub fn layers(&self) -> Vec<&str> {
         self.archive.images().iter().flat_map(|image| &image.layers).map(|layer| layer.digest()).collect()

@@ -17,7 +17,10 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 pub use archive::Archive;
+pub(crate) use archive::{blob_path, docker_manifest};
 pub use layer::Layer;
+pub(crate) use layer::Measure;
+pub(crate) use tarball::header;
 pub use tree::{Content, Entry, ROOT, Tree};
 
 /// The time of every file and image: 2026-01-01T00:00:00Z, in seconds since 1970.
@@ -25,7 +28,8 @@ pub const EPOCH: u64 = 1_767_225_600;
 /// [`EPOCH`] in the format of an image configuration.
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
-const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -86,6 +90,16 @@ impl Image {
     /// The configuration's digest (`sha256:…`): Docker's image id.
     pub fn id(&self) -> String {
         digest(&self.config)
+    }
+
+    /// The manifest's bytes.
+    pub fn manifest(&self) -> &[u8] {
+        &self.manifest
+    }
+
+    /// The configuration's bytes.
+    pub fn config(&self) -> &[u8] {
+        &self.config
     }
 
     /// Size in bytes of all layers together, not compressed.
@@ -152,7 +166,7 @@ fn manifest_blob(config: &[u8], layers: &[Arc<Layer>]) -> Vec<u8> {
 }
 
 /// JSON with sorted keys. `serde_json` sorts them unless its feature `preserve_order` is on, which no crate here sets.
-fn to_bytes(value: &serde_json::Value) -> Vec<u8> {
+pub(crate) fn to_bytes(value: &serde_json::Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 

@@ -360,7 +360,7 @@ fn forget_workspace(root: &Path, cargo: &impl Fn() -> Cmd) -> Result<()> {
 
 /// The target triple of this machine. The build names it, so that [`flags`] apply to the programs, but not to build
 /// scripts and procedural macros, which cannot be linked statically.
-fn host_triple() -> Result<String> {
+pub(crate) fn host_triple() -> Result<String> {
     let version = Cmd::new("rustc").arg("-vV").quiet().read()?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("find the host in the output of `rustc -vV`")?.to_owned())

@@ -1,5 +1,6 @@
 //! The project's commands. Each command is a file with its `Args` and one `run`. Here is only the match between them.
 
+mod bundle;
 mod doctor;
 mod down;
 mod e2e;
@@ -60,6 +61,7 @@ enum Command {
     Plan(plan::Args),
     Simulate(simulate::Args),
     Images(images::Args),
+    Bundle(bundle::Args),
     Up(up::Args),
     Status(status::Args),
     Down(down::Args),
@@ -78,8 +80,8 @@ impl std::fmt::Display for Unusable {
 impl std::error::Error for Unusable {}
 
 fn main() -> ExitCode {
-    if let Some(args) = bundle::oci_runtime::called() {
-        let Err(error) = bundle::oci_runtime::run(&args);
+    if let Some(args) = ::bundle::oci_runtime::called() {
+        let Err(error) = ::bundle::oci_runtime::run(&args);
         eprintln!("error: {error:#}");
         return ExitCode::from(FAILED);
     }
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Images(args) => images::run(&args),
+        Command::Bundle(args) => bundle::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Down(args) => down::run(&args),

@@ -78,7 +78,7 @@ fn read(manifests: &Path, name: &str) -> Result<Vec<Value>> {
     parse(&text).with_context(|| format!("parse manifests/{name}"))
 }
 
-fn parse(text: &str) -> Result<Vec<Value>> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Value>> {
     let mut objects = Vec::new();
     for document in serde_norway::Deserializer::from_str(text) {
         let object = Value::deserialize(document)?;
@@ -100,7 +100,8 @@ fn check_images(name: &str, objects: &[Value]) -> Result<()> {
     Ok(())
 }
 
-fn images(value: &Value) -> Vec<&str> {
+/// Every `image:` in an object, at any depth, but not in the schema of a resource definition.
+pub(crate) fn images(value: &Value) -> Vec<&str> {
     match value {
         Value::Object(fields) if fields.get("kind").is_some_and(|kind| kind == "CustomResourceDefinition") => {
             Vec::new()

@@ -10,7 +10,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::tarball::{append, header};
-use super::{Content, Image, Layer, MANIFEST_TYPE, to_bytes};
+use super::{Content, INDEX_TYPE, Image, Layer, MANIFEST_TYPE, to_bytes};
 use crate::cache::Key;
 
 /// The block size of a tar in bytes. Headers have one block, and content is padded to whole blocks.
@@ -98,7 +98,7 @@ impl Archive {
     }
 }
 
-fn blob_path(digest: &str) -> String {
+pub(crate) fn blob_path(digest: &str) -> String {
     format!("blobs/{}", digest.replace(':', "/"))
 }
 
@@ -120,12 +120,12 @@ fn index(images: &[Image]) -> Vec<u8> {
         .collect();
     to_bytes(&json!({
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "mediaType": INDEX_TYPE,
         "manifests": manifests,
     }))
 }
 
-fn docker_manifest(images: &[Image]) -> Vec<u8> {
+pub(crate) fn docker_manifest(images: &[Image]) -> Vec<u8> {
     let entries: Vec<_> = images
         .iter()
         .map(|image| {

@@ -174,18 +174,18 @@ fn identity(path: &Path) -> Result<String> {
 }
 
 /// Forwards bytes and computes their digest and number.
-pub(super) struct Measure<'a> {
+pub(crate) struct Measure<'a> {
     out: &'a mut dyn Write,
     hash: Sha256,
     size: u64,
 }
 
 impl<'a> Measure<'a> {
-    pub(super) fn new(out: &'a mut dyn Write) -> Self {
+    pub(crate) fn new(out: &'a mut dyn Write) -> Self {
         Self { out, hash: Sha256::new(), size: 0 }
     }
 
-    pub(super) fn finish(self) -> (String, u64) {
+    pub(crate) fn finish(self) -> (String, u64) {
         (format!("sha256:{}", hex::encode(self.hash.finalize())), self.size)
     }
 }

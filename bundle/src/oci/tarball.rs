@@ -38,7 +38,7 @@ pub(super) fn write_tree(tree: &Tree, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn header(kind: tar::EntryType, mode: u32, owner: (u32, u32), size: u64) -> tar::Header {
+pub(crate) fn header(kind: tar::EntryType, mode: u32, owner: (u32, u32), size: u64) -> tar::Header {
     let mut header = tar::Header::new_ustar();
     header.set_entry_type(kind);
     header.set_mode(mode);

@@ -1,0 +1,183 @@
+//! Collects what goes into a bundle from what was built. Asks Go and cargo what is in the programs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use support::command::Cmd;
+
+use super::provenance::{Commit, Origin, statement};
+use super::sbom::{self, Component};
+use super::{About, Bundle, FORMAT, Named, PROVENANCE, members, render, sbom_member};
+use crate::assemble::Assembly;
+use crate::cache::sha256_file;
+use crate::debian::LOCK_FILE;
+use crate::images::{self, ImageSpec, Plan, ProgramRef};
+use crate::oci::{self, Content};
+use crate::parts::{ARCHITECTURE, Builder, go_version, host_triple};
+use crate::pins;
+
+/// The programs for the host: the member's name, component and program.
+const TOOLS: [(&str, &str, &str); 2] = [("bin/kind", "kind", "kind"), ("bin/kubectl", "kubernetes", "kubectl")];
+/// The files that pin versions and hashes, beside go.mod and go.sum of each component.
+const LOCKS: [&str; 4] = [pins::FILE, images::FILE, LOCK_FILE, "Cargo.lock"];
+
+/// Members by name.
+type Files = BTreeMap<String, Content>;
+
+/// Collects images, manifests, programs, SBOMs and provenance.
+///
+/// # Errors
+/// When a manifest does not render, or Go or cargo does not answer.
+pub fn collect(builder: &Builder<'_>, built: &Assembly, commit: &Commit) -> Result<Bundle> {
+    let mut images: Vec<oci::Image> = built.images.iter().map(|image| image.image.clone()).collect();
+    images.push(built.node.image()?.clone());
+    images.sort_by(|one, two| one.name.cmp(&two.name));
+    let named: Vec<Named> =
+        images.iter().map(|image| Named { name: image.name.clone(), digest: image.digest() }).collect();
+    let mut files = manifests(builder, built, &named)?;
+    for (member, component, program) in TOOLS {
+        files.insert(member.to_owned(), Content::whole(built.parts.program(component, program)?)?);
+    }
+    let subjects = files.iter().map(|(name, content)| Ok((name.clone(), members::sum(content)?)));
+    let subjects = subjects.collect::<Result<BTreeMap<_, _>>>()?;
+    let origin = Origin { commit, toolchains: toolchains()?, locks: locks(builder)? };
+    insert_json(&mut files, PROVENANCE.to_owned(), &statement(&origin, &named, &subjects));
+    for (name, sbom) in sboms(builder, built, &named)? {
+        insert_json(&mut files, name, &sbom);
+    }
+    let about = About {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: commit.id.clone(),
+        modified: commit.modified,
+        architecture: ARCHITECTURE.to_owned(),
+        node: built.node.reference.clone(),
+        images: named,
+    };
+    Bundle::new(&about, &images, files)
+}
+
+fn insert_json(files: &mut Files, name: String, value: &Value) {
+    files.insert(name, Content::Bytes(oci::to_bytes(value).into()));
+}
+
+fn manifests(builder: &Builder<'_>, built: &Assembly, images: &[Named]) -> Result<Files> {
+    let copy = tempfile::tempdir().context("make a temporary folder")?;
+    crate::manifests::copy(&built.parts, &builder.workspace.manifests(), copy.path())?;
+    let kubectl = built.parts.program("kubernetes", "kubectl")?;
+    let rendered = render::FILES.iter().map(|(member, folder)| {
+        let text = render::render(&kubectl, &copy.path().join(folder), images)?;
+        Ok(((*member).to_owned(), text.into()))
+    });
+    rendered.collect()
+}
+
+fn toolchains() -> Result<BTreeMap<&'static str, String>> {
+    let version = |program: &str, arg: &str| -> Result<String> {
+        let said =
+            Cmd::new(program).arg(arg).quiet().read().with_context(|| format!("find the version of {program}"))?;
+        Ok(said.lines().next().unwrap_or_default().to_owned())
+    };
+    Ok(BTreeMap::from([
+        ("cc", version("cc", "--version")?),
+        ("go", go_version()?),
+        ("rustc", version("rustc", "--version")?),
+    ]))
+}
+
+fn locks(builder: &Builder<'_>) -> Result<BTreeMap<String, String>> {
+    let sums = builder
+        .pins
+        .components
+        .keys()
+        .flat_map(|name| ["go.mod", "go.sum"].map(|file| format!("bundle/components/{name}/{file}")));
+    let files = LOCKS.iter().map(|file| (*file).to_owned()).chain(sums);
+    files.map(|file| Ok((file.clone(), sha256_file(&builder.workspace.root.join(&file))?))).collect()
+}
+
+/// The SBOM of each image, by member.
+fn sboms(builder: &Builder<'_>, built: &Assembly, images: &[Named]) -> Result<BTreeMap<String, Value>> {
+    let plan = Plan::load(&builder.workspace.root, builder.pins)?;
+    let mut reader = Programs { builder, built, known: BTreeMap::new() };
+    let mut sboms = BTreeMap::new();
+    let mut add = |image: &Named, components: &BTreeSet<Component>| {
+        sboms.insert(sbom_member(&image.name), sbom::render(image, components));
+    };
+    let find =
+        |name: &str| images.iter().find(|image| image.name == name).with_context(|| format!("find image {name}"));
+    for spec in &plan.images {
+        let image = find(&spec.reference(builder.pins)?)?;
+        let components = reader.image(spec).with_context(|| format!("list what is in {}", image.name))?;
+        add(image, &components);
+    }
+    let node = find(&built.node.reference)?;
+    let mut components = reader.programs(plan.node.programs.values())?;
+    components.extend(packages(built, &plan.node.rootfs));
+    components.extend(images.iter().filter(|image| image.name != node.name).map(Component::image));
+    add(node, &components);
+    Ok(sboms)
+}
+
+/// Reads what is in programs, each once.
+struct Programs<'a> {
+    builder: &'a Builder<'a>,
+    built: &'a Assembly,
+    known: BTreeMap<String, BTreeSet<Component>>,
+}
+
+impl Programs<'_> {
+    fn image(&mut self, spec: &ImageSpec) -> Result<BTreeSet<Component>> {
+        let mut components = self.programs(spec.programs.values())?;
+        components.extend(spec.rootfs.iter().flat_map(|rootfs| packages(self.built, rootfs)));
+        if !(spec.trees.is_empty() && spec.compile.is_empty()) {
+            let (module, version) = spec.module(self.builder.pins)?;
+            components.insert(Component::go(module, version));
+        }
+        // A file that is copied from a root filesystem belongs to a package that is in it.
+        for (path, rootfs) in &spec.copies {
+            let owner = path.rsplit('/').next().and_then(|file| file.split('.').next());
+            components.extend(packages(self.built, rootfs).filter(|package| Some(package.name()) == owner));
+        }
+        Ok(components)
+    }
+
+    fn programs<'p>(&mut self, programs: impl Iterator<Item = &'p ProgramRef>) -> Result<BTreeSet<Component>> {
+        let mut components = BTreeSet::new();
+        for ProgramRef { component, program } in programs {
+            let key = format!("{component}/{program}");
+            if !self.known.contains_key(&key) {
+                let found = self.read(component, program).with_context(|| format!("list what is in {key}"))?;
+                self.known.insert(key.clone(), found);
+            }
+            components.extend(self.known.get(&key).into_iter().flatten().cloned());
+        }
+        Ok(components)
+    }
+
+    fn read(&self, component: &str, program: &str) -> Result<BTreeSet<Component>> {
+        if self.builder.pins.components.contains_key(component) {
+            return go_modules(&self.built.parts.program(component, program)?);
+        }
+        let root = &self.builder.workspace.root;
+        let tree = Cmd::new("cargo")
+            .cwd(root)
+            .args(["tree", "--locked", "--package", component, "--target", &host_triple()?])
+            // What is linked into the program: no build scripts, procedural macros and tests.
+            .args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"])
+            .quiet()
+            .read()?;
+        Ok(sbom::crates(&tree))
+    }
+}
+
+fn go_modules(program: &Path) -> Result<BTreeSet<Component>> {
+    let listing = Cmd::new("go").args(["version", "-m"]).arg(program).env("GOTOOLCHAIN", "local").quiet().read()?;
+    Ok(sbom::go_modules(&listing))
+}
+
+fn packages<'a>(built: &'a Assembly, rootfs: &str) -> impl Iterator<Item = Component> + use<'a> {
+    let lock = &built.packages;
+    lock.of(rootfs).iter().map(|it| Component::debian(&it.name, &it.version, &lock.architecture, &lock.suite))
+}
