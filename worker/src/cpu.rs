@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -16,6 +16,26 @@ use anyhow::Context as _;
 use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// Bytes up to which a computation is too short to matter on a thread of the async runtime.
+const SHORT: usize = 64 << 10;
+
+/// Runs a computation over this many bytes, such as a hash or JSON: at once if they are few, else on one of the threads
+/// that may block. On the [`CpuPool`] it would wait for the documents that are being read. Dropping the future does not
+/// stop the computation. A panic of the computation is one of the caller.
+pub async fn compute<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if bytes <= SHORT {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime shuts down, and drops the caller, too.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
 
 /// A job panicked. Its thread goes on to the next job.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +139,32 @@ mod tests {
         let names: BTreeSet<_> = names.into_iter().collect();
         assert_eq!(names, ["cpu-0", "cpu-1", "cpu-2"].map(str::to_owned).into());
         assert_eq!((pool.threads(), pool.busy()), (3, 0));
+    }
+
+    #[tokio::test]
+    async fn only_a_long_computation_leaves_the_thread_of_the_runtime() {
+        let here = thread::current().id();
+        assert_eq!(compute(SHORT, || thread::current().id()).await, here);
+        assert_ne!(compute(SHORT + 1, || thread::current().id()).await, here);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "bad claim")]
+    async fn a_panic_of_a_long_computation_is_one_of_its_caller() {
+        compute(SHORT + 1, || panic!("bad claim")).await
+    }
+
+    #[tokio::test]
+    async fn a_long_computation_does_not_wait_for_the_documents_that_are_read() {
+        let pool = CpuPool::start(1).unwrap();
+        let (finish, finished) = mpsc::channel::<()>();
+        let reading = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.run(move || finished.recv()).await }
+        });
+        assert_eq!(compute(SHORT + 1, || 7).await, 7);
+        finish.send(()).unwrap();
+        assert_eq!(reading.await.unwrap(), Ok(Ok(())));
     }
 
     #[tokio::test]

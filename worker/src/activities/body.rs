@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::{
+    cpu::compute,
     store::ObjectStore,
     text::{Passage, Structure},
     wire::{Bytes, Carried},
@@ -11,14 +12,30 @@ use crate::{
 use super::StepError;
 
 /// A body that can be kept in the store.
-pub(super) trait Body: Sized {
-    fn encode(&self) -> Result<Vec<u8>, StepError>;
+pub(super) trait Body: Sized + Send + 'static {
+    /// About how many bytes it takes.
+    fn size(&self) -> usize;
+    /// The body as it travels, inline if it takes at most `room` bytes.
+    fn encode(self, room: usize) -> Result<Encoded<Self>, StepError>;
     fn decode(bytes: Vec<u8>) -> Result<Self, StepError>;
 }
 
+/// A body as it travels.
+pub(super) enum Encoded<T> {
+    /// The body itself, and the bytes that it takes.
+    Inline(T, usize),
+    /// The bytes of the claim.
+    Claim(Vec<u8>),
+}
+
 impl Body for Bytes {
-    fn encode(&self) -> Result<Vec<u8>, StepError> {
-        Ok(self.0.clone())
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    fn encode(self, room: usize) -> Result<Encoded<Self>, StepError> {
+        let size = self.0.len();
+        Ok(if size <= room { Encoded::Inline(self, size) } else { Encoded::Claim(self.0) })
     }
 
     fn decode(bytes: Vec<u8>) -> Result<Self, StepError> {
@@ -27,10 +44,16 @@ impl Body for Bytes {
 }
 
 macro_rules! body_as_json {
-    ($($type:ty),*) => {$(
+    ($($type:ty, $size:expr;)*) => {$(
         impl Body for $type {
-            fn encode(&self) -> Result<Vec<u8>, StepError> {
-                Ok(serde_json::to_vec(self)?)
+            fn size(&self) -> usize {
+                let size: fn(&Self) -> usize = $size;
+                size(self)
+            }
+
+            fn encode(self, room: usize) -> Result<Encoded<Self>, StepError> {
+                let json = serde_json::to_vec(&self)?;
+                Ok(if json.len() <= room { Encoded::Inline(self, json.len()) } else { Encoded::Claim(json) })
             }
 
             fn decode(bytes: Vec<u8>) -> Result<Self, StepError> {
@@ -40,26 +63,30 @@ macro_rules! body_as_json {
     )*};
 }
 
-body_as_json!(Vec<Passage>, Structure);
-
-/// Stores the body as a claim if it is larger than `inline_bytes`.
-pub(super) async fn pack<T: Body>(store: &ObjectStore, body: T, inline_bytes: usize) -> Result<Carried<T>, StepError> {
-    pack_within(store, body, &mut { inline_bytes }).await
+body_as_json! {
+    Vec<Passage>, |passages| passages.iter().map(|passage| passage.text.len()).sum();
+    Structure, |structure| {
+        let headings = structure.headings.iter().map(|heading| heading.text.len());
+        headings.chain(structure.links.iter().map(|link| link.target.len() + link.text.len())).sum()
+    };
 }
 
-/// Like [`pack`], for several bodies that share one limit: `room` is the number of inline bytes that are left.
-pub(super) async fn pack_within<T: Body>(
-    store: &ObjectStore,
-    body: T,
-    room: &mut usize,
-) -> Result<Carried<T>, StepError> {
-    let encoded = body.encode()?;
-    if encoded.len() <= *room {
-        *room -= encoded.len();
-        return Ok(Carried::Inline(body));
+/// Encodes a body. Bodies that travel together share `room`, the number of inline bytes that are left.
+pub(super) async fn encode<T: Body>(body: T, room: &mut usize) -> Result<Encoded<T>, StepError> {
+    let limit = *room;
+    let encoded = compute(body.size(), move || body.encode(limit)).await?;
+    if let Encoded::Inline(_, size) = &encoded {
+        *room -= size;
     }
-    drop(body);
-    Ok(Carried::Claim(store.put_claim(encoded).await?))
+    Ok(encoded)
+}
+
+/// The body as a result carries it. A claim is written to the store.
+pub(super) async fn carry<T>(store: &ObjectStore, body: Encoded<T>) -> Result<Carried<T>, StepError> {
+    Ok(match body {
+        Encoded::Inline(body, _) => Carried::Inline(body),
+        Encoded::Claim(bytes) => Carried::Claim(store.put_claim(bytes).await?),
+    })
 }
 
 /// The SHA-256 of a document's bytes, in hex. A claim is that hash, so nothing is read.
@@ -74,7 +101,10 @@ pub(super) fn sha256(carried: &Carried<Bytes>) -> String {
 pub(super) async fn unpack<T: Body>(store: &ObjectStore, carried: Carried<T>) -> Result<T, StepError> {
     match carried {
         Carried::Inline(body) => Ok(body),
-        Carried::Claim(claim) => T::decode(store.claim(&claim).await?),
+        Carried::Claim(claim) => {
+            let bytes = store.claim(&claim).await?;
+            compute(bytes.len(), move || T::decode(bytes)).await
+        }
     }
 }
 
@@ -91,12 +121,16 @@ mod tests {
         (folder, store)
     }
 
+    async fn pack<T: Body>(store: &ObjectStore, body: T, room: &mut usize) -> Carried<T> {
+        carry(store, encode(body, room).await.unwrap()).await.unwrap()
+    }
+
     #[tokio::test]
     async fn only_a_body_over_the_limit_becomes_a_claim_and_both_can_be_read() {
         let (_folder, store) = folder_store();
         for (size, claimed) in [(64, false), (65, true)] {
             let body = Bytes(vec![b'x'; size]);
-            let carried = pack(&store, body.clone(), 64).await.unwrap();
+            let carried = pack(&store, body.clone(), &mut 64).await;
             assert_eq!(matches!(carried, Carried::Claim(_)), claimed, "{size} bytes");
             assert_eq!(sha256(&carried), hex::encode(Sha256::digest(&body.0)), "{size} bytes");
             assert_eq!(unpack(&store, carried).await.unwrap(), body);
@@ -109,7 +143,7 @@ mod tests {
         let mut room = 100;
         let mut claims = Vec::new();
         for size in [60, 60, 40] {
-            let carried = pack_within(&store, Bytes(vec![b'x'; size]), &mut room).await.unwrap();
+            let carried = pack(&store, Bytes(vec![b'x'; size]), &mut room).await;
             claims.push(matches!(carried, Carried::Claim(_)));
         }
         assert_eq!((claims, room), (vec![false, true, false], 0));

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use futures::try_join;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -34,8 +35,10 @@ impl CpuActivities {
             None => self.read(request).await?,
         };
         let mut room = limits.inline_bytes;
-        let passages = body::pack_within(&self.tools.objects, extract.passages, &mut room).await?;
-        let structure = body::pack_within(&self.tools.objects, extract.structure, &mut room).await?;
+        let passages = body::encode(extract.passages, &mut room).await?;
+        let structure = body::encode(extract.structure, &mut room).await?;
+        let objects = &self.tools.objects;
+        let (passages, structure) = try_join!(body::carry(objects, passages), body::carry(objects, structure))?;
         Ok(Extracted {
             title: extract.title,
             words: extract.words,

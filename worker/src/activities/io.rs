@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use sha2::{Digest, Sha256};
+use futures::try_join;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError, ActivityInfo};
 use tracing::warn;
@@ -17,6 +17,7 @@ use super::{
     step::{self, Commit},
 };
 use crate::{
+    cpu::compute,
     external::{Blame, CallError, Fault as _},
     store::{DocumentRecord, Outcome, Request, StoreError},
     summary::LlmError,
@@ -50,11 +51,13 @@ impl IoActivities {
             }
             read => read?,
         };
-        let media_type = MediaType::detect(&request.source, &bytes)?;
-        let sha256 = hex::encode(Sha256::digest(&bytes));
-        let size = bytes.len() as u64;
-        let body = body::pack(objects, Bytes(bytes), self.tools.documents.inline_bytes).await?;
-        Ok(Fetched { sha256, bytes: size, media_type, body, summarize: self.tools.summarizer.is_some() })
+        let (source, size) = (request.source.clone(), bytes.len());
+        let detect = move || MediaType::detect(&source, &bytes).map(|media_type| (media_type, bytes));
+        let (media_type, bytes) = compute(size, detect).await?;
+        let mut room = self.tools.documents.inline_bytes;
+        let body = body::carry(objects, body::encode(Bytes(bytes), &mut room).await?).await?;
+        let sha256 = body::sha256(&body);
+        Ok(Fetched { sha256, bytes: size as u64, media_type, body, summarize: self.tools.summarizer.is_some() })
     }
 
     async fn summarize(&self, request: SummaryRequest) -> Result<Summary, StepError> {
@@ -75,8 +78,9 @@ impl IoActivities {
         commit: &Commit,
     ) -> Result<DocumentResult, StepError> {
         let extracted = request.extracted;
-        let passages = body::unpack(&self.tools.objects, extracted.passages).await?;
-        let structure = body::unpack(&self.tools.objects, extracted.structure).await?;
+        let objects = &self.tools.objects;
+        let unpacked = try_join!(body::unpack(objects, extracted.passages), body::unpack(objects, extracted.structure));
+        let (passages, structure) = unpacked?;
         let info = ctx.info();
         let scheduled_at = info.scheduled_time.unwrap_or(UNIX_EPOCH);
         let requested_at = request.requested_at_micros.map(|micros| UNIX_EPOCH + Duration::from_micros(micros));

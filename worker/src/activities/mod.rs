@@ -26,7 +26,7 @@ pub use cpu::CpuActivities;
 pub(crate) use failure::CLAIM_LOST;
 pub use failure::{StepError, Stop};
 pub use io::IoActivities;
-pub(crate) use step::HEARTBEAT;
+pub(crate) use step::{ATTEMPT_TIMEOUT, HEARTBEAT};
 
 /// Names of the activities. The tables `attempts` and `effects` use them as the names of the steps.
 pub mod names {

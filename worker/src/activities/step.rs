@@ -19,6 +19,9 @@ use super::{StepError, Stop, Tools, failure::into_activity_error, names};
 /// as long, so a heartbeat may be late by twice the interval before a second attempt begins.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// Start-to-close timeout of an activity. The configuration is refused if the timeouts of its calls do not fit into it.
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Whether an attempt has begun its transaction. From then on a cancellation waits for the result: an attempt that
 /// reports its cancellation has stored nothing.
 #[derive(Debug, Default)]

@@ -21,6 +21,7 @@ mod secret;
 mod service;
 mod summary;
 mod temporal;
+mod timeouts;
 mod traces;
 
 #[cfg(test)]
@@ -193,6 +194,7 @@ impl Config {
         self.summary.validate(faults);
         self.service.validate(faults);
         self.traces.validate(faults);
+        self.validate_timeouts(faults);
     }
 }
 

@@ -6,10 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Faults, Secret, SecretUrl};
 
-/// Maximum timeout of the LLM. An attempt at the step has 120 s, of which Postgres and S3 may take 40 s before the
-/// call.
-const MAX_TIMEOUT_SECONDS: u64 = 60;
-
 /// The `[summary]` section.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -56,12 +52,6 @@ impl SummaryConfig {
             }
         }
         faults.require_at_least("summary.timeout_seconds", self.timeout_seconds, 1);
-        if self.timeout_seconds > MAX_TIMEOUT_SECONDS {
-            faults.add(format!(
-                "summary.timeout_seconds (LLM_TIMEOUT_SECONDS) is {}: it must be at most {MAX_TIMEOUT_SECONDS}",
-                self.timeout_seconds
-            ));
-        }
         faults.require_at_least("summary.max_input_words", self.max_input_words, 1);
         faults.require_at_least("summary.max_tokens", self.max_tokens, 1);
     }
@@ -92,13 +82,5 @@ mod tests {
             assert_eq!(faults.list().is_empty(), wanted.is_empty(), "{base_url:?} {model:?}: {faults}");
             assert!(faults.to_string().contains(wanted), "{base_url:?} {model:?}: {faults}");
         }
-    }
-
-    #[test]
-    fn the_timeout_fits_into_an_attempt() {
-        let config = SummaryConfig { timeout_seconds: 61, ..SummaryConfig::default() };
-        let mut faults = Faults::default();
-        config.validate(&mut faults);
-        assert!(faults.to_string().contains("LLM_TIMEOUT_SECONDS"), "{faults}");
     }
 }

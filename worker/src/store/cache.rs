@@ -24,6 +24,7 @@ use tracing::{debug, error, warn};
 
 use crate::{
     config::CacheConfig,
+    cpu::compute,
     external::{Blame, CallError, Fault, Guard, Guards, Service},
     metrics::Metrics,
     text::{EXTRACT_VERSION, Extract, MediaType},
@@ -77,18 +78,17 @@ impl ExtractCache {
     pub async fn get_or_compute<E>(
         &self,
         key: &str,
-        compute: impl Future<Output = Result<Extract, E>>,
+        work: impl Future<Output = Result<Extract, E>>,
     ) -> Result<Extract, E> {
         let found = self.find(key).await;
         self.metrics.count_lookup(found.outcome());
         match found {
             Lookup::Hit(extract) => Ok(*extract),
             // A cache that did not answer must not delay the document again.
-            Lookup::Unavailable => compute.await,
+            Lookup::Unavailable => work.await,
             Lookup::Miss | Lookup::Corrupt => {
-                let extract = compute.await?;
-                self.write(key, &extract).await;
-                Ok(extract)
+                let extract = work.await?;
+                Ok(self.write(key, extract).await)
             }
         }
     }
@@ -98,20 +98,29 @@ impl ExtractCache {
         match self.value_or_disconnect(read.await).await {
             None => Lookup::Unavailable,
             Some(value) if value.is_empty() => Lookup::Miss,
-            Some(value) => match decode(&value) {
+            Some(value) => match compute(value.len(), move || decode(&value)).await {
                 Some(extract) => Lookup::Hit(Box::new(extract)),
                 None => Lookup::Corrupt,
             },
         }
     }
 
-    async fn write(&self, key: &str, extract: &Extract) {
-        let Some(value) = encode(extract, self.max_bytes) else {
-            debug!(key, "the result is too large for the cache");
-            return;
-        };
-        let write = self.guard.call("put", || self.redis.set(key, &value, self.ttl));
-        self.value_or_disconnect(write.await).await;
+    /// Writes a result, and returns it.
+    async fn write(&self, key: &str, extract: Extract) -> Extract {
+        let (limit, size) = (self.max_bytes, extract.passages.iter().map(|passage| passage.text.len()).sum());
+        let (extract, value) = compute(size, move || {
+            let value = encode(&extract, limit);
+            (extract, value)
+        })
+        .await;
+        match value {
+            Some(value) => {
+                let write = self.guard.call("put", || self.redis.set(key, &value, self.ttl));
+                self.value_or_disconnect(write.await).await;
+            }
+            None => debug!(key, "the result is too large for the cache"),
+        }
+        extract
     }
 
     /// The answer, or `None`. After an error, the next call opens a new connection, because this one may be dead.

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     config::DocumentsConfig,
+    cpu::compute,
     external::{Blame, CallError, Fault, Guard, Guards, Service},
     text::{PoisonError, shortened},
 };
@@ -286,9 +287,10 @@ impl ObjectStore {
     /// # Errors
     /// The store cannot be written.
     pub async fn put_claim(&self, body: Vec<u8>) -> Result<String, StoreError> {
-        let claim = hex::encode(Sha256::digest(&body));
+        let size = body.len();
+        let hashed = move || (hex::encode(Sha256::digest(&body)), PutPayload::from(body));
+        let (claim, body) = compute(size, hashed).await;
         let key = claim_key(&claim);
-        let body = PutPayload::from(body);
         let options = || PutOptions { extensions: s3::extensions(None), ..PutOptions::default() };
         let put = self.guard.call("put", || self.inner.put_opts(&key, body.clone(), options())).await;
         match put {
@@ -304,8 +306,12 @@ impl ObjectStore {
     pub async fn claim(&self, claim: &str) -> Result<Vec<u8>, StoreError> {
         let key = Key::from(claim_key(claim));
         match self.read(&key, u64::MAX).await {
-            Ok(Ok(bytes)) if hex::encode(Sha256::digest(&bytes)) == claim => Ok(bytes),
-            Ok(Ok(_)) => Err(ClaimLost::Corrupt(claim.to_owned()).into()),
+            Ok(Ok(bytes)) => {
+                let size = bytes.len();
+                let hashed = move || (hex::encode(Sha256::digest(&bytes)), bytes);
+                let (hash, bytes) = compute(size, hashed).await;
+                if hash == claim { Ok(bytes) } else { Err(ClaimLost::Corrupt(claim.to_owned()).into()) }
+            }
             Ok(Err(_)) => Err(ClaimLost::Missing(claim.to_owned()).into()),
             Err(error) if refused(&error).is_some_and(|refusal| refusal.cause() == Cause::Archived) => {
                 Err(ClaimLost::Missing(claim.to_owned()).into())

@@ -28,17 +28,13 @@ use temporalio_sdk::{
 };
 
 use crate::{
-    activities::{CLAIM_LOST, CpuActivities, HEARTBEAT, IoActivities},
+    activities::{ATTEMPT_TIMEOUT, CLAIM_LOST, CpuActivities, HEARTBEAT, IoActivities},
     config::TemporalConfig,
     text::PoisonError,
     wire::{
         DocumentRequest, DocumentResult, ExtractRequest, Extracted, GivenRequest, StoreRequest, Summary, SummaryRequest,
     },
 };
-
-/// Start-to-close timeout of an activity. Its calls fit within it: Postgres (10 s) and S3 twice, or S3 and the LLM
-/// (30 s each).
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Heartbeat timeout. Temporal may be away for two intervals before it starts a second attempt.
 const HEARTBEAT_TIMEOUT: Duration = HEARTBEAT.saturating_mul(3);

@@ -122,7 +122,8 @@ async fn ended_by(world: &World, intervention: Intervention, failure: &str) -> R
 }
 
 async fn a_frontend_that_is_away_for_a_moment_starts_no_second_attempt(world: &World) -> Result<()> {
-    let _worker = world.worker().env("DOCUMENT_REQUEST_TIMEOUT_SECONDS", "60").start().await?;
+    let worker = world.worker().env("DOCUMENT_REQUEST_TIMEOUT_SECONDS", "40");
+    let _worker = worker.env("DB_STATEMENT_TIMEOUT_SECONDS", "10").start().await?;
     let source = world.upload("a.txt", "one two").await?;
     world.s3.slow(Duration::from_secs(28)).await?;
     let run = world.start_document("a", &source).await?;

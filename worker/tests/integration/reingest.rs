@@ -119,7 +119,7 @@ async fn an_older_request_that_is_late_is_superseded(world: &World) -> Result<()
 
 async fn a_zombie_attempt_of_an_older_request_changes_nothing(world: &World) -> Result<()> {
     // The first worker loses Temporal in the middle of its transaction. It does not know that a second attempt runs.
-    let zombie = world.worker().env("DB_STATEMENT_TIMEOUT_SECONDS", "100").start().await?;
+    let zombie = world.worker().env("DB_STATEMENT_TIMEOUT_SECONDS", "0").start().await?;
     let (old, new) = (world.upload("old.txt", "old").await?, world.upload("new.txt", "new text").await?);
     let first_attempt = "NEW.workflow_id = 'older' AND nextval('at_gate') = 1";
     let mut gate = world.close_gate("documents", first_attempt).await?;
