@@ -151,7 +151,7 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "bad claim")]
     async fn a_panic_of_a_long_computation_is_one_of_its_caller() {
-        compute(SHORT + 1, || panic!("bad claim")).await
+        compute(SHORT + 1, || panic!("bad claim")).await;
     }
 
     #[tokio::test]

@@ -40,8 +40,8 @@ impl Config {
         });
         let terms = terms.collect::<Vec<_>>().join(" + ");
         faults.add(format!(
-            "the timeouts of the step {step} are {sum} s together, more than the {limit} s that an attempt has for them: \
-             {terms}; lower one of them"
+            "the timeouts of the step {step} are {sum} s together, more than the {limit} s that an attempt has for \
+             them: {terms}; lower one of them"
         ));
     }
 
