@@ -29,7 +29,8 @@ impl Config {
     pub(super) fn validate_timeouts(&self, faults: &mut Faults) {
         let limit = ATTEMPT_TIMEOUT.as_secs() - WORK_SECONDS;
         let sums = STEPS.map(|(step, uses)| (self.sum(uses), step, uses));
-        let Some((sum, step, uses)) = sums.into_iter().max_by_key(|(sum, ..)| *sum).filter(|(sum, ..)| *sum > limit)
+        let Some((sum, step, uses)) =
+            sums.into_iter().rev().max_by_key(|(sum, ..)| *sum).filter(|(sum, ..)| *sum > limit)
         else {
             return;
         };
