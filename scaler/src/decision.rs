@@ -2,7 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bottleneck::{Bottleneck, Wanted};
+use crate::history::{History, Sample};
 use crate::readings::{QueueReading, QueueSettings, Reading};
+use crate::tuning::Tuning;
+
+/// Seconds after which a reading says nothing any more.
+const STALE: f64 = 10.0;
+/// Seconds that slots have to be in use before they count, while others are free.
+const HELD: f64 = 2.0;
+/// More workers than any cluster has.
+const MOST: f64 = 1e6;
 
 /// What the decision needs to know about the fleet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +43,7 @@ pub struct Answer {
 pub struct QueueAnswer {
     /// The queue.
     pub queue: String,
-    /// Slots in use and tasks that wait, as the decision took them: a mean, or the work of a step.
+    /// Slots that its tasks need, as the decision took them: a mean, or the work of a step.
     pub demand: f64,
     /// Workers that this queue alone asks for.
     pub workers: u32,
@@ -48,19 +58,44 @@ pub struct Unknown(pub String);
 #[derive(Debug, Clone)]
 pub struct Scaler {
     settings: Settings,
-    latest: Option<Reading>,
+    tuning: Tuning,
+    queues: Vec<Queue>,
+    latest: Option<(f64, Result<Answer, Unknown>)>,
+}
+
+/// What is remembered of a queue.
+#[derive(Debug, Clone)]
+struct Queue {
+    history: History,
+    bottleneck: Bottleneck,
+    wanted: Wanted,
+    per_worker: f64,
 }
 
 impl Scaler {
     /// A scaler that has seen nothing.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, latest: None }
+        Self::with(settings, Tuning::default())
+    }
+
+    /// A scaler with other constants than those that ship.
+    pub fn with(settings: Settings, tuning: Tuning) -> Self {
+        let queue = |queue: &QueueSettings| Queue {
+            history: History::default(),
+            bottleneck: Bottleneck::new(&tuning),
+            wanted: Wanted::default(),
+            per_worker: positive(queue.slots).unwrap_or(1.0),
+        };
+        Self { queues: settings.queues.iter().map(queue).collect(), settings, tuning, latest: None }
     }
 
     /// Takes in the readings of a moment. Readings that are not newer than the latest are ignored.
+    #[expect(clippy::needless_pass_by_value, reason = "a reading is made for each call")]
     pub fn observe(&mut self, reading: Reading) {
-        if self.latest.as_ref().is_none_or(|latest| reading.at > latest.at) {
-            self.latest = Some(reading);
+        let newer = self.latest.as_ref().is_none_or(|(at, _)| reading.at > *at);
+        if reading.at.is_finite() && newer {
+            let answer = self.decide(&reading);
+            self.latest = Some((reading.at, answer));
         }
     }
 
@@ -69,21 +104,182 @@ impl Scaler {
     /// # Errors
     /// Nothing is known of the fleet at this moment.
     pub fn answer(&self, at: f64) -> Result<Answer, Unknown> {
-        let reading = self.latest.as_ref().ok_or_else(|| Unknown("no reading yet".into()))?;
-        if at - reading.at > 10.0 {
-            return Err(Unknown(format!("the last reading is {:.0} s old", at - reading.at)));
+        let (read, answer) = self.latest.as_ref().ok_or_else(|| Unknown("no reading yet".into()))?;
+        if at - read > STALE {
+            return Err(Unknown(format!("the last reading is {:.0} s old", at - read)));
         }
-        let pairs = self.settings.queues.iter().zip(&reading.queues);
-        let queues: Vec<_> = pairs.map(|(settings, queue)| self.queue(settings, queue, reading.read)).collect();
-        let most = queues.iter().max_by_key(|queue| queue.workers).ok_or_else(|| Unknown("no queue".into()))?;
-        let reason = format!("{}: {:.0} slots in use or wanted: {} workers", most.queue, most.demand, most.workers);
-        Ok(Answer { workers: most.workers, reason, queues, partly: None, bottleneck: None })
+        answer.clone()
     }
 
-    fn queue(&self, settings: &QueueSettings, queue: &QueueReading, read: u32) -> QueueAnswer {
-        let slots = if read > 0 { queue.slots / f64::from(read) } else { settings.slots };
-        let demand = queue.used + queue.backlog.unwrap_or(0.0);
-        let workers = (demand / (self.settings.utilization * slots)).ceil() as u32;
-        QueueAnswer { queue: settings.name.clone(), demand, workers }
+    fn decide(&mut self, reading: &Reading) -> Result<Answer, Unknown> {
+        if self.queues.is_empty() {
+            return Err(Unknown("no queue is configured".into()));
+        }
+        let utilization = positive(self.settings.utilization).map_or(1.0, |share| share.min(1.0));
+        let mut answers = Vec::with_capacity(self.queues.len());
+        let mut most = 0;
+        let mut sentences = Vec::with_capacity(self.queues.len());
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            let name = &self.settings.queues[index].name;
+            let read = reading.queues.get(index).copied().unwrap_or_default();
+            let (demand, workers) = queue.decide(reading, &read, utilization, &self.tuning);
+            if answers.get(most).is_some_and(|largest: &QueueAnswer| workers > largest.workers) {
+                most = index;
+            }
+            answers.push(QueueAnswer { queue: name.clone(), demand, workers });
+            sentences.push(read);
+        }
+        self.conclude(reading, answers, most, &sentences)
     }
+
+    fn conclude(
+        &self,
+        reading: &Reading,
+        queues: Vec<QueueAnswer>,
+        most: usize,
+        read: &[QueueReading],
+    ) -> Result<Answer, Unknown> {
+        let unasked =
+            read.iter().zip(&queues).find(|(read, _)| read.backlog.is_none_or(|backlog| !backlog.is_finite()));
+        if reading.read == 0 && read.iter().all(|queue| queue.backlog.is_none() && queue.add_rate.is_none()) {
+            return Err(Unknown("no worker was read, and Temporal did not answer".into()));
+        }
+        let history = self.queues[most].history.seconds();
+        let partly = if reading.unread > 0 {
+            Some(format!("{} of {} Ready workers could not be read", reading.unread, reading.unread + reading.read))
+        } else if let Some((_, queue)) = unasked {
+            Some(format!("the backlog of {} is unknown", queue.queue))
+        } else if history < self.tuning.window - 1.5 {
+            Some(format!(
+                "the history is {history:.0} s short of the {:.0} s of the mean",
+                self.tuning.window - history
+            ))
+        } else {
+            None
+        };
+        let wanted = &queues[most];
+        let mut workers = wanted.workers;
+        let seen = &read[most];
+        let mut reason = format!(
+            "{}: {:.0} slots in use, {} tasks waiting, {:.0} slots: {workers} workers",
+            wanted.queue,
+            seen.used,
+            seen.backlog.map_or("unknown".into(), |backlog| format!("{backlog:.0}")),
+            seen.slots,
+        );
+        let bottleneck = self.queues[most].bottleneck.message();
+        if let Some(bottleneck) = &bottleneck {
+            reason = format!("{reason}; bottleneck elsewhere: {bottleneck}");
+        }
+        if let Some(partly) = &partly
+            && reading.workers > workers
+        {
+            workers = reading.workers;
+            reason = format!("{reason}, and {workers} are kept because {partly}");
+        }
+        Ok(Answer { workers, reason, queues, partly, bottleneck })
+    }
+}
+
+impl Queue {
+    /// Demand in slots, and the workers that the queue asks for.
+    fn decide(&mut self, reading: &Reading, read: &QueueReading, utilization: f64, tuning: &Tuning) -> (f64, u32) {
+        // The newest sample takes part from the next reading on, so that more work never means a lower answer.
+        self.bottleneck.watch(&self.history, self.wanted, self.per_worker * utilization, tuning);
+        let sample = Sample::new(reading, read);
+        if reading.read > 0 && sample.slots > 0.0 {
+            self.per_worker = sample.slots / f64::from(reading.read);
+        }
+        self.history.push(sample, tuning);
+        let demand = self.demand(utilization, tuning);
+        let workers = |slots: f64| (slots / self.per_worker - 1e-9).ceil().clamp(0.0, MOST);
+        self.wanted = Wanted {
+            by_load: workers(demand.by_load / utilization),
+            by_work: workers((demand.by_work / utilization).max(demand.to_drain)),
+        };
+        let mut granted = self.bottleneck.grant(self.wanted);
+        if self.bottleneck.message().is_none() {
+            granted = granted.max(workers(sample.used));
+        }
+        (demand.by_work.max(demand.by_load).min(MOST), granted as u32)
+    }
+
+    fn demand(&self, utilization: f64, tuning: &Tuning) -> Demand {
+        let Some(latest) = self.history.latest() else { return Demand::default() };
+        let usual = self.bottleneck.usual_time();
+        let measured = self.history.service_time(usual);
+        // A time that has grown counts for the work that there is, and not for the work that arrives.
+        let time = match (usual, measured) {
+            (Some(usual), Some(measured)) if measured > tuning.grown * usual => Some(measured),
+            (usual, measured) => usual.or(measured),
+        };
+        let steady = self.steady(time, tuning);
+        let mut demand = Demand { by_work: steady, by_load: 0.0, to_drain: 0.0 };
+        if let (Some(arrivals), Some(usual)) = (latest.arrivals, usual) {
+            demand.by_load = arrivals * usual;
+        }
+        if !self.is_step(latest, utilization, tuning) {
+            return demand;
+        }
+        let held = self.history.last(HELD).map(|sample| sample.work().min(latest.slots)).reduce(f64::min);
+        demand.by_work = demand.by_work.max(tuning.free_share * held.unwrap_or(0.0));
+        if latest.is_full() {
+            let needed = time.map_or(latest.work(), |time| self.arriving(time, tuning) * time);
+            demand.by_work = demand.by_work.max(needed);
+            if let Some(time) = time {
+                demand.to_drain = needed + latest.backlog.unwrap_or(0.0) * time / tuning.drain;
+            }
+            if let Some(usual) = usual {
+                demand.by_load = demand.by_load.max(self.arriving(usual, tuning) * usual);
+            }
+        }
+        demand
+    }
+
+    /// Slots that the tasks of the window need. A backlog that has waited is not in it, only its growth.
+    fn steady(&self, time: Option<f64>, tuning: &Tuning) -> f64 {
+        let history = &self.history;
+        let mean = |of: fn(&Sample) -> f64| history.mean(tuning.window, of).unwrap_or(0.0);
+        let (Some(time), Some(latest), Some(first)) = (time, history.latest(), history.before(tuning.window)) else {
+            return mean(Sample::work);
+        };
+        let (Some(now), Some(then)) = (latest.backlog, first.backlog) else { return mean(Sample::work) };
+        let seconds = (latest.at - first.at).max(1.0);
+        // What waits has to be worked off once, in the time of a task each: that is the most that it counts.
+        let growth = ((now - then) * time / seconds).min(mean(|sample| sample.backlog.unwrap_or(0.0)).max(now));
+        (mean(|sample| sample.used) + growth).max(0.0)
+    }
+
+    /// Whether the work is more than chance makes of the usual work.
+    fn is_step(&self, latest: &Sample, utilization: f64, tuning: &Tuning) -> bool {
+        let slots = utilization * latest.slots;
+        let usual = self.history.usual(tuning).map_or(slots, |usual| usual.min(slots));
+        latest.work() > usual + tuning.deviations * usual.sqrt()
+    }
+
+    /// Tasks that arrive a second, by what the work in the system rose in the last seconds and what was completed.
+    fn arriving(&self, time: f64, tuning: &Tuning) -> f64 {
+        let history = &self.history;
+        let (Some(latest), Some(first)) = (history.latest(), history.before(tuning.rate_window)) else { return 0.0 };
+        let seconds = (latest.at - first.at).max(1.0);
+        // The tasks that end now began a service time ago.
+        let begun = history.before(time).map_or(latest.used, |then| then.used) / time;
+        let completed = latest.throughput.map_or(begun, |throughput| throughput.min(begun));
+        ((latest.work() - first.work()) / seconds).max(0.0) + completed
+    }
+}
+
+/// Slots that a queue needs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Demand {
+    /// By the tasks that arrive, at their usual service time.
+    by_load: f64,
+    /// By the work in the system.
+    by_work: f64,
+    /// With every slot in use, to work off the backlog in time.
+    to_drain: f64,
+}
+
+fn positive(value: f64) -> Option<f64> {
+    (value.is_finite() && value > 0.0).then_some(value)
 }

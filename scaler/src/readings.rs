@@ -35,6 +35,9 @@ pub struct QueueReading {
     pub add_rate: Option<f64>,
     /// Tasks dispatched to workers a second, by Temporal.
     pub dispatch_rate: Option<f64>,
+    /// Attempts that failed a second, by the workers' pages. They come back as added tasks. None counts as 0.
+    #[serde(default)]
+    pub failure_rate: Option<f64>,
     /// Slots in use, of all workers that were read. Workers that leave and still work are in it.
     pub used: f64,
     /// Slots of all workers that were read and stay.

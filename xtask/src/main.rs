@@ -8,6 +8,7 @@ mod nix;
 mod plan;
 mod scenarios;
 mod session;
+mod simulate;
 mod status;
 mod test;
 mod up;
@@ -57,6 +58,7 @@ enum Command {
     Test(test::Args),
     Doctor(doctor::Args),
     Plan(plan::Args),
+    Simulate(simulate::Args),
     Images(images::Args),
     Up(up::Args),
     Status(status::Args),
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
