@@ -36,6 +36,7 @@
           ./docs/reference
           ./kind-e2e
           ./rustfmt.toml
+          ./scaler
           ./support
           ./worker
           ./xtask

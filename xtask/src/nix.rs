@@ -21,7 +21,7 @@ const LAST_MODIFIED: u64 = 1_789_749_394;
 const NAR_HASH: &str = "sha256-cFTsMQz8Hzn8MT49oaeLSHg62tE86NykugCWkeM2ypk=";
 
 /// The files and folders that the flake reads. Only these are copied to Nix's store.
-const READ_BY_FLAKE: [&str; 14] = [
+const READ_BY_FLAKE: [&str; 15] = [
     "Cargo.lock",
     "Cargo.toml",
     "bundle",
@@ -33,6 +33,7 @@ const READ_BY_FLAKE: [&str; 14] = [
     "kind-e2e",
     "nix",
     "rustfmt.toml",
+    "scaler",
     "support",
     "worker",
     "xtask",
