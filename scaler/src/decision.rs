@@ -11,6 +11,9 @@ use crate::tuning::Tuning;
 const STALE: f64 = 10.0;
 /// Seconds that slots have to be in use before they count, while others are free.
 const HELD: f64 = 2.0;
+/// Seconds, and the part of the highest work in them, below which the work is falling.
+const PEAK: f64 = 15.0;
+const BELOW_PEAK: f64 = 0.95;
 /// More workers than any cluster has.
 const MOST: f64 = 1e6;
 
@@ -116,20 +119,31 @@ impl Scaler {
             return Err(Unknown("no queue is configured".into()));
         }
         let utilization = positive(self.settings.utilization).map_or(1.0, |share| share.min(1.0));
+        let limited = self.queues.iter().filter(|queue| !queue.bottleneck.is_free()).count();
         let mut answers = Vec::with_capacity(self.queues.len());
         let mut most = 0;
-        let mut sentences = Vec::with_capacity(self.queues.len());
+        let mut samples = Vec::with_capacity(self.queues.len());
         for (index, queue) in self.queues.iter_mut().enumerate() {
             let name = &self.settings.queues[index].name;
             let read = reading.queues.get(index).copied().unwrap_or_default();
-            let (demand, workers) = queue.decide(reading, &read, utilization, &self.tuning);
+            let elsewhere = limited > usize::from(!queue.bottleneck.is_free());
+            let (demand, workers, sample) = queue.decide(reading, &read, utilization, elsewhere, &self.tuning);
             if answers.get(most).is_some_and(|largest: &QueueAnswer| workers > largest.workers) {
                 most = index;
             }
             answers.push(QueueAnswer { queue: name.clone(), demand, workers });
-            sentences.push(read);
+            samples.push(sample);
         }
-        self.conclude(reading, answers, most, &sentences)
+        // A queue that waits for the same bottleneck has no reason of its own to grow.
+        if let Some(limit) = self.queues.iter().filter_map(|queue| queue.bottleneck.limit()).reduce(f64::max) {
+            for (queue, answer) in self.queues.iter().zip(&mut answers) {
+                if queue.bottleneck.has_grown(queue.history.service_time(), &self.tuning) {
+                    answer.workers = answer.workers.min(limit.max(queue.wanted.by_load).clamp(0.0, MOST) as u32);
+                }
+            }
+            most = (0..answers.len()).rev().max_by_key(|index| answers[*index].workers).unwrap_or(most);
+        }
+        self.conclude(reading, answers, most, &samples)
     }
 
     fn conclude(
@@ -137,11 +151,10 @@ impl Scaler {
         reading: &Reading,
         queues: Vec<QueueAnswer>,
         most: usize,
-        read: &[QueueReading],
+        read: &[Sample],
     ) -> Result<Answer, Unknown> {
-        let unasked =
-            read.iter().zip(&queues).find(|(read, _)| read.backlog.is_none_or(|backlog| !backlog.is_finite()));
-        if reading.read == 0 && read.iter().all(|queue| queue.backlog.is_none() && queue.add_rate.is_none()) {
+        let unasked = read.iter().zip(&queues).find(|(sample, _)| sample.backlog.is_none());
+        if reading.read == 0 && read.iter().all(|sample| sample.backlog.is_none() && sample.arrivals.is_none()) {
             return Err(Unknown("no worker was read, and Temporal did not answer".into()));
         }
         let history = self.queues[most].history.seconds();
@@ -167,7 +180,8 @@ impl Scaler {
             seen.backlog.map_or("unknown".into(), |backlog| format!("{backlog:.0}")),
             seen.slots,
         );
-        let bottleneck = self.queues[most].bottleneck.message();
+        let of_any = || self.queues.iter().find_map(|queue| queue.bottleneck.message());
+        let bottleneck = self.queues[most].bottleneck.message().or_else(of_any);
         if let Some(bottleneck) = &bottleneck {
             reason = format!("{reason}; bottleneck elsewhere: {bottleneck}");
         }
@@ -182,10 +196,18 @@ impl Scaler {
 }
 
 impl Queue {
-    /// Demand in slots, and the workers that the queue asks for.
-    fn decide(&mut self, reading: &Reading, read: &QueueReading, utilization: f64, tuning: &Tuning) -> (f64, u32) {
+    /// Demand in slots, the workers that the queue asks for, and what was read. `elsewhere`: another queue is limited.
+    fn decide(
+        &mut self,
+        reading: &Reading,
+        read: &QueueReading,
+        utilization: f64,
+        elsewhere: bool,
+        tuning: &Tuning,
+    ) -> (f64, u32, Sample) {
         // The newest sample takes part from the next reading on, so that more work never means a lower answer.
-        self.bottleneck.watch(&self.history, self.wanted, self.per_worker * utilization, tuning);
+        self.history.measure(self.bottleneck.usual_time());
+        self.bottleneck.watch(&self.history, self.wanted, self.per_worker * utilization, elsewhere, tuning);
         let sample = Sample::new(reading, read);
         if reading.read > 0 && sample.slots > 0.0 {
             self.per_worker = sample.slots / f64::from(reading.read);
@@ -208,18 +230,16 @@ impl Queue {
         if self.bottleneck.message().is_none() {
             granted = granted.max(workers(sample.used));
         }
-        (demand.by_work.max(demand.by_load).min(MOST), granted as u32)
+        if reading.read == 0 && (sample.work() > 0.0 || sample.arrivals.is_some_and(|rate| rate > 0.0)) {
+            granted = granted.max(1.0);
+        }
+        (demand.by_work.max(demand.by_load).min(MOST), granted as u32, sample)
     }
 
     fn demand(&self, utilization: f64, tuning: &Tuning) -> Demand {
         let Some(latest) = self.history.latest() else { return Demand::default() };
         let usual = self.bottleneck.usual_time();
-        let measured = self.history.service_time(usual);
-        // A time that has grown counts for the work that there is, and not for the work that arrives.
-        let time = match (usual, measured) {
-            (Some(usual), Some(measured)) if measured > tuning.grown * usual => Some(measured),
-            (usual, measured) => usual.or(measured),
-        };
+        let time = self.bottleneck.time(self.history.service_time(), latest.throughput, tuning);
         let steady = self.steady(time, tuning);
         let mut demand = Demand { by_work: steady, by_load: 0.0, to_drain: 0.0 };
         if let (Some(arrivals), Some(usual)) = (latest.arrivals, usual) {
@@ -228,17 +248,22 @@ impl Queue {
         if !self.is_step(latest, utilization, tuning) {
             return demand;
         }
-        let held = self.history.last(HELD).map(|sample| sample.work().min(latest.slots)).reduce(f64::min);
-        demand.by_work = demand.by_work.max(tuning.free_share * held.unwrap_or(0.0));
+        let work = latest.work();
+        // A task may be the first of several on this queue, so its growth counts more than once. The work that there
+        // is bounds it: all of it may be needed at once, and no more.
+        let needed = time.map_or(work, |time| (self.arriving(time, tuning.follow_up, tuning) * time).min(work));
         if latest.is_full() {
-            let needed = time.map_or(latest.work(), |time| self.arriving(time, tuning) * time);
             demand.by_work = demand.by_work.max(needed);
             if let Some(time) = time {
-                demand.to_drain = needed + latest.backlog.unwrap_or(0.0) * time / tuning.drain;
+                let arriving = self.arriving(time, 1.0, tuning);
+                demand.to_drain = arriving * time + latest.backlog.unwrap_or(0.0) * time / tuning.drain;
             }
             if let Some(usual) = usual {
-                demand.by_load = demand.by_load.max(self.arriving(usual, tuning) * usual);
+                demand.by_load = demand.by_load.max(self.arriving(usual, 1.0, tuning) * usual);
             }
+        } else {
+            let held = self.history.last(HELD).map(Sample::work).reduce(f64::min);
+            demand.by_work = demand.by_work.max(needed.min(tuning.free_share * held.unwrap_or(0.0)));
         }
         demand
     }
@@ -264,15 +289,21 @@ impl Queue {
         latest.work() > usual + tuning.deviations * usual.sqrt()
     }
 
-    /// Tasks that arrive a second, by what the work in the system rose in the last seconds and what was completed.
-    fn arriving(&self, time: f64, tuning: &Tuning) -> f64 {
+    /// Tasks that arrive a second, by what the work in the system rose in the last seconds and what was completed. A
+    /// rise counts `times` as much.
+    fn arriving(&self, time: f64, times: f64, tuning: &Tuning) -> f64 {
         let history = &self.history;
-        let (Some(latest), Some(first)) = (history.latest(), history.before(tuning.rate_window)) else { return 0.0 };
-        let seconds = (latest.at - first.at).max(1.0);
-        // The tasks that end now began a service time ago.
+        let Some(latest) = history.latest() else { return 0.0 };
+        // The tasks that end now began a service time ago. A throughput is the mean of half a minute: after a step it
+        // is still too low, and in a bottleneck it is right.
         let begun = history.before(time).map_or(latest.used, |then| then.used) / time;
         let completed = latest.throughput.map_or(begun, |throughput| throughput.min(begun));
-        ((latest.work() - first.work()) / seconds).max(0.0) + completed
+        let highest = history.last(PEAK).map(Sample::work).fold(0.0, f64::max);
+        if latest.work() < BELOW_PEAK * highest {
+            // A backlog is worked off: less arrives than is completed.
+            return latest.arrivals.map_or(completed, |arrivals| arrivals.min(completed));
+        }
+        completed + times * history.rise(tuning.rate_window)
     }
 }
 
@@ -290,3 +321,7 @@ struct Demand {
 fn positive(value: f64) -> Option<f64> {
     (value.is_finite() && value > 0.0).then_some(value)
 }
+
+#[cfg(test)]
+#[path = "decision_tests.rs"]
+mod tests;

@@ -20,6 +20,8 @@ pub struct Tuning {
     pub tolerance: f64,
     /// Seconds over which the rate of arrivals of a step is measured.
     pub rate_window: f64,
+    /// How often a rise of the work counts: a task may be followed by others on the same queue.
+    pub follow_up: f64,
     /// Seconds within which a backlog should be gone.
     pub drain: f64,
     /// Times the usual service time from which on the time has grown.
@@ -48,13 +50,14 @@ impl Default for Tuning {
             deviations: 3.0,
             free_share: 0.9,
             tolerance: 0.1,
-            rate_window: 4.0,
+            rate_window: 3.0,
+            follow_up: 1.5,
             drain: 15.0,
             grown: 1.5,
             trial: 2.0,
             settle: 45.0,
             gain: 0.3,
-            patience: 120.0,
+            patience: 300.0,
             longest_patience: 1800.0,
             stable: 120.0,
         }

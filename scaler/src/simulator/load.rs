@@ -161,7 +161,7 @@ fn amount(text: &str) -> Result<f64, &'static str> {
     match number {
         _ if !number.is_finite() => Err("is not finite"),
         _ if number < 0.0 => Err("is negative"),
-        _ if number > 1e9 => Err("is above 1000000000"),
+        _ if number > 1e12 => Err("is above 1000000000000"),
         _ => Ok(number),
     }
 }

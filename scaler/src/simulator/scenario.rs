@@ -113,7 +113,7 @@ impl Fleet {
                 queue("io", 5, (5.0, 15.0), Some(15.0)),
                 queue("cpu", 2, (2.0, 6.0), None),
             ],
-            steps: vec![step(0, 0.01, 0.0), step(1, 1.5, 0.02), step(2, 0.0, 0.1), step(1, 1.0, 0.02)],
+            steps: vec![step(0, 0.01, 0.0), step(1, 2.2, 0.02), step(2, 0.0, 0.1), step(1, 0.3, 0.02)],
             spread: 0.0,
             cores: f64::INFINITY,
             standing: 0.0,
@@ -180,8 +180,8 @@ pub fn all() -> Vec<Scenario> {
             step: Some(180.0),
             ..base(
                 "step",
-                "the load rises from 2 to 9 workers' worth at once",
-                Load::pieces(&[(180.0, of(2.0)), (240.0, of(9.0))]),
+                "the load rises from 2 to 9 workers' worth at once, with even arrivals",
+                Load::pieces(&[(180.0, of(2.0)), (240.0, of(9.0))]).even(),
             )
         },
         Scenario {
@@ -189,7 +189,7 @@ pub fn all() -> Vec<Scenario> {
             fleet: long,
             ..base(
                 "spread",
-                "the same step with tasks of very different times",
+                "the same step with Poisson arrivals and tasks of very different times",
                 Load::pieces(&[(180.0, of(2.0)), (240.0, of(9.0))]),
             )
         },
@@ -282,7 +282,7 @@ pub fn all() -> Vec<Scenario> {
 /// Documents whose every task needs what all workers share: 0.2 core-seconds of 2.4 s.
 fn shared_steps() -> Vec<Step> {
     let step = |queue, wait, work| Step { queue, wait, work };
-    vec![step(0, 0.01, 0.02), step(1, 1.4, 0.05), step(2, 0.0, 0.08), step(1, 0.9, 0.05)]
+    vec![step(0, 0.01, 0.02), step(1, 2.0, 0.05), step(2, 0.0, 0.08), step(1, 0.3, 0.05)]
 }
 
 fn large() -> Fleet {

@@ -21,7 +21,7 @@ struct Constant {
     set: Set,
 }
 
-const CONSTANTS: [Constant; 9] = [
+const CONSTANTS: [Constant; 10] = [
     Constant { name: "window", values: &[15.0, 30.0, 45.0, 60.0], set: |tuning, value| tuning.window = value },
     Constant { name: "deviations", values: &[2.0, 2.5, 3.0, 3.5, 4.0], set: |tuning, value| tuning.deviations = value },
     Constant { name: "free_share", values: &[0.8, 0.85, 0.9, 1.0], set: |tuning, value| tuning.free_share = value },
@@ -30,6 +30,7 @@ const CONSTANTS: [Constant; 9] = [
         values: &[2.0, 3.0, 4.0, 6.0, 10.0],
         set: |tuning, value| tuning.rate_window = value,
     },
+    Constant { name: "follow_up", values: &[1.0, 1.5, 2.0, 3.0], set: |tuning, value| tuning.follow_up = value },
     Constant { name: "drain", values: &[5.0, 10.0, 15.0, 30.0, 60.0], set: |tuning, value| tuning.drain = value },
     Constant { name: "grown", values: &[1.2, 1.35, 1.5, 2.0], set: |tuning, value| tuning.grown = value },
     Constant { name: "trial", values: &[1.25, 1.5, 2.0, 3.0], set: |tuning, value| tuning.trial = value },
@@ -52,8 +53,7 @@ struct Score {
 pub fn sweep(seed: u64) -> String {
     let scenarios: Vec<Scenario> = SCENARIOS.iter().filter_map(|name| find(name).ok()).collect();
     let mut rows = vec![
-        ["constant", "value", "p99 by the sum of times", "cost", "workers over", "turns", "all needed, slowest"]
-            .map(str::to_owned),
+        ["constant", "value", "p99 / document", "cost", "workers over", "turns", "all needed after"].map(str::to_owned),
     ];
     for constant in &CONSTANTS {
         for value in constant.values {
