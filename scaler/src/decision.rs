@@ -214,20 +214,15 @@ impl Queue {
         }
         self.history.push(sample, tuning);
         let demand = self.demand(utilization, tuning);
-        let present = f64::from(reading.workers);
-        let workers = |slots: f64| {
-            let exact = slots / self.per_worker;
-            match (exact - present).abs() <= tuning.tolerance * present {
-                true => present,
-                false => (exact - 1e-9).ceil().clamp(0.0, MOST),
-            }
-        };
-        self.wanted = Wanted {
-            by_load: workers(demand.by_load / utilization),
-            by_work: workers((demand.by_work / utilization).max(demand.to_drain)),
-        };
+        let workers = |slots: f64| (slots / self.per_worker - 1e-9).ceil().clamp(0.0, MOST);
+        let (by_load, by_work) = (demand.by_load / utilization, (demand.by_work / utilization).max(demand.to_drain));
+        self.wanted = Wanted { by_load: workers(by_load), by_work: workers(by_work) };
         let mut granted = self.bottleneck.grant(self.wanted);
         if self.bottleneck.message().is_none() {
+            let (exact, present) = (by_load.max(by_work) / self.per_worker, f64::from(reading.workers));
+            if (exact - present).abs() <= tuning.tolerance * present {
+                granted = present;
+            }
             granted = granted.max(workers(sample.used));
         }
         if reading.read == 0 && (sample.work() > 0.0 || sample.arrivals.is_some_and(|rate| rate > 0.0)) {
