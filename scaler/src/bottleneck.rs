@@ -123,8 +123,7 @@ impl Bottleneck {
     }
 
     /// Learns from the history, before a new sample is added to it.
-    /// While another queue is `limited`, a time that is stable is no usual one: the bottleneck may be the same.
-    pub(crate) fn watch(&mut self, history: &History, wanted: Wanted, per_worker: f64, limited: bool, tuning: &Tuning) {
+    pub(crate) fn watch(&mut self, history: &History, wanted: Wanted, per_worker: f64, tuning: &Tuning) {
         let Some(latest) = history.latest() else { return };
         if self.size.0 != latest.read {
             self.size = (latest.read, latest.at);
@@ -146,7 +145,7 @@ impl Bottleneck {
             }
             return;
         };
-        let stable = !limited && !latest.is_failing && keeps_up(history, tuning.stable);
+        let stable = !latest.is_failing && keeps_up(history, tuning.stable);
         let grown = time > tuning.grown * usual.time;
         if stable {
             self.usual = Some(Usual { time, throughput, workers });

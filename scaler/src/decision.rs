@@ -119,15 +119,13 @@ impl Scaler {
             return Err(Unknown("no queue is configured".into()));
         }
         let utilization = positive(self.settings.utilization).map_or(1.0, |share| share.min(1.0));
-        let limited = self.queues.iter().filter(|queue| !queue.bottleneck.is_free()).count();
         let mut answers = Vec::with_capacity(self.queues.len());
         let mut most = 0;
         let mut samples = Vec::with_capacity(self.queues.len());
         for (index, queue) in self.queues.iter_mut().enumerate() {
             let name = &self.settings.queues[index].name;
             let read = reading.queues.get(index).copied().unwrap_or_default();
-            let elsewhere = limited > usize::from(!queue.bottleneck.is_free());
-            let (demand, workers, sample) = queue.decide(reading, &read, utilization, elsewhere, &self.tuning);
+            let (demand, workers, sample) = queue.decide(reading, &read, utilization, &self.tuning);
             if answers.get(most).is_some_and(|largest: &QueueAnswer| workers > largest.workers) {
                 most = index;
             }
@@ -196,18 +194,17 @@ impl Scaler {
 }
 
 impl Queue {
-    /// Demand in slots, the workers that the queue asks for, and what was read. `elsewhere`: another queue is limited.
+    /// Demand in slots, the workers that the queue asks for, and what was read.
     fn decide(
         &mut self,
         reading: &Reading,
         read: &QueueReading,
         utilization: f64,
-        elsewhere: bool,
         tuning: &Tuning,
     ) -> (f64, u32, Sample) {
         // The newest sample takes part from the next reading on, so that more work never means a lower answer.
         self.history.measure(self.bottleneck.usual_time());
-        self.bottleneck.watch(&self.history, self.wanted, self.per_worker * utilization, elsewhere, tuning);
+        self.bottleneck.watch(&self.history, self.wanted, self.per_worker * utilization, tuning);
         let sample = Sample::new(reading, read);
         if reading.read > 0 && sample.slots > 0.0 {
             self.per_worker = sample.slots / f64::from(reading.read);
