@@ -16,7 +16,7 @@ pub struct Tuning {
     /// Share of the slots in use that counts, while slots are free. The HPA ignores a tenth.
     pub free_share: f64,
     /// Share of the workers that there are within which they are left as they are: a load between two numbers of
-    /// workers must not move the fleet back and forth. It is the HPA's default.
+    /// workers must not move the fleet back and forth. It is half of the HPA's default.
     pub tolerance: f64,
     /// Seconds over which the rate of arrivals of a step is measured.
     pub rate_window: f64,
@@ -49,7 +49,7 @@ impl Default for Tuning {
             step_seen: 3.0,
             deviations: 3.0,
             free_share: 0.9,
-            tolerance: 0.1,
+            tolerance: 0.05,
             rate_window: 3.0,
             follow_up: 1.5,
             drain: 15.0,
