@@ -17,7 +17,8 @@ pub struct ExternalConfig {
     /// Failures that open the circuit of a service: so many of the latest 20 attempts of the last two minutes
     /// (`EXTERNAL_CIRCUIT_FAILURES`).
     pub circuit_failures: u32,
-    /// The percentage of these attempts that the failures have to be as well (`EXTERNAL_CIRCUIT_PERCENT`).
+    /// The percentage of these attempts that the failures have to be as well, or of those that ended since a failed one
+    /// was sent (`EXTERNAL_CIRCUIT_PERCENT`).
     pub circuit_percent: u8,
     /// Seconds for which an open circuit blocks calls before it lets one probe through. For S3, each probe that fails
     /// doubles them, up to 32 times as long (`EXTERNAL_CIRCUIT_OPEN_SECONDS`).

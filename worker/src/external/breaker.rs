@@ -34,14 +34,17 @@ enum State {
     /// No call passes until then.
     Open { until: Instant, cooldown: Duration },
     /// A probe is in flight; no other call passes.
-    HalfOpen { cooldown: Duration },
+    HalfOpen { since: Instant, cooldown: Duration },
 }
 
 /// Why a call was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     /// The circuit is closed.
-    Regular,
+    Regular {
+        /// When it was admitted.
+        sent: Instant,
+    },
     /// The cooldown is over, and this call probes the service.
     Probe,
 }
@@ -75,9 +78,9 @@ impl Breaker {
     /// Admits or blocks a call. The caller must pass each admission to [`Breaker::end`].
     pub(super) fn admit(&mut self, now: Instant) -> Option<Admission> {
         match self.state {
-            State::Closed => Some(Admission::Regular),
+            State::Closed => Some(Admission::Regular { sent: now }),
             State::Open { until, cooldown } if now >= until => {
-                self.state = State::HalfOpen { cooldown };
+                self.state = State::HalfOpen { since: now, cooldown };
                 Some(Admission::Probe)
             }
             State::Open { .. } | State::HalfOpen { .. } => None,
@@ -88,17 +91,17 @@ impl Breaker {
     pub(super) fn end(&mut self, admission: Admission, ending: Ending, now: Instant) {
         match (self.state, admission, ending) {
             (State::HalfOpen { .. }, Admission::Probe, Ending::Answered) => self.state = State::Closed,
-            (State::HalfOpen { cooldown }, Admission::Probe, Ending::Failed) => {
-                self.open(cooldown.saturating_mul(2).min(self.limits.max_cooldown), now);
+            (State::HalfOpen { cooldown, .. }, Admission::Probe, Ending::Failed) => {
+                self.open(self.longer(cooldown), now);
             }
             // The next call becomes the probe.
-            (State::HalfOpen { cooldown }, Admission::Probe, Ending::Abandoned) => {
+            (State::HalfOpen { cooldown, .. }, Admission::Probe, Ending::Abandoned) => {
                 self.state = State::Open { until: now, cooldown };
             }
             (State::Closed, _, Ending::Answered) => self.record(false, now),
-            (State::Closed, _, Ending::Failed) => {
+            (State::Closed, Admission::Regular { sent }, Ending::Failed) => {
                 self.record(true, now);
-                if self.fails() {
+                if self.fails(None) || self.fails(Some(sent)) {
                     self.open(self.limits.cooldown, now);
                 }
             }
@@ -112,13 +115,23 @@ impl Breaker {
     }
 
     /// How long a call that comes now is blocked; zero if it would be admitted. While a probe is in flight, its end
-    /// is not known: the shortest cooldown is the guess.
+    /// is not known. The guess is the shortest cooldown. A probe that has taken longer than that is likely to fail:
+    /// then it is the cooldown that follows, or all documents would come back every few seconds to a service that is
+    /// silent.
     pub(super) fn blocked_for(&self, now: Instant) -> Duration {
         match self.state {
             State::Closed => Duration::ZERO,
             State::Open { until, .. } => until.saturating_duration_since(now),
-            State::HalfOpen { .. } => self.limits.cooldown,
+            State::HalfOpen { since, .. } if now.saturating_duration_since(since) < self.limits.cooldown => {
+                self.limits.cooldown
+            }
+            State::HalfOpen { cooldown, .. } => self.longer(cooldown),
         }
+    }
+
+    /// The cooldown after one whose probe failed.
+    fn longer(&self, cooldown: Duration) -> Duration {
+        cooldown.saturating_mul(2).min(self.limits.max_cooldown)
     }
 
     fn open(&mut self, cooldown: Duration, now: Instant) {
@@ -134,17 +147,24 @@ impl Breaker {
         }
     }
 
-    /// Whether the latest attempts are enough to open the circuit.
-    fn fails(&self) -> bool {
-        let failed = self.latest.iter().filter(|(_, failed)| *failed).count();
+    /// Whether the latest attempts are enough to open the circuit: all of them, or those that ended since a call was
+    /// sent that failed. A call to a service that is silent fails after its timeout. What was answered before it was
+    /// sent says nothing of the time since, in which all calls may hold slots for nothing.
+    fn fails(&self, since: Option<Instant>) -> bool {
+        let looked_at = self.latest.iter().filter(|(ended, _)| since.is_none_or(|since| *ended >= since));
+        let (mut attempts, mut failures) = (0, 0);
+        for (_, failed) in looked_at {
+            attempts += 1;
+            failures += usize::from(*failed);
+        }
         let wanted = usize::try_from(self.limits.failures).unwrap_or(usize::MAX);
-        failed >= wanted && 100 * failed >= usize::from(self.limits.percent) * self.latest.len()
+        failures >= wanted && 100 * failures >= usize::from(self.limits.percent) * attempts
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use Admission::{Probe, Regular};
+    use Admission::Probe;
     use Ending::{Abandoned, Answered, Failed};
 
     use super::*;
@@ -212,7 +232,8 @@ mod tests {
     fn the_probe_decides() {
         let opened = Instant::now();
         let tried = opened + COOLDOWN;
-        let cases = [(Answered, false, Some(Regular)), (Failed, true, None), (Abandoned, true, Some(Probe))];
+        let regular = Some(Admission::Regular { sent: tried });
+        let cases = [(Answered, false, regular), (Failed, true, None), (Abandoned, true, Some(Probe))];
         for (ending, open, next) in cases {
             let mut breaker = after(&[Failed; 3], opened);
             let probe = breaker.admit(tried).unwrap();
@@ -243,6 +264,19 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_without_an_answer_is_taken_for_one_that_fails() {
+        let opened = Instant::now();
+        let mut breaker = Breaker::new(Limits { failures: 1, max_cooldown: 3 * COOLDOWN, ..LIMITS });
+        let first = breaker.admit(opened).unwrap();
+        breaker.end(first, Failed, opened);
+        let sent = opened + COOLDOWN;
+        breaker.admit(sent).unwrap();
+        for (waited, expected) in [(Duration::ZERO, COOLDOWN), (COOLDOWN / 2, COOLDOWN), (COOLDOWN, 2 * COOLDOWN)] {
+            assert_eq!(breaker.blocked_for(sent + waited), expected, "{waited:?}");
+        }
+    }
+
+    #[test]
     fn a_call_from_before_the_opening_does_not_change_an_open_circuit() {
         let now = Instant::now();
         for ending in [Answered, Failed, Abandoned] {
@@ -255,6 +289,26 @@ mod tests {
             assert_eq!(breaker.admit(now + COOLDOWN), Some(Probe), "{ending:?}");
             breaker.end(slow, ending, now + COOLDOWN);
             assert!(breaker.is_open(), "{ending:?} while the probe is under way");
+        }
+    }
+
+    #[test]
+    fn what_was_answered_before_the_failed_calls_were_sent_does_not_hide_that_a_service_is_silent() {
+        const TIMEOUT: Duration = Duration::from_secs(30);
+        // How many other calls are answered while three calls wait for their timeout, and whether it opens.
+        for (answered, open) in [(0, true), (3, true), (4, false)] {
+            let sent = Instant::now();
+            let mut breaker = after(&[Answered; WINDOW], sent.checked_sub(Duration::from_secs(1)).unwrap());
+            let silent = [(); 3].map(|()| breaker.admit(sent).unwrap());
+            for _ in 0..answered {
+                let other = breaker.admit(sent).unwrap();
+                breaker.end(other, Answered, sent + TIMEOUT / 2);
+            }
+            for call in silent {
+                assert!(!breaker.is_open(), "{answered} answered");
+                breaker.end(call, Failed, sent + TIMEOUT);
+            }
+            assert_eq!(breaker.is_open(), open, "{answered} answered");
         }
     }
 }

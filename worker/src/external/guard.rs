@@ -2,7 +2,8 @@
 //!
 //! Retries here cover failures of a moment. During an outage, Temporal retries the activity later and occupies no
 //! slot for it. So one timeout covers a call with its retries, and retries are limited to a share of the calls. A
-//! service that keeps failing is not called during a cooldown.
+//! service that keeps failing is not called during a cooldown. The calls in flight at its beginning are given up: to a
+//! service that is silent, each would hold a slot until its timeout.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout_at;
+use tokio::{sync::Notify, time::timeout_at};
 use tower::retry::{
     backoff::{Backoff as _, ExponentialBackoffMaker, MakeBackoff as _},
     budget::{Budget as _, TpsBudget},
@@ -75,6 +76,8 @@ struct Shared {
     retries: u32,
     budget: TpsBudget,
     breaker: Mutex<Breaker>,
+    /// Wakes the calls in flight when the circuit opens.
+    opened: Notify,
     metrics: ExternalMetrics,
 }
 
@@ -122,6 +125,7 @@ impl Guards {
             retries,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, share),
             breaker: Mutex::new(Breaker::new(breaker)),
+            opened: Notify::new(),
             metrics: metrics.clone(),
         }))
     }
@@ -189,12 +193,22 @@ impl Guard {
         F: Future<Output = Result<T, E>>,
     {
         let service = self.0.service.label();
+        // From here on no opening is missed.
+        let opened = self.0.opened.notified();
         let Some(permit) = self.0.admit() else {
-            self.0.metrics.count_unsent(service, operation);
+            self.0.metrics.count_unserved(service, operation);
             return Err(self.circuit_open());
         };
         let started = Instant::now();
-        let (outcome, result) = match timeout_at(deadline, attempt()).await {
+        let answer = tokio::select! {
+            biased;
+            answer = timeout_at(deadline, attempt()) => answer,
+            () = opened => {
+                self.0.metrics.count_unserved(service, operation);
+                return Err(self.circuit_open());
+            }
+        };
+        let (outcome, result) = match answer {
             Ok(Ok(value)) => (Outcome::Ok, Ok(value)),
             Ok(Err(error)) => (outcome_of(&error), Err(CallError::Service(error))),
             Err(_) => {
@@ -236,6 +250,7 @@ impl Shared {
         let service = self.service.label();
         self.metrics.set_open(service, open);
         if open {
+            self.opened.notify_waiters();
             warn!(service, "circuit open: the service keeps failing and is only probed now and then");
         } else {
             info!(service, "circuit closed: the service works again");

@@ -21,7 +21,7 @@ pub enum Outcome {
     Failed,
     /// The timeout expired.
     Timeout,
-    /// Nothing was sent: the circuit is open.
+    /// Nothing was sent, or no answer was waited for: the circuit is open.
     CircuitOpen,
 }
 
@@ -87,8 +87,8 @@ impl ExternalMetrics {
         self.seconds.with_label_values(&[service, operation]).observe(took.as_secs_f64());
     }
 
-    /// Counts a call that was not sent because the circuit is open.
-    pub fn count_unsent(&self, service: &str, operation: &str) {
+    /// Counts a call that was not sent, or given up, because the circuit is open.
+    pub fn count_unserved(&self, service: &str, operation: &str) {
         self.calls.with_label_values(&[service, operation, Outcome::CircuitOpen.label()]).inc();
     }
 

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use reqwest::StatusCode;
 
 use crate::{
     harness::{
         Probe, Worker, World, eventually,
         history::{End, History},
+        wait::consistently,
         when,
         world::{Pending, Run},
     },
+    metrics::DEPTHS,
     runner::tests,
 };
 
@@ -21,11 +23,36 @@ tests![
     an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it,
     a_worker_started_before_its_servers_waits_for_them,
     documents_come_back_when_the_circuit_may_close,
+    documents_that_wait_for_an_s3_that_refuses_are_no_demand,
+    documents_that_wait_for_an_s3_that_is_silent_are_no_demand,
+    documents_that_wait_are_no_demand_of_a_worker_that_starts_in_the_outage,
 ];
 
 /// Timeout after an outage. Retries come at most 30 s apart, and these outages are too short to reach that
 /// interval.
 const RECOVERY: Duration = Duration::from_secs(30);
+
+/// Documents that wait for S3. In a queue they would exceed all of the guide's thresholds.
+const WAITING: usize = 40;
+
+/// Timeout of a call to S3 in seconds. The default is three times as long.
+const CALL: &str = "10";
+
+/// Timeout for the slots and the queues to be empty: one call, the 5 s for which Temporal caches a depth, and as much
+/// again for a busy machine.
+const EMPTY: Duration = Duration::from_secs(45);
+
+/// Longer than the first cooldown, so that the documents come back and are sent away within it.
+const OUTAGE: Duration = Duration::from_secs(12);
+
+/// The guide's thresholds: more waiting tasks add a worker. The CPU queue has none in the guide.
+const MOST_WAITING: [f64; 3] = [10.0, 15.0, 6.0];
+
+/// 70 % of a worker's five IO slots. A demand of more work in the system adds a worker.
+const A_WORKERS_WORK: f64 = 3.5;
+
+/// Calls that may hold a slot until their timeout: one in each of the five IO slots, and the first probe.
+const HELD: f64 = 6.0;
 
 async fn an_outage_of_s3_is_retried_until_it_is_over(world: &World) -> Result<()> {
     let _worker = world.worker().start().await?;
@@ -122,16 +149,112 @@ async fn documents_come_back_when_the_circuit_may_close(world: &World) -> Result
         others.push(run);
     }
     world.s3.restore().await?;
-    for run in others.into_iter().chain([first]) {
-        let end = run.ended().await?.end()?;
-        ensure!(matches!(end, End::Completed(_)), "{end:?}");
-    }
+    others.push(first);
+    all_completed(&others).await?;
     // An attempt that the circuit blocks writes no row.
     for id in ["b", "c", "d"] {
         let attempts = world.attempts(id, "fetch_document").await?;
         ensure!(!attempts.contains(&1), "{id}: attempts {attempts:?}");
     }
     Ok(())
+}
+
+async fn documents_that_wait_for_an_s3_that_refuses_are_no_demand(world: &World) -> Result<()> {
+    let worker = worker_that_knows_s3(world).await?;
+    world.s3.cut().await?;
+    wait_without_demand(world, &worker).await
+}
+
+async fn documents_that_wait_for_an_s3_that_is_silent_are_no_demand(world: &World) -> Result<()> {
+    let worker = worker_that_knows_s3(world).await?;
+    world.s3.block().await?;
+    wait_without_demand(world, &worker).await
+}
+
+async fn documents_that_wait_are_no_demand_of_a_worker_that_starts_in_the_outage(world: &World) -> Result<()> {
+    world.s3.block().await?;
+    let worker = world.worker().env("DOCUMENT_REQUEST_TIMEOUT_SECONDS", CALL).start().await?;
+    wait_without_demand(world, &worker).await
+}
+
+/// A worker whose latest calls to S3 were answered: more than half of those that decide about its circuit.
+async fn worker_that_knows_s3(world: &World) -> Result<Worker> {
+    let worker = world.worker().env("DOCUMENT_REQUEST_TIMEOUT_SECONDS", CALL).start().await?;
+    let source = world.upload("before.txt", "one two").await?;
+    let mut before = Vec::new();
+    for number in 0..12 {
+        before.push(world.start_document(&format!("before{number}"), &source).await?);
+    }
+    all_completed(&before).await?;
+    Ok(worker)
+}
+
+async fn all_completed(runs: &[Run]) -> Result<()> {
+    for run in runs {
+        let end = run.ended().await?.end()?;
+        ensure!(matches!(end, End::Completed(_)), "{end:?}");
+    }
+    Ok(())
+}
+
+/// Starts documents while S3 is away. Checks that they soon fill neither slots nor queues, so that no rule of the
+/// autoscaler adds a worker, and that all are stored after the outage.
+async fn wait_without_demand(world: &World, worker: &Worker) -> Result<()> {
+    let source = world.upload("a.txt", "one two").await?;
+    let mut runs = Vec::new();
+    for number in 0..WAITING {
+        runs.push(world.start_document(&format!("waits{number}"), &source).await?);
+    }
+    eventually("the circuit is open, and only a probe has a slot", EMPTY, async || match work(worker).await {
+        Ok(work) => {
+            let empty = work.circuit_is_open && work.io_slots <= 1.0 && work.waiting.iter().sum::<f64>() <= 1.0;
+            when(empty, || format!("{work:?}"))
+        }
+        Err(error) => Probe::NotYet(format!("{error:#}")),
+    })
+    .await?;
+    let mut seen = Vec::new();
+    consistently("the queues stay below the thresholds", OUTAGE, async || match work(worker).await {
+        Ok(work) => {
+            seen.push(work.io_slots + work.waiting[1]);
+            let below = work.waiting.iter().zip(MOST_WAITING).all(|(waiting, most)| *waiting <= most);
+            when(below, || format!("{work:?}"))
+        }
+        Err(error) => Probe::Failed(error),
+    })
+    .await?;
+    let mean = seen.iter().sum::<f64>() / seen.len() as f64;
+    ensure!(mean <= A_WORKERS_WORK, "{mean:.1} tasks were in the system while {WAITING} documents waited: {seen:?}");
+    let timeouts = [("service", "s3"), ("outcome", "timeout")];
+    let held = worker.metrics().await?.value("document_external_calls_total", &timeouts);
+    ensure!(held.is_some_and(|held| held <= HELD), "{held:?} calls held a slot until their timeout");
+    world.s3.restore().await?;
+    all_completed(&runs).await
+}
+
+/// What the autoscaler sees of a worker, and its circuit.
+#[derive(Debug)]
+struct Work {
+    circuit_is_open: bool,
+    io_slots: f64,
+    /// The depths in the order of [`DEPTHS`].
+    waiting: Vec<f64>,
+}
+
+async fn work(worker: &Worker) -> Result<Work> {
+    let metrics = worker.metrics().await?;
+    let of = |name: &str, labels: &[(&str, &str)]| {
+        metrics.value(name, labels).with_context(|| format!("the worker shows no {name} with {labels:?}"))
+    };
+    let (_, io_queue) = DEPTHS[1];
+    Ok(Work {
+        circuit_is_open: of("document_external_circuit_open", &[("service", "s3")])? == 1.0,
+        io_slots: of(
+            "temporal_worker_task_slots_used",
+            &[("task_queue", io_queue), ("worker_type", "ActivityWorker")],
+        )?,
+        waiting: DEPTHS.iter().map(|(name, queue)| of(name, &[("queue", queue)])).collect::<Result<_>>()?,
+    })
 }
 
 /// Waits until the first activity has failed with this text in its error, and is retried.

@@ -164,3 +164,20 @@ async fn a_cancelled_probe_makes_room_for_the_next() {
     drop(cancelled);
     failing(&guard, Blame::Service, 0).await.0.unwrap();
 }
+
+#[tokio::test]
+async fn calls_in_flight_are_given_up_when_the_circuit_opens() {
+    let limits = ExternalConfig { retries: 0, circuit_failures: 2, ..ExternalConfig::default() };
+    let (guard, metrics) = guard(Service::S3, LONG_TIMEOUT, &limits);
+    let mut silent = Box::pin(guard.call("get", pending::<Result<(), Blamed>>));
+    assert!(futures::poll!(&mut silent).is_pending());
+    failing(&guard, Blame::Service, 1).await.0.unwrap_err();
+    assert!(futures::poll!(&mut silent).is_pending(), "the circuit is closed");
+    failing(&guard, Blame::Service, 1).await.0.unwrap_err();
+    let given_up = futures::poll!(&mut silent);
+    assert!(
+        matches!(given_up, std::task::Poll::Ready(Err(CallError::CircuitOpen { service: "s3", .. }))),
+        "{given_up:?}"
+    );
+    assert_eq!((calls(&metrics, "failed"), calls(&metrics, "circuit_open")), (2, 1));
+}
