@@ -21,10 +21,11 @@ struct Constant {
     set: Set,
 }
 
-const CONSTANTS: [Constant; 10] = [
+const CONSTANTS: [Constant; 11] = [
     Constant { name: "window", values: &[15.0, 30.0, 45.0, 60.0], set: |tuning, value| tuning.window = value },
     Constant { name: "deviations", values: &[2.0, 2.5, 3.0, 3.5, 4.0], set: |tuning, value| tuning.deviations = value },
     Constant { name: "free_share", values: &[0.8, 0.85, 0.9, 1.0], set: |tuning, value| tuning.free_share = value },
+    Constant { name: "tolerance", values: &[0.0, 0.05, 0.1], set: |tuning, value| tuning.tolerance = value },
     Constant {
         name: "rate_window",
         values: &[2.0, 3.0, 4.0, 6.0, 10.0],
