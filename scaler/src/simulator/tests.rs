@@ -47,8 +47,8 @@ fn the_same_seed_gives_the_same_outcome() {
     assert_ne!(simulate(&step, Way::Ours, &setup), simulate(&step, Way::Ours, &Setup { seed: 8, ..setup }));
 }
 
-/// All needed workers are asked for within the HPA's period and 5 s, and Ready a second later, whenever the HPA happens to look; at most two more than the
-/// load settles at; 1.5 times the oracle's worker-hours.
+/// All needed workers are asked for within the HPA's period and 5 s, and are Ready a second later, whenever the HPA
+/// happens to look. At most two more than the load settles at, and 1.5 times the oracle's worker-hours.
 #[test]
 fn a_step_is_answered_at_the_first_look_that_can_see_it() {
     let step = find("step").unwrap();

@@ -148,8 +148,8 @@ impl View<'_> {
     }
 }
 
-/// The rate-based algorithm of `auto-scaled-workers` with its defaults: offered load over the capacity of a worker, by
-/// an 80 % target or square-root staffing, at most 4 workers a poll; one worker more for a task that found no slot.
+/// The rate-based algorithm of `auto-scaled-workers` with its defaults. It divides the offered load by the capacity of a
+/// worker, by an 80 % target or square-root staffing. A poll adds at most 4 workers. A task that found no slot adds one.
 #[derive(Debug, Clone)]
 pub(super) struct SquareRoot {
     arrivals: Option<f64>,
