@@ -123,7 +123,7 @@ impl Run {
         let engine = session.engine(&self.args.build)?;
         let built = session.build_for(&engine, &self.args.build, &self.dir.join("build"))?;
         let wanted = self.args.cluster.wanted(self.args.keep);
-        let promised = cluster::is_kept(&engine, &session.workspace);
+        let promised = cluster::is_kept(&engine, &session.workspace)?;
         let made = up::make(session, &engine, &built, wanted, &self.dir.join("cluster"));
         let judged = made.and_then(|record| {
             self.write_run_json(session, &built, &record)?;
@@ -134,7 +134,7 @@ impl Run {
             self.judge(session, &built, &corpus)
         });
         // A cluster whose creation was interrupted is useless.
-        let complete = || cluster::is_kept(&engine, &session.workspace);
+        let complete = || cluster::is_kept(&engine, &session.workspace).unwrap_or(true);
         if !(promised || self.args.keep) || (interrupt::requested() && !complete()) {
             up::take_down(session, &engine, &built);
         }

@@ -153,7 +153,7 @@ impl Maker<'_> {
 
     /// The kept cluster, if it has the wanted options. The manifests of the checkout are applied to it.
     fn kept(&self, wanted: Wanted) -> Result<Option<Record>> {
-        if !is_kept(self.engine, self.workspace) {
+        if !is_kept(self.engine, self.workspace)? {
             return Ok(None);
         }
         let record = read_record(self.workspace)?;
@@ -201,9 +201,12 @@ pub fn read_record(workspace: &Workspace) -> Result<Record> {
 }
 
 /// Whether this checkout has a cluster that was promised to stay.
-pub fn is_kept(engine: &Engine, workspace: &Workspace) -> bool {
-    let nodes = || node_containers(engine, &workspace.cluster_name()).is_ok_and(|nodes| !nodes.is_empty());
-    read_record(workspace).is_ok_and(|record| record.kept) && nodes()
+///
+/// # Errors
+/// When the engine does not answer: the cluster may be there.
+pub fn is_kept(engine: &Engine, workspace: &Workspace) -> Result<bool> {
+    let kept = read_record(workspace).is_ok_and(|record| record.kept);
+    Ok(kept && !node_containers(engine, &workspace.cluster_name())?.is_empty())
 }
 
 /// kubectl for a cluster.
@@ -284,7 +287,7 @@ pub fn stop_idle_engine(engine: &Engine, cache: &Path) -> Result<()> {
         return Ok(());
     }
     if has_clusters(engine)? {
-        progress::note("the private Docker engine goes on: another checkout has a cluster on it");
+        progress::note("the private Docker engine goes on: a cluster runs on it");
         return Ok(());
     }
     // kind created this network. Nobody else uses a private engine.
