@@ -20,8 +20,14 @@ use crate::workspace::Workspace;
 pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometheus"];
 
 /// The kustomizations that are rendered and checked, below `manifests/`.
-const KUSTOMIZATIONS: [&str; 4] =
-    ["base", "overlays/kind/services", "overlays/scalers/guide", "overlays/scalers/temporal"];
+const KUSTOMIZATIONS: [&str; 6] = [
+    "base",
+    "overlays/kind/services",
+    "overlays/scalers/guide",
+    "overlays/scalers/no-prometheus",
+    "overlays/scalers/no-temporal-scaler",
+    "overlays/scalers/temporal",
+];
 /// The files that are applied as they are or that the node image contains, below `manifests/`.
 const FILES: [&str; 5] = [
     "base/temporal-worker-deployment.yaml",
