@@ -125,7 +125,7 @@ async fn run(config: Config, temporal: &ClientOptions, variables: &Variables) ->
     let namespace = config.pod_namespace.clone().unwrap_or_else(|| kubernetes.default_namespace.clone());
     let client = kube::Client::try_from(kubernetes).context("preparing the client of the API server")?;
     let pods = Pods::new(client, &namespace, &config.pod_selector, config.metrics_port.clone());
-    let shared = Shared::new(config.queues.clone(), config.utilization, pods.clone());
+    let shared = Shared::new(&config, pods.clone());
     let listener = port::bind(config.address).await?;
     info!(address = %listener.local_addr()?, namespace, selector = config.pod_selector, "serving /scale");
     let told = Arc::new(Told::default());

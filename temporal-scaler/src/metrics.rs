@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::{conditions, state::Shared};
+use crate::{conditions, config::Kind, state::Shared};
 
 const QUEUE: &[&str] = &["kind", "queue"];
 
@@ -14,7 +14,11 @@ struct Page {
 
 impl Page {
     fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<GaugeVec> {
-        let gauge = GaugeVec::new(Opts::new(format!("temporal_scaler_{name}"), help), labels)?;
+        self.named(&format!("temporal_scaler_{name}"), help, labels)
+    }
+
+    fn named(&self, name: &str, help: &str, labels: &[&str]) -> anyhow::Result<GaugeVec> {
+        let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
         self.registry.register(Box::new(gauge.clone())).with_context(|| format!("registering {name}"))?;
         Ok(gauge)
     }
@@ -51,6 +55,17 @@ pub(crate) fn exposition(shared: &Shared) -> anyhow::Result<String> {
         if let Some(answered) = answered {
             age.with_label_values(&[&queue.to_string()]).set(answered.elapsed().as_secs_f64());
         }
+    }
+
+    // The names that a worker of this repository has, too: so there are depths while no worker runs.
+    let depth = |kind: Kind| {
+        let name = format!("temporal_{}_task_queue_depth", kind.name());
+        page.named(&name, "Tasks in the backlog of a queue, by Temporal", &["queue"])
+    };
+    let (workflow, activity) = (depth(Kind::Workflow)?, depth(Kind::Activity)?);
+    for (queue, depth) in state.queues.iter().zip(&state.depths) {
+        let gauge = if queue.kind == Kind::Workflow { &workflow } else { &activity };
+        depth.iter().for_each(|depth| gauge.with_label_values(&[&queue.name]).set(*depth));
     }
 
     let backlog = page.gauge("queue_backlog", "Tasks that wait for a slot, by Temporal", QUEUE)?;

@@ -9,10 +9,11 @@ use scaler::{Answer, Reading, Scaler, Unknown};
 
 use crate::{
     conditions::{Condition, Conditions},
-    config::Queue,
+    config::{Config, Queue},
     failures::Failures,
     pods::{Pod, Pods},
     round::{Page, Round},
+    temporal::Backlog,
 };
 
 /// What the rounds found.
@@ -26,6 +27,10 @@ pub(crate) struct State {
     pub(crate) reading: Option<(Instant, Reading)>,
     /// When Temporal last answered for a queue.
     pub(crate) answered: Vec<Option<Instant>>,
+    /// The depths of the queues in the last round. `None`: not known, or of one version only.
+    pub(crate) depths: Vec<Option<f64>>,
+    /// Whether the backlogs are those of whole queues.
+    whole_queues: bool,
     pub(crate) conditions: Conditions,
     failures: Failures,
     /// The pods of the last round, and whether each is in use.
@@ -39,6 +44,8 @@ impl State {
         for (answered, backlog) in self.answered.iter_mut().zip(&round.backlogs) {
             *answered = if backlog.is_ok() { Some(at) } else { *answered };
         }
+        let depth = |backlog: &Result<Backlog, String>| backlog.as_ref().ok().map(|backlog| backlog.tasks);
+        self.depths = round.backlogs.iter().map(|backlog| depth(backlog).filter(|_| self.whole_queues)).collect();
         self.in_use = round.pods.iter().cloned().zip(round.pages.iter().map(Page::in_use)).collect();
         let seconds = at.duration_since(self.start).as_secs_f64();
         let failed = self.failures.take(round, seconds);
@@ -76,13 +83,17 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Nothing is known yet.
-    pub(crate) fn new(queues: Vec<Queue>, utilization: f64, pods: Pods) -> Self {
+    pub(crate) fn new(config: &Config, pods: Pods) -> Self {
+        let queues = config.queues.clone();
+        let utilization = config.utilization;
         let settings = scaler::Settings { queues: queues.iter().map(Queue::settings).collect(), utilization };
         let state = State {
             scaler: Scaler::new(settings),
             start: Instant::now(),
             reading: None,
             answered: vec![None; queues.len()],
+            depths: vec![None; queues.len()],
+            whole_queues: config.version.is_none(),
             conditions: Conditions::default(),
             failures: Failures::new(queues.len()),
             in_use: Vec::new(),

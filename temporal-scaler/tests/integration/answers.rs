@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    harness::{Cluster, Page, Scaler, World, door::Door, eventually, pod, scaler::SOON, slots, when},
+    harness::{Cluster, Page, Scaler, World, door::Door, eventually, pod, scaler::SOON, slots, wait::Probe, when},
     runner::tests,
 };
 
@@ -22,6 +22,9 @@ tests![
 ];
 
 const QUEUES: &str = "workflow:orders,activity:invoices=5";
+
+/// The depth of a queue, under the name that a worker of this repository has, too.
+pub(crate) const DEPTH: &str = "temporal_workflow_task_queue_depth{queue=\"orders\"}";
 
 /// The page of a worker of [`QUEUES`].
 fn page(used: u32, available: u32) -> String {
@@ -56,6 +59,8 @@ async fn an_answer_has_a_number_its_reason_and_its_parts(world: &World) -> Resul
         ("temporal_scaler_queue_backlog{kind=\"workflow\",queue=\"orders\"}", 3.0),
         ("temporal_scaler_queue_slots_used{kind=\"activity\",queue=\"invoices\"}", 7.0),
         ("temporal_scaler_queue_slots{kind=\"activity\",queue=\"invoices\"}", 10.0),
+        (DEPTH, 3.0),
+        ("temporal_activity_task_queue_depth{queue=\"invoices\"}", 0.0),
     ] {
         let value = scaler.metric(series).await?;
         ensure!(value == Some(expected), "{series} is {value:?}");
@@ -103,6 +108,8 @@ async fn a_fleet_of_no_workers_is_wanted_by_its_backlog(world: &World) -> Result
     world.start_workflows("orders", "Order", 3).await?;
     // Three tasks, and workers of one slot.
     scaler.answers("workers are wanted", |answer| answer["workers"].as_u64() >= Some(3)).await?;
+    let depth = scaler.metric(DEPTH).await?;
+    ensure!(depth == Some(3.0), "the depth without a worker is {depth:?}");
     Ok(())
 }
 
@@ -117,6 +124,11 @@ async fn without_the_api_server_there_is_no_number_and_no_readiness(world: &Worl
     ensure!(status == StatusCode::SERVICE_UNAVAILABLE, "{status}: {body}");
     ensure!(body["workers"].is_null() && body["error"].is_string(), "{body}");
     ensure!(scaler.metric("temporal_scaler_wanted_workers").await?.is_none(), "a number of nothing");
+    eventually("the depth is shown, because Temporal answers", SOON, async || match scaler.metric(DEPTH).await {
+        Ok(depth) => when(depth == Some(0.0), || format!("it is {depth:?}")),
+        Err(error) => Probe::Failed(error),
+    })
+    .await?;
     let live = scaler.get("/healthz").await?;
     ensure!(live.0 == StatusCode::OK, "an outage must not restart it: {live:?}");
     cluster.set_away(false);
@@ -156,6 +168,8 @@ async fn temporal_that_goes_away_takes_no_worker_away(world: &World) -> Result<(
     let is_in_part = |answer: &Value| answer["partly"].is_string() && answer["queues"][0]["backlog"].is_null();
     let answer = scaler.answers("it knows in part", is_in_part).await?;
     ensure!(answer["workers"].as_u64() >= Some(4), "{answer}");
+    let depth = scaler.metric(DEPTH).await?;
+    ensure!(depth.is_none(), "Temporal is away, and the depth is {depth:?}");
     door.set_open(true);
     scaler.condition("queue_unread", false).await?;
     ensure!(lines() == before + 2, "it is not said once at the begin and once at the end");

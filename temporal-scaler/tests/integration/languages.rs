@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
+    answers::DEPTH,
     harness::{Cluster, World, pod, python::PythonWorker},
     runner::tests,
 };
@@ -49,6 +50,8 @@ async fn each_version_is_asked_for_its_own_load(world: &World) -> Result<()> {
     let of_old = scaler(&cluster, "1").await?;
     let waits = |answer: &serde_json::Value| answer["queues"][1]["backlog"] == 5.0;
     of_old.answers("the old version's tasks wait", waits).await?;
+    let depth = of_old.metric(DEPTH).await?;
+    ensure!(depth.is_none(), "the backlog of a version is shown as the queue's depth, {depth:?}");
 
     let of_new = scaler(&Cluster::start().await?, "2").await?;
     let said = of_new.condition("queue_unread", true).await?;
