@@ -14,10 +14,6 @@ use crate::manifests::Manifests;
 /// The defaults of Postgres.
 const MAX_CONNECTIONS: u32 = 100;
 const SUPERUSER_RESERVED: u32 = 3;
-/// The Deployment that exports the depths of the queues.
-const QUEUE_METRICS: &str = "temporal-queue-metrics";
-/// Its maximum number of connections: two, and two more during a rollout.
-const QUEUE_METRICS_CONNECTIONS: u32 = 4;
 
 /// The connections of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,8 +22,7 @@ pub struct Database {
     pub max_connections: u32,
     /// Connections reserved for superusers and for roles with the privilege to use reserved connections.
     pub reserved: u32,
-    /// Maximum number of connections of other clients: Temporal, if it uses the same server, and the Deployment
-    /// `temporal-queue-metrics`.
+    /// Maximum number of connections of other clients: Temporal, if it uses the same server.
     pub others: u32,
 }
 
@@ -66,15 +61,11 @@ impl Database {
             )?,
             (None, None) => 0,
         };
-        let queue_metrics = match (given.others, manifests.deployment(QUEUE_METRICS)) {
-            (None, Ok(_)) => QUEUE_METRICS_CONNECTIONS,
-            _ => 0,
-        };
         Ok(Self {
             max_connections,
             reserved: read("superuser_reserved_connections", SUPERUSER_RESERVED)?
                 .saturating_add(read("reserved_connections", 0)?),
-            others: others.saturating_add(queue_metrics),
+            others,
         })
     }
 

@@ -200,7 +200,7 @@ mod tests {
     fn a_plan_that_holds_ends_with_that() {
         let text = render(&Plan::new(shipped(), GUIDE_WORKERS).unwrap());
         assert!(text.ends_with("the plan holds\n"), "{text}");
-        let line = "database         300         3            124          173         120           150    23\n";
+        let line = "database         300         3            120          177         120           150    27\n";
         assert!(text.contains(line), "{text}");
     }
 

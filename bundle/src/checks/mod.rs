@@ -29,9 +29,8 @@ const KUSTOMIZATIONS: [&str; 6] = [
     "overlays/scalers/temporal",
 ];
 /// The files that are applied as they are or that the node image contains, below `manifests/`.
-const FILES: [&str; 5] = [
+const FILES: [&str; 4] = [
     "base/temporal-worker-deployment.yaml",
-    "base/temporal-queue-metrics.yaml",
     "base/temporal-scaler.yaml",
     "base/keda-scaledobject.yaml",
     "services/storage/storage.yaml",

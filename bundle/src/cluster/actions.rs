@@ -248,13 +248,7 @@ impl Maker<'_> {
     }
 
     fn apply_worker(&self, record: &Record) -> Result<()> {
-        let files = [
-            "temporal-worker-deployment.yaml",
-            "temporal-queue-metrics.yaml",
-            "temporal-scaler.yaml",
-            "keda-scaledobject.yaml",
-        ];
-        for file in files {
+        for file in ["temporal-worker-deployment.yaml", "temporal-scaler.yaml", "keda-scaledobject.yaml"] {
             let path = self.workspace.manifests().join("base").join(file);
             eventually(&format!("{file} is admitted"), ADMISSION_DEADLINE, || {
                 let applied = kubectl(record).args(["apply", "--filename"]).arg(&path).run_any()?;

@@ -30,10 +30,10 @@ fn the_shipped_workers_open_fewer_connections_than_the_guide_counts_and_far_fewe
     assert!(opened(15) < GUIDE.connections.0);
     let allowed = |workers| Fleet::of(&inputs.settings, workers).connections_allowed;
     assert_eq!((allowed(1), allowed(15), allowed(20)), (50, 750, 1000));
-    // services/postgres/postgresql.conf adds the same figures up: 23 connections are left.
+    // services/postgres/postgresql.conf adds the same figures up: 27 connections are left.
     let database = inputs.database;
-    assert_eq!((database.max_connections, database.reserved, database.others), (300, 3, 124));
-    assert_eq!(u64::from(database.for_workers()) - opened(inputs.settings.peak()), 23);
+    assert_eq!((database.max_connections, database.reserved, database.others), (300, 3, 120));
+    assert_eq!(u64::from(database.for_workers()) - opened(inputs.settings.peak()), 27);
 }
 
 #[test]
