@@ -418,7 +418,7 @@ const CORE: &[Mutation] = &[
             workers.remove(&first);
         });
     }),
-    mutation("core", "every worker asks Temporal for itself", &["questions"], |run| {
+    mutation("core", "every worker asks Temporal many times a second", &["questions"], |run| {
         run.detail("fleet", |fleet| {
             fleet["asked"] = (fleet["asked"].as_f64().unwrap() * 20.0).into();
         });

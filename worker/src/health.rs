@@ -1,4 +1,4 @@
-//! The HTTP port: /metrics, /livez (the process answers) and /readyz (it polls its queues, or reads their depths).
+//! The HTTP port: /metrics, /livez (the process answers) and /readyz (it polls its queues).
 //!
 //! Liveness depends on nothing outside the process: an outage of Temporal or Postgres must not restart a fleet.
 
@@ -35,7 +35,7 @@ const BACKLOG: i32 = 128;
 pub enum Phase {
     /// The process waits for the dependency or step that is named here.
     Waiting(String),
-    /// The worker polls all queues, or the watch has read all of them.
+    /// The worker polls all queues.
     Ready,
     /// The process is shutting down.
     ShuttingDown,
@@ -85,8 +85,8 @@ pub struct HttpState {
     pub health: Health,
     /// The metrics.
     pub metrics: Metrics,
-    /// The CPU threads, read at each scrape. `None` in a process without them.
-    pub cpu: Option<CpuPool>,
+    /// The CPU threads, read at each scrape.
+    pub cpu: CpuPool,
     /// The database, whose connections are counted at each scrape.
     pub database: Database,
 }
@@ -149,9 +149,7 @@ async fn ready(State(state): State<HttpState>) -> (StatusCode, String) {
 }
 
 async fn metrics(State(state): State<HttpState>) -> Response {
-    if let Some(cpu) = &state.cpu {
-        state.metrics.set_threads(cpu.busy(), cpu.threads());
-    }
+    state.metrics.set_threads(state.cpu.busy(), state.cpu.threads());
     state.metrics.set_connections(state.database.connections());
     match state.metrics.exposition() {
         Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),

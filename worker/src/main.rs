@@ -1,7 +1,6 @@
-//! `temporal-worker`: reads its configuration, then runs the worker, runs the watch, migrates the schema, or prints the
-//! configuration.
+//! `temporal-worker`: reads its configuration, then runs the worker, migrates the schema, or prints the configuration.
 
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use worker::{
@@ -33,8 +32,6 @@ struct Cli {
 enum Command {
     /// Serve the queues until a signal (the default)
     Run,
-    /// Show the depths of the queues until a signal, without taking work: needs only Temporal and Postgres
-    Watch,
     /// Migrate the schema of the database and exit: needs only Postgres
     Migrate,
     /// Print the settings in force with their origins, secrets masked
@@ -114,8 +111,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run => ended(run(config, &warnings)),
-        Command::Watch => ended(on_one_thread(config, &warnings, lifecycle::watch)),
-        Command::Migrate => ended(on_one_thread(config, &warnings, lifecycle::migrate)),
+        Command::Migrate => ended(migrate(config, &warnings)),
     }
 }
 
@@ -146,17 +142,13 @@ fn run(config: Config, warnings: &[String]) -> anyhow::Result<ExitCode> {
     code
 }
 
-/// Runs the watch or the migration. One thread is enough for one port and one request a second. Nothing there creates a
-/// span, so there are no traces.
-fn on_one_thread<F>(config: Config, warnings: &[String], command: impl FnOnce(Config) -> F) -> anyhow::Result<ExitCode>
-where
-    F: Future<Output = anyhow::Result<ExitCode>>,
-{
+/// Nothing in a migration creates a span, so there are no traces.
+fn migrate(config: Config, warnings: &[String]) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         logs::start(&config.service, None)?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        command(config).await
+        lifecycle::migrate(config).await
     });
     runtime.shutdown_background();
     code

@@ -143,8 +143,7 @@ fn metrics() -> String {
         "# Metrics\n\n{GENERATED}\n\n\
          All metrics are on `:9464/metrics`. A counter or histogram appears with its first event. The SDK's own\n\
          metrics are there too, with the prefix `temporal_`: slots (`temporal_worker_task_slots_used`,\n\
-         `temporal_worker_task_slots_available`), pollers (`temporal_num_pollers`), latencies and requests.\n\
-         `temporal-worker watch` shows only the metrics of the queues, of the database and of requests.\n\n\
+         `temporal_worker_task_slots_available`), pollers (`temporal_num_pollers`), latencies and requests.\n\n\
          | name | type | labels | meaning |\n|---|---|---|---|\n"
     );
     for metric in names::ALL {

@@ -21,7 +21,7 @@ pub struct DatabaseConfig {
     /// `temporal-worker migrate` has run. With a current schema, no process needs the right to change it.
     pub migrate_at_start: bool,
     /// Connections that stay open once opened. A process opens at most `pool_size` plus `max_overflow` connections,
-    /// and at most one more than its IO slots. `temporal-worker watch` opens at most 2.
+    /// and at most one more than its IO slots.
     pub pool_size: u32,
     /// Additional connections under load, which are closed when idle.
     pub max_overflow: u32,
@@ -142,7 +142,6 @@ mod tests {
         let guide = DatabaseConfig::default();
         assert_eq!(guide.connections(slots), 6);
         assert_eq!(guide.connections_kept(slots), 6);
-        assert_eq!(guide.connections(1), 2, "temporal-worker watch");
         let small = DatabaseConfig { pool_size: 2, max_overflow: 1, ..guide };
         assert_eq!(small.connections(slots), 3);
         assert_eq!(small.connections_kept(slots), 2);

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Faults;
 
+/// Time for which a depth is shown at most, unless the interval is longer than a third of it.
+const DEPTH_AGE: Duration = Duration::from_secs(30);
+
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -27,7 +30,9 @@ pub struct ServiceConfig {
     pub metrics_address: String,
     /// Seconds between two attempts to reach Postgres or Temporal at start. The number of attempts is unlimited.
     pub start_retry_seconds: u64,
-    /// Seconds between two readings of a queue's depth, for the whole fleet (`DEPTH_INTERVAL_SECONDS`).
+    /// Least number of seconds between two questions of a worker about a queue's depth (`DEPTH_INTERVAL_SECONDS`). From
+    /// 6 workers on they are further apart. A depth is shown for 30 s at most, or for three of these intervals if that is
+    /// more.
     pub depth_interval_seconds: u64,
     /// `text` or `json` (`LOG_FORMAT`).
     pub log_format: LogFormat,
@@ -61,9 +66,14 @@ impl ServiceConfig {
         Duration::from_secs(self.start_retry_seconds)
     }
 
-    /// Interval of depth readings.
+    /// Least interval of depth readings.
     pub fn depth_interval(&self) -> Duration {
         Duration::from_secs(self.depth_interval_seconds)
+    }
+
+    /// Time for which a depth is shown.
+    pub fn depth_lifetime(&self) -> Duration {
+        DEPTH_AGE.max(3 * self.depth_interval())
     }
 
     pub(super) fn validate(&self, faults: &mut Faults) {

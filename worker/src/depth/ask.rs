@@ -1,6 +1,8 @@
 //! One request to Temporal for a queue: its backlog, the age of the backlog, the rates of tasks and the number of
 //! pollers.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use temporalio_client::{Client, NamespacedClient as _, tonic::IntoRequest as _};
 use temporalio_common::protos::temporal::api::{
@@ -11,16 +13,19 @@ use temporalio_common::protos::temporal::api::{
 
 use crate::metrics::{Queue, Reading};
 
+/// The identities of the workers that polled a queue within the last minutes.
+pub(super) type Pollers = BTreeSet<String>;
+
 /// Reads a queue, and retries once. Servers close each connection at some age (Temporal's frontend after 5
 /// minutes), which cancels a request in flight. The retry uses a new connection.
-pub(super) async fn ask_with_retry(client: &Client, queue: &Queue) -> anyhow::Result<Reading> {
+pub(super) async fn ask_with_retry(client: &Client, queue: &Queue) -> anyhow::Result<(Reading, Pollers)> {
     match ask(client, queue).await {
-        Ok(reading) => Ok(reading),
+        Ok(answer) => Ok(answer),
         Err(_) => ask(client, queue).await,
     }
 }
 
-async fn ask(client: &Client, queue: &Queue) -> anyhow::Result<Reading> {
+async fn ask(client: &Client, queue: &Queue) -> anyhow::Result<(Reading, Pollers)> {
     let kind = if queue.activities { TaskQueueType::Activity } else { TaskQueueType::Workflow };
     let request = DescribeTaskQueueRequest {
         namespace: client.namespace(),
@@ -33,7 +38,8 @@ async fn ask(client: &Client, queue: &Queue) -> anyhow::Result<Reading> {
     let answer =
         service.describe_task_queue(request.into_request()).await.context("describing the queue")?.into_inner();
     let stats = answer.stats.context("the server reports no statistics of the queue")?;
-    Ok(reading(&stats, answer.pollers.len()))
+    let pollers: Pollers = answer.pollers.into_iter().map(|poller| poller.identity).collect();
+    Ok((reading(&stats, pollers.len()), pollers))
 }
 
 fn reading(stats: &TaskQueueStats, pollers: usize) -> Reading {

@@ -8,7 +8,6 @@ use tokio::time::timeout;
 use super::MIGRATION_TIMEOUT;
 use crate::{
     config::Config,
-    depth,
     metrics::Metrics,
     store::{Database, PoolSettings},
     tls,
@@ -23,7 +22,7 @@ const POOL: PoolSettings = PoolSettings { application: "temporal-worker-migrate"
 /// The database is unreachable, or the migration failed.
 pub async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
     tls::install_provider();
-    let metrics = Metrics::new(config.service.depth_interval() * depth::LIFETIME_INTERVALS)?;
+    let metrics = Metrics::new(config.service.depth_lifetime())?;
     let database = Database::open(&config.database, POOL, metrics)?;
     let migrated = timeout(MIGRATION_TIMEOUT, database.prepare_schema(true)).await;
     migrated.with_context(|| format!("the migration did not end within {} s", MIGRATION_TIMEOUT.as_secs()))??;

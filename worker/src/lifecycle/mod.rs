@@ -1,16 +1,14 @@
-//! Start and shutdown of a process that takes work ([`run()`]) and of one that only watches the queues
-//! ([`watch()`]). This file holds what both share.
+//! Start and shutdown of a worker ([`run()`]), and the migration of the schema ([`migrate()`]). This file holds what
+//! surrounds the work: the port, the connections, readiness and depths.
 //!
 //! Start: first the HTTP port (live, not ready), then Postgres, then Temporal. Each connection is retried without
 //! limit, with a log line at each try, so an outage is a wait and not a crash loop.
 //!
-//! Shutdown: the process is not ready from then on, and releases its leases on queue readings, so that the next
-//! process need not wait until they expire.
+//! Shutdown: the process is not ready from then on.
 
 mod migrate;
 mod polls;
 mod run;
-mod watch;
 
 use std::{future::Future, time::Duration};
 
@@ -36,7 +34,6 @@ use crate::{
 
 pub use migrate::migrate;
 pub use run::run;
-pub use watch::watch;
 
 /// Timeout of a migration, including the wait for another worker's. The connection has a timeout of its own.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
@@ -44,18 +41,18 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 /// Timeout of Temporal's first answer on a new connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Timeout of releasing the leases, and again of closing connections. Both end with the process in any case.
+/// Timeout of closing connections, which end with the process in any case.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Interval of the checks whether all queues are ready.
+/// Interval of the checks whether all queues are polled.
 const READY_CHECK: Duration = Duration::from_millis(50);
 
-/// What both kinds of process share.
+/// What surrounds the work.
 #[derive(Debug)]
 struct Process {
     config: Config,
-    /// Name of this process for Temporal, in the table `attempts` and in the leases: process id and host name. In a
-    /// cluster the host name is the pod's.
+    /// Name of this process for Temporal and in the table `attempts`: process id and host name. In a cluster the host
+    /// name is the pod's.
     identity: String,
     metrics: Metrics,
     database: Database,
@@ -70,7 +67,7 @@ impl Process {
     fn new(config: Config, pool: PoolSettings) -> anyhow::Result<Self> {
         tls::install_provider();
         let shutdown = signals::listen()?;
-        let metrics = Metrics::new(config.service.depth_interval() * depth::LIFETIME_INTERVALS)?;
+        let metrics = Metrics::new(config.service.depth_lifetime())?;
         Ok(Self {
             database: Database::open(&config.database, pool, metrics.clone())?,
             identity: identity(),
@@ -83,7 +80,7 @@ impl Process {
     }
 
     /// Opens the HTTP port. The process is live from now on.
-    async fn open_port(&mut self, cpu: Option<CpuPool>) -> anyhow::Result<()> {
+    async fn open_port(&mut self, cpu: CpuPool) -> anyhow::Result<()> {
         let listener = health::bind(&self.config.service.metrics_address)?;
         let state = HttpState {
             health: self.health.clone(),
@@ -124,52 +121,37 @@ impl Process {
         [Queue::workflow(workflow), Queue::activity(io), Queue::activity(cpu)]
     }
 
-    /// Starts showing the queue depths, and reading them while this process holds the lease.
-    fn watch_depths(&mut self, client: &Client) {
-        let watch = depth::Watch {
-            client: client.clone(),
-            database: self.database.clone(),
-            shown: self.metrics.depths().clone(),
-            queues: self.queues().into(),
-            reader: self.identity.clone(),
-            every: self.config.service.depth_interval(),
-        };
-        self.background.spawn(watch.run());
-    }
-
-    /// Sets the process ready as soon as `seen` was true of every queue, and then runs `watch`.
-    fn set_ready<F>(
-        &mut self,
-        waiting: &'static str,
-        seen: impl Fn(&Metrics, &Queue) -> bool + Send + 'static,
-        watch: impl FnOnce(Metrics, Health, [Queue; 3]) -> F + Send + 'static,
-    ) where
-        F: Future<Output = ()> + Send,
-    {
+    /// Sets the process ready as soon as every queue is polled. From then on it reads the depths, and readiness follows
+    /// the polls.
+    fn follow_queues(&mut self, client: &Client) {
         let (metrics, health, queues) = (self.metrics.clone(), self.health.clone(), self.queues());
+        let depths = depth::Depths {
+            client: client.clone(),
+            shown: metrics.depths().clone(),
+            queues: queues.to_vec(),
+            least: self.config.service.depth_interval(),
+        };
         self.background.spawn(async move {
-            health.enter(Phase::Waiting(waiting.into()));
+            health.enter(Phase::Waiting("starting to poll".into()));
             let mut checks = interval(READY_CHECK);
-            let mut unseen: Vec<_> = queues.iter().collect();
-            while !unseen.is_empty() {
+            let mut unpolled: Vec<_> = queues.iter().collect();
+            while !unpolled.is_empty() {
                 checks.tick().await;
-                unseen.retain(|queue| !seen(&metrics, queue));
+                // Later, a queue without polls only means that all its slots are in use.
+                unpolled.retain(|queue| !metrics.sdk().polls(&queue.name));
             }
             health.enter(Phase::Ready);
             let names = queues.each_ref().map(|queue| queue.name.as_str()).join(",");
             info!(queues = names, "ready");
-            watch(metrics, health, queues).await;
+            // A worker that has polled is among the pollers that the answers list.
+            tokio::join!(depths.run(), polls::follow(metrics, health, queues));
         });
     }
 
-    /// Releases what other processes may wait for: the leases and the connections.
+    /// Closes the connections.
     async fn shut_down(mut self) {
         self.health.enter(Phase::ShuttingDown);
         self.background.shutdown().await;
-        let leases = timeout(CLEANUP_TIMEOUT, self.database.release_leases(&self.identity)).await;
-        if !matches!(leases, Ok(Ok(()))) {
-            info!("the leases on the queue readings were not released; they will expire");
-        }
         // A server that does not answer must not delay the exit.
         if timeout(CLEANUP_TIMEOUT, self.database.close()).await.is_err() {
             info!("the database connections were not closed; the process's exit closes them");

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use super::{Process, polls};
+use super::Process;
 use crate::{
     activities::{KeptTokens, Tools},
     config::Config,
@@ -38,7 +38,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let mut process = Process::new(config, pool)?;
     let cpu = CpuPool::start(process.config.pools.cpu_threads)?;
     // The port is opened first, so that readiness probes find it.
-    process.open_port(Some(cpu.clone())).await?;
+    process.open_port(cpu.clone()).await?;
     let tools = tools(&process, cpu)?;
     if let Some(cache) = tools.cache.clone() {
         process.background.spawn(cache.check());
@@ -71,10 +71,8 @@ fn tools(process: &Process, cpu: CpuPool) -> anyhow::Result<Tools> {
 
 /// Polls the queues until shutdown begins, then drains them.
 async fn work(process: &mut Process, tools: &Tools, client: &Client) -> anyhow::Result<()> {
-    process.watch_depths(client);
     process.background.spawn(process.database.clone().delete_old_rows(process.config.database.retention_days));
-    // Later, a queue without polls only means that all its slots are in use.
-    process.set_ready("starting to poll", |metrics, queue| metrics.sdk().polls(&queue.name), polls::follow);
+    process.follow_queues(client);
     let (config, shutdown) = (&process.config, &process.shutdown);
     let grace = config.service.shutdown_grace();
     let meter = process.metrics.sdk();

@@ -36,14 +36,9 @@ impl Queue {
         Self { name: name.to_owned(), activities: true }
     }
 
-    /// The kind of its tasks, as [`Queue::of_kind`] reads it.
+    /// The kind of its tasks.
     pub fn kind(&self) -> &'static str {
         if self.activities { "activity" } else { "workflow" }
-    }
-
-    /// A queue of `activity` or `workflow` tasks.
-    pub fn of_kind(name: String, kind: &str) -> Self {
-        Self { name, activities: kind == "activity" }
     }
 }
 
@@ -94,24 +89,14 @@ impl DepthReadings {
         })
     }
 
-    /// Records a reading and its time.
-    pub fn record(&self, queue: &Queue, reading: Reading, at: Instant) {
-        self.lock().insert(queue.clone(), (reading, at));
+    /// Records a reading of this moment.
+    pub fn record(&self, queue: &Queue, reading: Reading) {
+        self.lock().insert(queue.clone(), (reading, Instant::now()));
     }
 
     /// Removes the reading of a queue that cannot be read.
     pub fn forget(&self, queue: &Queue) {
         self.lock().remove(queue);
-    }
-
-    /// Whether the depth of a queue is shown now.
-    pub fn shows(&self, queue: &Queue) -> bool {
-        let readings = self.lock();
-        readings.get(queue).is_some_and(|(_, at)| self.is_valid(*at))
-    }
-
-    fn is_valid(&self, at: Instant) -> bool {
-        at.elapsed() < self.lifetime
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Queue, (Reading, Instant)>> {
@@ -143,7 +128,7 @@ impl Collector for DepthReadings {
         let readings = self.lock();
         self.gauges().into_iter().for_each(GaugeVec::reset);
         for (queue, (reading, at)) in readings.iter() {
-            if self.is_valid(*at) {
+            if at.elapsed() < self.lifetime {
                 self.set(queue, reading);
             }
         }
@@ -180,30 +165,18 @@ mod tests {
         let readings = DepthReadings::new(Duration::from_secs(60)).unwrap();
         assert!(readings.collect().is_empty());
         let empty = Reading { depth: 0, ..READING };
-        readings.record(&Queue::workflow("w"), empty, Instant::now());
-        readings.record(&Queue::activity("a"), READING, Instant::now());
+        readings.record(&Queue::workflow("w"), empty);
+        readings.record(&Queue::activity("a"), READING);
         assert_eq!(shown(&readings), [depth("workflow", "w", 0.0), depth("activity", "a", 16.0)]);
         assert_eq!(readings.collect().len(), 6, "both depths, age, two rates, pollers");
-        assert!(readings.shows(&Queue::workflow("w")));
-        assert!(!readings.shows(&Queue::activity("w")), "another queue of that name");
         readings.forget(&Queue::workflow("w"));
-        assert!(!readings.shows(&Queue::workflow("w")));
         assert_eq!(shown(&readings), [depth("activity", "a", 16.0)]);
     }
 
     #[test]
     fn an_expired_reading_is_absent() {
-        let readings = DepthReadings::new(Duration::from_secs(5)).unwrap();
-        let old = Instant::now().checked_sub(Duration::from_secs(6)).unwrap();
-        readings.record(&Queue::workflow("w"), READING, old);
+        let readings = DepthReadings::new(Duration::ZERO).unwrap();
+        readings.record(&Queue::workflow("w"), READING);
         assert!(readings.collect().is_empty());
-        assert!(!readings.shows(&Queue::workflow("w")));
-    }
-
-    #[test]
-    fn a_queue_can_be_restored_from_its_kind() {
-        for queue in [Queue::workflow("q"), Queue::activity("q")] {
-            assert_eq!(Queue::of_kind(queue.name.clone(), queue.kind()), queue);
-        }
     }
 }

@@ -189,8 +189,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use prometheus::proto::MetricFamily;
-    use std::time::Instant;
-
     use temporalio_common::telemetry::metrics::{CoreMeter, MetricParameters, NewAttributes};
 
     use super::*;
@@ -202,7 +200,7 @@ mod tests {
     fn one_exposition_holds_the_depths_the_own_metrics_and_the_sdks() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
         let queue = Queue::workflow("document-workflow-queue");
-        metrics.depths().record(&queue, READING, Instant::now());
+        metrics.depths().record(&queue, READING);
         metrics.observe_step("fetch_document", "done", Duration::from_millis(20));
         metrics.set_threads(1, 4);
         let meter = metrics.sdk();
@@ -221,8 +219,8 @@ mod tests {
     #[test]
     fn registered_metrics_equal_the_declared_ones() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-        metrics.depths().record(&Queue::workflow("w"), READING, Instant::now());
-        metrics.depths().record(&Queue::activity("a"), READING, Instant::now());
+        metrics.depths().record(&Queue::workflow("w"), READING);
+        metrics.depths().record(&Queue::activity("a"), READING);
         metrics.observe_step("fetch_document", "done", Duration::ZERO);
         metrics.set_polls_failing(&Queue::workflow("w"), false);
         metrics.set_threads(1, 4);
@@ -258,8 +256,8 @@ mod tests {
     #[test]
     fn no_name_is_used_twice() {
         let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
-        metrics.depths().record(&Queue::workflow("w"), READING, Instant::now());
-        metrics.depths().record(&Queue::activity("a"), READING, Instant::now());
+        metrics.depths().record(&Queue::workflow("w"), READING);
+        metrics.depths().record(&Queue::activity("a"), READING);
         let families = metrics.exposition().unwrap();
         let mut types: Vec<_> = families.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let all = types.len();

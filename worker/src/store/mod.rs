@@ -5,7 +5,6 @@ mod database;
 mod ledger;
 mod object;
 mod pool;
-mod readings;
 mod refusal;
 mod s3;
 mod schema;
@@ -15,7 +14,6 @@ pub use cache::{ExtractCache, extract_key};
 pub use database::{Database, DocumentRecord, Outcome, Request};
 pub use object::{ClaimLost, ObjectStore, StoreError};
 pub use pool::PoolSettings;
-pub use readings::SharedReading;
 #[cfg(test)]
 pub(crate) use refusal::SAMPLES;
 pub use refusal::{Cause, Refusal};

@@ -24,7 +24,8 @@ const LOCK: i64 = 0x0073_6c69_7077_6179;
 /// PgBouncer in transaction mode may give that to another client, which uses the same names.
 const FORGET_STATEMENTS: &str = "DEALLOCATE ALL";
 
-/// The embedded migrations. They only add, so an older version runs on a newer schema after a rollback.
+/// The embedded migrations. They only add, or drop what no step needs. So an older version runs on a newer schema, while
+/// a fleet is updated and after a rollback.
 ///
 /// Only comments have characters beyond ASCII, and a database of another encoding than UTF-8 would refuse those. The
 /// checksums stay, because they are of the files.

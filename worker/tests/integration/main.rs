@@ -21,6 +21,7 @@ mod configuration;
 mod connections;
 mod credentials;
 mod database;
+mod depths;
 mod documents;
 mod harness;
 mod kills;
@@ -33,7 +34,6 @@ mod outages;
 mod pdf;
 mod poison;
 mod private_authority;
-mod readings;
 mod reingest;
 mod renewal;
 mod requests;
@@ -42,7 +42,6 @@ mod stops;
 mod summaries;
 mod traces;
 mod versions;
-mod watching;
 
 use std::process::ExitCode;
 
@@ -56,8 +55,7 @@ fn main() -> ExitCode {
         reingest::TESTS,
         summaries::TESTS,
         outages::TESTS,
-        readings::TESTS,
-        watching::TESTS,
+        depths::TESTS,
         versions::TESTS,
         leaving::TESTS,
         renewal::TESTS,

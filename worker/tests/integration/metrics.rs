@@ -16,7 +16,7 @@ tests![
     slots_are_shown_from_the_start_and_only_tasks_use_them,
 ];
 
-/// Timeout for a metric. Temporal caches the figures of a queue for 5 s, and the worker asks every second.
+/// Timeout for a metric. Temporal caches the figures of a queue for 5 s, and a worker alone asks every second or two.
 const SEEN: Duration = Duration::from_secs(20);
 
 /// The guide's metrics, with its queues.

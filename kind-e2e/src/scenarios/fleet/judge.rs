@@ -25,8 +25,11 @@ const GUIDE: [(&str, u32); 9] = [
 const OF_A_WORKER: u32 = 20;
 /// Prometheus' scrape interval of the workers in `manifests/services`, in seconds.
 const SCRAPE: f64 = 1.0;
-/// Questions a second for the whole fleet: one for each of the three queues.
-const QUESTIONS: f64 = 3.0;
+/// Questions a second of the whole fleet, at most: ten for each of the three queues, whatever the number of workers.
+const QUEUES: f64 = 3.0;
+const MOST_QUESTIONS: f64 = 10.0 * QUEUES;
+/// Seconds for which a worker shows a depth.
+const SHOWN: f64 = 30.0;
 /// Readings of the connections, at least: one a second.
 const LOOKS: f64 = LOADED;
 
@@ -106,14 +109,15 @@ fn bounded(found: &Connections, planned: u32) -> [Check; 2] {
 }
 
 fn questions(facts: &Fleet) -> Check {
-    // A counter is as old as its last scrape, and in T seconds a clock of one second can strike T + 1 times.
-    let most = QUESTIONS * (facts.seconds + SCRAPE + 1.0);
-    let least = 0.5 * QUESTIONS * (facts.seconds - SCRAPE);
+    // A counter is as old as its last scrape.
+    let most = MOST_QUESTIONS * (facts.seconds + SCRAPE);
+    let least = QUEUES * f64::from(facts.workers) * (facts.seconds - SCRAPE) / SHOWN;
     let question = Question::new(
         "questions",
         "questions of the fleet to Temporal about its queues",
         format!("{least:.0} to {most:.0}"),
-        "one a second and queue, whatever the number of workers; fewer than half of them, and the depths are old",
+        "ten a second and queue, whatever the number of workers; a worker that asks less often than every 30 s shows \
+         no depth for a while",
     );
     match facts.asked {
         None => question.unseen("the workers' count was not read"),

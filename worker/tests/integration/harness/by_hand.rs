@@ -1,64 +1,66 @@
-//! Does a worker's part by hand, so that tasks wait in queues that no worker has polled.
+//! Polls a queue by hand, so that Temporal lists more pollers than there are workers.
 
-use anyhow::{Context as _, Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use futures::future::try_join_all;
 use temporalio_client::tonic::IntoRequest as _;
 use temporalio_common::protos::temporal::api::{
-    command::v1::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes},
-    common::v1::ActivityType,
-    enums::v1::CommandType,
+    enums::v1::TaskQueueType,
     taskqueue::v1::TaskQueue,
-    workflowservice::v1::{PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest},
+    workflowservice::v1::{DescribeTaskQueueRequest, PollWorkflowTaskQueueRequest},
 };
 
-use super::world::{WORKFLOW_QUEUE, World};
+use super::{
+    wait::{Probe, eventually, when},
+    world::{WORKFLOW_QUEUE, World},
+};
 
-/// Identity of the poller.
-const IDENTITY: &str = "by hand";
+/// Timeout for Temporal to list the pollers.
+const LISTED: Duration = Duration::from_secs(30);
 
 impl World {
-    /// Polls the first task of a started workflow, and answers it with this number of activities in each of these
-    /// queues.
-    pub(crate) async fn schedule_activities(&self, queues: &[(&str, usize)]) -> Result<()> {
-        let mut service = self.client.connection().workflow_service();
-        let poll = PollWorkflowTaskQueueRequest {
+    /// Polls the workflow queue under so many identities, until Temporal lists them. It does so for five minutes more.
+    pub(crate) async fn poll_by_hand(&self, count: usize) -> Result<()> {
+        let polls = try_join_all((0..count).map(|number| self.poll(format!("{number}@by-hand"))));
+        let listed = eventually("Temporal lists the pollers", LISTED, async || match self.pollers().await {
+            Ok(listed) => when(listed == count, || format!("it lists {listed}")),
+            Err(error) => Probe::Failed(error),
+        });
+        tokio::select! {
+            ended = polls => {
+                ended?;
+                bail!("the polls ended before Temporal listed them")
+            }
+            listed = listed => listed,
+        }
+    }
+
+    async fn poll(&self, identity: String) -> Result<()> {
+        let request = PollWorkflowTaskQueueRequest {
             namespace: self.name.clone(),
-            task_queue: Some(queue(WORKFLOW_QUEUE)),
-            identity: IDENTITY.to_owned(),
+            task_queue: Some(workflow_queue()),
+            identity,
             ..PollWorkflowTaskQueueRequest::default()
         };
-        let task = service.poll_workflow_task_queue(poll.into_request()).await;
-        let task = task.context("polling for a workflow task")?.into_inner();
-        ensure!(!task.task_token.is_empty(), "no workflow task waits in {WORKFLOW_QUEUE}");
-        let wanted = queues.iter().flat_map(|(queue, count)| std::iter::repeat_n(*queue, *count));
-        let commands = wanted.enumerate().map(|(number, queue)| activity(number, queue));
-        let answer = RespondWorkflowTaskCompletedRequest {
+        let mut service = self.client.connection().workflow_service();
+        service.poll_workflow_task_queue(request.into_request()).await.map(drop).context("polling by hand")
+    }
+
+    /// The pollers of the workflow queue that Temporal lists.
+    async fn pollers(&self) -> Result<usize> {
+        let request = DescribeTaskQueueRequest {
             namespace: self.name.clone(),
-            task_token: task.task_token,
-            identity: IDENTITY.to_owned(),
-            commands: commands.collect(),
-            ..RespondWorkflowTaskCompletedRequest::default()
+            task_queue: Some(workflow_queue()),
+            task_queue_type: TaskQueueType::Workflow.into(),
+            ..DescribeTaskQueueRequest::default()
         };
-        let answered = service.respond_workflow_task_completed(answer.into_request());
-        answered.await.map(drop).context("answering a workflow task with activities")
+        let mut service = self.client.connection().workflow_service();
+        let answer = service.describe_task_queue(request.into_request()).await.context("describing the queue")?;
+        Ok(answer.into_inner().pollers.len())
     }
 }
 
-fn queue(name: &str) -> TaskQueue {
-    TaskQueue { name: name.to_owned(), ..TaskQueue::default() }
-}
-
-/// The command that schedules one activity, with a timeout longer than the test.
-fn activity(number: usize, name: &str) -> Command {
-    let attributes = ScheduleActivityTaskCommandAttributes {
-        activity_id: number.to_string(),
-        activity_type: Some(ActivityType { name: "fetch_document".to_owned() }),
-        task_queue: Some(queue(name)),
-        start_to_close_timeout: Some(std::time::Duration::from_secs(60).try_into().unwrap_or_default()),
-        ..ScheduleActivityTaskCommandAttributes::default()
-    };
-    Command {
-        command_type: CommandType::ScheduleActivityTask.into(),
-        attributes: Some(Attributes::ScheduleActivityTaskCommandAttributes(attributes)),
-        ..Command::default()
-    }
+fn workflow_queue() -> TaskQueue {
+    TaskQueue { name: WORKFLOW_QUEUE.to_owned(), ..TaskQueue::default() }
 }

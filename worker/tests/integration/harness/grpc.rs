@@ -1,9 +1,11 @@
-//! A proxy to Temporal that denies the polls of one queue, as Temporal does when a right was withdrawn.
+//! A proxy to Temporal that denies the polls of one queue, as Temporal does when a right was withdrawn. It also records
+//! the questions about queues.
 
 use std::{
     convert::Infallible,
     net::Ipv4Addr,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
@@ -25,16 +27,28 @@ const PERMISSION_DENIED: &str = "7";
 /// Part of the names of the methods that poll.
 const POLL: &str = "/Poll";
 
+/// The end of the name of the method that asks for a queue.
+const DESCRIBE: &str = "/DescribeTaskQueue";
+
 /// The proxy. Dropping it closes its port.
 #[derive(Debug)]
 pub(crate) struct GrpcProxy {
     /// Its port.
     pub(crate) port: u16,
-    denied: Denied,
+    shared: Shared,
     _server: JoinSet<()>,
 }
 
-type Denied = Arc<Mutex<Option<String>>>;
+type Shared = Arc<Mutex<State>>;
+
+#[derive(Debug, Default)]
+struct State {
+    /// The queue whose polls are denied.
+    denied: Option<String>,
+    /// The questions about queues, and when each came in.
+    questions: Vec<(Instant, Bytes)>,
+}
+
 type Upstream = Client<HttpConnector, Full<Bytes>>;
 type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -43,25 +57,31 @@ impl GrpcProxy {
     pub(crate) async fn start(upstream: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("taking a port for a gRPC proxy")?;
         let port = listener.local_addr()?.port();
-        let denied = Denied::default();
+        let shared = Shared::default();
         let client: Upstream = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
         let mut server = JoinSet::new();
-        let shared = denied.clone();
+        let state = shared.clone();
         server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (client, denied) = (client.clone(), shared.clone());
-                let service = service_fn(move |request| answer(request, client.clone(), denied.clone(), upstream));
+                let (client, state) = (client.clone(), state.clone());
+                let service = service_fn(move |request| answer(request, client.clone(), state.clone(), upstream));
                 let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                 connections.spawn(server.serve_connection(TokioIo::new(stream), service));
             }
         });
-        Ok(Self { port, denied, _server: server })
+        Ok(Self { port, shared, _server: server })
     }
 
     /// Denies new polls of a queue.
     pub(crate) fn deny_polls(&self, queue: &str) {
-        *lock(&self.denied) = Some(queue.to_owned());
+        lock(&self.shared).denied = Some(queue.to_owned());
+    }
+
+    /// When the questions about a queue came in.
+    pub(crate) fn questions(&self, queue: &str) -> Vec<Instant> {
+        let state = lock(&self.shared);
+        state.questions.iter().filter(|(_, body)| names(body, queue)).map(|(at, _)| *at).collect()
     }
 }
 
@@ -69,15 +89,17 @@ impl GrpcProxy {
 async fn answer(
     request: Request<Incoming>,
     client: Upstream,
-    denied: Denied,
+    state: Shared,
     upstream: u16,
 ) -> Result<Response<Body>, Infallible> {
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let denied = lock(&denied).clone();
-    let names = |queue: &String| body.windows(queue.len()).any(|part| part == queue.as_bytes());
-    if parts.uri.path().contains(POLL) && denied.as_ref().is_some_and(names) {
+    let denied = lock(&state).denied.clone();
+    if parts.uri.path().contains(POLL) && denied.is_some_and(|queue| names(&body, &queue)) {
         return Ok(refusal(PERMISSION_DENIED));
+    }
+    if parts.uri.path().ends_with(DESCRIBE) {
+        lock(&state).questions.push((Instant::now(), body.clone()));
     }
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = format!("http://127.0.0.1:{upstream}{path}").parse::<Uri>().unwrap_or_default();
@@ -88,6 +110,11 @@ async fn answer(
             Ok(refusal("14"))
         }
     }
+}
+
+/// Whether a request names a queue.
+fn names(body: &Bytes, queue: &str) -> bool {
+    body.windows(queue.len()).any(|part| part == queue.as_bytes())
 }
 
 fn refusal(status: &'static str) -> Response<Body> {

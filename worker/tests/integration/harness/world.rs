@@ -41,15 +41,12 @@ use super::{
     servers::{PgBouncer, Proxy, REGION, Redis, SECRET, Servers, WITH_PASSWORD, postgres_url, superuser_url},
     tls::Authority,
     wait::{Probe, eventually},
-    worker::{self, Worker, WorkerBuilder},
+    worker::{self, WorkerBuilder},
 };
 
 /// The queue and the type of the workflow, as in the guide.
 pub(super) const WORKFLOW_QUEUE: &str = "document-workflow-queue";
 const WORKFLOW: &str = "DocumentWorkflow";
-
-/// The variables that `temporal-worker watch` needs.
-const WATCH_VARIABLES: [&str; 4] = ["TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "DATABASE_URL", "DEPTH_INTERVAL_SECONDS"];
 
 /// Timeout of a workflow. The longest test kills two workers in turn, each detected after 15 s.
 const WORKFLOW_END: Duration = Duration::from_secs(60);
@@ -139,8 +136,7 @@ impl World {
         })
     }
 
-    /// A worker of this world, with the program's own defaults except for addresses, a depth interval of 1 s and the
-    /// record of first attempts.
+    /// A worker of this world, with the program's own defaults except for addresses and the record of first attempts.
     pub(crate) fn worker(&self) -> WorkerBuilder<'_> {
         let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let output = self.folder.join(format!("worker{}.log", outputs.len() + 1));
@@ -157,18 +153,10 @@ impl World {
             ("AWS_ACCESS_KEY_ID", SECRET.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
             ("REDIS_URL", format!("redis://{}", address(&self.redis))),
-            ("DEPTH_INTERVAL_SECONDS", "1".to_owned()),
             ("DB_RECORD_FIRST_ATTEMPTS", "true".to_owned()),
         ];
         let environment: BTreeMap<_, _> = environment.map(|(name, value)| (name.to_owned(), value)).into();
         WorkerBuilder { reaper: &self.servers.reaper, arguments: Vec::new(), environment, unset: Vec::new(), output }
-    }
-
-    /// The program as `temporal-worker watch`, with only the variables that it needs.
-    pub(crate) fn watch(&self) -> WorkerBuilder<'_> {
-        let mut watch = self.worker().arguments(&["watch"]);
-        watch.environment.retain(|name, _| WATCH_VARIABLES.contains(&name.as_str()));
-        watch
     }
 
     /// The program as `temporal-worker migrate`, for the superuser in this world's schema.
@@ -377,13 +365,6 @@ impl World {
         answer.with_context(|| format!("{act:?} of {activity}"))
     }
 
-    /// The leases on the queues.
-    pub(crate) async fn leases(&self) -> Result<Vec<Lease>> {
-        let query = "SELECT queue, reader, lease_until > now() AS valid FROM queue_readings WHERE namespace = $1";
-        let leases = sqlx::query_as(query).bind(&self.name).fetch_all(&self.database).await;
-        leases.context("reading the leases on the queues")
-    }
-
     /// The number of connections to the database with this application name.
     pub(crate) async fn connections(&self, application: &str) -> Result<i64> {
         let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND usename = $2";
@@ -426,25 +407,6 @@ pub(crate) enum Intervention {
     Pause,
     Unpause,
     Reset,
-}
-
-/// The lease on a queue.
-#[derive(Debug, sqlx::FromRow)]
-pub(crate) struct Lease {
-    /// The queue.
-    #[expect(dead_code, reason = "shown where a test fails")]
-    queue: String,
-    reader: String,
-    /// Whether the lease has not expired.
-    pub(crate) valid: bool,
-}
-
-impl Lease {
-    /// Whether this worker holds the lease: its name begins with its process id.
-    pub(crate) fn is_of(&self, worker: &Worker) -> bool {
-        let process = worker.id.as_raw_nonzero().to_string();
-        self.reader.split('@').next() == Some(process.as_str())
-    }
 }
 
 /// The argument of the workflow.
