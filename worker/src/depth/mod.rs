@@ -37,7 +37,7 @@ pub struct Depths {
 impl Depths {
     /// Reads and shows until the process exits.
     pub async fn run(self) {
-        // The period does not matter: each round sets its own end.
+        // The period does not matter: each round sets the time of the next.
         let mut rounds = interval(self.least);
         let mut random = HasherRng::new();
         let mut faults = Faults::default();
