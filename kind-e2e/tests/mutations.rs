@@ -29,7 +29,7 @@ struct Run {
 
 /// The recorded runs by suite. A scenario that is not of its suite's run has one of its own.
 static RECORDED: LazyLock<BTreeMap<&'static str, Run>> =
-    LazyLock::new(|| ["core", "scaling", "table"].map(|suite| (suite, recorded(suite))).into());
+    LazyLock::new(|| ["core", "scaling", "table", "overload"].map(|suite| (suite, recorded(suite))).into());
 
 fn recorded(suite: &str) -> Run {
     let text = |name: &str| {
@@ -564,6 +564,33 @@ const SCALING: &[Mutation] = &[
     }),
 ];
 
+/// The mutations of the suite `overload`.
+const OVERLOAD: &[Mutation] = &[
+    mutation("overload", "the fleet runs away when the host is saturated", &["overload-cost"], |run| {
+        run.fleet("overload/slipway", |count| 3 * count);
+    }),
+    mutation("overload", "documents of what ships come twice as late as the rival's", &["overload-p99"], |run| {
+        slipway(run, |start| {
+            start.stored = start.stored.map(|stored| stored + 2.0 * (stored - start.due));
+        });
+    }),
+    mutation("overload", "the queues stay long after the overload", &["overload-recovery"], |run| {
+        run.depth("overload/slipway/tail", IO, 50.0);
+    }),
+    mutation("overload", "the host carries the load", &["overload-load"], |run| {
+        run.starts("overload", |_, start| start.stored = Some(start.due + 3.0));
+    }),
+];
+
+/// Alters the starts of what ships in the scenario `overload`.
+fn slipway(run: &mut Run, change: fn(&mut Start)) {
+    run.detail("overload", |detail| {
+        let entrants = detail["entrants"].as_array_mut().unwrap();
+        let ours = entrants.iter_mut().find(|entrant| entrant["scaler"] == "slipway").unwrap();
+        starts(ours, &mut |_, start| change(start));
+    });
+}
+
 /// The workers' counts stay what they were in the first sample of a phase for so many seconds.
 fn late(run: &mut Run, phase: &str, seconds: f64) {
     let first = run.samples.iter().find(|sample| sample.phase.starts_with(phase)).map(|sample| sample.at);
@@ -577,7 +604,7 @@ fn late(run: &mut Run, phase: &str, seconds: f64) {
 }
 
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    EVERY.iter().chain(CORE).chain(SCALING)
+    EVERY.iter().chain(CORE).chain(SCALING).chain(OVERLOAD)
 }
 
 /// A check of a verdict: its scenario, its id, and its name, which tells the loads of a scenario apart.
@@ -639,7 +666,9 @@ fn text() -> String {
     let played = std::fs::read_to_string(folder.join("played.md")).unwrap_or_default();
     let mut page = String::from(include_str!("../recorded/page.md"));
     let _ = writeln!(page, "\n## Played in a cluster\n\n{}", played.trim_end());
-    for (of, mutations) in [("every load", EVERY), ("suite `core`", CORE), ("suite `scaling`", SCALING)] {
+    let tables =
+        [("every load", EVERY), ("suite `core`", CORE), ("suite `scaling`", SCALING), ("suite `overload`", OVERLOAD)];
+    for (of, mutations) in tables {
         let _ = writeln!(page, "\n## Alterations of a recorded run: {of}\n");
         let _ = writeln!(page, "| mutation | checks that notice it |\n|---|---|");
         for one in mutations {

@@ -11,6 +11,7 @@ pub mod monitoring;
 pub mod mutation;
 pub mod oscillation;
 pub mod outage;
+pub mod overload;
 pub mod step;
 pub mod table;
 
@@ -89,7 +90,7 @@ pub struct Entry {
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const REGISTRY: [Entry; 9] = [
+pub const REGISTRY: [Entry; 10] = [
     Entry::of::<fleet::Fleet>("fleet", true),
     Entry::of::<step::Step>("step", true),
     Entry::of::<monitoring::Monitoring>("monitoring", false),
@@ -99,6 +100,7 @@ pub const REGISTRY: [Entry; 9] = [
     Entry::of::<table::LoadTable>("table", true),
     Entry::of::<isolation::Isolation>("isolation", true),
     Entry::of::<outage::Outages>("outage", true),
+    Entry::of::<overload::Overload>("overload", true),
 ];
 
 /// The suite of a plain run.
