@@ -562,6 +562,12 @@ const SCALING: &[Mutation] = &[
         run.fleet("outage/drain", |_| 6);
         run.fleet("outage/in", |_| 6);
     }),
+    mutation("scaling", "a worker runs while the fleet is paused at 0", &["pause-holds"], |run| {
+        run.fleet("pause/zero", |_| 1);
+    }),
+    mutation("scaling", "a fleet of 0 workers stays there after the pause", &["pause-ends"], |run| {
+        run.fleet("pause/back", |_| 0);
+    }),
 ];
 
 /// The mutations of the suite `overload`.

@@ -216,7 +216,8 @@ impl Queue {
         self.wanted = Wanted { by_load: workers(by_load), by_work: workers(by_work) };
         let mut granted = self.bottleneck.grant(self.wanted);
         if self.bottleneck.message().is_none() {
-            let (exact, present) = (by_load.max(by_work) / self.per_worker, f64::from(reading.workers));
+            let exact = Wanted { by_load: by_load / self.per_worker, by_work: by_work / self.per_worker };
+            let (exact, present) = (self.bottleneck.grant(exact), f64::from(reading.workers));
             if (exact - present).abs() <= tuning.tolerance * present {
                 granted = present;
             }

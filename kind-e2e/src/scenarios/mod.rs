@@ -12,6 +12,7 @@ pub mod mutation;
 pub mod oscillation;
 pub mod outage;
 pub mod overload;
+pub mod pause;
 pub mod step;
 pub mod table;
 
@@ -90,7 +91,7 @@ pub struct Entry {
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const REGISTRY: [Entry; 10] = [
+pub const REGISTRY: [Entry; 11] = [
     Entry::of::<fleet::Fleet>("fleet", true),
     Entry::of::<step::Step>("step", true),
     Entry::of::<monitoring::Monitoring>("monitoring", false),
@@ -100,6 +101,7 @@ pub const REGISTRY: [Entry; 10] = [
     Entry::of::<table::LoadTable>("table", true),
     Entry::of::<isolation::Isolation>("isolation", true),
     Entry::of::<outage::Outages>("outage", true),
+    Entry::of::<pause::Pause>("pause", false),
     Entry::of::<overload::Overload>("overload", true),
 ];
 
