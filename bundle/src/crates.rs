@@ -196,10 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn this_workspace_has_the_driver_compiled_from_the_plan() {
+    fn this_workspace_has_the_driver_compiled_from_the_plan_and_the_simulator() {
         let root = Workspace::here().root;
         let driver = path_closure(&root, "kind-e2e").unwrap();
-        assert!(driver.contains(Path::new("capacity")), "{driver:?}");
+        for linked in ["capacity", "scaler"] {
+            assert!(driver.contains(Path::new(linked)), "{driver:?}");
+        }
         let members = member_names(&root).unwrap();
         assert!(members.contains(&"worker".to_owned()), "{members:?}");
     }

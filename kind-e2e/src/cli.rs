@@ -174,7 +174,7 @@ mod tests {
         let core = Ok(vec!["fleet", "step", "monitoring"]);
         assert_eq!(selected(&[], None), core);
         assert_eq!(selected(&[], Some("core")), core);
-        assert_eq!(selected(&[], Some("scaling")).map(|found| found.len()), Ok(5));
+        assert_eq!(selected(&[], Some("scaling")).map(|found| found.len()), Ok(7));
         assert_eq!(selected(&["monitoring", "step", "step"], None), Ok(vec!["step", "monitoring"]));
     }
 
@@ -186,7 +186,7 @@ mod tests {
             "{error}"
         );
         let error = selected(&[], Some("cor")).unwrap_err();
-        assert_eq!(error, "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling");
+        assert_eq!(error, "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling, overload");
     }
 
     #[test]

@@ -37,6 +37,16 @@ pub async fn autoscaling(fixture: &Fixture) -> Result<(Autoscaling, Settings)> {
     Ok((Autoscaling::of(&hpa, settings.io.target, hpa_sync), settings))
 }
 
+/// What `temporal-scaler` answers at `/scale`, asked through the API server.
+///
+/// # Errors
+/// It does not answer, or has no number of workers.
+pub async fn scale(fixture: &Fixture) -> Result<Value> {
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/services/{}:9464/proxy/scale", TEMPORAL_SCALER.1);
+    let request = http::Request::get(path).body(Vec::new()).context("the question to temporal-scaler")?;
+    fixture.kube.request(request).await.context("asking temporal-scaler for /scale")
+}
+
 fn settings_of(objects: &[Value]) -> Result<Settings> {
     let text = |object: &Value| Text { name: "the cluster".to_owned(), text: object.to_string() };
     let texts: Vec<Text> = objects.iter().map(text).collect();

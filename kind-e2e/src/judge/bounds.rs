@@ -21,6 +21,8 @@ const LAGS: f64 = READ + BACKLOG_CACHE + ROUND;
 pub const CHANCE: f64 = 3.0;
 /// Its mean is over this many seconds.
 pub const MEAN: f64 = 30.0;
+/// The guide's cool-down, in seconds: the HPA's scale-down stabilization window in `manifests/base`.
+pub const COOL_DOWN: f64 = 60.0;
 /// The guide's threshold of the workflow queue's depth.
 pub const WORKFLOW_DEPTH: f64 = 10.0;
 /// The guide's threshold of the IO queue's depth.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bounds::Bound;
+use super::bounds::{Bound, COOL_DOWN};
 use super::verdict::{Check, Outcome, Question, faults};
 use crate::cluster::IO_QUEUE;
 use crate::cluster::kubernetes::{Fleet, PodState};
@@ -12,6 +12,8 @@ use crate::observe::window::{MAX_GAP, Window, fleets, inside, seen};
 /// The guide's least and greatest utilization of a fleet that is sized by load.
 pub use capacity::demand::{CEILING, FLOOR};
 
+/// Worker-minutes of what ships, over those of an oracle that knows the load.
+const COST: f64 = 1.5;
 /// Share of the memory limit that a worker may use: the rest is room before the kernel kills it.
 const MEMORY_SHARE: f64 = 0.8;
 
@@ -168,6 +170,57 @@ pub fn worker_seconds(samples: &[Sample], window: Window) -> Result<f64, String>
     Ok(between.sum())
 }
 
+/// Seconds of workers of an oracle that knows the load: the windows of a load, each with the fewest workers that carry it
+/// within the guide's 80 % of their slots.
+///
+/// It has these workers at once, keeps the guide's minimum, and keeps each worker for the guide's cool-down.
+pub fn oracle_seconds(needed: &[(Window, i32)], window: Window, min: i32) -> f64 {
+    let at = |second: f64| {
+        let held = needed.iter().filter(|(load, _)| load.from <= second && second < load.to + COOL_DOWN);
+        f64::from(held.map(|(_, workers)| *workers).max().unwrap_or(min).max(min))
+    };
+    let seconds = window.seconds().ceil().max(1.0) as u32;
+    let length = window.seconds() / f64::from(seconds);
+    (0..seconds).map(|second| at(window.from + length * f64::from(second)) * length).sum()
+}
+
+/// The workers cost at most [`COST`] times what an oracle's cost.
+pub fn cost(samples: &[Sample], window: Window, needed: &[(Window, i32)], min: i32) -> Check {
+    let least = oracle_seconds(needed, window, min) / 60.0;
+    let question = Question::new(
+        "cost",
+        "worker-minutes",
+        format!("≤ {:.1}, {COST} times {least:.1}", COST * least),
+        format!(
+            "{least:.1} is the cost of an oracle that knows the load: at each second the fewest workers that carry it at \
+             80 % of their slots, at least {min}, each kept for the guide's cool-down of {COOL_DOWN:.0} s"
+        ),
+    );
+    question.of(worker_seconds(samples, window).map(|seconds| {
+        let minutes = seconds / 60.0;
+        (minutes <= COST * least, format!("{minutes:.1}"))
+    }))
+}
+
+/// After a fall in load, no more than `most` workers are wanted within twice the guide's cool-down, for good.
+pub fn back(samples: &[Sample], fall: Window, most: i32) -> Check {
+    let bound = 2.0 * COOL_DOWN;
+    let question = Question::new(
+        "back",
+        format!("back to at most {most} workers after the load fell"),
+        format!("≤ {bound:.0} s"),
+        format!("{most} is the plan's number for the lower load; the bound is twice the guide's cool-down"),
+    );
+    let readings = match fleets(samples, fall) {
+        Ok(readings) => readings,
+        Err(gap) => return question.unseen(gap),
+    };
+    let above = readings.iter().rposition(|(_, fleet)| fleet.wanted > most);
+    let since = above.map_or(Some(fall.from), |last| readings.get(last + 1).map(|(at, _)| *at));
+    let last = readings.last().map_or(0, |(_, fleet)| fleet.wanted);
+    timed(question, since.map(|at| at - fall.from), bound, None, || format!("{last} wanted at the end"))
+}
+
 /// The share of the Ready workers' IO slots that was in use, on average.
 ///
 /// # Errors
@@ -287,4 +340,40 @@ pub fn peak(samples: &[Sample], window: Window) -> i32 {
 pub fn carried_out(id: &'static str, name: &str, done: usize, due: usize) -> Option<Check> {
     let question = Question::new(id, name, due.to_string(), "what was not played shows nothing");
     (done < due).then(|| question.answer(done.to_string(), Outcome::inconclusive(format!("{done} of {due}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::reading::Reading;
+
+    #[test]
+    fn an_oracle_grows_at_once_and_keeps_its_workers_for_the_cool_down() {
+        let window = |from: f64, to: f64| Window { from, to };
+        let load = [(window(0.0, 30.0), 7), (window(30.0, 60.0), 2), (window(60.0, 90.0), 7), (window(90.0, 210.0), 4)];
+        let seconds = |to: f64| oracle_seconds(&load, window(0.0, to), 3);
+        assert_eq!(seconds(30.0), 210.0);
+        // The dip is shorter than the cool-down; after the last high 7 stay for 60 s, then 4.
+        assert_eq!(seconds(150.0), 1050.0);
+        assert_eq!(seconds(210.0), 1050.0 + 240.0);
+        assert_eq!(oracle_seconds(&load[1..2], window(30.0, 40.0), 3), 30.0, "never below the minimum");
+    }
+
+    #[test]
+    fn a_fleet_is_back_when_it_stays_at_the_lower_number() {
+        let fall = Window { from: 0.0, to: 125.0 };
+        let word = |wanted: fn(f64) -> i32| {
+            let sample = |second: i32| {
+                let at = f64::from(second);
+                let wanted = wanted(at);
+                let fleet = Reading::Seen(Fleet { wanted, present: wanted, ready: wanted });
+                Sample { at, fleet, ..Sample::default() }
+            };
+            back(&(0..=125).map(sample).collect::<Vec<_>>(), fall, 5).outcome.word()
+        };
+        assert_eq!(word(|at| if at < 100.0 { 9 } else { 4 }), "Pass");
+        assert_eq!(word(|at| if at < 122.0 { 9 } else { 4 }), "Fail");
+        assert_eq!(word(|_| 9), "Fail");
+        assert_eq!(word(|_| 5), "Pass");
+    }
 }

@@ -112,6 +112,19 @@ impl Sizing {
         })
     }
 
+    /// A load of so many times what this host carries, with documents of `service` seconds: it saturates the host on
+    /// purpose.
+    pub fn overload(
+        autoscaling: &Autoscaling,
+        slots: u32,
+        calibration: &Calibration,
+        times: f64,
+        service: f64,
+    ) -> Self {
+        let Autoscaling { min, max, target, .. } = *autoscaling;
+        Self { min, max, slots, target, service, capacity: calibration.per_second(), share: times }
+    }
+
     /// Documents a second that use `workers` workers at the target.
     pub fn rate_of(&self, workers: f64) -> f64 {
         rate_of(workers, self.target, self.service)

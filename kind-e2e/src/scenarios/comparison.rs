@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::loaded::{Loaded, Stretch};
 use super::{Scenario, prepare};
-use crate::cluster::autoscaling::DEFAULT_SYNC;
 use crate::cluster::scalers::{self, Scaler};
 use crate::cluster::settings::TEMPORAL_SCALER;
 use crate::cluster::{IO_QUEUE, hpa_sync};
 use crate::judge::bounds::MEAN;
-use crate::judge::fleet::{self, timed};
+use crate::judge::fleet::{self, cost, timed};
 use crate::judge::host::excuse;
 use crate::judge::load::p99;
 use crate::judge::part::Part;
-use crate::judge::reaction::{Expected, reaction};
+use crate::judge::reaction::{Expected, Reaction, reaction};
+use crate::judge::simulation::{Played, Simulated};
 use crate::judge::statistics::{latency, seconds};
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question};
@@ -50,8 +50,6 @@ const GOAL: (f64, f64) = (4.0, 5.6);
 const GOAL_BY_DEFAULT: f64 = 16.7;
 /// Workers that may be wanted beyond the plan's: what waits at the step is demand, too.
 const OVERSHOOT: i32 = 2;
-/// Worker-minutes of what ships, over those of a fleet that has the right size at once.
-const COST: f64 = 1.5;
 
 /// What the scenario found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -70,12 +68,8 @@ struct Entrant {
     loaded: Loaded,
 }
 
-/// What ships comes first. Where the cluster's HPA has a shorter period than the default, it comes again with that.
-fn entrants(hpa_sync: u8) -> Vec<(Scaler, u8)> {
-    let all = [Scaler::Slipway, Scaler::Temporal, Scaler::Guide].map(|scaler| (scaler, hpa_sync));
-    let again = (hpa_sync != DEFAULT_SYNC).then_some((Scaler::Slipway, DEFAULT_SYNC));
-    all.into_iter().chain(again).collect()
-}
+/// What ships comes first.
+const ENTRANTS: [Scaler; 3] = [Scaler::Slipway, Scaler::Temporal, Scaler::Guide];
 
 impl Scenario for Comparison {
     fn run<'a>(&'a mut self, context: &'a Context) -> LocalBoxFuture<'a, Result<()>> {
@@ -92,7 +86,11 @@ impl Scenario for Comparison {
             if entrant.scaler == Scaler::Slipway {
                 own.extend(goals(sizing, entrant, samples));
             }
-            let name = entrant.loaded.name.trim_start_matches("comparison/");
+            if let (Some(played), Some(step)) = (entrant.played(sizing), from_step(&entrant.loaded)) {
+                let found = entrant.reaction(sizing, step, samples);
+                own.push(played.agrees(samples, &found));
+            }
+            let (_, name) = entrant.loaded.name.split_once('/').unwrap_or_default();
             checks.extend(own.into_iter().map(|check| check.of_part(name)));
         }
         checks
@@ -101,6 +99,12 @@ impl Scenario for Comparison {
     fn loads(&self) -> Vec<Part<'_>> {
         let loads = self.entrants.iter().map(|entrant| &entrant.loaded);
         loads.map(|loaded| loaded.part(self.sizing.as_ref())).collect()
+    }
+
+    fn simulated(&self, load: &str, samples: &[Sample]) -> Vec<Simulated> {
+        let entrant = self.entrants.iter().find(|entrant| entrant.loaded.name == load);
+        let played = entrant.and_then(|entrant| entrant.played(self.sizing.as_ref()?));
+        played.map_or_else(Vec::new, |played| played.simulate(samples))
     }
 
     fn tables(&self, samples: &[Sample]) -> Vec<Table> {
@@ -130,30 +134,60 @@ impl Scenario for Comparison {
 
 impl Comparison {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
-        let sizing =
-            prepare(context, "comparison/prepare", Peak::step(STEP, context.autoscaling.min), GUIDE_SERVICE).await?;
-        self.sizing = Some(sizing);
         let own = context.fixture.cluster.hpa_sync;
-        for (scaler, period) in entrants(own) {
-            let mut name = format!("comparison/{}", scaler.name());
-            if period != own {
-                name = format!("{name}-{period}s");
-            }
-            context.enter(&format!("{name}/apply"), &format!("{}, HPA period {period} s", scaler.about()));
-            fix_workers(context, sizing.min).await?;
-            hpa_sync::set_hpa_sync(&context.fixture, period).await?;
-            scalers::apply(&context.fixture, scaler).await?;
-            let (mut loaded, load) = Loaded::begin(context, &name);
-            let mean = if scaler == Scaler::Slipway { MEAN } else { WITHOUT_MEAN };
-            loaded.warm_up(context, &load, sizing.rate_of(BEFORE), mean).await?;
-            loaded.play(context, &load, "comparison", &stretches(&sizing)).await;
-            // The measurement is over: the most workers take down what still waits.
-            fix_workers(context, sizing.max).await?;
-            let ended = loaded.end(context, DRAINED).await;
-            self.entrants.push(Entrant { scaler, hpa_sync: f64::from(period), loaded });
-            ended?;
+        for scaler in ENTRANTS {
+            self.play(context, &format!("comparison/{}", scaler.name()), scaler, own).await?;
         }
         Ok(())
+    }
+
+    /// Plays the load called `name` under a way to scale and a period of the HPA, in seconds.
+    pub(super) async fn play(&mut self, context: &Context, name: &str, scaler: Scaler, period: u8) -> Result<()> {
+        let sizing = match self.sizing {
+            Some(sizing) => sizing,
+            None => {
+                let (scenario, _) = name.split_once('/').unwrap_or_default();
+                let peak = Peak::step(STEP, context.autoscaling.min);
+                prepare(context, &format!("{scenario}/prepare"), peak, GUIDE_SERVICE).await?
+            }
+        };
+        self.sizing = Some(sizing);
+        context.enter(&format!("{name}/apply"), &format!("{}, HPA period {period} s", scaler.about()));
+        fix_workers(context, sizing.min).await?;
+        scalers::apply(&context.fixture, scaler).await?;
+        let (mut loaded, load) = Loaded::begin(context, name);
+        let mean = if scaler == Scaler::Slipway { MEAN } else { WITHOUT_MEAN };
+        // A controller manager with another period leads after half a minute. The number of workers is fixed until then.
+        futures::try_join!(
+            loaded.warm_up(context, &load, sizing.rate_of(BEFORE), mean),
+            hpa_sync::set_hpa_sync(&context.fixture, period)
+        )?;
+        loaded.play(context, &load, "comparison", &stretches(&sizing)).await;
+        // The measurement is over: the most workers take down what still waits.
+        fix_workers(context, sizing.max).await?;
+        let ended = loaded.end(context, DRAINED).await;
+        self.entrants.push(Entrant { scaler, hpa_sync: f64::from(period), loaded });
+        ended
+    }
+}
+
+impl Entrant {
+    /// Its load for the simulator: with the warm-up, to the end of the tail.
+    fn played<'a>(&'a self, sizing: &'a Sizing) -> Option<Played<'a>> {
+        let (first, step) = (self.loaded.stretches.first()?.1, from_step(&self.loaded)?);
+        Some(Played {
+            sizing,
+            scaler: self.scaler,
+            hpa_sync: self.hpa_sync,
+            starts: &self.loaded.starts,
+            window: first.until(step),
+            step: step.from,
+        })
+    }
+
+    /// How the fleet reacted to the step.
+    fn reaction(&self, sizing: &Sizing, step: Window, samples: &[Sample]) -> Reaction {
+        reaction(samples, &self.loaded.starts, step, &Expected::of(sizing, sizing.rate_of(STEP)))
     }
 }
 
@@ -192,13 +226,12 @@ fn of_step(loaded: &Loaded) -> impl Iterator<Item = &Start> {
 fn row(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option<Vec<String>> {
     let loaded = &entrant.loaded;
     let window = from_step(loaded)?;
-    let expected = Expected::of(sizing, sizing.rate_of(STEP));
-    let found = reaction(samples, &loaded.starts, window, &expected);
+    let found = entrant.reaction(sizing, window, samples);
     let after = |value: Option<f64>| value.map_or_else(|| "never".to_owned(), |value| format!("{value:.1} s"));
     let or_unseen = |text: Option<String>| text.unwrap_or_else(|| "not seen".to_owned());
     let deepest = window.of(samples).filter_map(|sample| Sample::of_queue(&sample.depth, IO_QUEUE)).reduce(f64::max);
     let latency = latency(of_step(loaded));
-    let cost = fleet::worker_seconds(samples, window).ok();
+    let paid = fleet::worker_seconds(samples, window).ok();
     Some(vec![
         entrant.scaler.about().to_owned(),
         format!("{:.0} s", entrant.hpa_sync),
@@ -209,7 +242,7 @@ fn row(entrant: &Entrant, sizing: &Sizing, samples: &[Sample]) -> Option<Vec<Str
         or_unseen(deepest.map(|depth| format!("{depth:.0}"))),
         seconds(latency.and_then(|found| found.p50)),
         seconds(latency.and_then(|found| found.p99)),
-        or_unseen(cost.map(|cost| format!("{:.1}", cost / 60.0))),
+        or_unseen(paid.map(|seconds| format!("{:.1}", seconds / 60.0))),
         or_unseen(fleet::turns(samples, window).ok().map(|turns| turns.to_string())),
     ])
 }
@@ -221,8 +254,7 @@ fn goals(sizing: &Sizing, entrant: &Entrant, samples: &[Sample]) -> Vec<Check> {
         return Vec::new();
     };
     let rate = sizing.rate_of(STEP);
-    let expected = Expected::of(sizing, rate);
-    let found = reaction(samples, &loaded.starts, step, &expected);
+    let found = entrant.reaction(sizing, step, samples);
     let gap = fleets(samples, step).err();
     let often = entrant.hpa_sync <= 2.0;
     let (first, all) = if often { GOAL } else { (GOAL_BY_DEFAULT, GOAL_BY_DEFAULT) };
@@ -257,21 +289,6 @@ fn goals(sizing: &Sizing, entrant: &Entrant, samples: &[Sample]) -> Vec<Check> {
     let (_, settles) = sizing.settles(rate);
     let why = format!("the plan's {settles}, and {OVERSHOOT} for what waits at the step");
     checks.push(fleet::no_overshoot(samples, step, settles + OVERSHOOT, &why));
-    checks.push(cost(sizing, samples, step, found.needed));
+    checks.push(cost(samples, step, &loaded.needed(sizing), sizing.min));
     checks
-}
-
-/// Worker-minutes, over those of a fleet that has the needed size from the step on.
-fn cost(sizing: &Sizing, samples: &[Sample], step: Window, needed: i32) -> Check {
-    let least = f64::from(needed.max(sizing.min)) * step.seconds() / 60.0;
-    let question = Question::new(
-        "cost",
-        "worker-minutes from the step to the end of the tail",
-        format!("≤ {:.1}, {COST} times {least:.1}", COST * least),
-        format!("{needed} workers from the step on are what a fleet costs that knows the load"),
-    );
-    question.of(fleet::worker_seconds(samples, step).map(|seconds| {
-        let minutes = seconds / 60.0;
-        (minutes <= COST * least, format!("{minutes:.1}"))
-    }))
 }

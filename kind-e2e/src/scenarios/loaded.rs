@@ -224,6 +224,12 @@ impl Loaded {
         Some(first.until(self.drain.unwrap_or(last)))
     }
 
+    /// The workers that each stretch needs, at the guide's 80 % of their slots.
+    pub fn needed(&self, sizing: &Sizing) -> Vec<(Window, i32)> {
+        let stretches = self.stretches.iter();
+        stretches.map(|(stretch, window)| (*window, sizing.needed_for(stretch.rate))).collect()
+    }
+
     /// The load for the report, with a step for each stretch that needs more workers than the one before.
     pub fn part(&self, sizing: Option<&Sizing>) -> Part<'_> {
         let part = Part::new(&self.name, &self.starts, self.whole(), sizing);

@@ -3,6 +3,7 @@
 //! To add one: an entry in `scenarios.toml`, a line in [`REGISTRY`], and a file or folder with `run` and `judge`.
 
 pub mod comparison;
+pub mod default_period;
 pub mod fleet;
 pub mod isolation;
 pub mod loaded;
@@ -10,6 +11,8 @@ pub mod monitoring;
 pub mod mutation;
 pub mod oscillation;
 pub mod outage;
+pub mod overload;
+pub mod pause;
 pub mod step;
 pub mod table;
 
@@ -25,6 +28,7 @@ use serde_json::Value;
 
 use crate::cluster::{hpa_sync, scalers, switches};
 use crate::judge::part::Part;
+use crate::judge::simulation::Simulated;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
 use crate::load::context::Context;
@@ -44,6 +48,12 @@ pub trait Scenario: Send + Sync {
 
     /// Its loads, each with charts and figures of its own.
     fn loads(&self) -> Vec<Part<'_>> {
+        Vec::new()
+    }
+
+    /// What the simulator makes of one of its loads, for the chart of that load.
+    fn simulated(&self, load: &str, samples: &[Sample]) -> Vec<Simulated> {
+        let _ = (load, samples);
         Vec::new()
     }
 
@@ -81,15 +91,18 @@ pub struct Entry {
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const REGISTRY: [Entry; 8] = [
+pub const REGISTRY: [Entry; 11] = [
     Entry::of::<fleet::Fleet>("fleet", true),
     Entry::of::<step::Step>("step", true),
     Entry::of::<monitoring::Monitoring>("monitoring", false),
     Entry::of::<comparison::Comparison>("comparison", true),
     Entry::of::<oscillation::Oscillation>("oscillation", true),
+    Entry::of::<default_period::DefaultPeriod>("default-period", true),
     Entry::of::<table::LoadTable>("table", true),
     Entry::of::<isolation::Isolation>("isolation", true),
     Entry::of::<outage::Outages>("outage", true),
+    Entry::of::<pause::Pause>("pause", false),
+    Entry::of::<overload::Overload>("overload", true),
 ];
 
 /// The suite of a plain run.

@@ -31,7 +31,7 @@ use crate::observe::window::Window;
 const WORKERS: f64 = 5.7;
 const WARM_UP: f64 = 2.0;
 /// Seconds of load before the first outage: the fleet has found its size.
-const BEFORE: f64 = 30.0;
+const BEFORE: f64 = 20.0;
 /// Seconds of an outage: the cool-down of 60 s, and some more.
 const OUTAGE: f64 = 65.0;
 /// Seconds between and after outages, in which the signal comes back.

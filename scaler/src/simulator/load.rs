@@ -17,6 +17,9 @@ pub struct Load {
     pub smoothing: f64,
 }
 
+/// Seconds between two arrivals at known times, at least.
+const CLOSEST: f64 = 1e-6;
+
 /// A trace that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -37,6 +40,20 @@ impl Load {
     /// The same with even arrivals.
     pub fn even(self) -> Self {
         Self { random: false, ..self }
+    }
+
+    /// Arrivals at known times in seconds, in order; the load ends at `end`.
+    pub fn at(times: &[f64], end: f64) -> Self {
+        let mut pieces = Vec::with_capacity(times.len() + 1);
+        let mut from = 0.0;
+        for at in times {
+            let seconds = (at - from).max(CLOSEST);
+            // One document a piece, which rounding must not leave for the next.
+            pieces.push((from, (1.0 + 1e-9) / seconds));
+            from += seconds;
+        }
+        pieces.push((from, 0.0));
+        Self { pieces, end: end.max(from), random: false, smoothing: 0.0 }
     }
 
     /// Turns of a low and a high rate, half a period each.

@@ -20,6 +20,16 @@ fn even_arrivals_have_the_rate_of_their_piece() {
 }
 
 #[test]
+fn arrivals_at_known_times_come_at_these_times() {
+    let known: Vec<f64> = (0..5000).map(|number| 0.3 + f64::from(number / 3) * 0.7).collect();
+    let played = times(&Load::at(&known, 2000.0), 1);
+    assert_eq!(played.len(), known.len());
+    let worst = known.iter().zip(&played).map(|(known, played)| (known - played).abs()).fold(0.0, f64::max);
+    assert!(worst < 1e-4, "{worst}");
+    assert_eq!(times(&Load::at(&[], 10.0), 1), Vec::<f64>::new());
+}
+
+#[test]
 fn random_arrivals_have_the_mean_and_the_variance_of_poisson() {
     let load = Load::pieces(&[(10_000.0, 3.0)]);
     let times = times(&load, 7);

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::{anchor, badge, chart, passed, reaction, table, tables, timeline};
 use crate::judge::part::Part;
+use crate::judge::simulation::Simulated;
 use crate::judge::verdict::{Check, Outcome, ScenarioVerdict};
 use crate::observe::sample::Sample;
 use crate::report::Run;
@@ -21,7 +22,9 @@ pub(super) fn section(run: &Run<'_>, verdict: &ScenarioVerdict) -> Markup {
                 @for told in scenario.tables(run.samples) { (table(&told, false)) }
                 @for part in scenario.loads().iter().filter(|part| !part.starts.is_empty()) {
                     @if let Some(figures) = run.figures.get(part.name) {
-                        (load(part, &verdict.name, &of_part(run.samples, part), figures))
+                        @let samples = of_part(run.samples, part);
+                        @let simulated = scenario.simulated(part.name, run.samples);
+                        (load(part, &verdict.name, &samples, &simulated, figures))
                     }
                 }
             }
@@ -32,13 +35,13 @@ pub(super) fn section(run: &Run<'_>, verdict: &ScenarioVerdict) -> Markup {
 }
 
 /// A load: its reactions, its charts, its latency.
-fn load(part: &Part<'_>, scenario: &str, samples: &[Sample], figures: &Figures) -> Markup {
+fn load(part: &Part<'_>, scenario: &str, samples: &[Sample], simulated: &[Simulated], figures: &Figures) -> Markup {
     let name = part.name.strip_prefix(scenario).unwrap_or(part.name).trim_start_matches('/');
     let heading = |what: &str| match name {
         "" => capital(what),
         name => format!("{name}: {what}"),
     };
-    let whole = timeline::whole(part, samples, &figures.reactions);
+    let whole = timeline::whole(part, samples, &figures.reactions, simulated);
     html! {
         @if whole.is_none() { p.missing { "No sample was taken of " (part.name) ": there is nothing to draw." } }
         @match figures.reactions.as_slice() {
@@ -57,6 +60,7 @@ fn load(part: &Part<'_>, scenario: &str, samples: &[Sample], figures: &Figures) 
                 "Shaded, and without a line: not seen. " (figures.samples.all) " samples, " (figures.samples.without_workers)
                 " of them without the workers’ counts, " (figures.samples.gaps) " gaps of more than 5 s. "
                 "Depth and slots as Prometheus has them; the load is smoothed over 5 s."
+                @if !simulated.is_empty() { " Simulated: what cargo xtask simulate’s simulator makes of this load." }
             }
         }
         @if let Some(told) = tables::latency(name, figures) { (table(&told, true)) }

@@ -9,6 +9,7 @@ use crate::cluster::reading::Reading;
 use crate::cluster::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
 use crate::judge::part::Part;
 use crate::judge::reaction::{Reaction, Recovery, WINDOW, windows};
+use crate::judge::simulation::Simulated;
 use crate::judge::statistics::Latency;
 use crate::load::sizing::{GUIDE_P99, WAITING};
 use crate::observe::host::HostUse;
@@ -29,7 +30,12 @@ const CLOSE: (f64, f64) = (10.0, 60.0);
 type ByQueue = BTreeMap<String, f64>;
 
 /// The whole load; none where no sample was taken of it.
-pub(super) fn whole(part: &Part<'_>, samples: &[Sample], reactions: &[Reaction]) -> Option<Chart> {
+pub(super) fn whole(
+    part: &Part<'_>,
+    samples: &[Sample],
+    reactions: &[Reaction],
+    simulated: &[Simulated],
+) -> Option<Chart> {
     let (from, to) = (samples.first()?.at, samples.last()?.at);
     let zero = reactions.first().map_or(from, |reaction| reaction.step);
     let since = match reactions.len() {
@@ -44,7 +50,7 @@ pub(super) fn whole(part: &Part<'_>, samples: &[Sample], reactions: &[Reaction])
         zero,
         phases: phases(samples, part.name),
         marks: marks(samples, reactions),
-        panels: panels(part, samples),
+        panels: panels(part, samples, simulated),
     })
 }
 
@@ -59,8 +65,14 @@ pub(super) fn close(whole: &Chart, reaction: &Reaction) -> Chart {
     }
 }
 
-fn panels(part: &Part<'_>, samples: &[Sample]) -> Vec<Panel> {
-    vec![workers(samples), depth(samples), slots(samples, part.io_slots), latency(part, samples), host(samples)]
+fn panels(part: &Part<'_>, samples: &[Sample], simulated: &[Simulated]) -> Vec<Panel> {
+    vec![
+        workers(samples, simulated),
+        depth(samples),
+        slots(samples, part.io_slots),
+        latency(part, samples),
+        host(samples),
+    ]
 }
 
 /// What used this host's CPU: a load that saturates it judges the host.
@@ -81,7 +93,8 @@ fn host(samples: &[Sample]) -> Panel {
     }
 }
 
-fn workers(samples: &[Sample]) -> Panel {
+/// The workers, and beside them those of the simulator, if it has played this load.
+fn workers(samples: &[Sample], simulated: &[Simulated]) -> Panel {
     let count = |pick: fn(&Fleet) -> i32| {
         let read = points(samples, |sample| sample.fleet.seen().map(pick).map(f64::from));
         let changes = samples.iter().flat_map(|sample| &sample.changes);
@@ -91,16 +104,27 @@ fn workers(samples: &[Sample]) -> Panel {
         all
     };
     let wanted = count(|fleet| fleet.wanted);
+    let of_simulator = |name: &str, color, form, pick: fn(&Simulated) -> i32| {
+        let points = simulated.iter().map(|moment| (moment.at, Some(f64::from(pick(moment)))));
+        (!simulated.is_empty()).then(|| series(name, color, form, points.collect()))
+    };
+    let simulated = [
+        of_simulator("wanted, simulated", "c4", Form::Dashed, |moment| moment.wanted),
+        of_simulator("Ready, simulated", "c3", Form::Steps, |moment| moment.ready),
+    ];
     Panel {
         title: "Workers against load",
         unit: "workers",
         right_unit: "documents/s",
         gaps: gaps(&wanted),
-        series: vec![
+        series: [
             series("load due, documents/s", "load", Form::Area, rate(samples)).on_the_right(),
             series("wanted", "c2", Form::Dashed, wanted),
             series("Ready", "c1", Form::Steps, count(|fleet| fleet.ready)),
-        ],
+        ]
+        .into_iter()
+        .chain(simulated.into_iter().flatten())
+        .collect(),
         bound: None,
         may_be_log: false,
     }
