@@ -27,6 +27,7 @@ mod harness;
 mod kills;
 mod leaving;
 mod ledger;
+mod memory;
 mod metrics;
 mod outages;
 #[expect(dead_code, reason = "these tests need few of the builders")]
@@ -48,6 +49,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     runner::main(&[
         // The longest first.
+        memory::TESTS,
         credentials::TESTS,
         stops::TESTS,
         database::TESTS,

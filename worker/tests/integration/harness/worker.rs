@@ -126,6 +126,11 @@ impl Worker {
         Ok(self.process.try_wait().context("looking at the worker")?.is_none())
     }
 
+    /// The largest resident memory so far, in kB.
+    pub(crate) fn peak_memory(&self) -> Result<u64> {
+        self.status("VmHWM")
+    }
+
     /// Number of threads.
     pub(crate) fn threads(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id.as_raw_nonzero());
