@@ -50,9 +50,31 @@ pub struct Memory {
 #[derive(Debug, Clone, Default)]
 pub struct Reservation {
     bytes: u64,
-    /// Keeps the memory. `None` if it needs no reservation.
-    _permit: Option<Arc<OwnedSemaphorePermit>>,
+    /// `None` if it needs no reservation.
+    _held: Option<Arc<Held>>,
 }
+
+/// Keeps the memory, and makes the allocator give back what it took.
+#[derive(Debug)]
+struct Held(#[expect(dead_code, reason = "it is free when this is dropped")] OwnedSemaphorePermit);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        trim();
+    }
+}
+
+/// Gives free memory back to the system. glibc does this by itself only at the end of its heap, and the passages of a
+/// large document leave tens of MiB before that.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "it is a function of C, without arguments that could be wrong")]
+fn trim() {
+    // SAFETY: it may be called from any thread at any time.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn trim() {}
 
 impl Reservation {
     /// Whether this suffices for so many bytes.
@@ -100,7 +122,7 @@ impl Memory {
         };
         // While others wait, the semaphore has no permits.
         match Arc::clone(&self.free).try_acquire_many_owned(units) {
-            Ok(permit) => Ok(Reservation { bytes, _permit: Some(Arc::new(permit)) }),
+            Ok(permit) => Ok(Reservation { bytes, _held: Some(Arc::new(Held(permit))) }),
             Err(_) => Err(NoMemory::NotNow(bytes)),
         }
     }
@@ -118,7 +140,7 @@ impl Memory {
 
     async fn acquire(&self, bytes: u64, units: u32) -> Result<Reservation, NoMemory> {
         match timeout(WAIT, Arc::clone(&self.free).acquire_many_owned(units)).await {
-            Ok(Ok(permit)) => Ok(Reservation { bytes, _permit: Some(Arc::new(permit)) }),
+            Ok(Ok(permit)) => Ok(Reservation { bytes, _held: Some(Arc::new(Held(permit))) }),
             Ok(Err(_)) | Err(_) => Err(NoMemory::NotNow(bytes)),
         }
     }
@@ -130,7 +152,7 @@ impl Memory {
         }
         Ok(match &self.all {
             Some(all) => Ok(all.clone()),
-            None if bytes <= OF_SLOT => Ok(Reservation { bytes: OF_SLOT, _permit: None }),
+            None if bytes <= OF_SLOT => Ok(Reservation { bytes: OF_SLOT, _held: None }),
             None => Err(u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)),
         })
     }

@@ -84,8 +84,10 @@ impl IoActivities {
         };
         // The JSON and the passages.
         let need = |bytes: u64| bytes.saturating_mul(2);
-        let (passages, _reserved) = body::unpack(&self.tools.objects, request.passages, &memory, need).await?;
+        let (passages, reserved) = body::unpack(&self.tools.objects, request.passages, &memory, need).await?;
         let answer = summarizer.summarize(request.title.as_deref(), &passages).await;
+        drop(passages);
+        drop(reserved);
         summary(answer)
     }
 
@@ -103,7 +105,7 @@ impl IoActivities {
         let need = |bytes: u64| bytes.saturating_mul(3);
         let passages = body::unpack(objects, extracted.passages, &memory, need);
         let structure = body::unpack(objects, extracted.structure, &memory, |_| 0);
-        let ((passages, _reserved), (structure, _)) = try_join!(passages, structure)?;
+        let ((passages, reserved), (structure, _)) = try_join!(passages, structure)?;
         let info = ctx.info();
         let scheduled_at = info.scheduled_time.unwrap_or(UNIX_EPOCH);
         let requested_at = request.requested_at_micros.map(|micros| UNIX_EPOCH + Duration::from_micros(micros));
@@ -134,7 +136,10 @@ impl IoActivities {
             },
         };
         commit.begins();
-        let stored = self.tools.database.store(names::STORE, &record).await?;
+        let stored = self.tools.database.store(names::STORE, &record).await;
+        drop(passages);
+        drop(reserved);
+        let stored = stored?;
         if stored.written || stored.outcome == Outcome::Superseded {
             self.tools.metrics.count_stored(stored.outcome.as_str());
         }

@@ -49,7 +49,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     runner::main(&[
         // The longest first.
-        memory::TESTS,
         credentials::TESTS,
         stops::TESTS,
         database::TESTS,
@@ -74,5 +73,7 @@ fn main() -> ExitCode {
         documents::TESTS,
         poison::TESTS,
         configuration::TESTS,
+        // It keeps the cores busy, which would disturb the others.
+        memory::TESTS,
     ])
 }

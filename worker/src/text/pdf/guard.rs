@@ -34,7 +34,8 @@ pub(super) fn check_objects(bytes: &[u8], cancel: &Cancel) -> Result<(), Extract
     let headers = memmem::find_iter(bytes, b"obj").filter(|at| weigh::is_header(&bytes[..*at]));
     let headers = headers.map(|at| at + b"obj".len());
     let trailers = memmem::find_iter(bytes, b"trailer").map(|at| at + b"trailer".len());
-    let limit = Limits::of(bytes.len() as u64).objects;
+    // Loading copies an object before it is kept.
+    let limit = Limits::of(bytes.len() as u64).objects / 2;
     // In a valid file each object is read once. Nested objects would be read again.
     let mut left = 4 * bytes.len() + (1 << 20);
     for at in headers.chain(trailers) {

@@ -18,7 +18,7 @@ use super::{Budget, Limits, corrupt, decrypt, weigh};
 pub(super) const MAX_LOADED_STREAM: usize = 2 << 20;
 
 /// Maximum memory of a file's objects in bytes, in addition to the file's own length.
-pub(super) const OBJECT_MEMORY: usize = 64 << 20;
+pub(super) const OBJECT_MEMORY: usize = 96 << 20;
 
 /// Bytes at the end of a file in which readers look for its last line.
 const TAIL_BYTES: usize = 1024;
