@@ -4,7 +4,8 @@
 //! - [`workflows`] names the steps, and [`wire`] holds the types that travel between them.
 //! - [`activities`] runs the steps with [`store`] (S3, Postgres), [`text`] (HTML, Markdown, plain text, PDF) and
 //!   [`summary`].
-//! - [`cpu`] holds the threads that compute, and [`external`] guards every call to S3, Redis and the LLM.
+//! - [`cpu`] holds the threads that compute, [`memory`] is the budget of large documents, and [`external`] guards every
+//!   call to S3, Redis and the LLM.
 //!
 //! Around it: [`config`], [`temporal`] (the connection and the three SDK workers, with their [`slots`]), [`depth`], [`metrics`],
 //! [`health`], [`logs`] and [`traces`]. [`lifecycle`] starts and stops all of it, or only the part that shows the
@@ -19,6 +20,7 @@ mod faults;
 pub mod health;
 pub mod lifecycle;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 #[cfg(test)]
 mod reference;

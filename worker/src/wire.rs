@@ -145,6 +145,9 @@ pub struct Fetched {
     pub media_type: MediaType,
     /// The bytes.
     pub body: Carried<Bytes>,
+    /// Memory in bytes that reading the document takes at most. Older workers did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// Whether the workflow asks for a summary. The history records it, so that a replay does not depend on the
     /// worker's configuration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -158,6 +161,9 @@ pub struct ExtractRequest {
     pub media_type: MediaType,
     /// The bytes.
     pub body: Carried<Bytes>,
+    /// Memory in bytes that reading the document takes at most, if the fetch said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
 }
 
 /// Result of `extract_text`.
@@ -327,6 +333,7 @@ mod tests {
             bytes: 2,
             media_type: MediaType::Html,
             body: Carried::Inline(Bytes(b"<p>".to_vec())),
+            memory: None,
             summarize: false,
         };
         let json = r#"{"sha256":"ab","bytes":2,"media_type":"text/html","body":{"inline":"PHA+"}}"#;

@@ -103,7 +103,8 @@ impl Swapped {
     #[run(name = "DocumentWorkflow")]
     async fn run(ctx: &mut WorkflowContext<Self>, document: DocumentRequest) -> WorkflowResult<DocumentResult> {
         let options = || ActivityOptions::with_start_to_close_timeout(Duration::from_secs(1)).build();
-        let request = ExtractRequest { media_type: MediaType::Html, body: Carried::Inline(Bytes(Vec::new())) };
+        let body = Carried::Inline(Bytes(Vec::new()));
+        let request = ExtractRequest { media_type: MediaType::Html, body, memory: None };
         ctx.execute_activity(CpuActivities::extract_text, request, options()).await?;
         ctx.execute_activity(IoActivities::fetch_document, document, options()).await?;
         std::future::pending().await

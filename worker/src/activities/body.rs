@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     cpu::compute,
+    memory::{Memory, Reservation},
     store::ObjectStore,
     text::{Passage, Structure},
     wire::{Bytes, Carried},
@@ -97,13 +98,24 @@ pub(super) fn sha256(carried: &Carried<Bytes>) -> String {
     }
 }
 
-/// The body, read from the store if it is a claim.
-pub(super) async fn unpack<T: Body>(store: &ObjectStore, carried: Carried<T>) -> Result<T, StepError> {
+/// The body, read from the store if it is a claim, and the memory that is reserved for it. `need` says how much memory
+/// a claim of this size takes, with what is made of it.
+pub(super) async fn unpack<T: Body>(
+    store: &ObjectStore,
+    carried: Carried<T>,
+    memory: &Memory,
+    need: impl Fn(u64) -> u64,
+) -> Result<(T, Reservation), StepError> {
     match carried {
-        Carried::Inline(body) => Ok(body),
+        Carried::Inline(body) => Ok((body, Reservation::default())),
         Carried::Claim(claim) => {
-            let bytes = store.claim(&claim).await?;
-            compute(bytes.len(), move || T::decode(bytes)).await
+            let (bytes, reserved) = store.claim(&claim, memory, need).await?;
+            let (size, held) = (bytes.len(), reserved.clone());
+            let decode = move || {
+                let _held = held;
+                T::decode(bytes)
+            };
+            Ok((compute(size, decode).await?, reserved))
         }
     }
 }
@@ -133,7 +145,7 @@ mod tests {
             let carried = pack(&store, body.clone(), &mut 64).await;
             assert_eq!(matches!(carried, Carried::Claim(_)), claimed, "{size} bytes");
             assert_eq!(sha256(&carried), hex::encode(Sha256::digest(&body.0)), "{size} bytes");
-            assert_eq!(unpack(&store, carried).await.unwrap(), body);
+            assert_eq!(unpack(&store, carried, &Memory::of(1 << 30), |bytes| bytes).await.unwrap().0, body);
         }
     }
 

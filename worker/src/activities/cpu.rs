@@ -10,9 +10,10 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{StepError, Tools, body, names, step};
 use crate::{
+    memory::{Memory, Reservation},
     store::extract_key,
     text::{self, Cancel, Extract},
-    wire::{ExtractRequest, Extracted},
+    wire::{Carried, ExtractRequest, Extracted},
 };
 
 /// `extract_text`.
@@ -27,12 +28,14 @@ impl CpuActivities {
         Self { tools }
     }
 
-    async fn extract(&self, request: ExtractRequest) -> Result<Extracted, StepError> {
+    async fn extract(&self, request: ExtractRequest, memory: Memory) -> Result<Extracted, StepError> {
         let limits = &self.tools.documents;
         let key = extract_key(request.media_type, limits.passage_words, &body::sha256(&request.body));
+        // For the reading, and for the passages after it. A cached result is small.
+        let mut reserved = Reservation::default();
         let extract = match &self.tools.cache {
-            Some(cache) => cache.get_or_compute(&key, self.read(request)).await?,
-            None => self.read(request).await?,
+            Some(cache) => cache.get_or_compute(&key, self.read(request, &memory, &mut reserved)).await?,
+            None => self.read(request, &memory, &mut reserved).await?,
         };
         let mut room = limits.inline_bytes;
         let passages = body::encode(extract.passages, &mut room).await?;
@@ -51,13 +54,32 @@ impl CpuActivities {
         })
     }
 
-    async fn read(&self, request: ExtractRequest) -> Result<Extract, StepError> {
-        let bytes = body::unpack(&self.tools.objects, request.body).await?.0;
+    /// Reads a document. What is reserved for that also suffices for its passages.
+    async fn read(
+        &self,
+        request: ExtractRequest,
+        memory: &Memory,
+        reserved: &mut Reservation,
+    ) -> Result<Extract, StepError> {
         let (media_type, passage_words) = (request.media_type, self.tools.documents.passage_words);
+        // The fetch of an older worker did not say what the document needs.
+        let needed = request.memory.unwrap_or_else(|| match &request.body {
+            Carried::Inline(bytes) => text::memory(media_type, &bytes.0, passage_words),
+            Carried::Claim(_) => memory.total(),
+        });
+        let (bytes, held) = match request.body {
+            Carried::Inline(bytes) => (bytes, memory.reserve(needed).await?),
+            claim => body::unpack(&self.tools.objects, claim, memory, |_| needed).await?,
+        };
+        *reserved = held.clone();
         // A cancelled activity drops this future and so the guard, which frees the thread soon.
         let cancel = Cancel::default();
         let _guard = cancel.on_drop();
-        let work = move || text::extract(media_type, &bytes, passage_words, &cancel);
+        let work = move || {
+            // A cancelled reading uses the memory until it stops.
+            let _held = held;
+            text::extract(media_type, &bytes.0, passage_words, &cancel)
+        };
         Ok(self.tools.cpu.run(work).await??)
     }
 }
@@ -71,6 +93,6 @@ impl CpuActivities {
         ctx: ActivityContext,
         request: ExtractRequest,
     ) -> Result<Extracted, ActivityError> {
-        step::run(&self.tools, &ctx, names::EXTRACT, self.extract(request)).await
+        step::run(&self.tools, &ctx, names::EXTRACT, |memory| self.extract(request, memory)).await
     }
 }

@@ -7,6 +7,7 @@ use tower::util::rng::{HasherRng, Rng as _};
 
 use crate::{
     cpu::Panicked,
+    memory::NoMemory,
     store::{self, ClaimLost, StoreError},
     text::{ExtractError, PoisonError},
 };
@@ -23,6 +24,9 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 /// The documents that wait for a circuit come back within this part of the time that it was still open for. If all
 /// came at once, the probe would still be under way, and they would have to come again.
 const SPREAD: f64 = 0.25;
+
+/// The delay of a step for which the worker had no memory. Another worker may have it.
+const ROOM: Duration = Duration::from_secs(1);
 
 /// Maximum characters of a failure. Temporal rejects failures of some kilobytes.
 const MAX_CHARACTERS: usize = 1000;
@@ -104,6 +108,7 @@ impl From<StoreError> for StepError {
         match error {
             StoreError::Poison(poison) => Self::Poison(poison),
             StoreError::ClaimLost(lost) => Self::ClaimLost(lost),
+            StoreError::Memory(error) => error.into(),
             other => {
                 // Its message is complete. Its sources repeat the key and the address.
                 let text = anyhow::anyhow!("{other}");
@@ -113,6 +118,15 @@ impl From<StoreError> for StepError {
                     (None, None) => Self::Transient(text),
                 }
             }
+        }
+    }
+}
+
+impl From<NoMemory> for StepError {
+    fn from(error: NoMemory) -> Self {
+        match error {
+            NoMemory::Never(poison) => Self::Poison(poison),
+            error @ NoMemory::NotNow(_) => Self::Busy { error: error.into(), pause: after_cooldown(ROOM) },
         }
     }
 }

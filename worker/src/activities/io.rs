@@ -19,9 +19,10 @@ use super::{
 use crate::{
     cpu::compute,
     external::{Blame, CallError, Fault as _},
+    memory::Memory,
     store::{DocumentRecord, Outcome, Request, StoreError},
     summary::LlmError,
-    text::MediaType,
+    text::{self, MediaType, PoisonError},
     wire::{Bytes, DocumentRequest, DocumentResult, Fetched, StoreRequest, Summary, SummaryRequest},
 };
 
@@ -41,9 +42,14 @@ impl IoActivities {
         Self { tools }
     }
 
-    async fn fetch(&self, info: &ActivityInfo, request: &DocumentRequest) -> Result<Fetched, StepError> {
+    async fn fetch(
+        &self,
+        info: &ActivityInfo,
+        request: &DocumentRequest,
+        memory: Memory,
+    ) -> Result<Fetched, StepError> {
         let objects = &self.tools.objects;
-        let bytes = match objects.document(&request.source).await {
+        let (bytes, _reserved) = match objects.document(&request.source, &memory).await {
             Err(StoreError::Forbidden(poison))
                 if is_for_good(info.attempt, info.scheduled_time, objects.last_read(), SystemTime::now()) =>
             {
@@ -51,23 +57,37 @@ impl IoActivities {
             }
             read => read?,
         };
-        let (source, size) = (request.source.clone(), bytes.len());
-        let detect = move || MediaType::detect(&source, &bytes).map(|media_type| (media_type, bytes));
-        let (media_type, bytes) = compute(size, detect).await?;
+        let (source, size, words) = (request.source.clone(), bytes.len(), self.tools.documents.passage_words);
+        let detect = move || {
+            let media_type = MediaType::detect(&source, &bytes)?;
+            Ok::<_, PoisonError>((media_type, text::memory(media_type, &bytes, words), bytes))
+        };
+        let (media_type, needed, bytes) = compute(size, detect).await?;
         let mut room = self.tools.documents.inline_bytes;
         let body = body::carry(objects, body::encode(Bytes(bytes), &mut room).await?).await?;
         let sha256 = body::sha256(&body);
-        Ok(Fetched { sha256, bytes: size as u64, media_type, body, summarize: self.tools.summarizer.is_some() })
+        Ok(Fetched {
+            sha256,
+            bytes: size as u64,
+            media_type,
+            body,
+            memory: Some(needed),
+            summarize: self.tools.summarizer.is_some(),
+        })
     }
 
-    async fn summarize(&self, request: SummaryRequest) -> Result<Summary, StepError> {
+    async fn summarize(&self, request: SummaryRequest, memory: Memory) -> Result<Summary, StepError> {
         let Some(summarizer) = &self.tools.summarizer else {
             return Err(StepError::Transient(anyhow::anyhow!(
                 "this worker writes no summaries: set LLM_BASE_URL on all workers, or on none"
             )));
         };
-        let passages = body::unpack(&self.tools.objects, request.passages).await?;
+        // The JSON and the passages.
+        let need = |bytes: u64| bytes.saturating_mul(2);
+        let (passages, reserved) = body::unpack(&self.tools.objects, request.passages, &memory, need).await?;
         let answer = summarizer.summarize(request.title.as_deref(), &passages).await;
+        drop(passages);
+        drop(reserved);
         summary(answer)
     }
 
@@ -76,11 +96,16 @@ impl IoActivities {
         ctx: &ActivityContext,
         request: StoreRequest,
         commit: &Commit,
+        memory: Memory,
     ) -> Result<DocumentResult, StepError> {
         let extracted = request.extracted;
         let objects = &self.tools.objects;
-        let unpacked = try_join!(body::unpack(objects, extracted.passages), body::unpack(objects, extracted.structure));
-        let (passages, structure) = unpacked?;
+        // The JSON and the passages, or these and two copies on the way to the database. A structure is small whatever
+        // the document, and reserves nothing: a step makes one reservation.
+        let need = |bytes: u64| bytes.saturating_mul(3);
+        let passages = body::unpack(objects, extracted.passages, &memory, need);
+        let structure = body::unpack(objects, extracted.structure, &memory, |_| 0);
+        let ((passages, reserved), (structure, _)) = try_join!(passages, structure)?;
         let info = ctx.info();
         let scheduled_at = info.scheduled_time.unwrap_or(UNIX_EPOCH);
         let requested_at = request.requested_at_micros.map(|micros| UNIX_EPOCH + Duration::from_micros(micros));
@@ -111,7 +136,10 @@ impl IoActivities {
             },
         };
         commit.begins();
-        let stored = self.tools.database.store(names::STORE, &record).await?;
+        let stored = self.tools.database.store(names::STORE, &record).await;
+        drop(passages);
+        drop(reserved);
+        let stored = stored?;
         if stored.written || stored.outcome == Outcome::Superseded {
             self.tools.metrics.count_stored(stored.outcome.as_str());
         }
@@ -163,7 +191,7 @@ impl IoActivities {
         ctx: ActivityContext,
         request: DocumentRequest,
     ) -> Result<Fetched, ActivityError> {
-        step::run(&self.tools, &ctx, names::FETCH, self.fetch(ctx.info(), &request)).await
+        step::run(&self.tools, &ctx, names::FETCH, |memory| self.fetch(ctx.info(), &request, memory)).await
     }
 
     /// Asks the LLM for a summary of a document.
@@ -173,7 +201,7 @@ impl IoActivities {
         ctx: ActivityContext,
         request: SummaryRequest,
     ) -> Result<Summary, ActivityError> {
-        step::run(&self.tools, &ctx, names::SUMMARIZE, self.summarize(request)).await
+        step::run(&self.tools, &ctx, names::SUMMARIZE, |memory| self.summarize(request, memory)).await
     }
 
     /// Writes a document, its passages and the effect to the database, unless a newer request did.
@@ -184,7 +212,8 @@ impl IoActivities {
         request: StoreRequest,
     ) -> Result<DocumentResult, ActivityError> {
         let commit = Commit::default();
-        step::run_to_commit(&self.tools, &ctx, names::STORE, &commit, self.store(&ctx, request, &commit)).await
+        let work = |memory| self.store(&ctx, request, &commit, memory);
+        step::run_to_commit(&self.tools, &ctx, names::STORE, &commit, work).await
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod body;
 mod cpu;
+mod deaths;
 mod failure;
 mod io;
 mod kept_tokens;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::DocumentsConfig,
     cpu::CpuPool,
+    memory::Memory,
     metrics::Metrics,
     store::{Database, ExtractCache, ObjectStore},
     summary::Summarizer,
@@ -51,6 +53,8 @@ pub struct Tools {
     pub cache: Option<ExtractCache>,
     /// The client of the LLM, if configured.
     pub summarizer: Option<Summarizer>,
+    /// The memory for large documents.
+    pub memory: Memory,
     /// The CPU threads.
     pub cpu: CpuPool,
     /// The metrics that steps update.

@@ -1,5 +1,5 @@
-//! What every activity does around its own work: record the attempt if it is a retry, send heartbeats, react to
-//! cancellation, and record the outcome.
+//! What every activity does around its own work: record the attempt if it is a retry, let a document be read alone that
+//! ended its reader, send heartbeats, react to cancellation, and record the outcome.
 
 use std::{
     future::Future,
@@ -7,20 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use temporalio_client::tonic::{Code, IntoRequest as _, Response};
-use temporalio_common::protos::temporal::api::workflowservice::v1::RecordActivityTaskHeartbeatRequest;
+use temporalio_client::tonic::Code;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::{Instrument as _, info, info_span, warn};
 
-use super::{StepError, Stop, Tools, failure::into_activity_error, names};
+use super::{StepError, Stop, Tools, deaths::Deaths, failure::into_activity_error, names};
+use crate::memory::{self, Memory};
 
 /// Interval of heartbeats. Most activities end before the first. The heartbeat timeout of the workflow is three times
 /// as long, so a heartbeat may be late by twice the interval before a second attempt begins.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Start-to-close timeout of an activity. The configuration is refused if the timeouts of its calls do not fit into it.
-pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Start-to-close timeout of an activity. The configuration is refused if the timeouts of its calls do not fit into it,
+/// beside the longest wait for memory.
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(150).saturating_add(memory::WAIT);
 
 /// Whether an attempt has begun its transaction. From then on a cancellation waits for the result: an attempt that
 /// reports its cancellation has stored nothing.
@@ -38,23 +39,23 @@ impl Commit {
     }
 }
 
-/// Runs one attempt at a step.
-pub(super) async fn run<T>(
+/// Runs one attempt at a step. The work reserves its memory from what it is given.
+pub(super) async fn run<T, F: Future<Output = Result<T, StepError>>>(
     tools: &Tools,
     ctx: &ActivityContext,
     step: &'static str,
-    work: impl Future<Output = Result<T, StepError>>,
+    work: impl FnOnce(Memory) -> F,
 ) -> Result<T, ActivityError> {
     run_to_commit(tools, ctx, step, &Commit::default(), work).await
 }
 
 /// Runs one attempt at a step that says when its [`Commit`] begins.
-pub(super) async fn run_to_commit<T>(
+pub(super) async fn run_to_commit<T, F: Future<Output = Result<T, StepError>>>(
     tools: &Tools,
     ctx: &ActivityContext,
     step: &'static str,
     commit: &Commit,
-    work: impl Future<Output = Result<T, StepError>>,
+    work: impl FnOnce(Memory) -> F,
 ) -> Result<T, ActivityError> {
     let info = ctx.info();
     let workflow = info.workflow_id.as_deref().unwrap_or_default();
@@ -64,6 +65,7 @@ pub(super) async fn run_to_commit<T>(
     if info.attempt > 1 {
         tools.metrics.count_retry(step);
     }
+    let deaths = Deaths::default();
     let attempt = async {
         // An attempt that cannot do anything writes nothing.
         if step == names::FETCH {
@@ -72,10 +74,11 @@ pub(super) async fn run_to_commit<T>(
         if info.attempt > 1 || tools.record_first_attempts {
             tools.database.note_attempt(workflow, step, info.attempt, &tools.identity).await?;
         }
-        work.await
+        let memory = deaths.memory(ctx, step, &tools.memory).await?;
+        work(memory).await
     };
     async {
-        let result = with_heartbeats(tools, ctx, commit, attempt).await;
+        let result = with_heartbeats(tools, ctx, commit, &deaths, attempt).await;
         finish(tools, step, started.elapsed(), result)
     }
     .instrument(span)
@@ -87,6 +90,7 @@ async fn with_heartbeats<T>(
     tools: &Tools,
     ctx: &ActivityContext,
     commit: &Commit,
+    deaths: &Deaths,
     work: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
     let mut beats = interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -98,7 +102,7 @@ async fn with_heartbeats<T>(
             result = &mut work => return result,
             () = ctx.cancelled(), if !cancelled_too_late => {
                 if !commit.has_begun() {
-                    return Err(stopped(ctx).await);
+                    return Err(stopped(ctx, deaths).await);
                 }
                 info!("cancelled during its transaction; its result is waited for");
                 cancelled_too_late = true;
@@ -108,7 +112,7 @@ async fn with_heartbeats<T>(
                 return Err(StepError::Transient(anyhow::anyhow!("{worker} shut down before the step was done")));
             }
             _ = beats.tick() => {
-                if let Err(error) = ctx.record_heartbeat(()).await {
+                if let Err(error) = ctx.record_heartbeat(deaths.details()).await {
                     warn!(%error, "the heartbeat was not recorded");
                 }
             }
@@ -118,15 +122,8 @@ async fn with_heartbeats<T>(
 
 /// Why the server wants this attempt to end. The SDK only says that it does, so the server is asked: it accepts the
 /// answer "cancelled" only if a cancellation was requested, and would otherwise wait for the timeout.
-async fn stopped(ctx: &ActivityContext) -> StepError {
-    let info = ctx.info();
-    let request = RecordActivityTaskHeartbeatRequest {
-        namespace: info.namespace.clone(),
-        task_token: info.task_token.clone(),
-        ..RecordActivityTaskHeartbeatRequest::default()
-    };
-    let mut service = ctx.client().connection().workflow_service();
-    match service.record_activity_task_heartbeat(request.into_request()).await.map(Response::into_inner) {
+async fn stopped(ctx: &ActivityContext, deaths: &Deaths) -> StepError {
+    match deaths.beat(ctx).await {
         Ok(answer) if answer.cancel_requested => StepError::Cancelled,
         Ok(answer) if answer.activity_reset => StepError::Stopped(Stop::Reset),
         Ok(answer) if answer.activity_paused => StepError::Stopped(Stop::Pause),

@@ -122,6 +122,7 @@ pub const VARIABLES: &[Variable] = &[
     number("DEPTH_INTERVAL_SECONDS", "service.depth_interval_seconds"),
     Variable { name: "LOG_FORMAT", key: "service.log_format", kind: Kind::LogFormat },
     text("RUST_LOG", "service.log_filter"),
+    number("MEMORY_LIMIT_BYTES", "service.memory_limit_bytes"),
     number("SHUTDOWN_GRACE_SECONDS", "service.shutdown_grace_seconds"),
     text("OTEL_EXPORTER_OTLP_ENDPOINT", "traces.endpoint"),
     text("OTEL_SERVICE_NAME", "traces.service_name"),

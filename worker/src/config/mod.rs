@@ -37,6 +37,8 @@ use figment::{
 use serde::{Serialize, de::DeserializeOwned};
 use temporalio_common::envconfig::{LoadClientConfigProfileOptions, load_client_config_profile};
 
+use crate::memory;
+
 pub use cache::CacheConfig;
 pub use concurrency::ConcurrencyConfig;
 pub use database::DatabaseConfig;
@@ -195,6 +197,26 @@ impl Config {
         self.service.validate(faults);
         self.traces.validate(faults);
         self.validate_timeouts(faults);
+        self.validate_memory(faults);
+    }
+
+    /// Slots of the activities, each of which may have a large body.
+    pub fn activity_slots(&self) -> usize {
+        self.concurrency.io_slots.saturating_add(self.concurrency.cpu_slots)
+    }
+
+    /// The largest document has to fit into the memory, or it would be refused with another name.
+    fn validate_memory(&self, faults: &mut Faults) {
+        let (limit, largest) = (self.service.memory_limit_bytes, self.documents.max_bytes);
+        let budget = memory::budget(limit, self.activity_slots());
+        if budget < largest {
+            faults.add(format!(
+                "{} is {limit}, which leaves {budget} bytes for large documents, fewer than {}, {largest}: raise the first \
+                 or lower the second",
+                with_variable("service.memory_limit_bytes"),
+                with_variable("documents.max_bytes"),
+            ));
+        }
     }
 }
 

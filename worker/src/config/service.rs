@@ -38,6 +38,9 @@ pub struct ServiceConfig {
     pub log_format: LogFormat,
     /// Filter of log lines, in the syntax of `RUST_LOG` (`RUST_LOG`).
     pub log_filter: String,
+    /// Memory in bytes that the process may use: the limit of its container (`MEMORY_LIMIT_BYTES`). Large documents
+    /// wait until what they need fits.
+    pub memory_limit_bytes: u64,
     /// Maximum seconds from SIGTERM to the exit (`SHUTDOWN_GRACE_SECONDS`).
     pub shutdown_grace_seconds: u64,
 }
@@ -50,6 +53,7 @@ impl Default for ServiceConfig {
             depth_interval_seconds: 1,
             log_format: LogFormat::Text,
             log_filter: "info,temporalio_sdk_core=warn,temporalio_client=warn".into(),
+            memory_limit_bytes: 300 << 20,
             shutdown_grace_seconds: 60,
         }
     }

@@ -199,6 +199,17 @@ fn invalid_combinations_are_faults_with_a_hint() {
 }
 
 #[test]
+fn the_largest_document_fits_into_the_memory() {
+    load(&[("MEMORY_LIMIT_BYTES", "314572800")]).unwrap();
+    let text = load(&[("MEMORY_LIMIT_BYTES", "104857600")]).unwrap_err().to_string();
+    assert!(
+        text.contains("service.memory_limit_bytes (MEMORY_LIMIT_BYTES) is 104857600, which leaves 25165824"),
+        "{text}"
+    );
+    assert!(text.contains("documents.max_bytes (DOCUMENT_MAX_BYTES), 33554432: raise the first"), "{text}");
+}
+
+#[test]
 fn a_missing_file_and_an_unknown_flag_are_faults() {
     let sources = Sources {
         file: Some(Path::new("/nonexistent/worker.toml")),

@@ -2,7 +2,10 @@
 //! Temporal would end the attempt first, and the failure would name no service.
 
 use super::{Config, Faults, with_variable};
-use crate::activities::{ATTEMPT_TIMEOUT, names};
+use crate::{
+    activities::{ATTEMPT_TIMEOUT, names},
+    memory,
+};
 
 /// What is left of an attempt for its own work, in seconds.
 const WORK_SECONDS: u64 = 10;
@@ -11,12 +14,13 @@ const WORK_SECONDS: u64 = 10;
 type Use = (&'static str, u64);
 
 /// The steps, and what they may wait for. Each use of the database waits for a connection and for one slow statement.
-/// The record of the attempt is one use. Calls that a step makes at the same time count once.
+/// The record of the attempt is one use. A body for which there is no memory at first is requested twice. Calls that a
+/// step makes at the same time count once.
 const STEPS: [(&str, &[Use]); 4] = [
-    (names::FETCH, &[(ACQUIRE, 1), (STATEMENT, 1), (REQUEST, 2)]),
-    (names::EXTRACT, &[(ACQUIRE, 1), (STATEMENT, 1), (REQUEST, 2)]),
-    (names::SUMMARIZE, &[(ACQUIRE, 1), (STATEMENT, 1), (REQUEST, 1), (LLM, 1)]),
-    (names::STORE, &[(ACQUIRE, 2), (STATEMENT, 2), (REQUEST, 1)]),
+    (names::FETCH, &[(ACQUIRE, 1), (STATEMENT, 1), (REQUEST, 3)]),
+    (names::EXTRACT, &[(ACQUIRE, 1), (STATEMENT, 1), (REQUEST, 3)]),
+    (names::SUMMARIZE, &[(ACQUIRE, 1), (STATEMENT, 1), (REQUEST, 2), (LLM, 1)]),
+    (names::STORE, &[(ACQUIRE, 2), (STATEMENT, 2), (REQUEST, 2)]),
 ];
 
 const ACQUIRE: &str = "database.acquire_timeout_seconds";
@@ -27,7 +31,7 @@ const LLM: &str = "summary.timeout_seconds";
 impl Config {
     /// Adds a fault for the step that exceeds an attempt by most, if any does.
     pub(super) fn validate_timeouts(&self, faults: &mut Faults) {
-        let limit = ATTEMPT_TIMEOUT.as_secs() - WORK_SECONDS;
+        let limit = (ATTEMPT_TIMEOUT - memory::WAIT).as_secs() - WORK_SECONDS;
         let sums = STEPS.map(|(step, uses)| (self.sum(uses), step, uses));
         let Some((sum, step, uses)) =
             sums.into_iter().rev().max_by_key(|(sum, ..)| *sum).filter(|(sum, ..)| *sum > limit)
@@ -88,19 +92,19 @@ mod tests {
         let store = fault(|config| config.database.statement_timeout_seconds = 31).unwrap();
         assert_eq!(
             store,
-            "the timeouts of the step store_document are 112 s together, more than the 110 s that an attempt has for \
+            "the timeouts of the step store_document are 142 s together, more than the 140 s that an attempt has for \
              them: 2 × database.acquire_timeout_seconds (DB_ACQUIRE_TIMEOUT_SECONDS) 10 + 2 × \
-             database.statement_timeout_seconds (DB_STATEMENT_TIMEOUT_SECONDS) 31 + documents.request_timeout_seconds \
-             (DOCUMENT_REQUEST_TIMEOUT_SECONDS) 30; lower one of them"
+             database.statement_timeout_seconds (DB_STATEMENT_TIMEOUT_SECONDS) 31 + 2 × \
+             documents.request_timeout_seconds (DOCUMENT_REQUEST_TIMEOUT_SECONDS) 30; lower one of them"
         );
         let fetch = fault(|config| config.documents.request_timeout_seconds = 60).unwrap();
-        assert!(fetch.starts_with("the timeouts of the step fetch_document are 160 s"), "{fetch}");
+        assert!(fetch.starts_with("the timeouts of the step fetch_document are 220 s"), "{fetch}");
         let summarize = fault(|config| {
             config.summary.base_url = Some(SecretUrl::from("http://llm/v1"));
             config.summary.timeout_seconds = 41;
         });
         let summarize = summarize.unwrap();
-        assert!(summarize.starts_with("the timeouts of the step summarize_document are 111 s"), "{summarize}");
+        assert!(summarize.starts_with("the timeouts of the step summarize_document are 141 s"), "{summarize}");
         assert!(summarize.contains("summary.timeout_seconds (LLM_TIMEOUT_SECONDS) 41"), "{summarize}");
         assert!(fault(|config| config.documents.request_timeout_seconds = u64::MAX).is_some());
     }
@@ -109,7 +113,7 @@ mod tests {
     fn a_statement_timeout_that_is_left_to_the_server_does_not_count() {
         let fits = |config: &mut Config| {
             config.database.statement_timeout_seconds = 0;
-            config.documents.request_timeout_seconds = 50;
+            config.documents.request_timeout_seconds = 40;
         };
         assert_eq!(fault(fits), None);
     }

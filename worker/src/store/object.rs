@@ -28,6 +28,7 @@ use crate::{
     config::DocumentsConfig,
     cpu::compute,
     external::{Blame, CallError, Fault, Guard, Guards, Service},
+    memory::{Memory, NoMemory, Reservation},
     text::{PoisonError, shortened},
 };
 
@@ -55,6 +56,9 @@ pub enum StoreError {
     /// A claim cannot be read any more: the steps that made it have to run again.
     #[error(transparent)]
     ClaimLost(#[from] ClaimLost),
+    /// There is no memory for the body.
+    #[error(transparent)]
+    Memory(#[from] NoMemory),
     /// The next attempt may succeed.
     #[error("object store: {act} {key:?}: {}", told(.source))]
     Transient {
@@ -179,7 +183,11 @@ impl Key {
 enum NoBody {
     Missing,
     TooBig { bytes: u64, limit: u64 },
+    NoMemory(NoMemory),
 }
+
+/// A body, and the memory that is reserved for it and for what is done with it.
+type Held = (Vec<u8>, Reservation);
 
 impl ObjectStore {
     /// Opens the configured store. Nothing is sent yet.
@@ -226,19 +234,20 @@ impl ObjectStore {
         *self.last_read.lock().unwrap_or_else(PoisonedLock::into_inner)
     }
 
-    /// The bytes of a document.
+    /// The bytes of a document, and memory that is reserved for them.
     ///
     /// # Errors
     /// Poison if the store will never give it. Forbidden if that may change. Transient otherwise.
-    pub async fn document(&self, source: &str) -> Result<Vec<u8>, StoreError> {
+    pub async fn document(&self, source: &str, memory: &Memory) -> Result<Held, StoreError> {
         let key = self.key_of(source)?;
-        match self.read(&key, self.max_bytes).await {
-            Ok(Ok(bytes)) => {
+        match self.read(&key, self.max_bytes, memory, |bytes| bytes).await {
+            Ok(Ok(held)) => {
                 *self.last_read.lock().unwrap_or_else(PoisonedLock::into_inner) = Some(SystemTime::now());
-                Ok(bytes)
+                Ok(held)
             }
             Ok(Err(NoBody::Missing)) => Err(PoisonError::Missing { document: shortened(source) }.into()),
             Ok(Err(NoBody::TooBig { bytes, limit })) => Err(PoisonError::TooBig { bytes, limit }.into()),
+            Ok(Err(NoBody::NoMemory(error))) => Err(error.into()),
             Err(error) => {
                 let refusal = refused(&error);
                 Err(match refusal.and_then(|refusal| refusal.cause().poison(source, refusal)) {
@@ -299,20 +308,21 @@ impl ObjectStore {
         }
     }
 
-    /// The body of a claim.
+    /// The body of a claim. `need` is the memory in bytes for a body of this size and for what is done with it.
     ///
     /// # Errors
     /// The claim is lost, or the store cannot be read.
-    pub async fn claim(&self, claim: &str) -> Result<Vec<u8>, StoreError> {
+    pub async fn claim(&self, claim: &str, memory: &Memory, need: impl Fn(u64) -> u64) -> Result<Held, StoreError> {
         let key = Key::from(claim_key(claim));
-        match self.read(&key, u64::MAX).await {
-            Ok(Ok(bytes)) => {
+        match self.read(&key, u64::MAX, memory, need).await {
+            Ok(Ok((bytes, reserved))) => {
                 let size = bytes.len();
                 let hashed = move || (hex::encode(Sha256::digest(&bytes)), bytes);
                 let (hash, bytes) = compute(size, hashed).await;
-                if hash == claim { Ok(bytes) } else { Err(ClaimLost::Corrupt(claim.to_owned()).into()) }
+                if hash == claim { Ok((bytes, reserved)) } else { Err(ClaimLost::Corrupt(claim.to_owned()).into()) }
             }
-            Ok(Err(_)) => Err(ClaimLost::Missing(claim.to_owned()).into()),
+            Ok(Err(NoBody::NoMemory(error))) => Err(error.into()),
+            Ok(Err(NoBody::Missing | NoBody::TooBig { .. })) => Err(ClaimLost::Missing(claim.to_owned()).into()),
             Err(error) if refused(&error).is_some_and(|refusal| refusal.cause() == Cause::Archived) => {
                 Err(ClaimLost::Missing(claim.to_owned()).into())
             }
@@ -320,12 +330,36 @@ impl ObjectStore {
         }
     }
 
-    async fn read(&self, key: &Key, limit: u64) -> Result<Result<Vec<u8>, NoBody>, CallError<object_store::Error>> {
-        self.guard.call("get", || self.read_once(key, limit)).await
+    /// Reads a body as soon as there is memory for it. If that has to be waited for, the object is asked for again.
+    async fn read(
+        &self,
+        key: &Key,
+        limit: u64,
+        memory: &Memory,
+        need: impl Fn(u64) -> u64,
+    ) -> Result<Result<Held, NoBody>, CallError<object_store::Error>> {
+        let mut reserved = Reservation::default();
+        loop {
+            let room = |bytes| if reserved.covers(bytes) { Ok(reserved.clone()) } else { memory.try_reserve(bytes) };
+            let read = self.guard.call("get", || self.read_once(key, limit, |bytes| room(need(bytes)))).await?;
+            let Err(NoBody::NoMemory(NoMemory::NotNow(bytes))) = read else { return Ok(read) };
+            // A step that waits holds nothing.
+            drop(reserved);
+            reserved = match memory.reserve(bytes).await {
+                Ok(reserved) => reserved,
+                Err(error) => return Ok(Err(NoBody::NoMemory(error))),
+            };
+        }
     }
 
-    /// The body, or why there is none. Both are answers of a working store.
-    async fn read_once(&self, key: &Key, limit: u64) -> object_store::Result<Result<Vec<u8>, NoBody>> {
+    /// The body, or why there is none. All of them are answers of a working store. `room` reserves the memory for a
+    /// body of this size, if it is free.
+    async fn read_once(
+        &self,
+        key: &Key,
+        limit: u64,
+        room: impl Fn(u64) -> Result<Reservation, NoMemory>,
+    ) -> object_store::Result<Result<Held, NoBody>> {
         let options = GetOptions { extensions: s3::extensions(key.raw.clone()), ..GetOptions::default() };
         let found = match self.inner.get_opts(&key.path, options).await {
             Err(error) if is_missing(&error) => return Ok(Err(NoBody::Missing)),
@@ -335,11 +369,15 @@ impl ObjectStore {
         if declared > limit {
             return Ok(Err(NoBody::TooBig { bytes: declared, limit }));
         }
+        let reserved = match room(declared) {
+            Ok(reserved) => reserved,
+            Err(error) => return Ok(Err(NoBody::NoMemory(error))),
+        };
         // The length of an open file is known.
         if let GetResultPayload::File(..) = found.payload {
-            return Ok(Ok(found.bytes().await?.into()));
+            return Ok(Ok((found.bytes().await?.into(), reserved)));
         }
-        collect(found.into_stream(), declared, limit).await
+        Ok(collect(found.into_stream(), declared, limit).await?.map(|bytes| (bytes, reserved)))
     }
 }
 
@@ -392,6 +430,10 @@ fn transient(act: &'static str, key: &str, source: CallError<object_store::Error
 mod tests {
     use super::*;
 
+    fn memory() -> Memory {
+        Memory::of(1 << 30)
+    }
+
     fn folder_store(folder: &std::path::Path, max_bytes: u64) -> ObjectStore {
         let store_url = format!("file://{}", folder.display());
         let config = DocumentsConfig { store_url, max_bytes, ..DocumentsConfig::default() };
@@ -403,6 +445,7 @@ mod tests {
             StoreError::Poison(poison) => poison.kind(),
             StoreError::Forbidden(_) => "forbidden",
             StoreError::ClaimLost(_) => "lost",
+            StoreError::Memory(_) => "memory",
             StoreError::Transient { .. } => "transient",
         }
     }
@@ -414,7 +457,7 @@ mod tests {
         std::fs::write(folder.path().join("a b/c%20d.md"), "# x").unwrap();
         let store = folder_store(folder.path(), 10);
         let source = format!("file://{}/a b/c%20d.md", folder.path().display());
-        assert_eq!(store.document(&source).await.unwrap(), b"# x");
+        assert_eq!(store.document(&source, &memory()).await.unwrap().0, b"# x");
     }
 
     #[tokio::test]
@@ -423,11 +466,11 @@ mod tests {
         std::fs::write(folder.path().join("big"), "12345678901").unwrap();
         let store = folder_store(folder.path(), 10);
         let root = format!("file://{}", folder.path().display());
-        assert_eq!(poison(store.document(&format!("{root}/none")).await.unwrap_err()), "DocumentMissing");
-        assert_eq!(poison(store.document(&format!("{root}/big")).await.unwrap_err()), "DocumentTooBig");
-        assert_eq!(poison(store.document("s3://elsewhere/a").await.unwrap_err()), "ForeignSource");
-        assert_eq!(poison(store.document(&format!("{root}/../etc")).await.unwrap_err()), "ForeignSource");
-        assert_eq!(poison(store.document(&format!("{root}x/a")).await.unwrap_err()), "ForeignSource");
+        assert_eq!(poison(store.document(&format!("{root}/none"), &memory()).await.unwrap_err()), "DocumentMissing");
+        assert_eq!(poison(store.document(&format!("{root}/big"), &memory()).await.unwrap_err()), "DocumentTooBig");
+        assert_eq!(poison(store.document("s3://elsewhere/a", &memory()).await.unwrap_err()), "ForeignSource");
+        assert_eq!(poison(store.document(&format!("{root}/../etc"), &memory()).await.unwrap_err()), "ForeignSource");
+        assert_eq!(poison(store.document(&format!("{root}x/a"), &memory()).await.unwrap_err()), "ForeignSource");
     }
 
     #[tokio::test]
@@ -450,7 +493,7 @@ mod tests {
         let store = folder_store(folder.path(), 10);
         let claim = store.put_claim(b"body".to_vec()).await.unwrap();
         assert_eq!(store.put_claim(b"body".to_vec()).await.unwrap(), claim);
-        assert_eq!(store.claim(&claim).await.unwrap(), b"body");
+        assert_eq!(store.claim(&claim, &memory(), |bytes| bytes).await.unwrap().0, b"body");
         assert_eq!(std::fs::read_dir(folder.path().join(CLAIMS)).unwrap().count(), 1);
     }
 
@@ -461,10 +504,10 @@ mod tests {
         let claim = store.put_claim(b"body".to_vec()).await.unwrap();
         let file = folder.path().join(CLAIMS).join(&claim);
         std::fs::write(&file, "bodY").unwrap();
-        let lost = store.claim(&claim).await.unwrap_err();
+        let lost = store.claim(&claim, &memory(), |bytes| bytes).await.unwrap_err();
         assert!(matches!(&lost, StoreError::ClaimLost(ClaimLost::Corrupt(_))), "{lost}");
         std::fs::remove_file(&file).unwrap();
-        let lost = store.claim(&claim).await.unwrap_err();
+        let lost = store.claim(&claim, &memory(), |bytes| bytes).await.unwrap_err();
         assert!(matches!(&lost, StoreError::ClaimLost(ClaimLost::Missing(_))), "{lost}");
     }
 
@@ -475,11 +518,11 @@ mod tests {
         std::fs::write(folder.path().join("a/b"), "x").unwrap();
         let store = folder_store(folder.path(), 10);
         let root = format!("file://{}", folder.path().display());
-        assert_eq!(store.document(&format!("{root}/a//b")).await.unwrap(), b"x");
+        assert_eq!(store.document(&format!("{root}/a//b"), &memory()).await.unwrap().0, b"x");
         let long = format!("{root}/{}", "x".repeat(MAX_NAME_BYTES + 1));
-        assert_eq!(poison(store.document(&long).await.unwrap_err()), "KeyTooLong");
-        assert_eq!(poison(store.document(&format!("{root}/a/b/c")).await.unwrap_err()), "DocumentMissing");
-        assert_eq!(poison(store.document(&format!("{root}/")).await.unwrap_err()), "ForeignSource");
+        assert_eq!(poison(store.document(&long, &memory()).await.unwrap_err()), "KeyTooLong");
+        assert_eq!(poison(store.document(&format!("{root}/a/b/c"), &memory()).await.unwrap_err()), "DocumentMissing");
+        assert_eq!(poison(store.document(&format!("{root}/"), &memory()).await.unwrap_err()), "ForeignSource");
     }
 
     #[test]
@@ -518,10 +561,10 @@ mod tests {
         let store = folder_store(folder.path(), 10);
         let root = format!("file://{}", folder.path().display());
         for _ in 0..10 {
-            let missing = store.document(&format!("{root}/none")).await.unwrap_err();
+            let missing = store.document(&format!("{root}/none"), &memory()).await.unwrap_err();
             assert_eq!(poison(missing), "DocumentMissing");
         }
-        assert_eq!(store.document(&format!("{root}/a")).await.unwrap(), b"x");
+        assert_eq!(store.document(&format!("{root}/a"), &memory()).await.unwrap().0, b"x");
     }
 
     #[tokio::test]
@@ -542,7 +585,7 @@ mod tests {
         let mut errors = Vec::new();
         // Each call makes three attempts, so the second attempt of the second call is the fifth failure in a row.
         for _ in 0..3 {
-            let error = store.document("s3://documents/a").await.unwrap_err();
+            let error = store.document("s3://documents/a", &memory()).await.unwrap_err();
             errors.push(error.to_string());
             assert_eq!(poison(error), "transient");
         }

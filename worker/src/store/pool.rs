@@ -20,7 +20,7 @@ use std::{
 
 use anyhow::Context as _;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Executor as _, PgConnection, PgPool, Postgres, SqlSafeStr,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Postgres, SqlSafeStr,
     pool::PoolConnection,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
     query::Query,
@@ -303,6 +303,8 @@ impl PooledConnection {
             }
             _ => true,
         };
+        // A connection would keep as much memory as its largest statement has taken.
+        self.connection.shrink_buffers();
         used
     }
 }

@@ -80,7 +80,11 @@ fn utf8(text: &str) -> Decoded<'_> {
 /// The text in one charset; `None` if a byte does not belong to it, or is a control character that text does not
 /// have.
 fn decode_cleanly<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> Option<Decoded<'a>> {
-    let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
+    let mut text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
+    // The decoder touches as much memory as the text might take at most, three times the bytes.
+    if let Cow::Owned(text) = &mut text {
+        text.shrink_to_fit();
+    }
     // DOS ended files with Ctrl-Z.
     let body = text.strip_suffix('\x1a').unwrap_or(&text);
     let clean = !body.contains(is_control);

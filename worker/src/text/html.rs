@@ -4,13 +4,13 @@
 //! uses up the memory. Such a page nests without end, or never closes formatting elements, which are then reopened
 //! in every paragraph.
 
-use ego_tree::{NodeId, NodeRef, iter::Edge};
+mod tree;
+
 use html5ever::{
     driver::{ParseOpts, parse_document},
-    ns,
     tendril::{StrTendril, TendrilSink},
 };
-use scraper::{Html, HtmlTreeSink, Node, node::Element};
+use tree::{Content, Edge, Id, Sink, Tree};
 
 use super::{Cancel, ExtractError, PoisonError, Structure, VisibleText, structure};
 
@@ -32,14 +32,34 @@ const BLOCKS: &[&str] = &[
 /// paragraphs, each of which may reopen every formatting element.
 const PIECE_BYTES: usize = 256;
 
-/// Maximum number of nodes. A node takes about 200 bytes; pages have one per 20 to 40 bytes.
+/// Maximum number of nodes. A node takes 48 bytes; pages have one per 20 to 40 bytes.
 const MAX_NODES: usize = 1_000_000;
+
+/// Nodes that the smallest page may have. A larger one may have another for each three bytes, such as of `<p>`.
+const MIN_NODES: usize = 10_000;
 
 /// Maximum depth. The parser searches the open elements at every tag, so time grows with the square of the depth.
 const MAX_DEPTH: usize = 12_000;
 
 /// Maximum bytes that are kept of a title, a heading or the text of a link.
 const MAX_CAPTURE_BYTES: usize = 8 << 10;
+
+/// Maximum number of nodes of a page of this many bytes.
+fn max_nodes(bytes: usize) -> usize {
+    (MIN_NODES + bytes / 3).min(MAX_NODES)
+}
+
+/// Memory in bytes that a page takes at most, by the bytes of its text and by all of its bytes. A byte of text is in the
+/// tree and in the visible text. A byte of an address may take two and a half in the tree.
+pub(super) fn memory(text: u64, page: u64) -> u64 {
+    let nodes = max_nodes(usize::try_from(page).unwrap_or(usize::MAX)) as u64;
+    text * 5 / 2 + nodes * tree::NODE
+}
+
+/// Bytes of the visible text at most: a few entities are shorter than what they stand for.
+pub(super) fn visible(text: u64) -> u64 {
+    text * 6 / 5
+}
 
 /// The result of reading a page.
 pub(super) struct Page {
@@ -50,42 +70,40 @@ pub(super) struct Page {
 
 /// Reads a page or a fragment.
 pub(super) fn read(page: &str, cancel: &Cancel) -> Result<Page, ExtractError> {
-    let html = parse(page, cancel)?;
+    let tree = parse(page, PIECE_BYTES, cancel)?;
     let mut reader = Reader::default();
-    // Without recursion, because a page may be nested deeper than the stack allows.
-    for (index, edge) in html.tree.root().traverse().enumerate() {
+    for (index, edge) in tree.edges().enumerate() {
         if index % 4096 == 0 {
             cancel.check()?;
         }
         match edge {
-            Edge::Open(node) => reader.open(node),
-            Edge::Close(node) => reader.close(node),
+            Edge::Open(id) => reader.open(id, &tree),
+            Edge::Close(id) => reader.close(id, &tree),
         }
     }
     Ok(reader.into_page())
 }
 
-fn parse(page: &str, cancel: &Cancel) -> Result<Html, ExtractError> {
-    let sink = HtmlTreeSink::new(Html::new_document());
-    let mut parser = parse_document(sink, ParseOpts::default());
+/// Parses a page in pieces of this many bytes.
+fn parse(page: &str, piece: usize, cancel: &Cancel) -> Result<Tree, ExtractError> {
+    let mut parser = parse_document(Sink::default(), ParseOpts::default());
     let mut rest = page;
     while !rest.is_empty() {
         cancel.check()?;
-        let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
+        let (piece, more) = rest.split_at(rest.floor_char_boundary(piece));
         parser.process(StrTendril::from(piece));
         rest = more;
-        check_size(&parser.tokenizer.sink.sink.0.borrow())?;
+        check_size(&parser.tokenizer.sink.sink.0.borrow(), max_nodes(page.len()))?;
     }
     Ok(parser.finish())
 }
 
-fn check_size(html: &Html) -> Result<(), PoisonError> {
+fn check_size(tree: &Tree, max_nodes: usize) -> Result<(), PoisonError> {
     let too_complex = |what, limit| Err(PoisonError::TooComplex { what, limit });
-    if html.tree.nodes().len() > MAX_NODES {
-        return too_complex("elements and texts", MAX_NODES);
+    if tree.size() > max_nodes {
+        return too_complex("elements and texts", max_nodes);
     }
-    let newest = html.tree.nodes().next_back();
-    if newest.is_some_and(|node| node.ancestors().nth(MAX_DEPTH).is_some()) {
+    if tree.is_deeper_than(MAX_DEPTH) {
         return too_complex("nested elements", MAX_DEPTH);
     }
     Ok(())
@@ -109,13 +127,13 @@ struct Reader {
 
 /// The text of an open element.
 struct Capture {
-    element: NodeId,
+    element: Id,
     text: String,
 }
 
 impl Capture {
-    fn of(node: NodeRef<'_, Node>) -> Self {
-        Self { element: node.id(), text: String::new() }
+    fn of(element: Id) -> Self {
+        Self { element, text: String::new() }
     }
 
     fn push(&mut self, text: &str) {
@@ -125,20 +143,19 @@ impl Capture {
 }
 
 impl Reader {
-    fn open(&mut self, node: NodeRef<'_, Node>) {
-        match node.value() {
-            Node::Text(text) => self.text(text),
-            Node::Element(element) => self.open_element(node, element),
-            _ => {}
+    fn open(&mut self, id: Id, tree: &Tree) {
+        match tree.content(id) {
+            Content::Text(text) => self.text(text),
+            Content::Element { name, html, link } => self.open_element(id, name, html, link),
+            Content::Other => {}
         }
     }
 
-    fn open_element(&mut self, node: NodeRef<'_, Node>, element: &Element) {
-        let name = element.name();
+    fn open_element(&mut self, id: Id, name: &str, html: bool, link: Option<&str>) {
         // A picture and a template have titles of their own.
-        let of_page = element.name.ns == ns!(html) && self.templates == 0;
+        let of_page = html && self.templates == 0;
         if name == "title" && of_page && self.title.is_none() && self.open_title.is_none() {
-            self.open_title = Some(Capture::of(node));
+            self.open_title = Some(Capture::of(id));
         }
         self.templates += usize::from(name == "template");
         if HIDDEN.contains(&name) {
@@ -146,19 +163,20 @@ impl Reader {
         } else if self.hidden == 0 {
             self.edge_of_block(name);
             if let (Some(level), None) = (heading_level(name), &self.open_heading) {
-                self.open_heading = Some((Capture::of(node), level));
+                self.open_heading = Some((Capture::of(id), level));
             }
-            if let (true, Some(target), None) = (name == "a", element.attr("href"), &self.open_link) {
-                self.open_link = Some((Capture::of(node), target.to_owned()));
+            if let (Some(target), None) = (link, &self.open_link) {
+                self.open_link = Some((Capture::of(id), target.to_owned()));
             }
         }
     }
 
-    fn close(&mut self, node: NodeRef<'_, Node>) {
-        let Some(element) = node.value().as_element() else {
+    fn close(&mut self, id: Id, tree: &Tree) {
+        let Content::Element { name, .. } = tree.content(id) else {
             return;
         };
-        let ended = |capture: &mut Capture| capture.element == node.id();
+        let name: &str = name;
+        let ended = |capture: &mut Capture| capture.element == id;
         if let Some(title) = self.open_title.take_if(ended) {
             self.title = titled(&title.text);
         }
@@ -171,11 +189,11 @@ impl Reader {
         if let Some((link, target)) = self.open_link.take_if(|(capture, _)| ended(capture)) {
             self.structure.link(&target, &link.text);
         }
-        self.templates = self.templates.saturating_sub(usize::from(element.name() == "template"));
-        if HIDDEN.contains(&element.name()) {
+        self.templates = self.templates.saturating_sub(usize::from(name == "template"));
+        if HIDDEN.contains(&name) {
             self.hidden = self.hidden.saturating_sub(1);
         } else if self.hidden == 0 {
-            self.edge_of_block(element.name());
+            self.edge_of_block(name);
         }
     }
 
@@ -303,7 +321,7 @@ mod tests {
     fn a_page_whose_tree_explodes_is_refused() {
         let formatting: String = (0..1_000).map(|index| format!("<font size={index}>")).collect();
         let page = format!("<p>{formatting}{}", "<p>x".repeat(20_000));
-        let limit = MAX_NODES;
+        let limit = max_nodes(page.len());
         let what = "elements and texts";
         assert_eq!(refused(&page), PoisonError::TooComplex { what, limit }.into());
     }
@@ -315,15 +333,62 @@ mod tests {
         assert!(matches!(read("<p>x", &cancel), Err(ExtractError::Cancelled(_))));
     }
 
+    /// The elements and texts of a tree in order.
+    fn outline(tree: &Tree) -> String {
+        let mut outline = String::new();
+        for edge in tree.edges() {
+            match edge {
+                Edge::Open(id) => match tree.content(id) {
+                    Content::Element { name, .. } => outline += &format!("<{name}>"),
+                    Content::Text(text) => outline += text,
+                    Content::Other => {}
+                },
+                Edge::Close(id) => {
+                    if let Content::Element { name, .. } = tree.content(id) {
+                        outline += &format!("</{name}>");
+                    }
+                }
+            }
+        }
+        outline
+    }
+
+    /// The same of another tree, by the same parser.
+    fn expected(page: &str) -> String {
+        use ego_tree::iter::Edge;
+        let mut outline = String::new();
+        for edge in scraper::Html::parse_document(page).tree.root().traverse() {
+            match edge {
+                Edge::Open(node) => match node.value() {
+                    scraper::Node::Element(element) => outline += &format!("<{}>", element.name()),
+                    scraper::Node::Text(text) => outline += text,
+                    _ => {}
+                },
+                Edge::Close(node) => {
+                    if let Some(element) = node.value().as_element() {
+                        outline += &format!("</{}>", element.name());
+                    }
+                }
+            }
+        }
+        outline
+    }
+
     proptest! {
         #[test]
         fn a_page_read_in_pieces_is_the_page_read_at_once(
-            parts in proptest::collection::vec("(<p>|<b>|</b>|<!-- |-->|&amp;|&am|<table>|<td>|é|\r\n|[a-z ]{0,9}){1,9}", 1..6),
+            parts in proptest::collection::vec(
+                "(<p>|<b>|</b>|<i>|</p>|<a href=x>|</a>|<!-- |-->|&amp;|&am|<table>|</table>|<td>|<tr>|<li>|<template>|\
+                 </template>|<select>|<option>|<svg>|é|\r\n|[a-z ]{0,9}){1,12}",
+                1..8,
+            ),
             padding in 0_usize..40,
         ) {
             let page = format!("{}{}", "x".repeat(PIECE_BYTES - 20 + padding), parts.concat());
-            let at_once = Html::parse_document(&page).html();
-            prop_assert_eq!(parse(&page, &Cancel::default()).unwrap().html(), at_once);
+            let pieces = parse(&page, PIECE_BYTES, &Cancel::default()).unwrap();
+            let at_once = parse(&page, usize::MAX, &Cancel::default()).unwrap();
+            prop_assert_eq!(outline(&pieces), outline(&at_once));
+            prop_assert_eq!(outline(&pieces), expected(&page));
         }
     }
 }

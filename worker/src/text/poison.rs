@@ -78,6 +78,17 @@ pub enum PoisonError {
         /// The limit.
         limit: usize,
     },
+    /// The document needs more memory than a worker has.
+    #[error(
+        "the document needs up to {bytes} bytes of memory, more than the {limit} that a worker has for documents: split \
+         it, or raise the memory limit of the workers and MEMORY_LIMIT_BYTES"
+    )]
+    TooMuchMemory {
+        /// Memory that it needs.
+        bytes: u64,
+        /// The budget.
+        limit: u64,
+    },
     /// The document is not in the store.
     #[error("the document {document:?} is not in the store: upload it before its workflow starts")]
     Missing {
@@ -148,6 +159,20 @@ pub enum PoisonError {
         message: String,
         /// The way out.
         remedy: &'static str,
+    },
+    /// Workers died while they processed the document.
+    #[error(
+        "{deaths} workers died during the step {step} of the document of the workflow {workflow:?}, all but one of them \
+         while they read no other large document: look for the end of their processes (such as OOMKilled), and report \
+         it with the document; if the workers ended for another reason, start the workflow again"
+    )]
+    ReaderKilled {
+        /// The workflow.
+        workflow: String,
+        /// The step.
+        step: &'static str,
+        /// Workers that died.
+        deaths: u32,
     },
     /// The reader panicked.
     #[error("the document made its reader panic: {message}")]
@@ -245,6 +270,13 @@ kinds! {
     PoisonError::TooComplex { .. } => "DocumentTooComplex",
         "more elements, nesting or objects than the limits allow. The message says which",
         "simplify or split it";
+    PoisonError::TooMuchMemory { .. } => "DocumentNeedsTooMuchMemory",
+        "reading or storing the document may take more memory than a worker has for documents",
+        "split it, or raise the memory limit of the workers and `MEMORY_LIMIT_BYTES`";
+    PoisonError::ReaderKilled { .. } => "ReaderKilled",
+        "three workers died while they read or stored the document, the last two while they read no other large one",
+        "see how the processes ended, and report it with the document; if it was for another reason, start the workflow \
+         again";
     PoisonError::ReaderPanicked { .. } => "ReaderPanicked",
         "a bug in a reader",
         "report it, with the document";

@@ -136,7 +136,7 @@ async fn process(
 ) -> WorkflowResult<DocumentResult> {
     let fetched =
         ctx.execute_activity(IoActivities::fetch_document, document.clone(), options(&route.io_queue)).await?;
-    let request = ExtractRequest { media_type: fetched.media_type, body: fetched.body };
+    let request = ExtractRequest { media_type: fetched.media_type, body: fetched.body, memory: fetched.memory };
     let extracted = ctx.execute_activity(CpuActivities::extract_text, request, options(&route.cpu_queue)).await?;
     let summary = if fetched.summarize { Some(summarize(ctx, route, &extracted).await?) } else { None };
     let request = StoreRequest {

@@ -102,7 +102,7 @@ fn objects_that_exceed_the_memory_limit_are_refused_before_parsing() {
 /// Runs on a thread like the CPU threads, with a stack of 2 MiB.
 #[test]
 fn nesting_does_not_overflow_the_stack() {
-    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(20_000), close.repeat(20_000));
+    let deep = |open: &str, close: &str| format!("{}{}", open.repeat(10_000), close.repeat(10_000));
     let show = "BT /F1 10 Tf (text) Tj ET";
     let mut tree = vec![object("<< /Type /Catalog /Pages 2 0 R >>")];
     tree.extend((0..50_000).map(|level| {

@@ -27,6 +27,7 @@ mod harness;
 mod kills;
 mod leaving;
 mod ledger;
+mod memory;
 mod metrics;
 mod outages;
 #[expect(dead_code, reason = "these tests need few of the builders")]
@@ -72,5 +73,7 @@ fn main() -> ExitCode {
         documents::TESTS,
         poison::TESTS,
         configuration::TESTS,
+        // It keeps the cores busy, which would disturb the others.
+        memory::TESTS,
     ])
 }

@@ -145,7 +145,7 @@ mod tests {
         let page = dictionary! { "Annots" => shared };
         let (mut annotations, mut structure) = (Annotations::default(), Structure::default());
         let (mut budget, cancel, mut visible) = (Budget::of_file(0), Cancel::default(), VisibleText::default());
-        let mut reader = PageReader::new(&document, &mut budget, &cancel);
+        let mut reader = PageReader::new(&document, &mut budget, usize::MAX, &cancel);
         for _ in 0..3 {
             annotations.read(&page, &mut reader, &mut structure, &mut visible).unwrap();
         }

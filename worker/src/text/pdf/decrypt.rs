@@ -34,6 +34,11 @@ pub(super) fn hide_entry(bytes: &[u8]) -> Cow<'_, [u8]> {
     hidden
 }
 
+/// Whether a file has the entry of an encrypted one.
+pub(super) fn has_entry(bytes: &[u8]) -> bool {
+    last_bytes(bytes, ENTRY).next().is_some()
+}
+
 /// Where a name's last byte is, at each place where it occurs, plain or with `#xx` escapes.
 fn last_bytes(bytes: &[u8], name: &[u8]) -> impl Iterator<Item = usize> {
     memchr::memchr_iter(b'/', bytes).filter_map(move |slash| {
@@ -93,7 +98,7 @@ fn add_members(
     container: ObjectId,
     stream: &Stream,
 ) -> Result<(), ExtractError> {
-    admission.inflated.count(weigh_members(stream)?)?;
+    admission.inflated.count(weigh_members(stream, admission.limit)?)?;
     let members = match ObjectStream::new_with_limit(stream, Some(MAX_LOADED_STREAM)) {
         Ok(stream) => stream.objects,
         Err(Error::Decompress(DecompressError::MemoryLimitExceeded { limit })) => {

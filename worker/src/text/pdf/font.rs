@@ -14,8 +14,11 @@ use super::{
     simple::{self, Characters},
 };
 
-/// Maximum memory of all cached maps, in entries of 16 bytes.
-const MAX_MAP_ENTRIES: usize = 1 << 20;
+/// Maximum memory of all cached maps in bytes, but for the last one.
+pub(super) const MAX_MEMORY: usize = 16 << 20;
+
+/// The same in entries.
+const MAX_MAP_ENTRIES: usize = MAX_MEMORY / 16;
 
 /// Maximum number of cached fonts.
 const MAX_FONTS: usize = 256;

@@ -8,7 +8,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 use memchr::memmem;
 
-use super::{Cancel, ExtractError, PoisonError, load, weigh};
+use super::{Cancel, ExtractError, Limits, PoisonError, load, weigh};
 
 /// Bytes that are inflated at a time.
 const BUFFER: usize = 32 << 10;
@@ -34,13 +34,15 @@ pub(super) fn check_objects(bytes: &[u8], cancel: &Cancel) -> Result<(), Extract
     let headers = memmem::find_iter(bytes, b"obj").filter(|at| weigh::is_header(&bytes[..*at]));
     let headers = headers.map(|at| at + b"obj".len());
     let trailers = memmem::find_iter(bytes, b"trailer").map(|at| at + b"trailer".len());
+    // Loading copies an object before it is kept.
+    let limit = Limits::of(bytes.len() as u64).objects / 2;
     // In a valid file each object is read once. Nested objects would be read again.
     let mut left = 4 * bytes.len() + (1 << 20);
     for at in headers.chain(trailers) {
         cancel.check()?;
         let weight = weigh::at_most(&bytes[at..]);
-        if weight.memory > load::OBJECT_MEMORY || weight.read > left {
-            return Err(load::too_many_objects().into());
+        if weight.memory > limit || weight.read > left {
+            return Err(load::too_many_objects(limit).into());
         }
         left -= weight.read;
     }

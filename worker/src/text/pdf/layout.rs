@@ -7,7 +7,7 @@
 use lopdf::{Dictionary, Document, Object, Stream};
 
 use super::{
-    Budget, Cancel, ExtractError, VisibleText,
+    Budget, Cancel, ExtractError, PoisonError, VisibleText,
     canvas::{Canvas, Matrix, numbers},
     content::{Token, Tokens},
     font::Fonts,
@@ -42,6 +42,8 @@ const MAX_PAGE_TREE_DEPTH: usize = 64;
 pub(super) struct PageReader<'d, 'b> {
     document: &'d Document,
     budget: &'b mut Budget,
+    /// Maximum bytes of text.
+    max_text: usize,
     cancel: &'b Cancel,
     fonts: Fonts,
     line: Line,
@@ -62,13 +64,22 @@ struct Pen {
 }
 
 impl<'d, 'b> PageReader<'d, 'b> {
-    pub(super) fn new(document: &'d Document, budget: &'b mut Budget, cancel: &'b Cancel) -> Self {
-        Self { document, budget, cancel, fonts: Fonts::default(), line: Line::default(), pen: None }
+    pub(super) fn new(document: &'d Document, budget: &'b mut Budget, max_text: usize, cancel: &'b Cancel) -> Self {
+        Self { document, budget, max_text, cancel, fonts: Fonts::default(), line: Line::default(), pen: None }
     }
 
     /// The document that is read.
     pub(super) fn document(&self) -> &'d Document {
         self.document
+    }
+
+    /// Refuses a document with more text than the memory that is reserved for it.
+    pub(super) fn check_text(&self, text: &VisibleText) -> Result<(), PoisonError> {
+        let limit = self.max_text;
+        if text.as_str().len() > limit {
+            return Err(PoisonError::TooComplex { what: "bytes of text", limit });
+        }
+        Ok(())
     }
 
     /// Appends the text of a page.
@@ -79,7 +90,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
         let mut operands = Vec::new();
         for stream in contents_of(self.document, page) {
             let content = self.budget.inflate(stream)?;
-            self.run(&content, &mut operands, &mut canvas, 0, out)?;
+            self.run_held(&content, &mut operands, &mut canvas, 0, out)?;
         }
         self.line.end(out);
         Ok(())
@@ -116,6 +127,21 @@ impl<'d, 'b> PageReader<'d, 'b> {
         Ok(())
     }
 
+    /// Runs the operators of a stream, whose content takes memory meanwhile.
+    fn run_held(
+        &mut self,
+        content: &[u8],
+        unused: &mut Vec<Token<'static>>,
+        canvas: &mut Canvas<'d>,
+        depth: usize,
+        out: &mut VisibleText,
+    ) -> Result<(), ExtractError> {
+        self.budget.held += content.len();
+        let ran = self.run(content, unused, canvas, depth, out);
+        self.budget.held -= content.len();
+        ran
+    }
+
     /// Runs the operators of a stream. The streams of a page may end between an operator and its operands.
     fn run(
         &mut self,
@@ -138,6 +164,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
             operators += 1;
             if operators.is_multiple_of(1024) {
                 self.cancel.check()?;
+                self.check_text(out)?;
             }
             match operator {
                 b"ID" => tokens.skip_image(),
@@ -216,7 +243,7 @@ impl<'d, 'b> PageReader<'d, 'b> {
         let matrix = matrix.map_or(Matrix::IDENTITY, |matrix| Matrix::of(matrix));
         let mut inner = Canvas::new(own.or(canvas.resources), matrix.then(canvas.state.matrix));
         let content = self.budget.inflate(form)?;
-        self.run(&content, &mut Vec::new(), &mut inner, depth + 1, out)
+        self.run_held(&content, &mut Vec::new(), &mut inner, depth + 1, out)
     }
 
     /// Shows strings, moved by the numbers between them.
@@ -237,7 +264,12 @@ impl<'d, 'b> PageReader<'d, 'b> {
         let Some(font) = canvas.state.font.clone() else {
             return;
         };
+        let max_text = self.max_text;
         font.for_each_glyph(string, |glyph| {
+            // The document is refused at the next check.
+            if out.as_str().len() > max_text {
+                return;
+            }
             let (start, size) = canvas.origin();
             let direction = canvas.direction();
             let state = &canvas.state;

@@ -11,7 +11,7 @@ use lopdf::{DecompressError, Dictionary, Document, Error, LoadOptions, Object, O
 
 use crate::text::{Cancel, ExtractError, PoisonError};
 
-use super::{Budget, corrupt, decrypt, weigh};
+use super::{Budget, Limits, corrupt, decrypt, weigh};
 
 /// Maximum inflated bytes of an object stream or a cross-reference stream. Producers put one or two hundred objects
 /// into one.
@@ -31,6 +31,8 @@ thread_local! {
 pub(super) struct Admission {
     pub(super) cancel: Cancel,
     left: usize,
+    /// Maximum memory of the objects.
+    pub(super) limit: usize,
     refused: Option<ExtractError>,
     /// Whether the file may be encrypted, so that object streams are left alone.
     encrypted: bool,
@@ -111,9 +113,10 @@ fn load_admitted(
     cancel: &Cancel,
     force_reconstruct: bool,
 ) -> Result<Document, ExtractError> {
-    let left = OBJECT_MEMORY + bytes.len();
+    let limit = Limits::of(bytes.len() as u64).objects;
+    let left = limit + bytes.len();
     let inflated = Budget::of_file(bytes.len());
-    ADMISSION.set(Some(Admission { cancel: cancel.clone(), left, refused: None, encrypted, inflated }));
+    ADMISSION.set(Some(Admission { cancel: cancel.clone(), left, limit, refused: None, encrypted, inflated }));
     let options = LoadOptions {
         filter: Some(admit),
         max_decompressed_size: Some(MAX_LOADED_STREAM),
@@ -164,11 +167,11 @@ impl Admission {
             && stream.dict.has_type(b"ObjStm")
             && !self.encrypted
         {
-            weigh_members(stream)?;
+            weigh_members(stream, self.limit)?;
         }
         let memory = memory(object);
         if memory > self.left {
-            return Err(too_many_objects().into());
+            return Err(too_many_objects(self.limit).into());
         }
         self.left -= memory;
         Ok(())
@@ -177,7 +180,7 @@ impl Admission {
 
 /// Estimates the memory of an object stream's members before they are parsed, and returns its inflated size. A stream
 /// with other filters than deflate, which producers use, was not checked by [`super::guard`] and is refused.
-pub(super) fn weigh_members(stream: &Stream) -> Result<usize, PoisonError> {
+pub(super) fn weigh_members(stream: &Stream, limit: usize) -> Result<usize, PoisonError> {
     let deflate_only = |filters: &Vec<&[u8]>| matches!(filters.as_slice(), [] | [b"FlateDecode"]);
     if !stream.filters().is_ok_and(|filters| deflate_only(&filters)) && stream.dict.has(b"Filter") {
         return Err(corrupt("an object stream uses other filters than deflate"));
@@ -190,8 +193,8 @@ pub(super) fn weigh_members(stream: &Stream) -> Result<usize, PoisonError> {
     for member in members(&stream.dict, &content).into_iter().flatten() {
         let weight = weigh::at_most(member);
         memory = memory.saturating_add(weight.memory);
-        if memory > OBJECT_MEMORY || weight.read > left {
-            return Err(too_many_objects());
+        if memory > limit || weight.read > left {
+            return Err(too_many_objects(limit));
         }
         left -= weight.read;
     }
@@ -208,8 +211,8 @@ fn members<'a>(dictionary: &Dictionary, content: &'a [u8]) -> Option<impl Iterat
     Some(offsets.filter_map(|offset| rest.get(offset.parse::<usize>().ok()?..)))
 }
 
-pub(super) fn too_many_objects() -> PoisonError {
-    PoisonError::TooComplex { what: "bytes of objects in memory", limit: OBJECT_MEMORY }
+pub(super) fn too_many_objects(limit: usize) -> PoisonError {
+    PoisonError::TooComplex { what: "bytes of objects in memory", limit }
 }
 
 /// Pictures, most font programs and metadata take up most of a file and are not needed. The programs of Type 1 fonts
@@ -277,11 +280,11 @@ mod tests {
     fn members_that_begin_at_the_same_place_all_count() {
         let weigh = |index: &str, members: &str| {
             let dictionary = lopdf::dictionary! { "Type" => "ObjStm", "First" => index.len() as i64 };
-            weigh_members(&Stream::new(dictionary, format!("{index}{members}").into_bytes()))
+            weigh_members(&Stream::new(dictionary, format!("{index}{members}").into_bytes()), OBJECT_MEMORY)
         };
         let zeros = format!("[{}]", "0 ".repeat(10_000));
         assert!(weigh("1 0 % 7 7 7\n2 20003 ", &format!("{zeros} {zeros}")).is_ok());
-        assert_eq!(weigh(&"1 0 ".repeat(1_000), &zeros), Err(too_many_objects()));
+        assert_eq!(weigh(&"1 0 ".repeat(1_000), &zeros), Err(too_many_objects(OBJECT_MEMORY)));
         assert!(weigh("1 x 2 99999999", "[0]").is_ok());
     }
 

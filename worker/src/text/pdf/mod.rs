@@ -25,8 +25,45 @@ use super::{Cancel, ExtractError, PoisonError, Reading, Structure, VisibleText, 
 use annotations::Annotations;
 use layout::PageReader;
 
-/// Maximum inflated bytes of one stream: a page of drawings takes some megabytes.
+/// Maximum inflated bytes of the streams that are read at the same time: a page and the forms in it. A page of drawings
+/// takes some megabytes.
 const MAX_STREAM: usize = 32 << 20;
+
+/// Maximum bytes of text, of which a book of a thousand pages has three million.
+const MAX_TEXT: usize = 16 << 20;
+
+/// Limits of a file in memory. Those of a small file are smaller, so that it reserves little.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Objects, in addition to the file's length.
+    objects: usize,
+    /// Inflated streams.
+    streams: usize,
+    text: usize,
+}
+
+impl Limits {
+    /// The limits of a file of this many bytes.
+    fn of(bytes: u64) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let limit = |base: usize, ratio: usize, most: usize| base.saturating_add(bytes.saturating_mul(ratio)).min(most);
+        Self {
+            // An array of numbers takes 56 times the bytes of its text.
+            objects: limit(24 << 20, 64, load::OBJECT_MEMORY),
+            streams: limit(4 << 20, 32, MAX_STREAM),
+            text: limit(1 << 20, 32, MAX_TEXT),
+        }
+    }
+}
+
+/// Memory in bytes that reading takes at most, without the file itself, and that of its text.
+pub(super) fn memory(file: &[u8]) -> (u64, u64) {
+    let limits = Limits::of(file.len() as u64);
+    // The file's streams are copied. An encrypted file is copied before that.
+    let copies = if decrypt::has_entry(file) { 2 } else { 1 };
+    let limits_sum = limits.objects + limits.streams + limits.text + limits.text.min(font::MAX_MEMORY);
+    ((copies * file.len() + limits_sum) as u64, limits.text as u64)
+}
 
 /// Base of the budget of inflated bytes, to which [`MAX_RATIO`] times the file's size is added.
 const BASE_BUDGET: usize = 64 << 20;
@@ -40,6 +77,7 @@ const MIN_COST: usize = 256;
 /// Reads a PDF.
 pub(super) fn read(bytes: &[u8], cancel: &Cancel) -> Result<Reading, ExtractError> {
     let mut budget = Budget::of_file(bytes.len());
+    let limits = Limits::of(bytes.len() as u64);
     guard::check_streams(bytes, budget.limit, cancel)?;
     guard::check_objects(bytes, cancel)?;
     let document = load::load(bytes, cancel)?;
@@ -49,13 +87,14 @@ pub(super) fn read(bytes: &[u8], cancel: &Cancel) -> Result<Reading, ExtractErro
     let mut visible = VisibleText::default();
     let mut pages = 0_u32;
     let mut annotations = Annotations::default();
-    let mut reader = PageReader::new(&document, &mut budget, cancel);
+    let mut reader = PageReader::new(&document, &mut budget, limits.text, cancel);
     for id in document.page_iter() {
         cancel.check()?;
         pages = pages.saturating_add(1);
         let page = page(&document, id, pages)?;
         reader.read(page, &mut visible)?;
         annotations.read(page, &mut reader, &mut structure, &mut visible)?;
+        reader.check_text(&visible)?;
     }
     let damaged = budget.damaged;
     if pages == 0 {
@@ -90,6 +129,10 @@ fn corrupt(reason: impl Into<String>) -> PoisonError {
 struct Budget {
     left: usize,
     limit: usize,
+    /// Maximum inflated bytes of one stream, and of those that are read at the same time.
+    streams: usize,
+    /// Inflated bytes of the streams that are being read: a page and the forms in it.
+    held: usize,
     /// Why a stream could not be decoded, if one could not.
     damaged: Option<&'static str>,
 }
@@ -97,18 +140,19 @@ struct Budget {
 impl Budget {
     fn of_file(length: usize) -> Self {
         let limit = BASE_BUDGET + MAX_RATIO * length;
-        Self { left: limit, limit, damaged: None }
+        Self { left: limit, limit, streams: Limits::of(length as u64).streams, held: 0, damaged: None }
     }
 
     /// The content of a stream. A stream that cannot be decoded counts as empty and is recorded.
     fn inflate(&mut self, stream: &Stream) -> Result<Vec<u8>, PoisonError> {
-        let allowed = self.left.min(MAX_STREAM);
+        let room = self.streams.saturating_sub(self.held);
+        let allowed = self.left.min(room);
         let content = match stream.get_plain_content_with_limit(allowed) {
             Ok(content) => content,
             Err(lopdf::Error::Decompress(
                 lopdf::DecompressError::MemoryLimitExceeded { .. } | lopdf::DecompressError::TooManyFilters { .. },
             )) => {
-                let limit = if allowed < MAX_STREAM { self.limit } else { MAX_STREAM };
+                let limit = if allowed < room { self.limit } else { self.streams };
                 return Err(PoisonError::DecompressionBomb { limit });
             }
             Err(_) => {

@@ -126,12 +126,23 @@ impl Worker {
         Ok(self.process.try_wait().context("looking at the worker")?.is_none())
     }
 
+    /// The largest resident memory so far, in kB.
+    pub(crate) fn peak_memory(&self) -> Result<u64> {
+        self.status("VmHWM")
+    }
+
     /// Number of threads.
     pub(crate) fn threads(&self) -> Result<u64> {
+        self.status("Threads")
+    }
+
+    /// A number from /proc/<pid>/status.
+    fn status(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id.as_raw_nonzero());
         let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        let number = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
-        number.with_context(|| format!("{path} has no number of threads"))
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        number.with_context(|| format!("{path} has no {name}"))
     }
 
     /// Waits for the exit. Returns the exit code, or 128 plus the signal that ended the process.

@@ -420,8 +420,13 @@ pub(crate) struct Run(UntypedWorkflowHandle<Client>);
 impl Run {
     /// Waits for its end.
     pub(crate) async fn ended(&self) -> Result<History> {
+        self.ended_within(WORKFLOW_END).await
+    }
+
+    /// Waits for its end, for longer than most tests do.
+    pub(crate) async fn ended_within(&self, deadline: Duration) -> Result<History> {
         let id = &self.0.info().workflow_id;
-        eventually(&format!("the workflow {id} ends"), WORKFLOW_END, async || match self.look().await {
+        eventually(&format!("the workflow {id} ends"), deadline, async || match self.look().await {
             Ok((WorkflowExecutionStatus::Running, pending)) => Probe::NotYet(format!("it waits for {pending:?}")),
             Ok(_) => Probe::Ready(()),
             Err(error) => Probe::Failed(error),
@@ -508,6 +513,8 @@ pub(crate) struct Pending {
     pub(crate) retry_in: Duration,
     /// How long ago the attempt began; zero if it has not.
     pub(crate) begun: Duration,
+    /// Details of the last heartbeat.
+    pub(crate) heartbeat: String,
 }
 
 /// The type of an application failure.
@@ -531,6 +538,12 @@ impl Pending {
                 .last_started_time
                 .and_then(|time| SystemTime::try_from(time).ok()?.elapsed().ok())
                 .unwrap_or_default(),
+            heartbeat: info
+                .heartbeat_details
+                .iter()
+                .flat_map(|details| &details.payloads)
+                .map(|payload| String::from_utf8_lossy(&payload.data))
+                .collect(),
         }
     }
 }
