@@ -47,8 +47,8 @@ impl Commit {
 #[derive(Debug)]
 pub(super) struct Origin<'a> {
     pub(super) commit: &'a Commit,
-    /// The versions of compilers by name.
-    pub(super) toolchains: BTreeMap<&'static str, String>,
+    /// The versions of compilers and other tools by name.
+    pub(super) toolchains: &'a BTreeMap<String, String>,
     /// SHA-256 of the files that pin versions and hashes, by their paths in the checkout.
     pub(super) locks: BTreeMap<String, String>,
 }
