@@ -124,6 +124,7 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     let node = progress::step("assemble the node image", || node::build(&ingredients))?;
     let outputs = Outputs::of(builder.pins, &parts, &rootfs, &images, builder.cache)?;
     let mut unlocked: Vec<String> = rootfs.values().flat_map(drift).collect();
+    unlocked.iter().for_each(|line| progress::note(line));
     if matches!(locking, Locking::Strict | Locking::Loose) {
         unlocked.extend(compare(&Outputs::load(root)?, &outputs, *locking == Locking::Strict)?);
     }
@@ -195,6 +196,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::images::ImageSet;
     use crate::workspace::Workspace;
 
     #[test]
@@ -210,11 +212,18 @@ mod tests {
             lock.rootfs.iter().map(|(name, choice)| (name.as_str(), choice.recipe.clone())).collect();
         assert_eq!(locked, wanted, "run `cargo xtask images --update-lock`");
         let outputs = Outputs::load(&root).unwrap();
+        for (file, text) in [(LOCK_FILE, lock.render()), (OUTPUTS_FILE, outputs.render())] {
+            assert_eq!(std::fs::read_to_string(root.join(file)).unwrap(), text, "{file} was edited by hand");
+        }
         let programs = pins.components.iter().flat_map(|(name, component)| {
             component.programs.iter().map(move |program| format!("{name}/{}", program.name))
         });
         let programs: BTreeSet<String> = programs.collect();
         assert_eq!(outputs.programs.into_keys().collect::<BTreeSet<_>>(), programs);
+        let images = plan.images.iter().filter(|image| image.set != ImageSet::Worker);
+        let images: BTreeSet<String> = images.map(|image| image.reference(&pins).unwrap()).collect();
+        let hint = "run `cargo xtask images --update-lock=outputs`";
+        assert_eq!(outputs.images.into_keys().collect::<BTreeSet<_>>(), images, "{hint}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Root filesystems of Debian packages. The same packages give the same bytes.
 //!
 //! `bundle/debian.lock` has every package with its path in Debian's archive, its size and its SHA-256. Packages are
-//! fetched by path from the host's mirrors, from Debian's archive or from its snapshot service, and verified. mmdebstrap
-//! installs or extracts them from a repository that has these packages and no others.
+//! fetched by path from the host's mirrors, from Debian's archive or from its snapshot service, and verified.
+//! mmdebstrap installs or extracts them from a repository that has these packages and no others.
 //!
 //! [`Debian::choose`] chooses packages anew, for an update of the lock. A build that is not locked also does so for a
 //! root filesystem whose packages no mirror has any more, and says so. A root filesystem is cached under its recipe and

@@ -92,8 +92,8 @@ impl Outputs {
     /// The text of the lock file. The same lock gives the same text.
     pub fn render(&self) -> String {
         let mut text = String::from(
-            "# The digest of every program, root filesystem and image that comes from the pins alone, and the tools behind\n\
-             # them. Written by `cargo xtask images --update-lock`; not edited by hand.\n",
+            "# The digest of every program, root filesystem and image that comes from the pins alone, and the tools\n\
+             # behind them. Written by `cargo xtask images --update-lock`; not edited by hand.\n",
         );
         let parts =
             [("tools", &self.tools), ("programs", &self.programs), ("rootfs", &self.rootfs), ("images", &self.images)];
@@ -134,7 +134,7 @@ impl Outputs {
         });
         let differ: Vec<String> =
             differ.map(|(name, version)| format!("{name} {version:?} instead of {:?}", self.tools[name])).collect();
-        (!differ.is_empty()).then(|| format!("this host's tools explain it: {}", differ.join(", ")))
+        (!differ.is_empty()).then(|| format!("this host's tools differ, which explains it: {}", differ.join(", ")))
     }
 
     /// What another rustc than that of the lock means. None if it is the same.
@@ -142,8 +142,8 @@ impl Outputs {
         let (locked, found) = (self.tools.get(RUSTC)?, built.tools.get(RUSTC)?);
         (locked != found).then(|| {
             format!(
-                "this host has {found:?}, and {OUTPUTS_FILE} was written with {locked:?}: the worker's and the scaler's \
-                 digests differ from those of hosts with that one"
+                "this host has {found:?}, and {OUTPUTS_FILE} was written with {locked:?}: the digests of the worker and \
+                 the scaler differ from those of hosts with that one"
             )
         })
     }

@@ -2,8 +2,8 @@
 //!
 //! The programs of a component are one cache entry. Its key is the pin, go.mod, go.sum, the version of Go and the
 //! architecture. Go builds with the pinned version of itself: if the host has another one, it fetches that as a module
-//! and checks its hash. Cargo builds the worker and the load driver in a target folder inside the cache, so that a second
-//! clone compiles only the crates of the workspace.
+//! and checks its hash. Cargo builds the worker and the load driver in a target folder inside the cache, so that a
+//! second clone compiles only the crates of the workspace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

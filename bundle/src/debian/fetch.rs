@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use support::command::Cmd;
 use support::{interrupt, progress};
 
-use super::mirrors::{Archive, Mirror};
+use super::mirrors::{Archive, Mirror, decode};
 use super::{LOCK_FILE, NotLocked, Package, cut};
 use crate::cache::{Cache, persist, remove_folder};
 
@@ -23,6 +23,8 @@ const FOLDER: &str = "packages";
 const HELPER: &str = "/usr/lib/apt/apt-helper";
 /// How often apt asks a mirror again that did not answer.
 const RETRIES: &str = "Acquire::Retries=1";
+/// A mirror on this machine is not behind the host's proxy.
+const NO_PROXY: &str = "Acquire::http::Proxy::127.0.0.1=DIRECT";
 
 /// Why a file is not the package.
 #[derive(Debug, PartialEq, Eq)]
@@ -155,7 +157,7 @@ fn download(mirror: &Mirror, packages: &[&Package], work: &Path) -> Result<Strin
     let auth = work.join("auth.conf");
     write_secret(&auth, &mirror.auth())?;
     let mut helper = Cmd::new(HELPER)
-        .args(["-o", "APT::Sandbox::User=root", "-o", RETRIES, "-o"])
+        .args(["-o", "APT::Sandbox::User=root", "-o", RETRIES, "-o", NO_PROXY, "-o"])
         .arg(format!("Dir::Etc::netrc={}", auth.display()))
         .arg("download-file");
     for package in packages {
@@ -172,10 +174,11 @@ pub(super) fn write_secret(path: &Path, text: &str) -> Result<()> {
     file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("write {}", path.display()))
 }
 
-/// What apt said about a URL.
+/// What apt said about a URL. apt writes it with more bytes percent-encoded than it was given.
 fn reason(said: &str, url: &str) -> String {
-    let line = said.lines().find_map(|line| line.strip_prefix("E: Failed to fetch ")?.strip_prefix(url));
-    line.map_or("not there", str::trim).to_owned()
+    let mut failures = said.lines().filter_map(|line| line.strip_prefix("E: Failed to fetch ")?.split_once("  "));
+    let found = failures.find(|(failed, _)| decode(failed) == url);
+    found.map_or("apt does not say why", |(_, why)| why.trim()).to_owned()
 }
 
 #[cfg(test)]
@@ -311,13 +314,13 @@ pub(super) mod tests {
 
     #[test]
     fn version_that_is_nowhere_is_named_with_what_the_mirrors_said() {
-        let (a, b) = (package("a=1", "bytes of a"), package("b=2", "bytes of b"));
+        let (a, b) = (package("a=1", "bytes of a"), package("b=2+x~1", "bytes of b"));
         let (one, other) = (Server::start(&[(&a, "bytes of a")]), Server::start(&[]));
         let (_dir, cache) = cache();
         let error = ensure(&cache, &[one.mirror(), other.mirror()], &[a.clone(), b]).unwrap_err();
         assert!(error.is::<NotLocked>());
         let error = format!("{error:#}");
-        assert!(error.contains("b=2") && !error.contains("a=1") && error.contains("--update-lock"), "{error}");
+        assert!(error.contains("b=2+x~1") && !error.contains("a=1") && error.contains("--update-lock"), "{error}");
         assert_eq!(error.matches("404").count(), 2, "{error}");
         assert_eq!(bytes(&cache, &a), "bytes of a", "what was there is kept");
     }

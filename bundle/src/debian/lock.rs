@@ -115,8 +115,8 @@ impl Lock {
     fn check_target(&self, suite: &str, architecture: &str) -> Result<()> {
         ensure!(
             self.suite == suite && self.architecture == architecture,
-            "{LOCK_FILE} is of {} for {}, and the images are of {suite} for {architecture}: update it with `cargo xtask \
-             images --update-lock`",
+            "{LOCK_FILE} is of {} for {}, and the images are of {suite} for {architecture}: update it with `cargo \
+             xtask images --update-lock`",
             self.suite,
             self.architecture
         );
@@ -162,8 +162,8 @@ impl Lock {
     /// The text of the lock file. The same lock gives the same text.
     pub fn render(&self) -> String {
         let mut text = String::from(
-            "# Every Debian package of the images, by root filesystem (see images.toml), with its place in Debian's archive\n\
-             # and its hash. Written by `cargo xtask images --update-lock`; not edited by hand.\n",
+            "# Every Debian package of the images, by root filesystem (see images.toml), with its place in Debian's\n\
+             # archive and its hash. Written by `cargo xtask images --update-lock`; not edited by hand.\n",
         );
         text.push_str(&format!(
             "suite = \"{}\"\narchitecture = \"{}\"\n# When these packages were current (UTC).\nsnapshot = \"{}\"\n",

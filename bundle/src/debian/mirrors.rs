@@ -102,8 +102,8 @@ impl Mirror {
     }
 }
 
-/// The mirrors for a lock, in the order in which they are asked: those in the apt sources below `etc`, Debian's archive,
-/// its snapshot service.
+/// The mirrors for a lock, in the order in which they are asked: those in the apt sources below `etc`, Debian's
+/// archive, its snapshot service.
 pub(super) fn of_host(etc: &Path, lock: &Lock) -> Vec<Mirror> {
     let mut mirrors = configured(etc, &lock.suite);
     for archive in Archive::ALL {
@@ -206,7 +206,7 @@ fn split_login(url: &str) -> (String, Option<Login>) {
 }
 
 /// A text with its percent-encoded bytes decoded.
-fn decode(text: &str) -> String {
+pub(super) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::new();
     let mut at = 0;

@@ -105,7 +105,8 @@ impl Apt {
     }
 }
 
-/// A mirror of each archive, in the order in which they are asked. The last of an archive goes with the rest of the other.
+/// A mirror of each archive, in the order in which they are asked. The last of an archive goes with the rest of the
+/// other.
 fn pairs(mirrors: &[Mirror]) -> Vec<Vec<&Mirror>> {
     let of = |archive| -> Vec<&Mirror> {
         mirrors.iter().filter(|mirror| mirror.archive == archive && mirror.has_index).collect()

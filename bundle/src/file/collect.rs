@@ -43,7 +43,8 @@ pub fn collect(builder: &Builder<'_>, built: &Assembly, commit: &Commit) -> Resu
     }
     let subjects = files.iter().map(|(name, content)| Ok((name.clone(), members::sum(content)?)));
     let subjects = subjects.collect::<Result<BTreeMap<_, _>>>()?;
-    let origin = Origin { commit, toolchains: &built.outputs.tools, locks: locks(builder)? };
+    let (toolchains, unlocked) = (&built.outputs.tools, built.unlocked.as_slice());
+    let origin = Origin { commit, toolchains, unlocked, locks: locks(builder)? };
     insert_json(&mut files, PROVENANCE.to_owned(), &statement(&origin, &named, &subjects));
     for (name, sbom) in sboms(builder, built, &named)? {
         insert_json(&mut files, name, &sbom);
