@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
-use support::command::Cmd;
+use support::command::{Cmd, CommandError};
 use support::{interrupt, progress};
 
 use super::mirrors::{Archive, Mirror, decode};
@@ -163,7 +163,11 @@ fn download(mirror: &Mirror, packages: &[&Package], work: &Path) -> Result<Strin
     for package in packages {
         helper = helper.arg(mirror.url(&package.path)).arg(work.join(&package.sha256)).arg("");
     }
-    Ok(helper.run_any().context("fetch packages: is apt installed?")?.stderr)
+    match helper.run_any() {
+        Ok(ended) => Ok(ended.stderr),
+        Err(error @ CommandError::Start { .. }) => Err(error).context("fetch packages: install apt"),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes a file that only this user can read.
