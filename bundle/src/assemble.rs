@@ -56,7 +56,7 @@ pub enum Locking {
     },
 }
 
-/// Refuses locks that are not valid, or not for this checkout's pins.
+/// Refuses locks that are not valid, or not for this checkout's pins. So a build that is bound to fail does not begin.
 ///
 /// # Errors
 /// When a lock that the build needs cannot be read. The error names it.
@@ -65,7 +65,14 @@ pub fn check_locks(root: &Path, pins: &Pins, locking: &Locking) -> Result<()> {
         Lock::load(root, &pins.debian.suite, ARCHITECTURE)?;
     }
     if matches!(locking, Locking::Strict | Locking::Loose) {
-        Outputs::load(root)?;
+        let changes = Outputs::load(root)?.names_that_differ(&Plan::load(root, pins)?, pins)?;
+        if !changes.is_empty() && *locking == Locking::Strict {
+            bail!(
+                "{OUTPUTS_FILE} was written for other pins ({}): update it with `cargo xtask images \
+                 --update-lock=outputs`",
+                cut(&changes)
+            );
+        }
     }
     Ok(())
 }
@@ -193,10 +200,7 @@ pub fn write_locks(root: &Path, built: &Assembly) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-    use crate::images::ImageSet;
     use crate::workspace::Workspace;
 
     #[test]
@@ -215,15 +219,10 @@ mod tests {
         for (file, text) in [(LOCK_FILE, lock.render()), (OUTPUTS_FILE, outputs.render())] {
             assert_eq!(std::fs::read_to_string(root.join(file)).unwrap(), text, "{file} was edited by hand");
         }
-        let programs = pins.components.iter().flat_map(|(name, component)| {
-            component.programs.iter().map(move |program| format!("{name}/{}", program.name))
-        });
-        let programs: BTreeSet<String> = programs.collect();
-        assert_eq!(outputs.programs.into_keys().collect::<BTreeSet<_>>(), programs);
-        let images = plan.images.iter().filter(|image| image.set != ImageSet::Worker);
-        let images: BTreeSet<String> = images.map(|image| image.reference(&pins).unwrap()).collect();
-        let hint = "run `cargo xtask images --update-lock=outputs`";
-        assert_eq!(outputs.images.into_keys().collect::<BTreeSet<_>>(), images, "{hint}");
+        let mut other = outputs;
+        other.programs.remove("kind/kind").unwrap();
+        other.images.insert("slipway.local/toxiproxy:v0".into(), "sha256:aa".into());
+        assert_eq!(other.names_that_differ(&plan, &pins).unwrap(), ["+kind/kind", "-slipway.local/toxiproxy:v0"]);
     }
 
     #[test]

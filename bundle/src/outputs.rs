@@ -4,7 +4,7 @@
 //! This workspace's own programs, their images and the node image are not in it: they change with every commit. A
 //! bundle's provenance has their digests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -13,7 +13,7 @@ use support::command::Cmd;
 
 use crate::cache::Cache;
 use crate::debian::Rootfs;
-use crate::images::{BuiltImage, ImageSet};
+use crate::images::{BuiltImage, ImageSet, Plan};
 use crate::oci::Layer;
 use crate::parts::Parts;
 use crate::pins::Pins;
@@ -87,6 +87,22 @@ impl Outputs {
     /// When the text is not a valid lock.
     pub fn parse(text: &str) -> Result<Self> {
         toml::from_str(text).with_context(|| format!("parse {OUTPUTS_FILE}"))
+    }
+
+    /// The programs and images that the pins have and this lock lacks, and the other way round. Known before a build.
+    ///
+    /// # Errors
+    /// When the plan does not fit the pins.
+    pub fn names_that_differ(&self, plan: &Plan, pins: &Pins) -> Result<Vec<String>> {
+        let programs = pins.components.iter().flat_map(|(name, component)| {
+            component.programs.iter().map(move |program| format!("{name}/{}", program.name))
+        });
+        let images = plan.images.iter().filter(|image| image.set != ImageSet::Worker);
+        let images = images.map(|image| image.reference(pins)).collect::<Result<Vec<_>>>()?;
+        let wanted: BTreeSet<String> = programs.chain(images).collect();
+        let locked: BTreeSet<String> = self.programs.keys().chain(self.images.keys()).cloned().collect();
+        let added = wanted.difference(&locked).map(|name| format!("+{name}"));
+        Ok(added.chain(locked.difference(&wanted).map(|name| format!("-{name}"))).collect())
     }
 
     /// The text of the lock file. The same lock gives the same text.
