@@ -1,15 +1,18 @@
 //! Builds everything from the pins to the node image in one call, for `images`, `up` and `e2e`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use support::interrupt::side_by_side;
 use support::progress;
 
-use crate::debian::{Debian, LOCK_FILE, Lock};
+use crate::debian::{Change, Debian, LOCK_FILE, Lock, Rootfs, cut};
 use crate::images::{self, BuiltImage, LocalSource, Plan};
 use crate::node::{self, Ingredients, NodeImage};
+use crate::outputs::{OUTPUTS_FILE, Outputs};
 use crate::parts::{ARCHITECTURE, Builder, KIND_E2E, Parts, SCALER, WORKER};
+use crate::pins::Pins;
 
 /// Name of the image with a shell and curl, in which the guide's monitoring commands run.
 const TOOLBOX: &str = "slipway.local/toolbox:";
@@ -29,20 +32,71 @@ pub struct Assembly {
     pub node: NodeImage,
     /// Reference of the image with a shell and curl.
     pub toolbox: String,
-    /// The installed Debian packages of each root filesystem, in the form of the lock.
+    /// The Debian packages of each root filesystem, in the form of the lock.
     pub packages: Lock,
+    /// The digests of the outputs, in the form of the lock.
+    pub outputs: Outputs,
+    /// How inputs and outputs differ from the locks, one line for each. Empty if everything is as locked.
+    pub unlocked: Vec<String>,
+}
+
+/// What a build does about the locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Locking {
+    /// A difference from a lock is an error.
+    Strict,
+    /// A difference from a lock is reported.
+    Loose,
+    /// The lock of the outputs is about to be written anew. The Debian packages are those of their lock.
+    Outputs,
+    /// Both locks are about to be written anew, with Debian's current packages.
+    All {
+        /// The time in UTC, in the format of Debian's snapshot service: `20261127T080000Z`.
+        now: String,
+    },
+}
+
+/// Refuses locks that are not valid, or not for this checkout's pins. So a build that is bound to fail does not begin.
+///
+/// # Errors
+/// When a lock that the build needs cannot be read. The error names it.
+pub fn check_locks(root: &Path, pins: &Pins, locking: &Locking) -> Result<()> {
+    if !matches!(locking, Locking::All { .. }) {
+        Lock::load(root, &pins.debian.suite, ARCHITECTURE)?;
+    }
+    if matches!(locking, Locking::Strict | Locking::Loose) {
+        let changes = Outputs::load(root)?.names_that_differ(&Plan::load(root, pins)?, pins)?;
+        if !changes.is_empty() && *locking == Locking::Strict {
+            bail!(
+                "{OUTPUTS_FILE} was written for other pins ({}): update it with `cargo xtask images \
+                 --update-lock=outputs`",
+                cut(&changes)
+            );
+        }
+    }
+    Ok(())
+}
+
+fn debian(builder: &Builder<'_>, plan: &Plan, locking: &Locking) -> Result<Debian> {
+    let suite = &builder.pins.debian.suite;
+    let lock = Lock::load(&builder.workspace.root, suite, ARCHITECTURE);
+    let Locking::All { now } = locking else {
+        return Ok(Debian::of_host(lock?, *locking != Locking::Loose, &builder.logs));
+    };
+    let none = || Lock { suite: suite.clone(), architecture: ARCHITECTURE.to_owned(), ..Lock::default() };
+    let mut debian = Debian::of_host(lock.unwrap_or_else(|_| none()), true, &builder.logs);
+    debian.choose(&plan.rootfs, now)?;
+    Ok(debian)
 }
 
 /// Builds the parts, the images and the node image. Uses what is in the cache.
 ///
-/// With `locked`, Debian packages that differ from the lock are an error.
-///
 /// # Errors
-/// When something cannot be built. The error names it.
-pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
+/// When something cannot be built, or differs from its lock where that is an error. The error names it.
+pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     let root = &builder.workspace.root;
     let plan = Plan::load(root, builder.pins)?;
-    let debian = Debian::of_host(ARCHITECTURE, Lock::load(root)?, locked, &builder.logs)?;
+    let debian = debian(builder, &plan, locking)?;
     // Side by side, because each of the three waits now and then: for the network, for a lock, for the linker.
     let ((rootfs, programs), mut parts) = side_by_side(
         || {
@@ -75,26 +129,116 @@ pub fn assemble(builder: &Builder<'_>, locked: bool) -> Result<Assembly> {
         architecture: ARCHITECTURE,
     };
     let node = progress::step("assemble the node image", || node::build(&ingredients))?;
+    let outputs = Outputs::of(builder.pins, &parts, &rootfs, &images, builder.cache)?;
+    let mut unlocked: Vec<String> = rootfs.values().flat_map(drift).collect();
+    unlocked.iter().for_each(|line| progress::note(line));
+    if matches!(locking, Locking::Strict | Locking::Loose) {
+        unlocked.extend(compare(&Outputs::load(root)?, &outputs, *locking == Locking::Strict)?);
+    }
     let toolbox = images.iter().find(|image| image.name.starts_with(TOOLBOX)).context("find the toolbox image")?;
     Ok(Assembly {
         driver: programs[2].clone(),
         toolbox: toolbox.name.clone(),
-        packages: Lock {
-            suite: debian.suite.clone(),
-            architecture: debian.architecture,
-            rootfs: rootfs.iter().map(|(name, rootfs)| (name.clone(), rootfs.packages.clone())).collect(),
-        },
+        packages: used(debian.lock, &rootfs),
+        outputs,
+        unlocked,
         parts,
         images,
         node,
     })
 }
 
-/// Writes the lock file from the installed packages.
+/// The differences of a root filesystem from the lock.
+fn drift(rootfs: &Rootfs) -> Vec<String> {
+    let changes: Vec<String> = rootfs.drift.iter().map(Change::to_string).collect();
+    if changes.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("Debian packages of {}: {}", rootfs.name, cut(&changes))]
+}
+
+/// The lock with the packages that were used.
+fn used(mut lock: Lock, rootfs: &BTreeMap<String, Rootfs>) -> Lock {
+    for (name, rootfs) in rootfs {
+        lock.rootfs.entry(name.clone()).or_default().packages.clone_from(&rootfs.packages);
+    }
+    lock
+}
+
+/// The differences of the outputs from their lock. With `strict` they are an error.
+fn compare(locked: &Outputs, built: &Outputs, strict: bool) -> Result<Vec<String>> {
+    if let Some(about) = locked.about_rustc(built) {
+        progress::note(&about);
+    }
+    let mut lines = locked.differences(built);
+    if lines.is_empty() {
+        return Ok(lines);
+    }
+    lines.extend(locked.explanation(built));
+    if strict {
+        bail!(
+            "what was built differs from its lock:\n  - {}\nupdate the lock with `cargo xtask images \
+             --update-lock=outputs` if this is what you want, or use --locked=false",
+            lines.join("\n  - ")
+        );
+    }
+    lines.iter().for_each(|line| progress::note(line));
+    Ok(lines)
+}
+
+/// Writes the lock files from what was built.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn write_lock(root: &Path, lock: &Lock) -> Result<()> {
-    let path = root.join(LOCK_FILE);
-    std::fs::write(&path, lock.render()).with_context(|| format!("write {}", path.display()))
+/// When a file cannot be written.
+pub fn write_locks(root: &Path, built: &Assembly) -> Result<()> {
+    for (file, text) in [(LOCK_FILE, built.packages.render()), (OUTPUTS_FILE, built.outputs.render())] {
+        let path = root.join(file);
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Workspace;
+
+    #[test]
+    fn locks_of_this_checkout_fit_its_pins_and_recipes() {
+        let root = Workspace::here().root;
+        let pins = Pins::load(&root).unwrap();
+        check_locks(&root, &pins, &Locking::Strict).unwrap();
+        let plan = Plan::load(&root, &pins).unwrap();
+        let lock = Lock::load(&root, &pins.debian.suite, ARCHITECTURE).unwrap();
+        let wanted: BTreeMap<&str, String> =
+            plan.rootfs.iter().map(|(name, recipe)| (name.as_str(), recipe.identity())).collect();
+        let locked: BTreeMap<&str, String> =
+            lock.rootfs.iter().map(|(name, choice)| (name.as_str(), choice.recipe.clone())).collect();
+        assert_eq!(locked, wanted, "run `cargo xtask images --update-lock`");
+        let outputs = Outputs::load(&root).unwrap();
+        for (file, text) in [(LOCK_FILE, lock.render()), (OUTPUTS_FILE, outputs.render())] {
+            assert_eq!(std::fs::read_to_string(root.join(file)).unwrap(), text, "{file} was edited by hand");
+        }
+        let mut other = outputs;
+        other.programs.remove("kind/kind").unwrap();
+        other.images.insert("slipway.local/toxiproxy:v0".into(), "sha256:aa".into());
+        assert_eq!(other.names_that_differ(&plan, &pins).unwrap(), ["+kind/kind", "-slipway.local/toxiproxy:v0"]);
+    }
+
+    #[test]
+    fn output_that_differs_is_an_error_if_locked_and_reported_if_not() {
+        let with = |digest: &str, go: &str| Outputs {
+            tools: BTreeMap::from([("go".into(), go.into())]),
+            programs: BTreeMap::from([("kind/kind".into(), digest.into())]),
+            ..Outputs::default()
+        };
+        let locked = with("sha256:aa", "1.26.8");
+        assert_eq!(compare(&locked, &locked, true).unwrap(), Vec::<String>::new());
+        let built = with("sha256:bb", "1.27.0");
+        let error = compare(&locked, &built, true).unwrap_err().to_string();
+        for part in ["kind/kind", "sha256:aa", "sha256:bb", "1.27.0", "--update-lock=outputs"] {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
+        assert_eq!(compare(&locked, &built, false).unwrap().len(), 2);
+    }
 }

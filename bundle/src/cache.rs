@@ -2,6 +2,9 @@
 //!
 //! An entry's key is a hash of all its inputs. An entry is built in a work folder and then renamed into its place, so
 //! that an interrupted build leaves nothing that looks finished. A lock makes two checkouts build the same entry once.
+//!
+//! Before the rename an entry is written through to the disk, with a list of its files and their sizes. An entry whose
+//! files have other sizes, such as none after a power loss, is built again.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,6 +12,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
+use support::progress;
+
+/// The file in an entry that lists the sizes and paths of its other files. Entries of older versions have none.
+const SEAL: &str = ".sealed";
 
 /// A cache of finished work in one folder.
 #[derive(Debug, Clone)]
@@ -37,9 +44,9 @@ impl Cache {
         self.root.join(kind).join(format!("{name}-{}", &key[..16.min(key.len())]))
     }
 
-    /// The entry's path, if the entry exists.
+    /// The entry's path, if the entry exists and is undamaged.
     pub fn get(&self, kind: &str, name: &str, key: &str) -> Option<PathBuf> {
-        Some(self.place(kind, name, key)).filter(|place| place.is_dir())
+        Some(self.place(kind, name, key)).filter(|place| place.is_dir() && damage(place).is_none())
     }
 
     /// The entry's path. If the entry does not exist, `build` fills an empty folder that becomes the entry.
@@ -53,22 +60,29 @@ impl Cache {
         key: &str,
         build: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        let place = self.place(kind, name, key);
-        if place.is_dir() {
+        if let Some(place) = self.get(kind, name, key) {
             return Ok(place);
         }
+        let place = self.place(kind, name, key);
         let parent = self.root.join(kind);
         fs::create_dir_all(&parent).with_context(|| format!("make {}", parent.display()))?;
         let _lock = self.lock(&format!("{kind}-{name}"))?;
         if place.is_dir() {
-            return Ok(place); // another checkout built it while this one waited for the lock
+            match damage(&place) {
+                None => return Ok(place), // another checkout built it while this one waited for the lock
+                Some(file) => {
+                    progress::note(&format!("{} is damaged and made again: {file}", place.display()));
+                    remove_folder(&place)?;
+                }
+            }
         }
         // The holder of the lock owns the work folder. A killed build may have left files in it.
         let work = parent.join(format!(".building-{name}"));
         remove_folder(&work)?;
         fs::create_dir(&work).with_context(|| format!("make {}", work.display()))?;
         build(&work).inspect_err(|_| drop(remove_folder(&work)))?;
-        fs::rename(&work, &place).with_context(|| format!("move {name} into the cache"))?;
+        seal(&work).inspect_err(|_| drop(remove_folder(&work)))?;
+        persist(&work, &place).with_context(|| format!("move {name} into the cache"))?;
         Ok(place)
     }
 
@@ -85,7 +99,57 @@ impl Cache {
     }
 }
 
-fn remove_folder(folder: &Path) -> Result<()> {
+/// Lists the files of an entry, and writes all of them through to the disk.
+fn seal(entry: &Path) -> Result<()> {
+    let mut list = String::new();
+    let mut folders = vec![entry.to_owned()];
+    for file in files_below(entry)? {
+        let meta = file.symlink_metadata().with_context(|| format!("look at {}", file.display()))?;
+        if meta.is_file() {
+            sync(&file)?;
+            list.push_str(&format!("{} {}\n", meta.len(), file.strip_prefix(entry).unwrap_or(&file).display()));
+        }
+        folders.extend(
+            file.parent().filter(|parent| folders.last().map(PathBuf::as_path) != Some(*parent)).map(Path::to_owned),
+        );
+    }
+    let path = entry.join(SEAL);
+    fs::write(&path, list).with_context(|| format!("write {}", path.display()))?;
+    sync(&path)?;
+    folders.iter().try_for_each(|folder| sync(folder))
+}
+
+/// What is wrong with an entry. None if its files have the sizes that they were built with.
+fn damage(entry: &Path) -> Option<String> {
+    let list = match fs::read_to_string(entry.join(SEAL)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(format!("{SEAL}: {error}")),
+        Ok(list) => list,
+    };
+    if list.is_empty() {
+        return Some(format!("{SEAL} has 0 bytes"));
+    }
+    list.lines().find_map(|line| {
+        let (size, name) = line.split_once(' ')?;
+        let found =
+            entry.join(name).symlink_metadata().map_or_else(|_| "absent".to_owned(), |meta| meta.len().to_string());
+        (found != size).then(|| format!("{name} has {found} bytes, expected {size}"))
+    })
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).with_context(|| format!("write {} to the disk", path.display()))
+}
+
+/// Renames a file or folder, which survives a power loss from then on: whole at its new place, or not there.
+pub(crate) fn persist(from: &Path, to: &Path) -> Result<()> {
+    sync(from)?;
+    fs::rename(from, to).with_context(|| format!("rename {} to {}", from.display(), to.display()))?;
+    sync(to.parent().unwrap_or(to))
+}
+
+/// Removes a folder with all that is in it. A folder that does not exist is no error.
+pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", folder.display()))
@@ -204,6 +268,30 @@ mod tests {
         let first = cache.get_or_build("parts", "x", "k", |place| Ok(fs::write(place.join("p"), "1")?)).unwrap();
         let second = cache.get_or_build("parts", "x", "k", |_| anyhow::bail!("built again")).unwrap();
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn damaged_entry_is_built_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let build = || {
+            let built = cache.get_or_build("parts", "x", "k", |place| {
+                fs::create_dir(place.join("d"))?;
+                fs::write(place.join("p"), "program")?;
+                Ok(fs::write(place.join("d").join("q"), "other")?)
+            });
+            built.unwrap()
+        };
+        let place = build();
+        for name in ["p", "d/q", SEAL] {
+            fs::write(place.join(name), "").unwrap(); // what a power loss may leave
+            assert_eq!(cache.get("parts", "x", "k"), None, "{name}");
+            assert_eq!(fs::read_to_string(build().join("p")).unwrap(), "program");
+        }
+        fs::remove_file(place.join("d/q")).unwrap();
+        assert!(build().join("d/q").exists());
+        fs::remove_file(place.join(SEAL)).unwrap();
+        assert_eq!(cache.get("parts", "x", "k"), Some(place), "an entry of an older version");
     }
 
     #[test]

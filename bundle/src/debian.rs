@@ -1,23 +1,32 @@
-//! Root filesystems of Debian packages, made by mmdebstrap from the host's apt sources. The same packages give the same
-//! bytes.
+//! Root filesystems of Debian packages. The same packages give the same bytes.
 //!
-//! The apt sources determine the versions of the packages. `bundle/debian.lock` records the versions of the last update
-//! of the lock, and every difference from it is reported. A root filesystem is cached under its recipe and its part of
-//! the lock. While the cache has it, no mirror is asked.
+//! `bundle/debian.lock` has every package with its path in Debian's archive, its size and its SHA-256. Packages are
+//! fetched by path from the host's mirrors, from Debian's archive or from its snapshot service, and verified.
+//! mmdebstrap installs or extracts them from a repository that has these packages and no others.
+//!
+//! [`Debian::choose`] chooses packages anew, for an update of the lock. A build that is not locked also does so for a
+//! root filesystem whose packages no mirror has any more, and says so. A root filesystem is cached under its recipe and
+//! the hashes of its packages. While the cache has it, no mirror is asked.
 
+mod fetch;
 mod lock;
+mod mirrors;
 mod recipe;
+mod repository;
+mod resolve;
 mod unpack;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use support::command::{Cmd, CommandError};
 use support::progress;
 
-pub use lock::{Change, Lock, Package, drift};
+pub use lock::{Change, Choice, Lock, Package, drift};
+pub use mirrors::{Archive, Mirror};
 pub use recipe::{Recipe, Way};
 
 use crate::cache::{Cache, Key};
@@ -25,24 +34,54 @@ use crate::oci::{self, Tree};
 
 /// The file that holds the lock.
 pub const LOCK_FILE: &str = "bundle/debian.lock";
-/// The maximum number of changed packages that a warning names. It counts the rest.
-const NAMED_CHANGES: usize = 12;
+/// The maximum number of packages that a message names. It counts the rest.
+const NAMED: usize = 12;
 
-/// The source of the packages, and the lock for their versions.
+/// Why a build cannot use the packages of the lock. A build that is not locked chooses others instead.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLocked {
+    /// No mirror has a package.
+    #[error(
+        "no mirror has {packages} of {LOCK_FILE} ({reasons}): update the lock with `cargo xtask images --update-lock`, \
+         or use --locked=false for other versions"
+    )]
+    Missing {
+        /// The packages, with their versions.
+        packages: String,
+        /// What each mirror said about one of them.
+        reasons: String,
+    },
+    /// The recipe asks for other packages than it did when the lock was written.
+    #[error(
+        "root filesystem {rootfs} of {} has changed since {LOCK_FILE} was written: update the lock with `cargo xtask \
+         images --update-lock`, or use --locked=false",
+        crate::images::FILE
+    )]
+    Recipe {
+        /// The root filesystem.
+        rootfs: String,
+    },
+}
+
+/// Chooses packages for recipes, all at one time.
+type Chooser = fn(&Debian, &[&Recipe]) -> Result<Vec<Vec<Package>>>;
+
+/// The packages that are locked, and where they come from.
 #[derive(Debug, Clone)]
 pub struct Debian {
     /// Processor architecture, in Debian's naming (`amd64`).
     pub architecture: String,
     /// Name of the release (`bookworm`).
     pub suite: String,
-    /// The text of apt's sources, in either of its two formats.
-    pub sources: String,
-    /// The versions in the lock file.
+    /// The places that have packages, in the order in which they are asked.
+    pub mirrors: Vec<Mirror>,
+    /// The lock.
     pub lock: Lock,
-    /// Whether versions that differ from the lock are an error.
+    /// Whether it is an error if the packages of the lock cannot be used.
     pub locked: bool,
     /// Folder for mmdebstrap's logs.
     pub logs: PathBuf,
+    chooser: Chooser,
 }
 
 /// A root filesystem.
@@ -80,97 +119,137 @@ impl Rootfs {
 }
 
 impl Debian {
-    /// Takes the packages from this host's apt sources.
-    ///
-    /// # Errors
-    /// When the host has no apt sources.
-    pub fn of_host(architecture: &str, lock: Lock, locked: bool, logs: &Path) -> Result<Self> {
-        Ok(Self {
-            architecture: architecture.to_owned(),
-            suite: host_suite(&fs::read_to_string("/etc/os-release").unwrap_or_default())?,
-            sources: host_sources(Path::new("/etc/apt"))?,
+    /// Takes the packages of a lock from this host's mirrors, from Debian's archive and from its snapshot service.
+    pub fn of_host(lock: Lock, locked: bool, logs: &Path) -> Self {
+        Self {
+            architecture: lock.architecture.clone(),
+            suite: lock.suite.clone(),
+            mirrors: mirrors::of_host(Path::new("/etc/apt"), &lock),
             lock,
             locked,
             logs: logs.to_owned(),
-        })
+            chooser: resolve::resolve,
+        }
+    }
+
+    /// Chooses the current packages of every recipe and makes them the lock. `now` is the time in UTC, in the format of
+    /// the snapshot service. If the choice is that of the lock, its time stays.
+    ///
+    /// # Errors
+    /// When no mirror has the indexes of the release, or a package does not exist.
+    pub fn choose(&mut self, recipes: &BTreeMap<String, Recipe>, now: &str) -> Result<()> {
+        let wanted: Vec<&Recipe> = recipes.values().collect();
+        let chosen = progress::step("choose Debian packages", || (self.chooser)(self, &wanted))?;
+        let chosen = recipes.iter().zip(chosen);
+        let chosen = chosen
+            .map(|((name, recipe), packages)| (name.clone(), Choice { recipe: recipe.identity(), packages }))
+            .collect();
+        if chosen != self.lock.rootfs || self.lock.snapshot.is_empty() {
+            now.clone_into(&mut self.lock.snapshot);
+        }
+        self.lock.rootfs = chosen;
+        Ok(())
     }
 
     /// The root filesystem of a recipe. It is made if the cache does not have it.
     ///
     /// # Errors
-    /// When it cannot be made on this host, or `locked` is set and its packages differ from the lock.
+    /// When it cannot be made on this host. With `locked`, [`NotLocked`] when the packages of the lock cannot be used.
     pub fn rootfs(&self, cache: &Cache, name: &str, recipe: &Recipe) -> Result<Rootfs> {
-        let key = self.key(name, recipe)?;
+        let packages = self.packages(cache, name, recipe)?;
+        let key = self.key(recipe, &packages)?;
         let place = match cache.get("rootfs", name, &key) {
             Some(place) => place,
             None => progress::step(&format!("root filesystem {name}"), || {
-                cache.get_or_build("rootfs", name, &key, |place| self.make(name, recipe, place))
+                cache.get_or_build("rootfs", name, &key, |place| self.make(cache, name, recipe, &packages, place))
             })?,
         };
-        let list = place.join("packages");
-        let text = fs::read_to_string(&list).with_context(|| format!("read {}", list.display()))?;
-        let packages = text.lines().map(str::parse).collect::<Result<Vec<Package>>>()?;
         let drift = drift(self.lock.of(name), &packages);
-        if !drift.is_empty() {
-            let changes = summary(&drift);
-            if self.locked {
-                bail!(
-                    "root filesystem {name} differs from {LOCK_FILE} ({changes}): use a mirror that has the locked \
-                     versions and remove {}, or update the lock",
-                    place.display()
-                );
-            }
-            progress::note(&format!("the packages of {name} differ from {LOCK_FILE}: {changes}"));
-        }
         Ok(Rootfs { name: name.to_owned(), tar: place.join("rootfs.tar"), packages, drift })
     }
 
-    fn key(&self, name: &str, recipe: &Recipe) -> Result<String> {
-        let locked: Vec<String> = self.lock.of(name).iter().map(Package::to_string).collect();
-        Ok(Key::new("rootfs 1")
+    /// The packages of a root filesystem. The cache has them, or what is made of them.
+    fn packages(&self, cache: &Cache, name: &str, recipe: &Recipe) -> Result<Vec<Package>> {
+        let available = |packages: Vec<Package>| {
+            if cache.get("rootfs", name, &self.key(recipe, &packages)?).is_none() {
+                fetch::ensure(cache, &self.mirrors, &packages)?;
+            }
+            Ok(packages)
+        };
+        match self.locked_packages(name, recipe).and_then(available) {
+            Err(error) if !self.locked && error.is::<NotLocked>() => {
+                progress::note(&format!("root filesystem {name} gets other packages: {error:#}"));
+                let chosen = (self.chooser)(self, &[recipe]).and_then(|mut chosen| chosen.pop().context("choose none"));
+                available(chosen.with_context(|| format!("choose other packages, because {error:#}"))?)
+            }
+            packages => packages,
+        }
+    }
+
+    fn locked_packages(&self, name: &str, recipe: &Recipe) -> Result<Vec<Package>> {
+        match self.lock.rootfs.get(name) {
+            Some(choice) if choice.recipe == recipe.identity() => Ok(choice.packages.clone()),
+            _ => Err(NotLocked::Recipe { rootfs: name.to_owned() }.into()),
+        }
+    }
+
+    fn key(&self, recipe: &Recipe, packages: &[Package]) -> Result<String> {
+        let packages: Vec<String> = packages.iter().map(|package| format!("{package} {}", package.sha256)).collect();
+        Ok(Key::new("rootfs 2")
             .field("recipe", serde_json::to_string(recipe).context("serialise the recipe")?)
             .field("architecture", &self.architecture)
             .field("suite", &self.suite)
-            .field("sources", &self.sources)
-            .field("lock", locked.join("\n"))
+            .field("packages", packages.join("\n"))
             .finish())
     }
 
-    fn make(&self, name: &str, recipe: &Recipe, place: &Path) -> Result<()> {
-        // Not in the cache: apt downloads as another user, who cannot enter a home folder.
+    fn make(&self, cache: &Cache, name: &str, recipe: &Recipe, packages: &[Package], place: &Path) -> Result<()> {
+        // Not in the cache: apt reads the packages as another user, who cannot enter a home folder.
         let work = tempfile::Builder::new().prefix("slipway-rootfs-").tempdir().context("make a folder")?;
         let tar = work.path().join("raw.tar");
-        self.mmdebstrap(name, recipe, &tar)?;
-        let raw = unpack::read(&tar)?;
-        let (mut tree, packages) = match recipe.way {
-            Way::Install => unpack::installed(raw)?,
-            Way::Extract => unpack::extracted(raw, recipe, work.path())?,
-        };
+        let folder = work.path().join("repository");
+        let repository = repository::Repository::make(cache, packages, &self.suite, recipe.way, &folder)?;
+        self.mmdebstrap(name, recipe, packages, &repository.source, &tar)?;
+        let mut tree = unpack::read(&tar)?;
+        match recipe.way {
+            Way::Install => check_installed(name, packages, &unpack::installed(&tree)?)?,
+            Way::Extract => unpack::keep_files_of(&mut tree, &repository.debs)?,
+        }
         recipe.finish(&mut tree)?;
-        write_tar(tree, &place.join("rootfs.tar"))?;
-        let list: String = packages.iter().map(|package| format!("{package}\n")).collect();
-        fs::write(place.join("packages"), list).context("write the list of packages")
+        write_tar(tree, &place.join("rootfs.tar"))
     }
 
-    fn mmdebstrap(&self, name: &str, recipe: &Recipe, tar: &Path) -> Result<()> {
+    fn mmdebstrap(&self, name: &str, recipe: &Recipe, packages: &[Package], source: &str, tar: &Path) -> Result<()> {
         let mode = if rustix::process::geteuid().is_root() { "root" } else { "unshare" };
         let mut command = Cmd::new("mmdebstrap")
             .env("SOURCE_DATE_EPOCH", oci::EPOCH.to_string())
             .env("DEBIAN_FRONTEND", "noninteractive")
             .arg(format!("--mode={mode}"))
             .arg(format!("--architectures={}", self.architecture))
-            .arg(format!("--include={}", recipe.packages.join(",")))
             .arg("--aptopt=APT::Install-Recommends \"false\"")
-            .args(host_apt_options().iter().map(|option| format!("--aptopt={option}")))
-            .log(self.logs.join(format!("rootfs-{name}.log")))
-            .stdin(self.sources.clone());
+            .log(self.logs.join(format!("rootfs-{name}.log")));
         command = match recipe.way {
             // The hook installs usr-is-merged instead of usrmerge, which depends on perl.
-            Way::Install => command.args(["--variant=essential", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]),
-            Way::Extract => command.args(["--variant=extract", "--skip=cleanup/apt/cache"]),
+            Way::Install => command
+                .args(["--variant=essential", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"])
+                .arg(format!("--include={}", recipe.packages.join(","))),
+            Way::Extract => {
+                let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+                command.arg("--variant=extract").arg(format!("--include={}", names.join(",")))
+            }
         };
-        command.arg(&self.suite).arg(tar).arg("-").run().map(|_| ()).map_err(|error| explain(error, mode))
+        command.arg(&self.suite).arg(tar).arg(source).run().map(|_| ()).map_err(|error| explain(error, mode))
     }
+}
+
+/// Refuses a root filesystem in which apt installed other packages than those that were chosen.
+fn check_installed(name: &str, chosen: &[Package], installed: &[String]) -> Result<()> {
+    let chosen: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+    let missing = chosen.iter().filter(|package| !installed.contains(package)).map(|package| format!("-{package}"));
+    let added = installed.iter().filter(|package| !chosen.contains(package)).map(|package| format!("+{package}"));
+    let changes: Vec<String> = missing.chain(added).collect();
+    ensure!(changes.is_empty(), "apt installed other packages in root filesystem {name}: {}", cut(&changes));
+    Ok(())
 }
 
 fn explain(error: CommandError, mode: &str) -> anyhow::Error {
@@ -179,51 +258,10 @@ fn explain(error: CommandError, mode: &str) -> anyhow::Error {
         CommandError::Failed { .. } if mode == "unshare" => {
             "run as root, or allow this user to create user namespaces (package uidmap, entries in /etc/subuid)"
         }
-        CommandError::Failed { .. } => {
-            "see the log; apt must reach its mirror, and the release must have these packages"
-        }
+        CommandError::Failed { .. } => "see the log",
         CommandError::TimedOut { .. } | CommandError::Interrupted { .. } => return error.into(),
     };
     anyhow::Error::from(error).context(format!("make a root filesystem: {hint}"))
-}
-
-/// The name of the host's release, from its os-release file.
-fn host_suite(os_release: &str) -> Result<String> {
-    os_release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .map(|name| name.trim_matches('"').to_owned())
-        .filter(|name| !name.is_empty())
-        .context(
-            "find the host's release: /etc/os-release has no VERSION_CODENAME; run on Debian or in a Debian container",
-        )
-}
-
-/// The text of all apt sources of a host.
-fn host_sources(etc: &Path) -> Result<String> {
-    let mut files = vec![etc.join("sources.list")];
-    if let Ok(more) = fs::read_dir(etc.join("sources.list.d")) {
-        files.extend(more.filter_map(|entry| Some(entry.ok()?.path())));
-    }
-    files.retain(|file| file.extension().is_some_and(|end| end == "list" || end == "sources"));
-    files.sort();
-    let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
-    let sources = texts.join("\n\n");
-    let live = |line: &str| line.starts_with("deb ") || line.starts_with("URIs:");
-    if !sources.lines().any(live) {
-        bail!("find apt's sources: {} has none; run on a host with apt or in a Debian container", etc.display());
-    }
-    Ok(sources)
-}
-
-/// The host's apt settings for downloads, such as proxies and timeouts. mmdebstrap does not read them itself.
-fn host_apt_options() -> Vec<String> {
-    let Ok(dump) = Cmd::new("apt-config").args(["dump", "--no-empty"]).quiet().read() else {
-        return Vec::new();
-    };
-    let ours =
-        ["Acquire::http", "Acquire::https", "Acquire::ftp", "Acquire::Check-", "Acquire::Retries", "Acquire::By-Hash"];
-    dump.lines().filter(|line| ours.iter().any(|start| line.starts_with(start))).map(str::to_owned).collect()
 }
 
 fn write_tar(tree: Tree, path: &Path) -> Result<()> {
@@ -233,40 +271,130 @@ fn write_tar(tree: Tree, path: &Path) -> Result<()> {
     std::io::Write::flush(&mut out).with_context(|| format!("write {}", path.display()))
 }
 
-fn summary(changes: &[Change]) -> String {
-    let mut named: Vec<String> = changes.iter().take(NAMED_CHANGES).map(Change::to_string).collect();
-    if changes.len() > NAMED_CHANGES {
-        named.push(format!("and {} more", changes.len() - NAMED_CHANGES));
+/// A list of names, of which the first are named and the rest are counted.
+pub(crate) fn cut(names: &[String]) -> String {
+    let mut named = names[..NAMED.min(names.len())].join(", ");
+    if names.len() > NAMED {
+        named.push_str(&format!(" and {} more", names.len() - NAMED));
     }
-    named.join(", ")
+    named
 }
 
 #[cfg(test)]
 mod tests {
+    use super::fetch::tests::{Server, package};
+    use super::lock::tests::lock;
     use super::*;
 
-    #[test]
-    fn suite_is_read_from_os_release() {
-        assert_eq!(host_suite("NAME=\"x\"\nVERSION_CODENAME=bookworm\n").unwrap(), "bookworm");
-        assert!(host_suite("NAME=Arch\n").unwrap_err().to_string().contains("/etc/os-release"));
+    fn recipe() -> Recipe {
+        toml::from_str("about = ''\nway = 'extract'\npackages = ['a']").unwrap()
+    }
+
+    /// Debian with a lock of `a=1` for one root filesystem, and `a=2` as the current version.
+    fn debian(server: &Server, locked: bool) -> Debian {
+        let old = package("a=1", "old bytes");
+        Debian {
+            mirrors: vec![server.mirror()],
+            chooser: |_, recipes| Ok(recipes.iter().map(|_| vec![package("a=2", "new bytes")]).collect()),
+            ..Debian::of_host(lock("x", &recipe().identity(), vec![old]), locked, Path::new("logs"))
+        }
+    }
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        (dir, cache)
     }
 
     #[test]
-    fn sources_of_both_formats_are_read_and_disabled_ones_are_not() {
-        let etc = tempfile::tempdir().unwrap();
-        assert!(host_sources(etc.path()).unwrap_err().to_string().contains("a host with apt"));
-        let parts = etc.path().join("sources.list.d");
-        fs::create_dir(&parts).unwrap();
-        fs::write(parts.join("a.sources"), "Types: deb\nURIs: http://mirror.example/debian\n").unwrap();
-        fs::write(parts.join("b.list.disabled"), "deb http://other.example x y\n").unwrap();
-        let sources = host_sources(etc.path()).unwrap();
-        assert!(sources.contains("mirror.example") && !sources.contains("other.example"), "{sources}");
+    fn locked_version_is_used_although_there_is_a_newer_one() {
+        let (old, new) = (package("a=1", "old bytes"), package("a=2", "new bytes"));
+        let server = Server::start(&[(&old, "old bytes"), (&new, "new bytes")]);
+        let (_dir, cache) = cache();
+        assert_eq!(debian(&server, false).packages(&cache, "x", &recipe()).unwrap(), [old]);
     }
 
     #[test]
-    fn long_lists_of_changes_are_cut() {
-        let change = |n: usize| Change::Added(Package { name: format!("p{n}"), version: "1".into() });
-        let text = summary(&(0..20).map(change).collect::<Vec<_>>());
+    fn version_that_is_gone_is_an_error_if_locked_and_replaced_if_not() {
+        let new = package("a=2", "new bytes");
+        let server = Server::start(&[(&new, "new bytes")]);
+        let (_dir, cache) = cache();
+        let error = debian(&server, true).packages(&cache, "x", &recipe()).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(error.is::<NotLocked>() && text.contains("a=1") && text.contains("--update-lock"), "{text}");
+        let loose = debian(&server, false);
+        let packages = loose.packages(&cache, "x", &recipe()).unwrap();
+        let drift: Vec<String> = drift(loose.lock.of("x"), &packages).iter().map(Change::to_string).collect();
+        assert_eq!(drift, ["a 1 → 2"]);
+    }
+
+    #[test]
+    fn altered_package_is_an_error_even_if_not_locked() {
+        let old = package("a=1", "old bytes");
+        let server = Server::start(&[(&old, "bad bytes")]);
+        let (_dir, cache) = cache();
+        let error = format!("{:#}", debian(&server, false).packages(&cache, "x", &recipe()).unwrap_err());
+        assert!(error.contains("a=1") && error.contains(&old.sha256), "{error}");
+    }
+
+    #[test]
+    fn lock_that_is_older_than_the_recipe_is_not_used() {
+        let new = package("a=2", "new bytes");
+        let server = Server::start(&[(&new, "new bytes")]);
+        let (_dir, cache) = cache();
+        let mut changed = recipe();
+        changed.packages.push("b".into());
+        let error = debian(&server, true).packages(&cache, "x", &changed).unwrap_err();
+        assert!(error.is::<NotLocked>() && error.to_string().contains("root filesystem x"), "{error}");
+        assert_eq!(debian(&server, false).packages(&cache, "x", &changed).unwrap(), [new]);
+    }
+
+    #[test]
+    fn cached_root_filesystem_needs_no_mirror() {
+        let server = Server::start(&[]);
+        let (_dir, cache) = cache();
+        let debian = debian(&server, true);
+        let key = debian.key(&recipe(), debian.lock.of("x")).unwrap();
+        cache.get_or_build("rootfs", "x", &key, |place| Ok(fs::write(place.join("rootfs.tar"), "tar")?)).unwrap();
+        assert_eq!(debian.rootfs(&cache, "x", &recipe()).unwrap().drift, []);
+        assert!(server.requests().is_empty());
+    }
+
+    #[test]
+    fn key_follows_the_bytes_of_the_packages_and_not_the_host() {
+        let server = Server::start(&[]);
+        let mut one = debian(&server, true);
+        let key = |debian: &Debian, bytes: &str| debian.key(&recipe(), &[package("a=1", bytes)]).unwrap();
+        let before = key(&one, "x");
+        assert_ne!(before, key(&one, "y"));
+        one.mirrors = vec![Mirror::new(Archive::Main, "http://anna:geheim@other.example/debian")];
+        assert_eq!(before, key(&one, "x"));
+    }
+
+    #[test]
+    fn update_of_the_lock_keeps_its_time_if_nothing_changed() {
+        let server = Server::start(&[]);
+        let mut debian = debian(&server, false);
+        let recipes = BTreeMap::from([("x".to_owned(), recipe())]);
+        for (now, expected) in [("20270101T000000Z", "20270101T000000Z"), ("20270102T000000Z", "20270101T000000Z")] {
+            debian.choose(&recipes, now).unwrap();
+            assert_eq!((debian.lock.snapshot.as_str(), debian.lock.of("x")[0].version.as_str()), (expected, "2"));
+        }
+    }
+
+    #[test]
+    fn packages_that_apt_added_or_left_out_are_named() {
+        let chosen = [package("a=1", ""), package("b=1", "")];
+        check_installed("x", &chosen, &["a=1".into(), "b=1".into()]).unwrap();
+        let error = check_installed("x", &chosen, &["a=1".into(), "c=1".into()]).unwrap_err().to_string();
+        assert!(error.ends_with("root filesystem x: -b=1, +c=1"), "{error}");
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (0..20).map(|n| format!("p{n}")).collect();
+        let text = cut(&names);
         assert!(text.contains("p11") && !text.contains("p12") && text.ends_with("and 8 more"), "{text}");
+        assert_eq!(cut(&names[..1]), "p0");
     }
 }

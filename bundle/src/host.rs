@@ -16,6 +16,8 @@ const CAP_SYS_RESOURCE: u32 = 24;
 const MEMORY_NEEDED: u64 = 6 << 30;
 /// Disk in bytes for a first build: build caches, parts, images, and the engine's copy of the node image.
 const DISK_NEEDED_COLD: u64 = 30 << 30;
+/// The oldest Go that can fetch the pinned version of itself.
+const GO_NEEDED: &str = "1.21.0";
 /// Disk in bytes for a run that finds every part in the cache.
 const DISK_NEEDED_WARM: u64 = 6 << 30;
 
@@ -128,10 +130,11 @@ impl Host {
     pub fn faults(&self, pins: &Pins, cold: bool) -> Vec<String> {
         let mut faults = Vec::new();
         match &self.go {
-            None => faults.push(format!("no Go on PATH: install Go {} or newer", pins.toolchain.go)),
-            Some(found) if !at_least(found, &pins.toolchain.go) => {
-                faults.push(format!("Go {found} is too old: the components need {} or newer", pins.toolchain.go));
-            }
+            None => faults.push(format!("no Go on PATH: install Go {}", pins.toolchain.go)),
+            Some(found) if !at_least(found, GO_NEEDED) => faults.push(format!(
+                "Go {found} is too old to fetch the pinned version {}: install that or Go {GO_NEEDED} or newer",
+                pins.toolchain.go
+            )),
             Some(_) => {}
         }
         if self.docker.is_none() && !self.root {
@@ -242,7 +245,7 @@ mod tests {
     }
 
     fn pins() -> Pins {
-        Pins::parse("components = {}\n[toolchain]\ngo = \"1.26.8\"").unwrap()
+        Pins::parse("components = {}\n[toolchain]\ngo = \"1.26.8\"\n[debian]\nsuite = \"x\"").unwrap()
     }
 
     #[test]
@@ -264,7 +267,7 @@ mod tests {
     fn each_fault_says_what_to_do() {
         let cases = [
             (Host { go: None, ..host() }, "install Go 1.26.8"),
-            (Host { go: Some("1.25.1".into()), ..host() }, "Go 1.25.1 is too old"),
+            (Host { go: Some("1.20.1".into()), ..host() }, "Go 1.20.1 is too old"),
             (Host { docker: None, root: false, ..host() }, "start Docker"),
             (Host { memory_bytes: Some(1 << 30), ..host() }, "1.0 GiB of memory"),
             (Host { disk_free_bytes: Some(1 << 30), ..host() }, "SLIPWAY_CACHE"),

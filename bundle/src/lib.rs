@@ -18,6 +18,7 @@ pub mod manifests;
 pub mod node;
 pub mod oci;
 pub mod oci_runtime;
+pub mod outputs;
 pub mod packages;
 pub mod parts;
 pub mod pins;

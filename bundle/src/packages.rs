@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn without_root_the_error_names_what_to_install() {
-        let pins = Pins::parse("components = {}\n[toolchain]\ngo = \"1\"").unwrap();
+        let pins = Pins::parse("components = {}\n[toolchain]\ngo = \"1\"\n[debian]\nsuite = \"x\"").unwrap();
         let mut host = Host::look(std::path::Path::new("/"));
         host.root = false;
         // The host of the test may have the packages or not: an error must come exactly when one is missing.

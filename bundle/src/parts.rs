@@ -1,8 +1,9 @@
 //! Parts: the programs in the images, built from pinned sources and cached by content.
 //!
 //! The programs of a component are one cache entry. Its key is the pin, go.mod, go.sum, the version of Go and the
-//! architecture. Cargo builds the worker and the load driver in a target folder inside the cache, so that a second
-//! clone compiles only the crates of the workspace.
+//! architecture. Go builds with the pinned version of itself: if the host has another one, it fetches that as a module
+//! and checks its hash. Cargo builds the worker and the load driver in a target folder inside the cache, so that a
+//! second clone compiles only the crates of the workspace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -87,11 +88,10 @@ impl Builder<'_> {
     /// # Errors
     /// When a component does not build. The error names it.
     pub fn some(&self, names: &[&str]) -> Result<Parts> {
-        let go = go_version()?;
         let mut parts = Parts::default();
         for name in names {
             let component = self.pins.component(name)?;
-            let folder = self.component(name, component, &go)?;
+            let folder = self.component(name, component)?;
             parts.folders.insert((*name).to_owned(), folder);
             parts.modules.insert((*name).to_owned(), self.module_dirs(name, component)?);
         }
@@ -101,12 +101,11 @@ impl Builder<'_> {
     /// The components that are not in the cache.
     ///
     /// # Errors
-    /// When Go or a component's go.mod cannot be read.
+    /// When a component's go.mod or go.sum cannot be read.
     pub fn missing(&self) -> Result<Vec<String>> {
-        let go = go_version()?;
         let mut missing = Vec::new();
         for (name, component) in &self.pins.components {
-            let key = self.component_key(name, component, &go)?;
+            let key = self.component_key(name, component)?;
             if self.cache.get("parts", name, &key).is_none() {
                 missing.push(name.clone());
             }
@@ -114,20 +113,20 @@ impl Builder<'_> {
         Ok(missing)
     }
 
-    fn component_key(&self, name: &str, component: &Component, go: &str) -> Result<String> {
+    fn component_key(&self, name: &str, component: &Component) -> Result<String> {
         let dir = self.workspace.components().join(name);
         let pin = serde_json::to_vec(&Component { about: String::new(), ..component.clone() })?;
         Ok(Key::new("go-component-1")
             .field("pin", pin)
             .file("go.mod", &dir.join("go.mod"))?
             .file("go.sum", &dir.join("go.sum"))?
-            .field("go", go)
+            .field("go", &self.pins.toolchain.go)
             .field("architecture", ARCHITECTURE)
             .finish())
     }
 
-    fn component(&self, name: &str, component: &Component, go: &str) -> Result<PathBuf> {
-        let key = self.component_key(name, component, go)?;
+    fn component(&self, name: &str, component: &Component) -> Result<PathBuf> {
+        let key = self.component_key(name, component)?;
         self.cache.get_or_build("parts", name, &key, |place| {
             progress::step(&format!("build {name} {}", component.version), || {
                 let log = self.logs.join(format!("build-{name}.log"));
@@ -161,11 +160,11 @@ impl Builder<'_> {
         command.args(component.programs.iter().map(|program| &program.package)).run().map(drop)
     }
 
-    /// Go in a component's folder, without the user's settings that would change the build.
+    /// Go of the pinned version in a component's folder, without the user's settings that would change the build.
     fn go(&self, name: &str) -> Cmd {
         Cmd::new("go")
             .cwd(self.workspace.components().join(name))
-            .env("GOTOOLCHAIN", "local")
+            .env("GOTOOLCHAIN", format!("go{}", self.pins.toolchain.go))
             .env("GOFLAGS", "-mod=readonly")
             .env("GOWORK", "off")
             .env_remove("GOEXPERIMENT")

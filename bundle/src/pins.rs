@@ -15,6 +15,8 @@ pub const FILE: &str = "bundle/pins.toml";
 pub struct Pins {
     /// The tools that build the components.
     pub toolchain: Toolchain,
+    /// The packages of the root filesystems.
+    pub debian: Debian,
     /// The components by name. The name is also that of the folder of the component's Go module.
     pub components: BTreeMap<String, Component>,
 }
@@ -23,8 +25,16 @@ pub struct Pins {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Toolchain {
-    /// The oldest Go that builds every component, as `major.minor.patch`.
+    /// The Go that builds every component, as `major.minor.patch`.
     pub go: String,
+}
+
+/// Debian, of which the root filesystems are made.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Debian {
+    /// The name of the release. `bundle/debian.lock` has the versions of the packages.
+    pub suite: String,
 }
 
 /// One upstream project and the programs built from it.
@@ -180,6 +190,8 @@ mod tests {
     const ONE: &str = r#"
         [toolchain]
         go = "1.26.8"
+        [debian]
+        suite = "bookworm"
         [components.x]
         about = "a test"
         module = "example.com/x"

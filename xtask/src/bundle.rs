@@ -71,9 +71,11 @@ fn save(args: &SaveArgs) -> Result<ExitCode> {
         return Err(Unusable(error).into());
     }
     session.check_host()?;
+    let locking = args.build.locking(true);
+    session.check_locks(&locking)?;
     packages::ensure(&[Need::Images], &session.pins, &session.host, args.build.yes).map_err(Unusable)?;
     let logs = session.workspace.target().join("logs");
-    let built = session.build(&args.build, &logs)?;
+    let built = session.build(&locking, &logs)?;
     let builder = session.builder(&logs);
     let bundle =
         progress::step("collect manifests, SBOMs and provenance", || file::collect(&builder, &built, &commit))?;

@@ -88,6 +88,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         corpus::check(dir).map_err(Unusable)?;
     }
     session.check_host()?;
+    session.check_locks(&args.build.locking(false))?;
     let run = Run::begin(&session, args)?;
     progress::note(&format!("run {}, seed {}", run.dir.display(), run.seed));
     session.print_adaptations();
@@ -121,7 +122,7 @@ impl Run {
 
     fn go(&self, session: &Session) -> Result<ExitCode> {
         let engine = session.engine(&self.args.build)?;
-        let built = session.build_for(&engine, &self.args.build, &self.dir.join("build"))?;
+        let built = session.build_for(&engine, &self.args.build.locking(false), &self.dir.join("build"))?;
         let wanted = self.args.cluster.wanted(self.args.keep);
         let promised = cluster::is_kept(&engine, &session.workspace)?;
         let made = up::make(session, &engine, &built, wanted, &self.dir.join("cluster"));
@@ -194,6 +195,8 @@ impl Run {
                 "size_bytes": built.node.size_bytes,
             },
             "debian": debian(&built.packages),
+            "tools": built.outputs.tools,
+            "unlocked": built.unlocked,
             "stages": progress::stages(),
             "seconds_to_ready": self.clock.elapsed().as_secs_f64(),
         });
@@ -206,6 +209,6 @@ impl Run {
 fn debian(lock: &Lock) -> BTreeMap<&str, Vec<String>> {
     lock.rootfs
         .iter()
-        .map(|(name, packages)| (name.as_str(), packages.iter().map(ToString::to_string).collect()))
+        .map(|(name, choice)| (name.as_str(), choice.packages.iter().map(ToString::to_string).collect()))
         .collect()
 }

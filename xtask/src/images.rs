@@ -1,10 +1,13 @@
 //! `cargo xtask images`: builds the images and lists them.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use anyhow::Result;
-use bundle::assemble;
+use bundle::assemble::{self, Locking};
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 use crate::session::{BuildArgs, Session};
 
@@ -21,12 +24,36 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Update bundle/debian.lock to the packages in the images.
-    #[arg(long, conflicts_with = "locked")]
-    update_lock: bool,
+    /// Choose Debian's current packages, build with them, and write bundle/debian.lock and bundle/outputs.lock. With
+    /// `=outputs`, keep the packages and write only the digests of what is built.
+    #[arg(long, value_name = "WHAT", value_enum, num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "all", conflicts_with = "locked")]
+    update_lock: Option<Update>,
 
     #[command(flatten)]
     build: BuildArgs,
+}
+
+/// What an update of the locks writes.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Update {
+    /// The Debian packages and the outputs.
+    All,
+    /// The outputs.
+    Outputs,
+}
+
+impl Args {
+    fn locking(&self) -> Result<Locking> {
+        Ok(match self.update_lock {
+            None => self.build.locking(false),
+            Some(Update::Outputs) => Locking::Outputs,
+            Some(Update::All) => {
+                let now = OffsetDateTime::from(SystemTime::now());
+                Locking::All { now: now.format(format_description!("[year][month][day]T[hour][minute][second]Z"))? }
+            }
+        })
+    }
 }
 
 /// An image in the list.
@@ -40,11 +67,13 @@ struct Row<'a> {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     session.check_host()?;
+    let locking = args.locking()?;
+    session.check_locks(&locking)?;
     bundle::packages::ensure(&[bundle::packages::Need::Images], &session.pins, &session.host, args.build.yes)
         .map_err(crate::Unusable)?;
-    let built = session.build(&args.build, &session.workspace.target().join("logs"))?;
-    if args.update_lock {
-        assemble::write_lock(&session.workspace.root, &built.packages)?;
+    let built = session.build(&locking, &session.workspace.target().join("logs"))?;
+    if args.update_lock.is_some() {
+        assemble::write_locks(&session.workspace.root, &built)?;
     }
     let mut list: Vec<Row<'_>> = built
         .images

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use bundle::assemble::{self, Assembly};
+use bundle::assemble::{self, Assembly, Locking};
 use bundle::cache::Cache;
 use bundle::cluster;
 use bundle::docker::{self, Engine};
@@ -23,9 +23,18 @@ pub(crate) struct BuildArgs {
     #[arg(long, short)]
     pub(crate) yes: bool,
 
-    /// Fail if the Debian packages differ from bundle/debian.lock. Without it, warn.
-    #[arg(long)]
-    pub(crate) locked: bool,
+    /// Fail if an input or output differs from bundle/debian.lock or bundle/outputs.lock, and do not only say so.
+    /// [default: true for `bundle save`, and for every command if the variable CI is set]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) locked: Option<bool>,
+}
+
+impl BuildArgs {
+    /// What the build does about the locks, if the flag is absent and `strict` is the command's own way.
+    pub(crate) fn locking(&self, strict: bool) -> Locking {
+        let ci = || std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false");
+        if self.locked.unwrap_or_else(|| strict || ci()) { Locking::Strict } else { Locking::Loose }
+    }
 }
 
 /// The surroundings of a command. Reading them changes nothing.
@@ -58,6 +67,11 @@ impl Session {
         Err(Unusable(anyhow!("this host has faults:\n  - {}", faults.join("\n  - "))).into())
     }
 
+    /// Refuses locks that are not valid or not for these pins, before anything is changed.
+    pub(crate) fn check_locks(&self, locking: &Locking) -> Result<()> {
+        Ok(assemble::check_locks(&self.workspace.root, &self.pins, locking).map_err(Unusable)?)
+    }
+
     /// The builder of parts. Its logs go into this folder.
     pub(crate) fn builder(&self, logs: &Path) -> Builder<'_> {
         Builder { workspace: &self.workspace, pins: &self.pins, cache: &self.cache, logs: logs.to_owned() }
@@ -83,8 +97,8 @@ impl Session {
     }
 
     /// Builds every part, every image and the node image. After a failure, stops the idle private engine.
-    pub(crate) fn build_for(&self, engine: &Engine, args: &BuildArgs, logs: &Path) -> Result<Assembly> {
-        self.build(args, logs).inspect_err(|_| {
+    pub(crate) fn build_for(&self, engine: &Engine, locking: &Locking, logs: &Path) -> Result<Assembly> {
+        self.build(locking, logs).inspect_err(|_| {
             interrupt::start_cleaning();
             if let Err(error) = cluster::stop_idle_engine(engine, self.cache.root()) {
                 eprintln!("error: stop the private Docker engine: {error:#}; try `cargo xtask down`");
@@ -93,7 +107,7 @@ impl Session {
     }
 
     /// Builds every part, every image and the node image.
-    pub(crate) fn build(&self, args: &BuildArgs, logs: &Path) -> Result<Assembly> {
-        assemble::assemble(&self.builder(logs), args.locked)
+    pub(crate) fn build(&self, locking: &Locking, logs: &Path) -> Result<Assembly> {
+        assemble::assemble(&self.builder(logs), locking)
     }
 }

@@ -45,10 +45,12 @@ impl ClusterArgs {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     session.check_host()?;
+    let locking = args.build.locking(false);
+    session.check_locks(&locking)?;
     session.print_adaptations();
     let engine = session.engine(&args.build)?;
     let logs = session.workspace.target().join("logs");
-    let built = session.build_for(&engine, &args.build, &logs)?;
+    let built = session.build_for(&engine, &locking, &logs)?;
     let wanted = args.cluster.wanted(true);
     let record = make(&session, &engine, &built, wanted, &logs.join("up")).inspect_err(|_| {
         if interrupt::requested() {

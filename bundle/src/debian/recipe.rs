@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::cache::Key;
 use crate::oci::{ROOT, Tree};
 
 /// Patterns that are deleted from every root filesystem. Some files the container engine supplies. Some depend on the
@@ -85,6 +86,22 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// A hash of what its packages are chosen for. What is deleted and added has no part in it.
+    pub fn identity(&self) -> String {
+        let list = |names: &[String]| {
+            let mut sorted = names.to_vec();
+            sorted.sort();
+            sorted.join(" ")
+        };
+        let way = match self.way {
+            Way::Install => "install",
+            Way::Extract => "extract",
+        };
+        let key = Key::new("packages 1").field("way", way);
+        let key = key.field("packages", list(&self.packages)).field("without", list(&self.without)).finish();
+        key[..16].to_owned()
+    }
+
     /// Deletes from the tree and adds to it what the recipe says.
     ///
     /// # Errors
@@ -146,6 +163,20 @@ mod tests {
         ];
         for (pattern, path, wanted) in cases {
             assert_eq!(covers(pattern, path), wanted, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn identity_follows_the_choice_of_packages_alone() {
+        let parse = |text: &str| toml::from_str::<Recipe>(&format!("about = ''\n{text}")).unwrap().identity();
+        let one = parse("way = 'extract'\npackages = ['a', 'b']");
+        assert_eq!(one, parse("way = 'extract'\npackages = ['b', 'a']\ndelete = ['/x']"));
+        for other in [
+            "way = 'install'\npackages = ['a', 'b']",
+            "way = 'extract'\npackages = ['a']",
+            "way = 'extract'\npackages = ['a', 'b']\nwithout = ['c']",
+        ] {
+            assert_ne!(one, parse(other), "{other}");
         }
     }
 

@@ -15,13 +15,14 @@ use crate::cache::sha256_file;
 use crate::debian::LOCK_FILE;
 use crate::images::{self, ImageSpec, Plan, ProgramRef};
 use crate::oci::{self, Content};
-use crate::parts::{ARCHITECTURE, Builder, go_version, host_triple};
+use crate::outputs::OUTPUTS_FILE;
+use crate::parts::{ARCHITECTURE, Builder, host_triple};
 use crate::pins;
 
 /// The programs for the host: the member's name, component and program.
 const TOOLS: [(&str, &str, &str); 2] = [("bin/kind", "kind", "kind"), ("bin/kubectl", "kubernetes", "kubectl")];
 /// The files that pin versions and hashes, beside go.mod and go.sum of each component.
-const LOCKS: [&str; 4] = [pins::FILE, images::FILE, LOCK_FILE, "Cargo.lock"];
+const LOCKS: [&str; 5] = [pins::FILE, images::FILE, LOCK_FILE, OUTPUTS_FILE, "Cargo.lock"];
 
 /// Members by name.
 type Files = BTreeMap<String, Content>;
@@ -42,7 +43,8 @@ pub fn collect(builder: &Builder<'_>, built: &Assembly, commit: &Commit) -> Resu
     }
     let subjects = files.iter().map(|(name, content)| Ok((name.clone(), members::sum(content)?)));
     let subjects = subjects.collect::<Result<BTreeMap<_, _>>>()?;
-    let origin = Origin { commit, toolchains: toolchains()?, locks: locks(builder)? };
+    let (toolchains, unlocked) = (&built.outputs.tools, built.unlocked.as_slice());
+    let origin = Origin { commit, toolchains, unlocked, locks: locks(builder)? };
     insert_json(&mut files, PROVENANCE.to_owned(), &statement(&origin, &named, &subjects));
     for (name, sbom) in sboms(builder, built, &named)? {
         insert_json(&mut files, name, &sbom);
@@ -72,19 +74,6 @@ fn manifests(builder: &Builder<'_>, built: &Assembly, images: &[Named]) -> Resul
         Ok(((*member).to_owned(), text.into()))
     });
     rendered.collect()
-}
-
-fn toolchains() -> Result<BTreeMap<&'static str, String>> {
-    let version = |program: &str, arg: &str| -> Result<String> {
-        let said =
-            Cmd::new(program).arg(arg).quiet().read().with_context(|| format!("find the version of {program}"))?;
-        Ok(said.lines().next().unwrap_or_default().to_owned())
-    };
-    Ok(BTreeMap::from([
-        ("cc", version("cc", "--version")?),
-        ("go", go_version()?),
-        ("rustc", version("rustc", "--version")?),
-    ]))
 }
 
 fn locks(builder: &Builder<'_>) -> Result<BTreeMap<String, String>> {

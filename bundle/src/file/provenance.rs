@@ -47,8 +47,10 @@ impl Commit {
 #[derive(Debug)]
 pub(super) struct Origin<'a> {
     pub(super) commit: &'a Commit,
-    /// The versions of compilers by name.
-    pub(super) toolchains: BTreeMap<&'static str, String>,
+    /// The versions of compilers and other tools by name.
+    pub(super) toolchains: &'a BTreeMap<String, String>,
+    /// How inputs and outputs differ from these files. Empty if everything is as locked.
+    pub(super) unlocked: &'a [String],
     /// SHA-256 of the files that pin versions and hashes, by their paths in the checkout.
     pub(super) locks: BTreeMap<String, String>,
 }
@@ -62,6 +64,10 @@ pub(super) fn statement(origin: &Origin<'_>, images: &[Named], files: &BTreeMap<
         subjects.into_iter().map(|(name, sum)| json!({"name": name, "digest": {"sha256": sum}})).collect();
     let Commit { id, modified } = origin.commit;
     let commit = json!({"name": "commit", "digest": {"gitCommit": id}, "annotations": {"modified": modified}});
+    let mut parameters = json!({"toolchains": origin.toolchains});
+    if !origin.unlocked.is_empty() {
+        parameters["unlocked"] = json!(origin.unlocked);
+    }
     let locks = origin.locks.iter().map(|(name, sum)| json!({"name": name, "digest": {"sha256": sum}}));
     json!({
         "_type": STATEMENT,
@@ -71,7 +77,7 @@ pub(super) fn statement(origin: &Origin<'_>, images: &[Named], files: &BTreeMap<
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"command": COMMAND, "commit": id},
-                "internalParameters": {"toolchains": origin.toolchains},
+                "internalParameters": parameters,
                 "resolvedDependencies": std::iter::once(commit).chain(locks).collect::<Vec<Value>>(),
             },
             "runDetails": {"builder": {"id": BUILDER}},
@@ -120,6 +126,18 @@ mod tests {
         assert!(!clean.modified && clean.id.len() == 40, "{clean:?}");
         std::fs::write(dir.path().join("x"), "2").unwrap();
         assert!(Commit::of(dir.path()).unwrap().modified);
+    }
+
+    #[test]
+    fn what_is_not_as_locked_is_told() {
+        let commit = Commit { id: "a".repeat(40), modified: false };
+        let told = |unlocked: &[String]| {
+            let origin = Origin { commit: &commit, toolchains: &BTreeMap::new(), unlocked, locks: BTreeMap::new() };
+            let statement = statement(&origin, &[], &BTreeMap::new());
+            statement["predicate"]["buildDefinition"]["internalParameters"]["unlocked"].clone()
+        };
+        assert_eq!(told(&[]), Value::Null);
+        assert_eq!(told(&["Debian packages of node: bash 1 → 2".to_owned()])[0], "Debian packages of node: bash 1 → 2");
     }
 
     #[test]

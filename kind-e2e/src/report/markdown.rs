@@ -43,6 +43,10 @@ pub fn page(run: &Run<'_>) -> String {
     }
     line(&mut page, &format!("{}\n", tables::loaded(run)));
     list(&mut page, &run.pinned.adaptations);
+    if !run.pinned.unlocked.is_empty() {
+        line(&mut page, "Not as the bundle's locks say:\n");
+        list(&mut page, &run.pinned.unlocked);
+    }
     for told in tables::pinned(run) {
         table(&mut page, &told);
     }

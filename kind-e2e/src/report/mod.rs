@@ -95,5 +95,5 @@ pub fn write(folder: &Path, facts: &Facts, samples: &[Sample], verdict: &Verdict
         let path = folder.join(name);
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
-    Ok(terminal::summary(verdict, &run.figures, &folder.join(PAGE)))
+    Ok(terminal::summary(verdict, &run.figures, &run.pinned.unlocked, &folder.join(PAGE)))
 }

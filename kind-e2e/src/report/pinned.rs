@@ -14,6 +14,8 @@ pub struct Pinned {
     pub host: Vec<(String, String)>,
     /// How the run adapted to it, and why.
     pub adaptations: Vec<String>,
+    /// How inputs and outputs differ from the bundle's locks.
+    pub unlocked: Vec<String>,
     /// Images by name, with digest and size where they are told.
     pub images: Vec<(String, String)>,
     /// What came before the scenarios, with the seconds that it took.
@@ -38,6 +40,7 @@ impl Pinned {
             pins: named(&run["pins"]),
             host: named(&run["host"]),
             adaptations: lines(&run["adaptations"]),
+            unlocked: lines(&run["unlocked"]),
             images: named(&run["images"]),
             stages: stages(&run["stages"]),
             missing: None,
@@ -114,6 +117,7 @@ mod tests {
             "pins": {"kind": "v0.33.0", "keda": {"version": "v2.21.0"}},
             "host": {"cores": 2, "cgroup": "v1"},
             "adaptations": ["one", {"what": "two", "why": "because"}],
+            "unlocked": ["Debian packages of node: bash 1 → 2"],
             "images": [{"name": "worker:1", "digest": "sha256:aa", "size": 5}, {"name": "x", "digest": "sha256:bb"}],
             "stages": [{"stage": "parts", "seconds": 12.5}, {"stage": "broken"}],
         });
@@ -122,6 +126,7 @@ mod tests {
         assert!(read.pins.contains(&pair("kind", "v0.33.0")) && read.pins.contains(&pair("keda", "version v2.21.0")));
         assert!(read.host.contains(&pair("cores", "2")));
         assert_eq!(read.adaptations[0], "one");
+        assert_eq!(read.unlocked, ["Debian packages of node: bash 1 → 2"]);
         assert_eq!(read.images, [pair("worker:1", "digest sha256:aa, size 5"), pair("x", "sha256:bb")]);
         assert_eq!(read.stages, [("parts".to_owned(), 12.5)]);
     }

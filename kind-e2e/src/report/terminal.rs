@@ -9,7 +9,9 @@ use super::tables::passed;
 use crate::judge::verdict::{Outcome, Verdict};
 
 /// A line a scenario and one of its figures, one a check that did not pass, and the verdict.
-pub fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>, page: &Path) -> String {
+///
+/// `unlocked` are the inputs and outputs that differ from the bundle's locks. The verdict's line names them.
+pub fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>, unlocked: &[String], page: &Path) -> String {
     let mut text = String::new();
     for scenario in &verdict.scenarios {
         let passed = passed(scenario);
@@ -29,7 +31,8 @@ pub fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>, page: &Pa
             let _ = writeln!(text, "        measured {}, bound {}", check.measured, check.bound);
         }
     }
-    let _ = writeln!(text, "{}: {}", verdict.outcome.word(), page.display());
+    let not = if unlocked.is_empty() { String::new() } else { format!(" (not as locked: {})", unlocked.join("; ")) };
+    let _ = writeln!(text, "{}{not}: {}", verdict.outcome.word(), page.display());
     text
 }
 
@@ -52,6 +55,11 @@ mod tests {
                     0 to 0 workers, – worker-minutes, direction changed –×; 8 of 9 stored\n    \
                     b: late\n        measured 7 s, bound ≤ 5 s\n\
                     Pass          cluster       350 s  1 of 1 checks\nFail: run/report.html\n";
-        assert_eq!(summary(&verdict, &figures, Path::new("run/report.html")), told);
+        assert_eq!(summary(&verdict, &figures, &[], Path::new("run/report.html")), told);
+        let unlocked = ["Debian packages of node: bash 1 → 2".to_owned(), "program kind/kind is other".to_owned()];
+        let told = summary(&verdict, &figures, &unlocked, Path::new("run/report.html"));
+        let last = "Fail (not as locked: Debian packages of node: bash 1 → 2; program kind/kind is other): \
+                    run/report.html";
+        assert_eq!(told.lines().last().unwrap(), last);
     }
 }

@@ -47,7 +47,7 @@ impl Parts {
             ("manifests/worker.yaml".to_owned(), hex_of(manifest.as_bytes())),
         ]);
         let commit = Commit { id: "0123456789".repeat(4), modified: false };
-        let origin = Origin { commit: &commit, toolchains: BTreeMap::new(), locks: BTreeMap::new() };
+        let origin = Origin { commit: &commit, toolchains: &BTreeMap::new(), unlocked: &[], locks: BTreeMap::new() };
         let provenance = statement(&origin, &named, &subjects).to_string();
         files.insert(PROVENANCE.into(), provenance.into());
         for image in &named {

@@ -77,6 +77,9 @@ fn top(run: &Run<'_>) -> Markup {
             @if let Some(mutation) = &facts.mutation {
                 p.missing { "The cluster was broken on purpose: mutation " code { (mutation) } "." }
             }
+            @if !run.pinned.unlocked.is_empty() {
+                p.missing { "Not as the bundle's locks say: " (run.pinned.unlocked.join("; ")) "." }
+            }
             (reasons(&run.verdict.outcome, REASONS))
         }
     }
