@@ -18,7 +18,8 @@ pub const CEILING: f64 = 0.8;
 /// The lowest such share: the lower end of the guide's range. A fleet below it pays for idle workers.
 pub const FLOOR: f64 = 0.6;
 /// The tolerance of the HPA: it changes nothing while the wanted size is within 10 % of the present size.
-/// This is the default of `--horizontal-pod-autoscaler-tolerance`.
+/// This is the default of `--horizontal-pod-autoscaler-tolerance`. `manifests/base` sets it to 0 where the cluster can.
+/// The fleet then stays within the 5 % of `temporal-scaler` itself, which the range of the HPA holds, too.
 pub const HPA_TOLERANCE: f64 = 0.1;
 
 /// Little's law: the mean number of slots in use, when `rate` tasks a second each hold a slot for `seconds`.

@@ -29,7 +29,7 @@ struct Run {
 
 /// The recorded runs by suite. A scenario that is not of its suite's run has one of its own.
 static RECORDED: LazyLock<BTreeMap<&'static str, Run>> =
-    LazyLock::new(|| ["core", "scaling", "table", "overload"].map(|suite| (suite, recorded(suite))).into());
+    LazyLock::new(|| ["core", "scaling", "overload"].map(|suite| (suite, recorded(suite))).into());
 
 fn recorded(suite: &str) -> Run {
     let text = |name: &str| {
@@ -435,7 +435,7 @@ const CORE: &[Mutation] = &[
         run.detail("fleet", |fleet| fleet["numbers"]["maxReplicaCount"] = 15.into());
     }),
     mutation("core", "busy workers leave while idle ones stay", &["idle-first"], |run| {
-        // Who leaves and who stays change places: each is told with the other's slots.
+        // Who leaves and who stays change places: each has the other's slots.
         run.samples("fleet/leave", |sample| {
             if let Reading::Seen(slots) = &mut sample.slots_by_worker {
                 slots.values_mut().for_each(|used| *used = f64::from(*used == 0.0));
@@ -511,7 +511,7 @@ const SCALING: &[Mutation] = &[
             });
         }
     }),
-    mutation("table", "each row of the load table has six workers too many", &["table-guide", "table-plan"], |run| {
+    mutation("scaling", "each row of the load table has six workers too many", &["table-guide", "table-plan"], |run| {
         run.fleet("table", |count| count + 6);
     }),
     mutation("scaling", "the CPU queue waits behind the flood", &["isolation-cpu"], |run| {

@@ -104,9 +104,9 @@ proptest! {
             let queue = QueueReading { backlog, add_rate, dispatch_rate, failure_rate, used, slots };
             scaler.observe(Reading { at, workers, read: workers, unread, queues: vec![queue] });
             if let Ok(answer) = scaler.answer(at) {
-                let told = format!("{answer:?}");
-                prop_assert!(!told.contains("NaN") && !told.contains("inf,"), "{}", told);
-                prop_assert!(f64::from(answer.workers) <= MOST && answer.queues[0].demand >= 0.0, "{}", told);
+                let text = format!("{answer:?}");
+                prop_assert!(!text.contains("NaN") && !text.contains("inf,"), "{}", text);
+                prop_assert!(f64::from(answer.workers) <= MOST && answer.queues[0].demand >= 0.0, "{}", text);
             }
         }
     }

@@ -84,8 +84,8 @@ pub(crate) struct History {
 impl History {
     /// Adds a sample that is newer than all others, and forgets what is too old.
     pub(crate) fn push(&mut self, sample: Sample, tuning: &Tuning) {
-        let told = |sample: &Sample| (sample.backlog, sample.arrivals, sample.throughput);
-        let changed = self.samples.back().is_none_or(|before| told(before) != told(&sample));
+        let rates = |sample: &Sample| (sample.backlog, sample.arrivals, sample.throughput);
+        let changed = self.samples.back().is_none_or(|before| rates(before) != rates(&sample));
         self.samples.push_back(sample);
         let mean = self.mean(tuning.window, Sample::work).unwrap_or(0.0);
         let is_fresh = changed || sample.at - self.fresh_at > UNCHANGED;

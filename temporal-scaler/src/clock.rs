@@ -16,7 +16,7 @@ const SHOWN: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Clocks {
     last: Option<(Instant, SystemTime)>,
-    told: Option<(Instant, String)>,
+    reported: Option<(Instant, String)>,
 }
 
 impl Clocks {
@@ -25,9 +25,9 @@ impl Clocks {
         let last = self.last.replace((now, wall));
         if let Some(text) = last.and_then(|(then, wall_then)| what_happened(now.duration_since(then), wall_then, wall))
         {
-            self.told = Some((now, text));
+            self.reported = Some((now, text));
         }
-        let shown = self.told.as_ref().filter(|(since, _)| now.duration_since(*since) < SHOWN);
+        let shown = self.reported.as_ref().filter(|(since, _)| now.duration_since(*since) < SHOWN);
         shown.map(|(_, text)| Condition::new(Kind::Clock, text.clone()))
     }
 }

@@ -31,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const AT_A_TIME: usize = 16;
 
 /// Sets the deletion costs until the process exits.
-pub(crate) async fn run(shared: Shared, told: Arc<Told>) {
+pub(crate) async fn run(shared: Shared, unwritten: Arc<Unwritten>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut idle = BTreeSet::new();
@@ -43,15 +43,15 @@ pub(crate) async fn run(shared: Shared, told: Arc<Told>) {
         let writes = changes.into_iter().map(|(name, busy)| write(&shared.pods, name, busy));
         let written: Vec<_> = stream::iter(writes).buffer_unordered(AT_A_TIME).collect().await;
         let failed: Vec<_> = written.into_iter().filter_map(|written| Some(format!("{:#}", written.err()?))).collect();
-        told.set(Condition::of_all(Kind::CostUnwritten, &failed, "deletion costs are not written"));
+        unwritten.set(Condition::of_all(Kind::CostUnwritten, &failed, "deletion costs are not written"));
     }
 }
 
 /// The condition of the last check, for the next round.
 #[derive(Debug, Default)]
-pub(crate) struct Told(std::sync::Mutex<Option<Condition>>);
+pub(crate) struct Unwritten(std::sync::Mutex<Option<Condition>>);
 
-impl Told {
+impl Unwritten {
     fn set(&self, condition: Option<Condition>) {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = condition;
     }

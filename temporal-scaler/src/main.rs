@@ -38,7 +38,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 use crate::{
     clock::Clocks,
     config::{Config, SETTINGS, Variables},
-    costs::Told,
+    costs::Unwritten,
     pages::Pages,
     pods::Pods,
     round::{PodList, Round},
@@ -128,20 +128,20 @@ async fn run(config: Config, temporal: &ClientOptions, variables: &Variables) ->
     let shared = Shared::new(&config, pods.clone());
     let listener = port::bind(config.address).await?;
     info!(address = %listener.local_addr()?, namespace, selector = config.pod_selector, "serving /scale");
-    let told = Arc::new(Told::default());
+    let unwritten = Arc::new(Unwritten::default());
     if config.deletion_costs {
-        tokio::spawn(costs::run(shared.clone(), told.clone()));
+        tokio::spawn(costs::run(shared.clone(), unwritten.clone()));
     }
     tokio::spawn(pods.run());
     let pages = Pages::new(&config.queues, &temporal.namespace)?;
     tokio::select! {
         served = port::serve(listener, shared.clone(), shutdown) => served,
-        never = rounds(config, pages, shared, told) => match never {},
+        never = rounds(config, pages, shared, unwritten) => match never {},
     }
 }
 
 /// Reads until the process exits.
-async fn rounds(config: Config, pages: Pages, shared: Shared, told: Arc<Told>) -> Infallible {
+async fn rounds(config: Config, pages: Pages, shared: Shared, unwritten: Arc<Unwritten>) -> Infallible {
     let mut temporal = Temporal::new(config.version.clone());
     let mut clocks = Clocks::default();
     let mut ticks = interval(config.interval);
@@ -158,7 +158,7 @@ async fn rounds(config: Config, pages: Pages, shared: Shared, told: Arc<Told>) -
         let round = Round { list, pods, pages, backlogs };
         let mut conditions = round.conditions(&config.queues, &config.pod_selector);
         conditions.extend(clock);
-        conditions.extend(told.get());
+        conditions.extend(unwritten.get());
         shared.state().take(&round, at, conditions);
     }
 }

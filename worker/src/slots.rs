@@ -16,12 +16,12 @@ use tokio::sync::{Semaphore, watch};
 #[derive(Debug, Clone)]
 pub struct Slots {
     free: Arc<Semaphore>,
-    taken: Arc<watch::Sender<Taken>>,
+    in_use: Arc<watch::Sender<InUse>>,
 }
 
 /// The slots that are not free.
 #[derive(Debug, Clone, Copy, Default)]
-struct Taken {
+struct InUse {
     closed: bool,
     polls: usize,
     tasks: usize,
@@ -30,7 +30,7 @@ struct Taken {
 impl Slots {
     /// This number of free slots.
     pub fn new(count: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(count)), taken: Arc::default() }
+        Self { free: Arc::new(Semaphore::new(count)), in_use: Arc::default() }
     }
 
     /// What the SDK takes the slots from, for one kind of task.
@@ -42,34 +42,34 @@ impl Slots {
 
     /// Lets no poll begin from now on. Open polls go on.
     pub fn close(&self) {
-        self.taken.send_modify(|taken| taken.closed = true);
+        self.in_use.send_modify(|in_use| in_use.closed = true);
     }
 
     /// Lets polls begin again.
     pub fn open(&self) {
-        self.taken.send_modify(|taken| taken.closed = false);
+        self.in_use.send_modify(|in_use| in_use.closed = false);
     }
 
     /// Waits for a moment at which no poll is open. A task that a poll brought counts as a task by then.
     pub async fn without_polls(&self) {
-        self.reaches(|taken| taken.polls == 0).await;
+        self.reaches(|in_use| in_use.polls == 0).await;
     }
 
     /// Waits for a moment at which no task is in progress.
     pub async fn without_tasks(&self) {
-        self.reaches(|taken| taken.tasks == 0).await;
+        self.reaches(|in_use| in_use.tasks == 0).await;
     }
 
-    async fn reaches(&self, wanted: impl FnMut(&Taken) -> bool + Send) {
+    async fn reaches(&self, wanted: impl FnMut(&InUse) -> bool + Send) {
         // It cannot fail, because the sender is here.
-        drop(self.taken.subscribe().wait_for(wanted).await);
+        drop(self.in_use.subscribe().wait_for(wanted).await);
     }
 
     /// Counts a poll, unless the slots are closed.
     fn begin_poll(&self) -> bool {
-        self.taken.send_if_modified(|taken| {
-            taken.polls += usize::from(!taken.closed);
-            !taken.closed
+        self.in_use.send_if_modified(|in_use| {
+            in_use.polls += usize::from(!in_use.closed);
+            !in_use.closed
         })
     }
 }
@@ -87,7 +87,7 @@ impl<K: SlotKind + Send + Sync + 'static> SlotSupplier for Supplier<K> {
 
     async fn reserve_slot(&self, _: &dyn SlotReservationContext) -> SlotSupplierPermit {
         loop {
-            self.slots.reaches(|taken| !taken.closed).await;
+            self.slots.reaches(|in_use| !in_use.closed).await;
             // The semaphore is never closed. The slots may have been closed during the wait for it.
             if let Ok(slot) = Arc::clone(&self.slots.free).acquire_owned().await
                 && self.slots.begin_poll()
@@ -103,16 +103,16 @@ impl<K: SlotKind + Send + Sync + 'static> SlotSupplier for Supplier<K> {
     }
 
     fn mark_slot_used(&self, _: &dyn SlotMarkUsedContext<SlotKind = K>) {
-        self.slots.taken.send_modify(|taken| {
-            taken.polls = taken.polls.saturating_sub(1);
-            taken.tasks += 1;
+        self.slots.in_use.send_modify(|in_use| {
+            in_use.polls = in_use.polls.saturating_sub(1);
+            in_use.tasks += 1;
         });
     }
 
     fn release_slot(&self, slot: &dyn SlotReleaseContext<SlotKind = K>) {
-        self.slots.taken.send_modify(|taken| match slot.info() {
-            Some(_) => taken.tasks = taken.tasks.saturating_sub(1),
-            None => taken.polls = taken.polls.saturating_sub(1),
+        self.slots.in_use.send_modify(|in_use| match slot.info() {
+            Some(_) => in_use.tasks = in_use.tasks.saturating_sub(1),
+            None => in_use.polls = in_use.polls.saturating_sub(1),
         });
     }
 
@@ -186,11 +186,11 @@ mod tests {
     async fn a_poll_that_waits_for_a_slot_does_not_begin_after_the_slots_were_closed() {
         let slots = Slots::new(1);
         let supplier = slots.supplier::<ActivitySlotKind>();
-        let taken = supplier.reserve_slot(&Poller).await;
+        let in_use = supplier.reserve_slot(&Poller).await;
         let mut waiting = supplier.reserve_slot(&Poller);
         assert!((&mut waiting).now_or_never().is_none());
         slots.close();
-        supplier.release_slot(&Released(taken));
+        supplier.release_slot(&Released(in_use));
         assert!((&mut waiting).now_or_never().is_none(), "a poll began");
         slots.without_polls().await;
         slots.open();

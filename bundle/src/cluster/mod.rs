@@ -332,7 +332,7 @@ mod tests {
         .unwrap();
         let wanted = Wanted { nodes: 1, hpa_sync: 1, keep: false };
         assert_eq!(record.difference("node:1", None, wanted), None);
-        for (image, cpus, wanted, told) in [
+        for (image, cpus, wanted, shown) in [
             ("node:2", None, wanted, "its node image is node:1, where this command wants node:2"),
             ("node:1", Some("0"), wanted, "it may use every CPU, where this command wants CPU 0"),
             ("node:1", None, Wanted { nodes: 3, ..wanted }, "its nodes are 1, where this command wants 3"),
@@ -343,7 +343,7 @@ mod tests {
                 "its HPA's period in seconds is 1, where this command wants 15",
             ),
         ] {
-            assert_eq!(record.difference(image, cpus, wanted).as_deref(), Some(told));
+            assert_eq!(record.difference(image, cpus, wanted).as_deref(), Some(shown));
         }
     }
 

@@ -131,13 +131,16 @@ mod tests {
     #[test]
     fn what_is_not_as_locked_is_told() {
         let commit = Commit { id: "a".repeat(40), modified: false };
-        let told = |unlocked: &[String]| {
+        let shown = |unlocked: &[String]| {
             let origin = Origin { commit: &commit, toolchains: &BTreeMap::new(), unlocked, locks: BTreeMap::new() };
             let statement = statement(&origin, &[], &BTreeMap::new());
             statement["predicate"]["buildDefinition"]["internalParameters"]["unlocked"].clone()
         };
-        assert_eq!(told(&[]), Value::Null);
-        assert_eq!(told(&["Debian packages of node: bash 1 → 2".to_owned()])[0], "Debian packages of node: bash 1 → 2");
+        assert_eq!(shown(&[]), Value::Null);
+        assert_eq!(
+            shown(&["Debian packages of node: bash 1 → 2".to_owned()])[0],
+            "Debian packages of node: bash 1 → 2"
+        );
     }
 
     #[test]

@@ -69,13 +69,13 @@ pub async fn read_fleet(client: &kube::Client) -> Result<Fleet> {
     fleet_of(&deployment)
 }
 
-/// Calls `told` with the worker Deployment's counts whenever the Deployment changes.
+/// Calls `shown` with the worker Deployment's counts whenever the Deployment changes.
 ///
 /// Returns when the API server ends the watch, which it does every few minutes.
 ///
 /// # Errors
 /// The API server cannot be reached, or refuses the watch.
-pub async fn watch_fleet(client: &kube::Client, mut told: impl FnMut(Fleet)) -> Result<()> {
+pub async fn watch_fleet(client: &kube::Client, mut shown: impl FnMut(Fleet)) -> Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let only = WatchParams::default().fields(&format!("metadata.name={DEPLOYMENT}"));
     // Version 0: first what there is, then what changes.
@@ -84,7 +84,7 @@ pub async fn watch_fleet(client: &kube::Client, mut told: impl FnMut(Fleet)) -> 
         match event {
             WatchEvent::Added(one) | WatchEvent::Modified(one) => {
                 if let Ok(fleet) = fleet_of(&one) {
-                    told(fleet);
+                    shown(fleet);
                 }
             }
             WatchEvent::Error(error) => return Err(kube::Error::Api(error).into()),

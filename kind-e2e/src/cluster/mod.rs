@@ -221,8 +221,8 @@ mod tests {
     #[test]
     fn a_missing_cluster_file_names_the_way_out() {
         let error = Cluster::read(Path::new("no/such/cluster.json")).unwrap_err();
-        let told = "no cluster described at no/such/cluster.json: start one with `cargo xtask up`";
-        assert_eq!(error.to_string(), told);
+        let shown = "no cluster described at no/such/cluster.json: start one with `cargo xtask up`";
+        assert_eq!(error.to_string(), shown);
     }
 
     #[test]

@@ -182,9 +182,10 @@ impl Played<'_> {
         let course = self.simulate(samples);
         let course: Vec<_> = course.iter().filter(|moment| judged.has(moment.at)).collect();
         let wanted = course.iter().map(|moment| moment.wanted).max().unwrap_or(0);
-        // As many as the load needs, or as both have at some time.
-        let most = course.iter().map(|moment| moment.ready).max().unwrap_or(0);
-        let enough = found.needed.min(found.most_ready).min(most);
+        // As many as the load needs. A way that stops short of it adds its last worker when what waits happens to pass a
+        // threshold, so there it is one fewer than both have at some time.
+        let both = course.iter().map(|moment| moment.ready).max().unwrap_or(0).min(found.most_ready);
+        let enough = if both < found.needed { both - 1 } else { found.needed };
         let ready = course.iter().find(|moment| moment.ready >= enough).map(|moment| moment.at - self.step);
         let own = inside(samples, judged).find(|(_, fleet)| fleet.ready >= enough).map(|(at, _)| at - self.step);
         let between = course.windows(2).map(|pair| f64::from(pair[0].wanted) * (pair[1].at - pair[0].at));
@@ -192,7 +193,7 @@ impl Played<'_> {
         let last = course.last().map_or(0.0, |last| f64::from(last.wanted) * (judged.to - last.at));
         let minutes = (between.sum::<f64>() + last) / 60.0;
         let (ready, own) = (ready.unwrap_or_default(), own.unwrap_or_default());
-        let told = [
+        let shown = [
             (
                 (found.most_wanted - wanted).abs() <= WORKERS,
                 format!("{} workers wanted at most, simulated {wanted}", found.most_wanted),
@@ -203,8 +204,8 @@ impl Played<'_> {
             ),
             ((cost - minutes).abs() <= MINUTES * minutes, format!("{cost:.1} worker-minutes, simulated {minutes:.1}")),
         ];
-        let measured: Vec<&str> = told.iter().map(|(_, told)| told.as_str()).collect();
-        let broken = told.iter().filter(|(holds, _)| !holds).map(|(_, told)| told.clone());
+        let measured: Vec<&str> = shown.iter().map(|(_, shown)| shown.as_str()).collect();
+        let broken = shown.iter().filter(|(holds, _)| !holds).map(|(_, shown)| shown.clone());
         let check = question.answer(measured.join("; "), faults(broken));
         check.excused_by(excuse(samples, judged).as_deref())
     }

@@ -22,7 +22,7 @@ impl Outcome {
         Self::Fail(vec![reason.into()])
     }
 
-    /// An outcome that cannot be told for one reason.
+    /// An outcome that is unknown for one reason.
     pub fn inconclusive(reason: impl Into<String>) -> Self {
         Self::Inconclusive(vec![reason.into()])
     }

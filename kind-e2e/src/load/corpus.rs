@@ -286,8 +286,8 @@ mod tests {
     fn nothing_to_load_says_what_to_do() {
         let none = folder(&[("c.rs", b"no"), ("empty.md", b"")]);
         let error = load(none.path(), 1).unwrap_err();
-        let told = NoCorpus::Empty { folder: none.path().to_owned(), left_out: 1 };
-        assert_eq!(error.downcast_ref::<NoCorpus>(), Some(&told));
+        let shown = NoCorpus::Empty { folder: none.path().to_owned(), left_out: 1 };
+        assert_eq!(error.downcast_ref::<NoCorpus>(), Some(&shown));
         assert!(error.to_string().contains("--corpus DIR"), "{error}");
         let error = load(FilePath::new("no/such/folder"), 1).unwrap_err();
         assert!(matches!(error.downcast_ref(), Some(NoCorpus::Unreadable(_))), "{error}");

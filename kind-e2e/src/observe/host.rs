@@ -59,7 +59,7 @@ impl Meter {
         for node in &cluster.nodes {
             match account(cluster, node).await {
                 Ok(path) => nodes.push(path),
-                // Without the account of one node the others' share cannot be told.
+                // Without the account of one node the others' share is unknown.
                 Err(_) => {
                     nodes.clear();
                     break;

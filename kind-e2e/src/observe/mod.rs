@@ -63,13 +63,13 @@ pub async fn observe(
 
 /// Watches the workers' counts, again and again; the samples have what is missed between two watches.
 async fn watch(fixture: &Fixture, clock: Clock, changes: &Changes) {
-    let told = |fleet| lock(changes).push((clock.now(), fleet));
+    let shown = |fleet| lock(changes).push((clock.now(), fleet));
     let mut again = interval(WATCH_AGAIN);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         again.tick().await;
         // Why it ended does not matter: an API server that is away is a gap in the samples.
-        let _ended = kubernetes::watch_fleet(&fixture.kube, told).await;
+        let _ended = kubernetes::watch_fleet(&fixture.kube, shown).await;
     }
 }
 

@@ -90,12 +90,12 @@ mod tests {
             load: LoadCounts { scheduled: 341, acknowledged: 340, failed: 0 },
             ..Sample::default()
         };
-        let told = "[  83 s] step/out: workers 5 of 6 ready, depth io 52 workflow 0, stored 312 of 340 acknowledged";
-        assert_eq!(line(83.0, "step/out", Some(&sample)), told);
+        let shown = "[  83 s] step/out: workers 5 of 6 ready, depth io 52 workflow 0, stored 312 of 340 acknowledged";
+        assert_eq!(line(83.0, "step/out", Some(&sample)), shown);
         sample.fleet = Reading::Gap("refused".to_owned());
         sample.depth = Reading::Gap("refused".to_owned());
         sample.stored = Reading::Gap("refused".to_owned());
-        let told = "[  84 s] step/out: workers unknown, depth unknown, stored ? of 340 acknowledged";
-        assert_eq!(line(84.0, "step/out", Some(&sample)), told);
+        let shown = "[  84 s] step/out: workers unknown, depth unknown, stored ? of 340 acknowledged";
+        assert_eq!(line(84.0, "step/out", Some(&sample)), shown);
     }
 }

@@ -98,8 +98,8 @@ mod tests {
             ..Sample::default()
         };
         let retried = super::retried(&attempts, &[sample], 1000.0);
-        let told: Vec<_> = retried.iter().map(|one| (one.workflow_id.as_str(), one.attempts)).collect();
-        assert_eq!(told, [("b", 3), ("c", 2)], "a first attempt is no retry");
+        let shown: Vec<_> = retried.iter().map(|one| (one.workflow_id.as_str(), one.attempts)).collect();
+        assert_eq!(shown, [("b", 3), ("c", 2)], "a first attempt is no retry");
         assert_eq!((retried[0].worker.as_str(), retried[0].leaving), ("leaves", Some(true)));
         assert_eq!((retried[1].worker.as_str(), retried[1].leaving), ("unknown", None));
     }

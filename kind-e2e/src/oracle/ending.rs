@@ -72,7 +72,7 @@ impl Ending {
 
     fn all_completed(&self, acknowledged: u64) -> Check {
         let statuses = self.statuses.iter().map(|(status, count)| format!("{count} {status}"));
-        let told = statuses.collect::<Vec<_>>().join(", ");
+        let shown = statuses.collect::<Vec<_>>().join(", ");
         let completed = self.statuses.get("Completed").copied().unwrap_or(0);
         let others = self.statuses.iter().filter(|(status, _)| *status != "Completed");
         let mut wrong: Vec<String> = others.map(|(status, count)| format!("{count} workflows are {status}")).collect();
@@ -85,7 +85,7 @@ impl Ending {
             format!("{acknowledged} Completed and no other status"),
             "counted by Temporal's visibility over the ids of this load",
         )
-        .answer(if told.is_empty() { "none".to_owned() } else { told }, faults(wrong))
+        .answer(if shown.is_empty() { "none".to_owned() } else { shown }, faults(wrong))
     }
 
     fn stored_once(&self, starts: &[Start]) -> Check {

@@ -134,9 +134,9 @@ fn fault_in_passages(row: &Document, own: &[&Passage], words: u64) -> Option<Str
             return Some(format!("passage {ordinal}: its hash is not of its text"));
         }
     }
-    let told: u64 = own.iter().map(|passage| passage.words).sum();
-    (told != row.words || words != row.words)
-        .then(|| format!("{words} words in its passages, {told} by their rows, {} by the document's", row.words))
+    let shown: u64 = own.iter().map(|passage| passage.words).sum();
+    (shown != row.words || words != row.words)
+        .then(|| format!("{words} words in its passages, {shown} by their rows, {} by the document's", row.words))
 }
 
 /// The values of two keys of each object in a list.

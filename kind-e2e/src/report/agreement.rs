@@ -71,11 +71,11 @@ impl Row {
 
     /// A line for people.
     pub fn line(&self) -> String {
-        let told = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}"));
+        let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}"));
         let [one, other] = self.values;
         let most = self.tolerance.of(one.unwrap_or(0.0), other.unwrap_or(0.0));
         let word = if self.agrees() { "agree" } else { "DIFFER" };
-        format!("{word:<7} {:<44} {:>8} {:>8}   ± {most:.1}", self.name, told(one), told(other))
+        format!("{word:<7} {:<44} {:>8} {:>8}   ± {most:.1}", self.name, shown(one), shown(other))
     }
 }
 

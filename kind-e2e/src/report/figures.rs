@@ -164,7 +164,7 @@ fn line(figures: &Figures) -> Option<String> {
         parts.push(format!("p50 {}, p99 {} ({phase})", seconds(latency.p50), seconds(latency.p99)));
     }
     if let Some(workers) = figures.workers.filter(|_| figures.due > 0) {
-        let or_unseen = |told: Option<String>| told.unwrap_or_else(|| "–".to_owned());
+        let or_unseen = |shown: Option<String>| shown.unwrap_or_else(|| "–".to_owned());
         parts.push(format!(
             "{} to {} workers, {} worker-minutes, direction changed {}×",
             workers.least_wanted,

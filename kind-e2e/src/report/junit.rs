@@ -1,4 +1,4 @@
-//! The file for CI: a suite a scenario, a case a check. What could not be told is an error there, and
+//! The file for CI: a suite a scenario, a case a check. What could not be judged is an error there, and
 //! what was seen to be wrong a failure.
 
 use std::time::Duration;

@@ -22,17 +22,17 @@ pub fn page(run: &Run<'_>) -> String {
         let Some(found) = run.scenario(&scenario.name) else {
             continue;
         };
-        for told in found.tables(run.samples) {
-            table(&mut page, &told);
+        for shown in found.tables(run.samples) {
+            table(&mut page, &shown);
         }
         for part in found.loads() {
             let Some(figures) = run.figures.get(part.name) else {
                 continue;
             };
             let load = part.name.strip_prefix(&scenario.name).unwrap_or(part.name).trim_start_matches('/');
-            let told = [tables::reactions(load, &figures.reactions), tables::latency(load, figures)];
-            for told in told.into_iter().flatten() {
-                table(&mut page, &told);
+            let shown = [tables::reactions(load, &figures.reactions), tables::latency(load, figures)];
+            for shown in shown.into_iter().flatten() {
+                table(&mut page, &shown);
             }
         }
     }
@@ -47,8 +47,8 @@ pub fn page(run: &Run<'_>) -> String {
         line(&mut page, "Not as the bundle's locks say:\n");
         list(&mut page, &run.pinned.unlocked);
     }
-    for told in tables::pinned(run) {
-        table(&mut page, &told);
+    for shown in tables::pinned(run) {
+        table(&mut page, &shown);
     }
     page
 }

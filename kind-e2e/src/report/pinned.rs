@@ -1,5 +1,5 @@
 //! What `run.json` says about pins, host, adaptations, images and stages. It is written by another
-//! crate: whatever has another shape than expected is told as it is, and a missing file is told, too.
+//! crate: whatever has another shape than expected is shown as it is, and a missing file is named, too.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub struct Pinned {
     pub adaptations: Vec<String>,
     /// How inputs and outputs differ from the bundle's locks.
     pub unlocked: Vec<String>,
-    /// Images by name, with digest and size where they are told.
+    /// Images by name, with digest and size where they are known.
     pub images: Vec<(String, String)>,
     /// What came before the scenarios, with the seconds that it took.
     pub stages: Vec<(String, f64)>,
@@ -51,12 +51,12 @@ impl Pinned {
 /// Pairs from an object, or from a list of objects that have a name.
 fn named(value: &Value) -> Vec<(String, String)> {
     match value {
-        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), told(value))).collect(),
+        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
         Value::Array(list) => list
             .iter()
             .map(|item| match item["name"].as_str().or(item["component"].as_str()) {
                 Some(name) => (name.to_owned(), without_name(item)),
-                None => (told(item), String::new()),
+                None => (plain(item), String::new()),
             })
             .collect(),
         _ => Vec::new(),
@@ -65,12 +65,12 @@ fn named(value: &Value) -> Vec<(String, String)> {
 
 fn without_name(item: &Value) -> String {
     let Value::Object(map) = item else {
-        return told(item);
+        return plain(item);
     };
     let rest = map.iter().filter(|(key, value)| !matches!(key.as_str(), "name" | "component") && !value.is_null());
     let rest: Vec<String> = match rest.clone().count() {
-        1 => rest.map(|(_, value)| told(value)).collect(),
-        _ => rest.map(|(key, value)| format!("{key} {}", told(value))).collect(),
+        1 => rest.map(|(_, value)| plain(value)).collect(),
+        _ => rest.map(|(key, value)| format!("{key} {}", plain(value))).collect(),
     };
     rest.join(", ")
 }
@@ -80,11 +80,11 @@ fn lines(value: &Value) -> Vec<String> {
         Value::Array(list) => list
             .iter()
             .map(|item| match item {
-                Value::Object(map) => map.values().map(told).collect::<Vec<_>>().join(": "),
-                other => told(other),
+                Value::Object(map) => map.values().map(plain).collect::<Vec<_>>().join(": "),
+                other => plain(other),
             })
             .collect(),
-        Value::Object(map) => map.iter().map(|(name, value)| format!("{name}: {}", told(value))).collect(),
+        Value::Object(map) => map.iter().map(|(name, value)| format!("{name}: {}", plain(value))).collect(),
         _ => Vec::new(),
     }
 }
@@ -94,12 +94,12 @@ fn stages(value: &Value) -> Vec<(String, f64)> {
     list.filter_map(|item| Some((item["stage"].as_str()?.to_owned(), item["seconds"].as_f64()?))).collect()
 }
 
-fn told(value: &Value) -> String {
+fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(list) => list.iter().map(told).collect::<Vec<_>>().join(", "),
+        Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(", "),
         Value::Object(map) => {
-            map.iter().map(|(key, value)| format!("{key} {}", told(value))).collect::<Vec<_>>().join(", ")
+            map.iter().map(|(key, value)| format!("{key} {}", plain(value))).collect::<Vec<_>>().join(", ")
         }
         other => other.to_string(),
     }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_told() {
+    fn a_missing_file_is_named() {
         assert!(Pinned::read(Path::new("no/run.json")).missing.unwrap().starts_with("no/run.json: "));
         assert_eq!(Pinned::of(&json!({})), Pinned::default());
     }

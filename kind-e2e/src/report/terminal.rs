@@ -23,8 +23,8 @@ pub fn summary(verdict: &Verdict, figures: &BTreeMap<String, Figures>, unlocked:
             scenario.seconds,
             scenario.checks.len()
         );
-        for told in lines(figures, &scenario.name) {
-            let _ = writeln!(text, "    {told}");
+        for shown in lines(figures, &scenario.name) {
+            let _ = writeln!(text, "    {shown}");
         }
         for check in scenario.checks.iter().filter(|check| check.outcome != Outcome::Pass) {
             let _ = writeln!(text, "    {}: {}", check.name, check.outcome.reasons().join("; "));
@@ -51,15 +51,15 @@ mod tests {
         ]);
         let step = Figures { due: 9, stored: 8, workers: Some(Workers::default()), ..Figures::default() };
         let figures = BTreeMap::from([("step".to_owned(), step), ("cluster".to_owned(), Figures::default())]);
-        let told = "Fail          step          331 s  1 of 2 checks\n    \
+        let shown = "Fail          step          331 s  1 of 2 checks\n    \
                     0 to 0 workers, – worker-minutes, direction changed –×; 8 of 9 stored\n    \
                     b: late\n        measured 7 s, bound ≤ 5 s\n\
                     Pass          cluster       350 s  1 of 1 checks\nFail: run/report.html\n";
-        assert_eq!(summary(&verdict, &figures, &[], Path::new("run/report.html")), told);
+        assert_eq!(summary(&verdict, &figures, &[], Path::new("run/report.html")), shown);
         let unlocked = ["Debian packages of node: bash 1 → 2".to_owned(), "program kind/kind is other".to_owned()];
-        let told = summary(&verdict, &figures, &unlocked, Path::new("run/report.html"));
+        let shown = summary(&verdict, &figures, &unlocked, Path::new("run/report.html"));
         let last = "Fail (not as locked: Debian packages of node: bash 1 → 2; program kind/kind is other): \
                     run/report.html";
-        assert_eq!(told.lines().last().unwrap(), last);
+        assert_eq!(shown.lines().last().unwrap(), last);
     }
 }

@@ -279,7 +279,7 @@ fn missing(claims: &BTreeMap<Path, bool>, large: &[&Document]) -> Vec<String> {
 }
 
 /// The new claims that are not the body of a large document. A claim's key is the hash of its content, so the body of
-/// each document of the run is told from what was read of it.
+/// each document of the run is described by what was read of it.
 fn beyond(context: &Context, mut claims: BTreeMap<Path, bool>) -> Beyond {
     claims.retain(|_, new| *new);
     let mut beyond = Beyond::default();

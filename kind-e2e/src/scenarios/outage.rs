@@ -179,8 +179,9 @@ async fn conditions(context: &Context) -> Vec<String> {
 
 fn conditions_of(of: &str, conditions: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    let told = |one: &Value| format!("{of} {}={} ({})", text(&one["type"]), text(&one["status"]), text(&one["reason"]));
-    conditions.as_array().into_iter().flatten().map(told).collect()
+    let shown =
+        |one: &Value| format!("{of} {}={} ({})", text(&one["type"]), text(&one["status"]), text(&one["reason"]));
+    conditions.as_array().into_iter().flatten().map(shown).collect()
 }
 
 /// Conditions by which Kubernetes says that scaling does not work as it should.

@@ -125,7 +125,7 @@ impl Scenario for Overload {
                 paid.unwrap_or_else(|_| "not seen".to_owned()),
             ]);
         }
-        let said = self.entrants.iter().filter_map(Entrant::told);
+        let said = self.entrants.iter().filter_map(Entrant::answers);
         std::iter::once(table).chain(said).collect()
     }
 }
@@ -253,7 +253,7 @@ impl Entrant {
     }
 
     /// What `temporal-scaler` said, if it was asked: the evidence that it knew of the bottleneck.
-    fn told(&self) -> Option<Table> {
+    fn answers(&self) -> Option<Table> {
         let began = self.judged()?.from;
         let title = format!("What temporal-scaler said ({})", self.scaler.name());
         let heads = ["seconds since the overload began", "workers", "reason", "bottleneck"];

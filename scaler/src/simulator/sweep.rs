@@ -21,7 +21,7 @@ struct Constant {
     set: Set,
 }
 
-const CONSTANTS: [Constant; 11] = [
+const CONSTANTS: [Constant; 17] = [
     Constant { name: "window", values: &[15.0, 30.0, 45.0, 60.0], set: |tuning, value| tuning.window = value },
     Constant { name: "deviations", values: &[2.0, 2.5, 3.0, 3.5, 4.0], set: |tuning, value| tuning.deviations = value },
     Constant { name: "free_share", values: &[0.8, 0.85, 0.9, 1.0], set: |tuning, value| tuning.free_share = value },
@@ -36,6 +36,16 @@ const CONSTANTS: [Constant; 11] = [
     Constant { name: "grown", values: &[1.2, 1.35, 1.5, 2.0], set: |tuning, value| tuning.grown = value },
     Constant { name: "trial", values: &[1.25, 1.5, 2.0, 3.0], set: |tuning, value| tuning.trial = value },
     Constant { name: "settle", values: &[35.0, 45.0, 60.0], set: |tuning, value| tuning.settle = value },
+    Constant { name: "memory", values: &[95.0, 125.0, 185.0], set: |tuning, value| tuning.memory = value },
+    Constant { name: "usual", values: &[40.0, 60.0, 90.0], set: |tuning, value| tuning.usual = value },
+    Constant { name: "step_seen", values: &[1.0, 3.0, 6.0], set: |tuning, value| tuning.step_seen = value },
+    Constant { name: "patience", values: &[120.0, 300.0, 600.0], set: |tuning, value| tuning.patience = value },
+    Constant {
+        name: "longest_patience",
+        values: &[600.0, 1800.0, 3600.0],
+        set: |tuning, value| tuning.longest_patience = value,
+    },
+    Constant { name: "stable", values: &[60.0, 120.0, 240.0], set: |tuning, value| tuning.stable = value },
     Constant { name: "gain", values: &[0.1, 0.3, 0.5], set: |tuning, value| tuning.gain = value },
 ];
 

@@ -1,7 +1,11 @@
 //! Bad input: each is in /scale, in a metric and once in the log.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 use serde_json::json;
+use tokio::time::interval;
 
 use crate::{
     harness::{Cluster, Page, World, pod, scaler::Scaler, slots},
@@ -15,9 +19,13 @@ tests![
     a_queue_that_nobody_polls_is_said,
     an_api_server_that_goes_away_is_said_and_the_known_pods_count,
     pods_that_come_and_go_are_seen_without_another_list,
+    a_process_that_stood_still_says_so,
 ];
 
 const QUEUES: &str = "activity:invoices=5";
+
+/// Longer than the 15 s after which a process stood still.
+const STANDS_STILL: Duration = Duration::from_secs(17);
 
 fn page() -> String {
     slots("ActivityWorker", "invoices", 2, 3)
@@ -27,6 +35,13 @@ fn page() -> String {
 fn logged_once(scaler: &Scaler, kind: &str) -> Result<()> {
     let lines = scaler.logged(&format!("condition=\"{kind}\""));
     ensure!(lines == 2, "{kind}: {lines} lines, not its begin and its end:\n{}", scaler.output());
+    Ok(())
+}
+
+/// Checks that a condition that still holds was logged once.
+fn begun_once(scaler: &Scaler, kind: &str) -> Result<()> {
+    let lines = scaler.logged(&format!("condition=\"{kind}\""));
+    ensure!(lines == 1, "{kind}: {lines} lines, not its begin alone:\n{}", scaler.output());
     Ok(())
 }
 
@@ -87,7 +102,24 @@ async fn a_queue_that_nobody_polls_is_said(world: &World) -> Result<()> {
     // A queue without work is no gap. The answer is whole once there is a history.
     let is_whole = |answer: &serde_json::Value| answer["queues"][0]["backlog"] == 0.0 && answer["partly"].is_null();
     scaler.answers("nothing is unknown", is_whole).await?;
-    Ok(())
+    begun_once(&scaler, "queue_without_pollers")
+}
+
+async fn a_process_that_stood_still_says_so(world: &World) -> Result<()> {
+    let cluster = Cluster::start().await?;
+    cluster.put(pod("a", Page::start(&page()).await?.port));
+    let scaler = world.scaler(&cluster, QUEUES)?.start().await?;
+    scaler.answers("it has read", |answer| answer["pods"]["read"] == 1).await?;
+    scaler.signal(Signal::STOP)?;
+    let mut stop = interval(STANDS_STILL);
+    stop.tick().await;
+    stop.tick().await;
+    scaler.signal(Signal::CONT)?;
+    let said = scaler.condition("clock", true).await?;
+    ensure!(said.contains("this process stood still"), "{said}");
+    // It lasts for a minute. The rounds until the answer is whole again do not repeat it.
+    scaler.answers("nothing is unknown", |answer| answer["partly"].is_null()).await?;
+    begun_once(&scaler, "clock")
 }
 
 async fn an_api_server_that_goes_away_is_said_and_the_known_pods_count(world: &World) -> Result<()> {

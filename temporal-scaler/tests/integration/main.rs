@@ -15,6 +15,7 @@ mod costs;
 mod fleets;
 mod harness;
 mod languages;
+#[path = "../../../worker/tests/integration/runner.rs"]
 mod runner;
 
 use std::process::ExitCode;

@@ -60,7 +60,7 @@ pub enum StoreError {
     #[error(transparent)]
     Memory(#[from] NoMemory),
     /// The next attempt may succeed.
-    #[error("object store: {act} {key:?}: {}", told(.source))]
+    #[error("object store: {act} {key:?}: {}", message(.source))]
     Transient {
         /// The operation.
         act: &'static str,
@@ -110,7 +110,7 @@ impl StoreError {
 }
 
 /// The answer of S3 if there is one, because the error around it repeats the key and the address.
-fn told(error: &CallError<object_store::Error>) -> String {
+fn message(error: &CallError<object_store::Error>) -> String {
     match error {
         CallError::Service(error) => Refusal::of(error).map_or_else(|| error.to_string(), ToString::to_string),
         other => other.to_string(),

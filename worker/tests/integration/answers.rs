@@ -54,9 +54,11 @@ async fn a_forbidden_document_is_retried_until_another_is_read_and_then_fails(wo
     stub.put(&format!("{bucket}/b.txt"), "one two");
     stub.fail(&format!("{bucket}/a.txt"), S3Error::new(StatusCode::FORBIDDEN, "AccessDenied"));
     let run = world.start_document("a", &world.source("a.txt")).await?;
-    let told = |failure: &str| failure.contains("403 (AccessDenied)") && failure.contains("ten minutes");
-    run.pending_is("the document is retried", RETRIED, |activity| activity.attempt > 3 && told(&activity.last_failure))
-        .await?;
+    let shown = |failure: &str| failure.contains("403 (AccessDenied)") && failure.contains("ten minutes");
+    run.pending_is("the document is retried", RETRIED, |activity| {
+        activity.attempt > 3 && shown(&activity.last_failure)
+    })
+    .await?;
     completes(world, "b", "b.txt").await?;
     let End::Failed { kind, message, permanent } = run.ended().await?.end()? else {
         anyhow::bail!("the workflow did not fail");
@@ -99,24 +101,24 @@ async fn wrong_settings_are_told_and_block_no_other_document(world: &World) -> R
         ("clock", S3Error::new(StatusCode::FORBIDDEN, "RequestTimeTooSkewed"), "correct the clock"),
     ];
     let mut runs = Vec::new();
-    for (id, error, told) in cases {
+    for (id, error, shown) in cases {
         let path = format!("{bucket}/{id}.txt");
         stub.put(&path, "one two");
         stub.fail(&path, error);
-        runs.push((world.start_document(id, &world.source(&format!("{id}.txt"))).await?, told));
+        runs.push((world.start_document(id, &world.source(&format!("{id}.txt"))).await?, shown));
     }
-    for (run, told) in &runs {
+    for (run, shown) in &runs {
         run.pending_is("the document is retried, and the way out is told", RETRIED, |activity| {
-            activity.attempt > 3 && activity.last_failure.contains(told)
+            activity.attempt > 3 && activity.last_failure.contains(shown)
         })
         .await?;
     }
     completes(world, "b", "b.txt").await?;
     circuit_is_closed(&worker).await?;
     stub.heal();
-    for (run, told) in runs {
+    for (run, shown) in runs {
         let end = run.ended().await?.end()?;
-        ensure!(matches!(end, End::Completed(_)), "{told}: {end:?}");
+        ensure!(matches!(end, End::Completed(_)), "{shown}: {end:?}");
     }
     Ok(())
 }

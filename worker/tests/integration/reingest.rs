@@ -172,8 +172,8 @@ async fn concurrent_requests_for_one_document_end_with_the_newest(world: &World)
     let (last, source, number) = runs.pop().context("no run")?;
     for (run, ..) in runs {
         let end = run.ended().await?.end()?;
-        let told = outcome(&end);
-        ensure!(matches!(told, Some("stored" | "superseded")), "{end:?}");
+        let shown = outcome(&end);
+        ensure!(matches!(shown, Some("stored" | "superseded")), "{end:?}");
     }
     let end = last.ended().await?.end()?;
     ensure!(outcome(&end) == Some("stored"), "{end:?}");

@@ -85,7 +85,7 @@ async fn no_first_attempt_is_lost_at_a_stop(world: &World) -> Result<()> {
                 true => lost += 1,
                 false => waited += 1,
             }
-            writeln!(report, "{}", told(&task, &stops))?;
+            writeln!(report, "{}", shown(&task, &stops))?;
         }
     }
     let sums = format!("{lost} attempts were lost, {waited} tasks waited for a worker that had left");
@@ -119,7 +119,7 @@ async fn stop_in_turn(
 }
 
 /// A repeated attempt, and the stop nearest to it: of its worker if that is known, else the last one before.
-fn told(task: &Repeated, stops: &[Stop]) -> String {
+fn shown(task: &Repeated, stops: &[Stop]) -> String {
     let after = |later: SystemTime, earlier: SystemTime| match later.duration_since(earlier) {
         Ok(after) => format!("{:.3} s after", after.as_secs_f64()),
         Err(error) => format!("{:.3} s before", error.duration().as_secs_f64()),

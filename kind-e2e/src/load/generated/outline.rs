@@ -48,9 +48,9 @@ mod tests {
     #[test]
     fn levels_make_a_tree() {
         let tree = bookmarks(&[1, 2, 3, 2, 1]);
-        let told: Vec<_> = tree.iter().map(|one| (one.parent, one.before, one.after, one.children)).collect();
+        let shown: Vec<_> = tree.iter().map(|one| (one.parent, one.before, one.after, one.children)).collect();
         assert_eq!(
-            told,
+            shown,
             [
                 (None, None, Some(4), Some((1, 3))),
                 (Some(0), None, Some(3), Some((2, 2))),

@@ -223,12 +223,12 @@ fn axis(chart: &Chart, time: &Scale) -> Markup {
 /// What the pointer reads: every series with its points. A `<` would end the element that holds it.
 fn values(chart: &Chart) -> String {
     let series = |panel: &Panel| -> Vec<serde_json::Value> {
-        let told = panel.series.iter().map(|one| {
+        let shown = panel.series.iter().map(|one| {
             let points = within(one, chart).points.into_iter();
             let points: Vec<Point> = points.map(|(at, value)| (round(at), value.map(round))).collect();
             json!({"name": one.name, "color": one.color, "points": points})
         });
-        told.collect()
+        shown.collect()
     };
     let panels = chart.panels.iter();
     let panels: Vec<_> = panels.map(|panel| json!({"title": panel.title, "series": series(panel)})).collect();

@@ -1,4 +1,4 @@
-//! What is told beside the drawing: numbers, names, and hostile words.
+//! What stands beside the drawing: numbers, names, and hostile words.
 
 use super::*;
 use crate::report::html::series::Form;

@@ -27,7 +27,7 @@ const SCRIPT: &str = include_str!("pointer.js");
 /// The browser refuses to load anything for this page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
-/// So many reasons are told at the top of the page; each is at its scenario, too.
+/// So many reasons are shown at the top of the page; each is at its scenario, too.
 const REASONS: usize = 5;
 
 /// The whole page.
@@ -131,7 +131,7 @@ fn summary(run: &Run<'_>) -> Markup {
                             td data-head="Checks" { (passed(one)) " of " (one.checks.len()) }
                             td data-head="Took" { (duration(one.seconds as f64)) }
                             td data-head="Figures and reasons" {
-                                @for line in lines(&run.figures, &one.name) { p.told { (line) } }
+                                @for line in lines(&run.figures, &one.name) { p.figures { (line) } }
                                 (reasons(&one.outcome, usize::MAX))
                             }
                         }

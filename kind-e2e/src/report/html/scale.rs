@@ -8,8 +8,8 @@ pub(super) struct Scale {
     log: bool,
 }
 
-/// Values further apart than this many times are told on a logarithmic axis: on a linear one the small ones lie on the
-/// ground.
+/// Values further apart than this many times are drawn on a logarithmic axis: on a linear one the small ones lie on
+/// the ground.
 const WIDE: f64 = 30.0;
 /// The least that a logarithmic axis begins with, in whatever unit.
 const FLOOR: f64 = 0.01;

@@ -19,7 +19,7 @@ pub(super) fn section(run: &Run<'_>, verdict: &ScenarioVerdict) -> Markup {
             h2 { (verdict.name) " " (badge(&verdict.outcome)) }
             @if let Some(about) = about { p.about { (capital(about)) "." } }
             @if let Some(scenario) = run.scenario(&verdict.name) {
-                @for told in scenario.tables(run.samples) { (table(&told, false)) }
+                @for shown in scenario.tables(run.samples) { (table(&shown, false)) }
                 @for part in scenario.loads().iter().filter(|part| !part.starts.is_empty()) {
                     @if let Some(figures) = run.figures.get(part.name) {
                         @let samples = of_part(run.samples, part);
@@ -51,7 +51,7 @@ fn load(part: &Part<'_>, scenario: &str, samples: &[Sample], simulated: &[Simula
                 (reaction::one(one))
                 @if let Some(whole) = &whole { (chart::draw(&timeline::close(whole, one))) }
             }
-            several => @if let Some(told) = tables::reactions(name, several) { (table(&told, true)) }
+            several => @if let Some(shown) = tables::reactions(name, several) { (table(&shown, true)) }
         }
         @if let Some(whole) = &whole {
             h3 { (heading("over time")) }
@@ -63,7 +63,7 @@ fn load(part: &Part<'_>, scenario: &str, samples: &[Sample], simulated: &[Simula
                 @if !simulated.is_empty() { " Simulated: what cargo xtask simulate’s simulator makes of this load." }
             }
         }
-        @if let Some(told) = tables::latency(name, figures) { (table(&told, true)) }
+        @if let Some(shown) = tables::latency(name, figures) { (table(&shown, true)) }
     }
 }
 

@@ -17,8 +17,8 @@ use crate::observe::sample::{Sample, changes};
 
 /// Samples are a second apart; where two are further apart than this, one at least is missing, and no line is drawn.
 const BREAK: f64 = 2.5;
-/// Arrivals a second are told over so many seconds before and after: a Poisson process is too rough to read by the
-/// second.
+/// Arrivals a second are means over so many seconds before and after: a Poisson process is too rough to read by
+/// the second.
 const SMOOTH: f64 = 2.5;
 /// More decisions to scale in than these are counted, and not marked one by one: they would hide what is below them.
 const NUMBERED: usize = 6;
@@ -167,7 +167,7 @@ fn slots(samples: &[Sample], io_slots: Option<u32>) -> Panel {
     }
 }
 
-/// Latency of the documents that were due within [`WINDOW`] seconds, told in the middle of them.
+/// Latency of the documents that were due within [`WINDOW`] seconds, drawn in the middle of them.
 fn latency(part: &Part<'_>, samples: &[Sample]) -> Panel {
     let first = part.starts.iter().map(|start| start.due).fold(f64::INFINITY, f64::min);
     // A step begins a window, so that no window has documents of both.

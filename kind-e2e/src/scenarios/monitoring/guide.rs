@@ -25,7 +25,7 @@ pub(super) enum Expect {
     RunningPods,
     /// Log lines.
     Logs,
-    /// The ScaledObject, READY True and ACTIVE told.
+    /// The ScaledObject, READY True and ACTIVE present.
     ReadyScaledObject,
     /// The workflow queue's depth.
     WorkflowDepth,
@@ -117,7 +117,7 @@ fn ready_scaled_object(stdout: &str) -> Result<String, String> {
     match (column("READY").as_deref(), column("ACTIVE").as_deref()) {
         (Some("True"), Some(active @ ("True" | "False"))) => Ok(format!("READY True, ACTIVE {active}")),
         (ready, active) => {
-            Err(format!("READY {}, ACTIVE {}", ready.unwrap_or("is not told"), active.unwrap_or("is not told")))
+            Err(format!("READY {}, ACTIVE {}", ready.unwrap_or("is absent"), active.unwrap_or("is absent")))
         }
     }
 }
@@ -150,12 +150,12 @@ fn depths(stdout: &str, metric: &str, queues: &[&str]) -> Result<String, String>
 
 fn usage(stdout: &str, pods: usize) -> Result<String, String> {
     let rows: Vec<Vec<&str>> = stdout.lines().skip(1).map(|row| row.split_whitespace().collect()).collect();
-    let told = |row: &&Vec<&str>| {
+    let shown = |row: &&Vec<&str>| {
         row.len() == 3
             && row[1].trim_end_matches('m').parse::<u64>().is_ok()
             && row[2].starts_with(|first: char| first.is_ascii_digit())
     };
-    let whole = rows.iter().filter(told).count();
+    let whole = rows.iter().filter(shown).count();
     if whole == pods && rows.len() == pods {
         let each: Vec<String> = rows.iter().map(|row| format!("{} {}", row[1], row[2])).collect();
         Ok(each.join(", "))
