@@ -19,9 +19,13 @@ use crate::memory::{self, Memory};
 /// as long, so a heartbeat may be late by twice the interval before a second attempt begins.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Start-to-close timeout of an activity. The configuration is refused if the timeouts of its calls do not fit into it,
+/// Start-to-close timeout of an activity that does not read a document. The configuration is refused if the timeouts of its calls do not fit into it,
 /// beside the longest wait for memory.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(150).saturating_add(memory::WAIT);
+
+/// Time that an extraction has for reading, beside [`ATTEMPT_TIMEOUT`]. It is ten times the CPU time that a document may
+/// take by default, so that a tenth of a CPU suffices.
+pub(crate) const READING_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Whether an attempt has begun its transaction. From then on a cancellation waits for the result: an attempt that
 /// reports its cancellation has stored nothing.

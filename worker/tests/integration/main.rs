@@ -17,6 +17,7 @@ mod answers;
 mod cache;
 mod cancelling;
 mod claims;
+mod computing;
 mod configuration;
 mod connections;
 mod credentials;
