@@ -93,6 +93,7 @@ impl CpuActivities {
         ctx: ActivityContext,
         request: ExtractRequest,
     ) -> Result<Extracted, ActivityError> {
-        step::run(&self.tools, &ctx, names::EXTRACT, |memory| self.extract(request, memory)).await
+        let needs_objects = request.body.is_claim() && self.tools.cache.is_none();
+        step::run(&self.tools, &ctx, names::EXTRACT, needs_objects, |memory| self.extract(request, memory)).await
     }
 }

@@ -12,7 +12,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::{Instrument as _, info, info_span, warn};
 
-use super::{StepError, Stop, Tools, deaths::Deaths, failure::into_activity_error, names};
+use super::{StepError, Stop, Tools, deaths::Deaths, failure::into_activity_error};
 use crate::memory::{self, Memory};
 
 /// Interval of heartbeats. Most activities end before the first. The heartbeat timeout of the workflow is three times
@@ -43,14 +43,16 @@ impl Commit {
     }
 }
 
-/// Runs one attempt at a step. The work reserves its memory from what it is given.
+/// Runs one attempt at a step. `needs_objects` says whether it cannot be done without the object store. The work
+/// reserves its memory from what it is given.
 pub(super) async fn run<T, F: Future<Output = Result<T, StepError>>>(
     tools: &Tools,
     ctx: &ActivityContext,
     step: &'static str,
+    needs_objects: bool,
     work: impl FnOnce(Memory) -> F,
 ) -> Result<T, ActivityError> {
-    run_to_commit(tools, ctx, step, &Commit::default(), work).await
+    run_to_commit(tools, ctx, step, needs_objects, &Commit::default(), work).await
 }
 
 /// Runs one attempt at a step that says when its [`Commit`] begins.
@@ -58,6 +60,7 @@ pub(super) async fn run_to_commit<T, F: Future<Output = Result<T, StepError>>>(
     tools: &Tools,
     ctx: &ActivityContext,
     step: &'static str,
+    needs_objects: bool,
     commit: &Commit,
     work: impl FnOnce(Memory) -> F,
 ) -> Result<T, ActivityError> {
@@ -72,7 +75,7 @@ pub(super) async fn run_to_commit<T, F: Future<Output = Result<T, StepError>>>(
     let deaths = Deaths::default();
     let attempt = async {
         // An attempt that cannot do anything writes nothing.
-        if step == names::FETCH {
+        if needs_objects {
             tools.objects.check()?;
         }
         if info.attempt > 1 || tools.record_first_attempts {

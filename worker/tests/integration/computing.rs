@@ -32,7 +32,7 @@ async fn worker(world: &World) -> Result<Worker> {
 }
 
 /// A page of 10 MB. At each of the end tags its parser searches all open elements, which takes minutes of CPU time.
-fn page_of_minutes() -> String {
+pub(crate) fn page_of_minutes() -> String {
     format!("<!doctype html><title>Tides</title>{}{}", "<div>".repeat(11_000), "</ul>".repeat(2_000_000))
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::StatusCode;
 
 use crate::{
+    computing::page_of_minutes,
     harness::{
         Probe, Worker, World, eventually,
         history::{End, History},
@@ -23,6 +24,7 @@ tests![
     an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it,
     a_worker_started_before_its_servers_waits_for_them,
     documents_come_back_when_the_circuit_may_close,
+    a_claim_that_waits_for_the_circuit_writes_no_row,
     documents_that_wait_for_an_s3_that_refuses_are_no_demand,
     documents_that_wait_for_an_s3_that_is_silent_are_no_demand,
     documents_that_wait_are_no_demand_of_a_worker_that_starts_in_the_outage,
@@ -157,6 +159,34 @@ async fn documents_come_back_when_the_circuit_may_close(world: &World) -> Result
         ensure!(!attempts.contains(&1), "{id}: attempts {attempts:?}");
     }
     Ok(())
+}
+
+async fn a_claim_that_waits_for_the_circuit_writes_no_row(world: &World) -> Result<()> {
+    // One document at a time is read. The first is given up after this time.
+    let worker = world
+        .worker()
+        .env("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", "1")
+        .env("DOCUMENT_MAX_CPU_SECONDS", "10")
+        .env("DOCUMENT_INLINE_BYTES", "0")
+        .env("EXTERNAL_CIRCUIT_FAILURES", "1")
+        .env("EXTERNAL_CIRCUIT_PERCENT", "1")
+        .env("EXTERNAL_CIRCUIT_OPEN_SECONDS", "60")
+        // A cached result would need no claim.
+        .env("REDIS_URL", "");
+    let _worker = worker.start().await?;
+    let (minutes, source) = (page_of_minutes(), world.upload("a.txt", "one two").await?);
+    let reading = world.start_document("minutes", &world.upload("minutes.html", minutes).await?).await?;
+    let extraction = |activity: &Pending, started| activity.activity == "extract_text" && activity.started == started;
+    reading.pending_is("the page is read", RECOVERY, |activity| extraction(activity, true)).await?;
+    let waiting = world.start_document("waiting", &source).await?;
+    waiting.pending_is("the document waits for a slot", RECOVERY, |activity| extraction(activity, false)).await?;
+    world.s3.cut().await?;
+    is_retried(&world.start_document("opens", &source).await?, "circuit open").await?;
+    let blocked = |activity: &Pending| activity.attempt == 2 && activity.last_failure.contains("circuit open");
+    waiting.pending_is("its claim waits for the circuit", 2 * RECOVERY, blocked).await?;
+    let attempts = world.attempts("waiting", "extract_text").await?;
+    ensure!(attempts.is_empty(), "an attempt that could not do anything was recorded: {attempts:?}");
+    world.s3.restore().await
 }
 
 async fn documents_that_wait_for_an_s3_that_refuses_are_no_demand(world: &World) -> Result<()> {
