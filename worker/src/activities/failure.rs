@@ -142,9 +142,14 @@ impl From<ExtractError> for StepError {
 
 impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
-        match store::poison(&error) {
-            Some(poison) => Self::Poison(poison),
-            None => Self::Transient(anyhow::Error::new(error).context("database")),
+        if let Some(poison) = store::poison(&error) {
+            return Self::Poison(poison);
+        }
+        let blocked_for = store::blocked_for(&error);
+        let error = anyhow::Error::new(error).context("database");
+        match blocked_for {
+            Some(blocked_for) => Self::Busy { error, pause: after_cooldown(blocked_for) },
+            None => Self::Transient(error),
         }
     }
 }
