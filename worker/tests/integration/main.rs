@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         ledger::TESTS,
         answers::TESTS,
         claims::TESTS,
+        computing::TESTS,
         requests::TESTS,
         traces::TESTS,
         private_authority::TESTS,
