@@ -51,7 +51,8 @@ async fn s3_and_the_llm_are_verified_against_a_private_authority(world: &World) 
         let worker = world.worker().env("AWS_ENDPOINT_URL", &format!("https://localhost:{}", s3.port));
         worker.env("AWS_ALLOW_HTTP", "").env("LLM_BASE_URL", &format!("https://localhost:{}/v1", llm.port))
     };
-    let worker = || worker().env("LLM_MODEL", "small");
+    // An open circuit would hide the cause.
+    let worker = || worker().env("LLM_MODEL", "small").env("EXTERNAL_CIRCUIT_FAILURES", "20");
     let source = world.upload("a.txt", "one two").await?;
     let untrusting = worker().start().await?;
     let run = world.start_document("a", &source).await?;
