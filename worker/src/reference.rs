@@ -196,10 +196,12 @@ fn failures() -> String {
              | type | cause | outcome |\n|---|---|---|\n\
              | `Transient` | any failure of a server, of a connection, or of a worker that shuts down | retried after 0.5 s, \
              then twice as long each time, up to 30 s |\n\
-             | `Transient` | the circuit breaker of S3 is open | retried when the circuit may close, within 200 s |\n\
+             | `Transient` | the circuit breaker of S3 or Postgres is open | retried when the circuit may close, within 200 s |\n\
              | `Transient` | the worker had no memory for the document for 30 s | retried after a second, by any worker |\n\
              | heartbeat timeout | the worker died | retried after 0.5 s, while that worker reads no other large document; \
              after three deaths it is for good: `ReaderKilled` |\n\
+             | start-to-close timeout | services together took longer than an attempt may, or the worker had too little CPU to \
+             read a document | retried after 0.5 s, then twice as long each time, up to 30 s |\n\
              | `ClaimLost` | a claim expired or changed | the workflow runs its steps again, at most three times in all |\n\
              | `ActivityPause`, `ActivityReset` | an operator paused or reset the activity | the next attempt begins when \
              Temporal says so |\n";

@@ -111,6 +111,13 @@ pub enum Carried<T> {
     Claim(String),
 }
 
+impl<T> Carried<T> {
+    /// Whether the body is in the store.
+    pub fn is_claim(&self) -> bool {
+        matches!(self, Self::Claim(_))
+    }
+}
+
 impl<T: Default> Default for Carried<T> {
     fn default() -> Self {
         Self::Inline(T::default())

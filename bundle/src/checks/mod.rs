@@ -167,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn only_the_address_of_the_database_must_be_in_the_workers_secret() {
+        let text = include_str!("../../../manifests/base/temporal-worker-deployment.yaml");
+        let objects = parse(text).unwrap();
+        let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+        let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+        let secrets = variables.iter().map(|variable| &variable["valueFrom"]["secretKeyRef"]);
+        let required: Vec<_> = secrets.filter(|secret| !secret.is_null() && secret["optional"] != true).collect();
+        assert_eq!(required.iter().map(|secret| &secret["key"]).collect::<Vec<_>>(), ["DATABASE_URL"]);
+    }
+
+    #[test]
     fn definitions_may_describe_a_field_named_image() {
         let text = "kind: CustomResourceDefinition\nspec:\n  image: x\n";
         check_images("base", &parse(text).unwrap()).unwrap();

@@ -72,7 +72,7 @@ impl CpuActivities {
             claim => body::unpack(&self.tools.objects, claim, memory, |_| needed).await?,
         };
         *reserved = held.clone();
-        // A cancelled activity drops this future and so the guard, which frees the thread soon.
+        // A reading that is cancelled or takes too long drops this future and so the guard, which frees the thread soon.
         let cancel = Cancel::default();
         let _guard = cancel.on_drop();
         let work = move || {
@@ -80,7 +80,7 @@ impl CpuActivities {
             let _held = held;
             text::extract(media_type, &bytes.0, passage_words, &cancel)
         };
-        Ok(self.tools.cpu.run(work).await??)
+        Ok(self.tools.cpu.run(self.tools.documents.max_cpu(), work).await??)
     }
 }
 
@@ -93,6 +93,7 @@ impl CpuActivities {
         ctx: ActivityContext,
         request: ExtractRequest,
     ) -> Result<Extracted, ActivityError> {
-        step::run(&self.tools, &ctx, names::EXTRACT, |memory| self.extract(request, memory)).await
+        let needs_objects = request.body.is_claim() && self.tools.cache.is_none();
+        step::run(&self.tools, &ctx, names::EXTRACT, needs_objects, |memory| self.extract(request, memory)).await
     }
 }

@@ -6,7 +6,7 @@ use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
 use tower::util::rng::{HasherRng, Rng as _};
 
 use crate::{
-    cpu::Panicked,
+    cpu::NoResult,
     memory::NoMemory,
     store::{self, ClaimLost, StoreError},
     text::{ExtractError, PoisonError},
@@ -142,17 +142,25 @@ impl From<ExtractError> for StepError {
 
 impl From<sqlx::Error> for StepError {
     fn from(error: sqlx::Error) -> Self {
-        match store::poison(&error) {
-            Some(poison) => Self::Poison(poison),
-            None => Self::Transient(anyhow::Error::new(error).context("database")),
+        if let Some(poison) = store::poison(&error) {
+            return Self::Poison(poison);
+        }
+        let blocked_for = store::blocked_for(&error);
+        let error = anyhow::Error::new(error).context("database");
+        match blocked_for {
+            Some(blocked_for) => Self::Busy { error, pause: after_cooldown(blocked_for) },
+            None => Self::Transient(error),
         }
     }
 }
 
-impl From<Panicked> for StepError {
-    /// A reader that panics on a document does so at every attempt.
-    fn from(Panicked(message): Panicked) -> Self {
-        Self::Poison(PoisonError::ReaderPanicked { message })
+impl From<NoResult> for StepError {
+    /// A reader that panics on a document, or takes too long for it, does so at every attempt.
+    fn from(error: NoResult) -> Self {
+        Self::Poison(match error {
+            NoResult::Panicked(message) => PoisonError::ReaderPanicked { message },
+            NoResult::OverLimit(limit) => PoisonError::TooMuchCpu { seconds: limit.as_secs() },
+        })
     }
 }
 
@@ -215,10 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_panics_is_poison() {
-        let error = StepError::from(Panicked("index out of bounds".into()));
+    fn a_reader_that_panics_or_takes_too_long_is_poison() {
+        let error = StepError::from(NoResult::Panicked("index out of bounds".into()));
         assert_eq!(error.outcome(), "poison");
         assert_eq!(failure(error).type_name(), Some("ReaderPanicked"));
+        let failure = failure(NoResult::OverLimit(Duration::from_secs(60)).into());
+        assert_eq!(failure.type_name(), Some("DocumentNeedsTooMuchCpu"));
+        assert!(failure.to_string().contains("60 s of CPU time"), "{failure}");
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl IoActivities {
         ctx: ActivityContext,
         request: DocumentRequest,
     ) -> Result<Fetched, ActivityError> {
-        step::run(&self.tools, &ctx, names::FETCH, |memory| self.fetch(ctx.info(), &request, memory)).await
+        step::run(&self.tools, &ctx, names::FETCH, true, |memory| self.fetch(ctx.info(), &request, memory)).await
     }
 
     /// Asks the LLM for a summary of a document.
@@ -201,7 +201,8 @@ impl IoActivities {
         ctx: ActivityContext,
         request: SummaryRequest,
     ) -> Result<Summary, ActivityError> {
-        step::run(&self.tools, &ctx, names::SUMMARIZE, |memory| self.summarize(request, memory)).await
+        let needs_objects = request.passages.is_claim();
+        step::run(&self.tools, &ctx, names::SUMMARIZE, needs_objects, |memory| self.summarize(request, memory)).await
     }
 
     /// Writes a document, its passages and the effect to the database, unless a newer request did.
@@ -212,8 +213,9 @@ impl IoActivities {
         request: StoreRequest,
     ) -> Result<DocumentResult, ActivityError> {
         let commit = Commit::default();
+        let needs_objects = request.extracted.passages.is_claim() || request.extracted.structure.is_claim();
         let work = |memory| self.store(&ctx, request, &commit, memory);
-        step::run_to_commit(&self.tools, &ctx, names::STORE, &commit, work).await
+        step::run_to_commit(&self.tools, &ctx, names::STORE, needs_objects, &commit, work).await
     }
 }
 

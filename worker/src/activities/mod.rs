@@ -28,7 +28,7 @@ pub(crate) use failure::CLAIM_LOST;
 pub use failure::{StepError, Stop};
 pub use io::IoActivities;
 pub use kept_tokens::KeptTokens;
-pub(crate) use step::{ATTEMPT_TIMEOUT, HEARTBEAT};
+pub(crate) use step::{ATTEMPT_TIMEOUT, HEARTBEAT, READING_TIMEOUT};
 
 /// Names of the activities. The tables `attempts` and `effects` use them as the names of the steps.
 pub mod names {

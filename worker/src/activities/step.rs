@@ -12,16 +12,20 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracing::{Instrument as _, info, info_span, warn};
 
-use super::{StepError, Stop, Tools, deaths::Deaths, failure::into_activity_error, names};
+use super::{StepError, Stop, Tools, deaths::Deaths, failure::into_activity_error};
 use crate::memory::{self, Memory};
 
 /// Interval of heartbeats. Most activities end before the first. The heartbeat timeout of the workflow is three times
 /// as long, so a heartbeat may be late by twice the interval before a second attempt begins.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Start-to-close timeout of an activity. The configuration is refused if the timeouts of its calls do not fit into it,
+/// Start-to-close timeout of an activity that does not read a document. The configuration is refused if the timeouts of its calls do not fit into it,
 /// beside the longest wait for memory.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(150).saturating_add(memory::WAIT);
+
+/// Time that an extraction has for reading, beside [`ATTEMPT_TIMEOUT`]. It is ten times the CPU time that a document may
+/// take by default, so that a tenth of a CPU suffices.
+pub(crate) const READING_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Whether an attempt has begun its transaction. From then on a cancellation waits for the result: an attempt that
 /// reports its cancellation has stored nothing.
@@ -39,14 +43,16 @@ impl Commit {
     }
 }
 
-/// Runs one attempt at a step. The work reserves its memory from what it is given.
+/// Runs one attempt at a step. `needs_objects` says whether it cannot be done without the object store. The work
+/// reserves its memory from what it is given.
 pub(super) async fn run<T, F: Future<Output = Result<T, StepError>>>(
     tools: &Tools,
     ctx: &ActivityContext,
     step: &'static str,
+    needs_objects: bool,
     work: impl FnOnce(Memory) -> F,
 ) -> Result<T, ActivityError> {
-    run_to_commit(tools, ctx, step, &Commit::default(), work).await
+    run_to_commit(tools, ctx, step, needs_objects, &Commit::default(), work).await
 }
 
 /// Runs one attempt at a step that says when its [`Commit`] begins.
@@ -54,6 +60,7 @@ pub(super) async fn run_to_commit<T, F: Future<Output = Result<T, StepError>>>(
     tools: &Tools,
     ctx: &ActivityContext,
     step: &'static str,
+    needs_objects: bool,
     commit: &Commit,
     work: impl FnOnce(Memory) -> F,
 ) -> Result<T, ActivityError> {
@@ -68,7 +75,7 @@ pub(super) async fn run_to_commit<T, F: Future<Output = Result<T, StepError>>>(
     let deaths = Deaths::default();
     let attempt = async {
         // An attempt that cannot do anything writes nothing.
-        if step == names::FETCH {
+        if needs_objects {
             tools.objects.check()?;
         }
         if info.attempt > 1 || tools.record_first_attempts {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Environment, Faults, Secret, with_variable};
-use crate::store::{bucket_and_prefix, is_prefix};
+use crate::{
+    activities::READING_TIMEOUT,
+    store::{bucket_and_prefix, is_prefix},
+};
 
 /// Variables that name credentials in a way that the S3 client knows: the roles of a pod.
 pub(super) const OTHER_CREDENTIALS: [&str; 3] =
@@ -33,6 +36,8 @@ pub struct DocumentsConfig {
     pub request_timeout_seconds: u64,
     /// Maximum size of a document in bytes. A larger one is refused and not retried.
     pub max_bytes: u64,
+    /// CPU time in seconds that reading a document may take. One that takes more is refused and not retried.
+    pub max_cpu_seconds: u64,
     /// Maximum size in bytes of a body in the workflow's history. A larger body goes through the store.
     pub inline_bytes: usize,
     /// Target number of words of a passage.
@@ -50,6 +55,7 @@ impl Default for DocumentsConfig {
             s3_allow_http: false,
             request_timeout_seconds: 30,
             max_bytes: 32 << 20,
+            max_cpu_seconds: 60,
             inline_bytes: 64 << 10,
             passage_words: 200,
         }
@@ -60,6 +66,11 @@ impl DocumentsConfig {
     /// Timeout of one call to the store.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(self.request_timeout_seconds)
+    }
+
+    /// CPU time that reading a document may take.
+    pub fn max_cpu(&self) -> Duration {
+        Duration::from_secs(self.max_cpu_seconds)
     }
 
     pub(super) fn validate(&self, faults: &mut Faults) {
@@ -102,6 +113,7 @@ impl DocumentsConfig {
         faults.require_at_least("documents.request_timeout_seconds", self.request_timeout_seconds, 1);
         faults.require_at_least("documents.max_bytes", self.max_bytes, 1);
         faults.require_at_least("documents.passage_words", self.passage_words, 1);
+        self.validate_cpu(faults);
         self.validate_inline(faults);
     }
 
@@ -116,6 +128,20 @@ impl DocumentsConfig {
                  or unset AWS_PROFILE to use the role of the pod or of the machine"
                     .into(),
             );
+        }
+    }
+
+    /// An attempt has to last until its reader has had this much CPU time, also on a busy host.
+    fn validate_cpu(&self, faults: &mut Faults) {
+        const KEY: &str = "documents.max_cpu_seconds";
+        let most = READING_TIMEOUT.as_secs() / 2;
+        faults.require_at_least(KEY, self.max_cpu_seconds, 1);
+        if self.max_cpu_seconds > most {
+            faults.add(format!(
+                "{} is {}: it must be at most {most}, half of the time that an attempt has for reading",
+                with_variable(KEY),
+                self.max_cpu_seconds
+            ));
         }
     }
 

@@ -100,6 +100,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "AWS_ALLOW_HTTP", key: "documents.s3_allow_http", kind: Kind::Switch },
     number("DOCUMENT_REQUEST_TIMEOUT_SECONDS", "documents.request_timeout_seconds"),
     number("DOCUMENT_MAX_BYTES", "documents.max_bytes"),
+    number("DOCUMENT_MAX_CPU_SECONDS", "documents.max_cpu_seconds"),
     number("DOCUMENT_INLINE_BYTES", "documents.inline_bytes"),
     number("DOCUMENT_PASSAGE_WORDS", "documents.passage_words"),
     number("EXTERNAL_RETRIES", "external.retries"),

@@ -292,6 +292,16 @@ fn a_prefix_is_any_key_without_empty_parts() {
 }
 
 #[test]
+fn the_cpu_time_of_a_document_fits_into_an_attempt() {
+    for (seconds, said) in [("0", "must be at least 1"), ("301", "must be at most 300")] {
+        let faults = load(&[("DOCUMENT_MAX_CPU_SECONDS", seconds)]).unwrap_err().to_string();
+        assert!(faults.contains("documents.max_cpu_seconds (DOCUMENT_MAX_CPU_SECONDS) is"), "{faults}");
+        assert!(faults.contains(said), "{faults}");
+    }
+    assert_eq!(load(&[("DOCUMENT_MAX_CPU_SECONDS", "300")]).unwrap().documents.max_cpu_seconds, 300);
+}
+
+#[test]
 fn plain_http_to_s3_must_be_allowed() {
     let endpoint = ("AWS_ENDPOINT_URL", "http://s3:7070");
     assert!(load(&[endpoint]).unwrap_err().to_string().contains("AWS_ALLOW_HTTP"));

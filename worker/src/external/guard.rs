@@ -105,16 +105,18 @@ impl Guards {
     pub fn of(&self, service: Service, timeout: Duration) -> Guard {
         let Self { limits, metrics } = self;
         metrics.announce(service.label(), service.operations());
-        // A result that is missing in Redis can be computed, so a retry would cost more than a miss.
+        // A result that is missing in Redis can be computed, so a retry would cost more than a miss. The pool of
+        // Postgres connects again by itself.
         let retries = match service {
-            Service::Redis => 0,
+            Service::Redis | Service::Postgres => 0,
             Service::S3 | Service::Llm => limits.retries,
         };
         let share = f32::from(limits.retry_percent) / 100.0;
         let cooldown = Duration::from_secs(limits.circuit_open_seconds);
-        // A document waits for S3 in any case. It does not wait for the others, so they are tried again soon.
+        // A document waits for S3 and Postgres in any case. It does not wait for the others, so they are tried again
+        // soon.
         let max_cooldown = match service {
-            Service::S3 => cooldown.saturating_mul(MAX_COOLDOWNS),
+            Service::S3 | Service::Postgres => cooldown.saturating_mul(MAX_COOLDOWNS),
             Service::Redis | Service::Llm => cooldown,
         };
         let breaker =

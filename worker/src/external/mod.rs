@@ -1,8 +1,8 @@
-//! Calls to the services that the worker can do without for a while: S3, Redis, the LLM.
+//! Calls to S3, Redis and the LLM, and connections to Postgres.
 //!
 //! Every call goes through the [`Guard`] of its service, which adds a timeout, retries from a budget, a circuit
-//! breaker and metrics. The callers (`store`, `summary`) decide what to send and what an answer means. Temporal and
-//! Postgres are not here: there is no work without them, and their clients wait for them.
+//! breaker and metrics. The callers (`store`, `summary`) decide what to send and what an answer means. Temporal is not
+//! here: there is no work without it, and its client waits for it.
 
 mod breaker;
 mod guard;
@@ -21,6 +21,8 @@ pub enum Service {
     Redis,
     /// The endpoint that writes summaries.
     Llm,
+    /// The database, whose connections wait for it.
+    Postgres,
 }
 
 impl Service {
@@ -30,6 +32,7 @@ impl Service {
             Self::S3 => "s3",
             Self::Redis => "redis",
             Self::Llm => "llm",
+            Self::Postgres => "postgres",
         }
     }
 
@@ -39,6 +42,7 @@ impl Service {
             Self::S3 => &["get", "put"],
             Self::Redis => &["connect", "get", "put"],
             Self::Llm => &["complete"],
+            Self::Postgres => &["connect"],
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::MIGRATION_TIMEOUT;
 use crate::{
     config::Config,
+    external::Guards,
     metrics::Metrics,
     store::{Database, PoolSettings},
     tls,
@@ -23,7 +24,8 @@ const POOL: PoolSettings = PoolSettings { application: "temporal-worker-migrate"
 pub async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
     tls::install_provider();
     let metrics = Metrics::new(config.service.depth_lifetime())?;
-    let database = Database::open(&config.database, POOL, metrics)?;
+    let guards = Guards::new(&config.external, metrics.external());
+    let database = Database::open(&config.database, POOL, metrics, &guards)?;
     let migrated = timeout(MIGRATION_TIMEOUT, database.prepare_schema(true)).await;
     migrated.with_context(|| format!("the migration did not end within {} s", MIGRATION_TIMEOUT.as_secs()))??;
     tracing::info!("the schema is current");

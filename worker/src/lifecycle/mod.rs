@@ -25,6 +25,7 @@ use crate::{
     config::Config,
     cpu::CpuPool,
     depth,
+    external::Guards,
     health::{self, Health, HttpState, Phase},
     metrics::{Metrics, Queue},
     signals,
@@ -68,8 +69,9 @@ impl Process {
         tls::install_provider();
         let shutdown = signals::listen()?;
         let metrics = Metrics::new(config.service.depth_lifetime())?;
+        let guards = Guards::new(&config.external, metrics.external());
         Ok(Self {
-            database: Database::open(&config.database, pool, metrics.clone())?,
+            database: Database::open(&config.database, pool, metrics.clone(), &guards)?,
             identity: identity(),
             health: Health::default(),
             background: JoinSet::new(),

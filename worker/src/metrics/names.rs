@@ -155,7 +155,7 @@ pub const EXTERNAL_CALLS: Name = Name {
     name: "document_external_calls_total",
     kind: Type::Counter,
     labels: &["service", "operation", "outcome"],
-    help: "Attempts at calls to external services, by service (s3, redis, llm), operation and outcome \
+    help: "Attempts at calls to external services, by service (s3, redis, llm, postgres), operation and outcome \
            (ok, refused, failed, timeout, circuit_open).",
 };
 

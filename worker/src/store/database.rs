@@ -13,6 +13,7 @@ use sqlx::{PgConnection, Row as _, postgres::PgRow, types::time::OffsetDateTime}
 use super::pool::{Pool, PoolSettings, query};
 use crate::{
     config::DatabaseConfig,
+    external::Guards,
     metrics::{Metrics, PoolState},
     text::{Language, MediaType, Passage, Signature, Structure},
 };
@@ -116,8 +117,13 @@ impl Database {
     ///
     /// # Errors
     /// The URL is invalid.
-    pub fn open(config: &DatabaseConfig, settings: PoolSettings, metrics: Metrics) -> anyhow::Result<Self> {
-        Pool::open(config, settings, metrics).map(|pool| Self { pool })
+    pub fn open(
+        config: &DatabaseConfig,
+        settings: PoolSettings,
+        metrics: Metrics,
+        guards: &Guards,
+    ) -> anyhow::Result<Self> {
+        Pool::open(config, settings, metrics, guards).map(|pool| Self { pool })
     }
 
     /// Stores a document with its passages and the effect of the step in one transaction, unless the row is of a newer

@@ -14,6 +14,7 @@ pub use cache::{ExtractCache, extract_key};
 pub use database::{Database, DocumentRecord, Outcome, Request};
 pub use object::{ClaimLost, ObjectStore, StoreError};
 pub use pool::PoolSettings;
+pub(crate) use pool::blocked_for;
 #[cfg(test)]
 pub(crate) use refusal::SAMPLES;
 pub use refusal::{Cause, Refusal};

@@ -109,11 +109,21 @@ impl StoreError {
     }
 }
 
-/// The answer of S3 if there is one, because the error around it repeats the key and the address.
+/// The answer of S3 if there is one, because the error around it repeats the key and the address. Else the cause as
+/// well, which the client's own text leaves out.
 fn message(error: &CallError<object_store::Error>) -> String {
     match error {
-        CallError::Service(error) => Refusal::of(error).map_or_else(|| error.to_string(), ToString::to_string),
+        CallError::Service(error) => Refusal::of(error).map_or_else(|| with_cause(error), ToString::to_string),
         other => other.to_string(),
+    }
+}
+
+/// An error and the first of its causes, such as a certificate that is not trusted.
+fn with_cause(error: &object_store::Error) -> String {
+    let (text, first) = (error.to_string(), causes(error).last().map(ToString::to_string));
+    match first.filter(|first| !text.contains(first.as_str())) {
+        Some(first) => format!("{text}: {first}"),
+        None => text,
     }
 }
 

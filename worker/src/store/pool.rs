@@ -35,6 +35,7 @@ use tracing::{
 
 use crate::{
     config::{DatabaseConfig, SecretUrl},
+    external::{Blame, CallError, Fault, Guard, Guards, Service},
     metrics::{Metrics, PoolState},
 };
 
@@ -72,6 +73,9 @@ pub struct PoolSettings {
 #[derive(Debug, Clone)]
 pub(super) struct Pool {
     inner: PgPool,
+    /// Its circuit opens while no connection can be had. Else each document that waits for the database would hold a
+    /// slot for the timeout, again and again.
+    guard: Guard,
     config: Arc<DatabaseConfig>,
     application: &'static str,
     /// The URL that new connections use.
@@ -91,7 +95,12 @@ impl Pool {
     ///
     /// # Errors
     /// The URL is invalid, or its file cannot be read.
-    pub(super) fn open(config: &DatabaseConfig, settings: PoolSettings, metrics: Metrics) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        config: &DatabaseConfig,
+        settings: PoolSettings,
+        metrics: Metrics,
+        guards: &Guards,
+    ) -> anyhow::Result<Self> {
         let url = config.current_url()?;
         let server = connect_options(url.expose(), settings.application)?;
         let limit = config.statement_timeout();
@@ -102,8 +111,11 @@ impl Pool {
             .idle_timeout(None)
             .connect_lazy_with(server);
         let overflow = close_overflow(inner.clone(), config.connections_kept(settings.slots));
+        // It may connect again with another URL, and then ask for the cause.
+        let longest = 2 * config.acquire_timeout() + PROBE + ANSWER;
         Ok(Self {
             inner,
+            guard: guards.of(Service::Postgres, longest),
             config: Arc::new(config.clone()),
             application: settings.application,
             url: Arc::new(Mutex::new(url)),
@@ -133,8 +145,17 @@ impl Pool {
     /// Takes a connection out of the pool, waiting if all are in use.
     ///
     /// # Errors
-    /// No connection became free in time, or the database is unreachable.
+    /// No connection became free in time, or the database is unreachable, or was so a moment ago.
     async fn acquire(&self) -> sqlx::Result<PooledConnection> {
+        let acquired = self.guard.call("connect", || self.acquire_now()).await;
+        acquired.map_err(|error| match error {
+            CallError::Service(error) => error,
+            // sqlx has no error of its own for this.
+            unserved => io::Error::other(unserved).into(),
+        })
+    }
+
+    async fn acquire_now(&self) -> sqlx::Result<PooledConnection> {
         let waiting = Count::new(&self.waiters);
         let started = Instant::now();
         let acquired = self.with_current_url(|| self.inner.acquire()).await;
@@ -351,6 +372,26 @@ impl Drop for Count {
 /// The SQLSTATE of an error that the database sent.
 fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
     error.as_database_error()?.code()
+}
+
+impl Fault for sqlx::Error {
+    fn blame(&self) -> Blame {
+        match self {
+            // The worker's own connections are all in use, or the server works and wants other credentials.
+            Self::PoolTimedOut | Self::PoolClosed => Blame::Request,
+            error if is_refused(error) => Blame::Request,
+            _ => Blame::Service,
+        }
+    }
+}
+
+/// How long the circuit stays open, if that is the error.
+pub(crate) fn blocked_for(error: &sqlx::Error) -> Option<Duration> {
+    let sqlx::Error::Io(error) = error else { return None };
+    match error.get_ref()?.downcast_ref::<CallError<sqlx::Error>>()? {
+        CallError::CircuitOpen { blocked_for, .. } => Some(*blocked_for),
+        CallError::TimedOut { .. } | CallError::Service(_) => None,
+    }
 }
 
 /// Whether the server refused the user or the password: class 28, or 08P01 of a PgBouncer.

@@ -89,6 +89,15 @@ pub enum PoisonError {
         /// The budget.
         limit: u64,
     },
+    /// Reading the document takes too long.
+    #[error(
+        "reading the document takes more than the {seconds} s of CPU time that are allowed: simplify or split it, or \
+         raise DOCUMENT_MAX_CPU_SECONDS"
+    )]
+    TooMuchCpu {
+        /// The limit.
+        seconds: u64,
+    },
     /// The document is not in the store.
     #[error("the document {document:?} is not in the store: upload it before its workflow starts")]
     Missing {
@@ -273,6 +282,10 @@ kinds! {
     PoisonError::TooMuchMemory { .. } => "DocumentNeedsTooMuchMemory",
         "reading or storing the document may take more memory than a worker has for documents",
         "split it, or raise the memory limit of the workers and `MEMORY_LIMIT_BYTES`";
+    PoisonError::TooMuchCpu { .. } => "DocumentNeedsTooMuchCpu",
+        "reading the document takes more CPU time than `DOCUMENT_MAX_CPU_SECONDS`. Waiting for a service or for a CPU \
+         does not count",
+        "simplify or split it, or raise the limit";
     PoisonError::ReaderKilled { .. } => "ReaderKilled",
         "three workers died while they read or stored the document, the last two while they read no other large one",
         "see how the processes ended, and report it with the document; if it was for another reason, start the workflow \

@@ -28,7 +28,7 @@ use temporalio_sdk::{
 };
 
 use crate::{
-    activities::{ATTEMPT_TIMEOUT, CLAIM_LOST, CpuActivities, HEARTBEAT, IoActivities},
+    activities::{ATTEMPT_TIMEOUT, CLAIM_LOST, CpuActivities, HEARTBEAT, IoActivities, READING_TIMEOUT},
     config::TemporalConfig,
     text::PoisonError,
     wire::{
@@ -38,6 +38,10 @@ use crate::{
 
 /// Heartbeat timeout. Temporal may be away for two intervals before it starts a second attempt.
 const HEARTBEAT_TIMEOUT: Duration = HEARTBEAT.saturating_mul(3);
+
+/// Start-to-close timeout of an extraction, which waits for services like every step, and then computes. A document ends
+/// for good by its CPU time (`activities/cpu.rs`), so this only ends an attempt with too little of a CPU.
+const EXTRACT_TIMEOUT: Duration = ATTEMPT_TIMEOUT.saturating_add(READING_TIMEOUT);
 
 /// How often the steps run at most, if their claims are lost: a claim that is lost each time is not there by chance.
 const ROUNDS: u32 = 3;
@@ -137,7 +141,9 @@ async fn process(
     let fetched =
         ctx.execute_activity(IoActivities::fetch_document, document.clone(), options(&route.io_queue)).await?;
     let request = ExtractRequest { media_type: fetched.media_type, body: fetched.body, memory: fetched.memory };
-    let extracted = ctx.execute_activity(CpuActivities::extract_text, request, options(&route.cpu_queue)).await?;
+    let timeouts = ActivityCloseTimeouts::StartToClose(EXTRACT_TIMEOUT);
+    let of_extraction = options_with(&route.cpu_queue, timeouts, retries(INITIAL_INTERVAL, UNLIMITED));
+    let extracted = ctx.execute_activity(CpuActivities::extract_text, request, of_extraction).await?;
     let summary = if fetched.summarize { Some(summarize(ctx, route, &extracted).await?) } else { None };
     let request = StoreRequest {
         document,

@@ -131,6 +131,7 @@ fn nesting_does_not_overflow_the_stack() {
 
 #[tokio::test]
 async fn a_cancelled_extraction_frees_its_thread() {
+    const LIMIT: Duration = Duration::MAX;
     let pool = CpuPool::start(1).unwrap();
     // Minutes of work unless it is stopped: a page with as many passages as words, extracted a hundred times.
     let page = "<p>word ".repeat(400_000);
@@ -143,13 +144,13 @@ async fn a_cancelled_extraction_frees_its_thread() {
                 let outcome = (0..100).map(|_| extract(MediaType::Html, page.as_bytes(), 1, &cancel));
                 outcome.take_while(Result::is_ok).count()
             };
-            pool.run(work).await
+            pool.run(LIMIT, work).await
         }
     };
     let gave_up = tokio::time::timeout(Duration::from_millis(300), waiting).await;
     assert!(gave_up.is_err(), "the work was done at once: {gave_up:?}");
     // The only thread takes the next job once the cancelled one has stopped.
-    let next = tokio::time::timeout(Duration::from_secs(30), pool.run(|| 7)).await;
+    let next = tokio::time::timeout(Duration::from_secs(30), pool.run(LIMIT, || 7)).await;
     assert_eq!(next.expect("the thread is still busy"), Ok(7));
 }
 

@@ -17,6 +17,7 @@ mod answers;
 mod cache;
 mod cancelling;
 mod claims;
+mod computing;
 mod configuration;
 mod connections;
 mod credentials;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         ledger::TESTS,
         answers::TESTS,
         claims::TESTS,
+        computing::TESTS,
         requests::TESTS,
         traces::TESTS,
         private_authority::TESTS,

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::StatusCode;
 
 use crate::{
+    computing::page_of_minutes,
     harness::{
         Probe, Worker, World, eventually,
         history::{End, History},
@@ -23,19 +24,22 @@ tests![
     an_outage_of_temporal_leaves_no_depth_and_work_goes_on_after_it,
     a_worker_started_before_its_servers_waits_for_them,
     documents_come_back_when_the_circuit_may_close,
+    a_claim_that_waits_for_the_circuit_writes_no_row,
     documents_that_wait_for_an_s3_that_refuses_are_no_demand,
     documents_that_wait_for_an_s3_that_is_silent_are_no_demand,
     documents_that_wait_are_no_demand_of_a_worker_that_starts_in_the_outage,
+    documents_that_wait_for_a_database_that_refuses_are_no_demand,
+    documents_that_wait_for_a_database_that_is_silent_are_no_demand,
 ];
 
 /// Timeout after an outage. Retries come at most 30 s apart, and these outages are too short to reach that
 /// interval.
 const RECOVERY: Duration = Duration::from_secs(30);
 
-/// Documents that wait for S3. In a queue they would exceed all of the guide's thresholds.
+/// Documents that wait for a service. In a queue they would exceed all of the guide's thresholds.
 const WAITING: usize = 40;
 
-/// Timeout of a call to S3 in seconds. The default is three times as long.
+/// Timeout of a call to S3 in seconds, of which the default is three times as long, and of the wait for a connection.
 const CALL: &str = "10";
 
 /// Timeout for the slots and the queues to be empty: one call, the 5 s for which Temporal caches a depth, and as much
@@ -159,27 +163,69 @@ async fn documents_come_back_when_the_circuit_may_close(world: &World) -> Result
     Ok(())
 }
 
-async fn documents_that_wait_for_an_s3_that_refuses_are_no_demand(world: &World) -> Result<()> {
-    let worker = worker_that_knows_s3(world).await?;
+async fn a_claim_that_waits_for_the_circuit_writes_no_row(world: &World) -> Result<()> {
+    // One document at a time is read. The first is given up after this time.
+    let worker = world
+        .worker()
+        .env("TEMPORAL_CPU_ACTIVITY_CONCURRENCY", "1")
+        .env("DOCUMENT_MAX_CPU_SECONDS", "10")
+        .env("DOCUMENT_INLINE_BYTES", "0")
+        .env("EXTERNAL_CIRCUIT_FAILURES", "1")
+        .env("EXTERNAL_CIRCUIT_PERCENT", "1")
+        .env("EXTERNAL_CIRCUIT_OPEN_SECONDS", "60")
+        // A cached result would need no claim.
+        .env("REDIS_URL", "");
+    let _worker = worker.start().await?;
+    let (minutes, source) = (page_of_minutes(), world.upload("a.txt", "one two").await?);
+    let reading = world.start_document("minutes", &world.upload("minutes.html", minutes).await?).await?;
+    let extraction = |activity: &Pending, started| activity.activity == "extract_text" && activity.started == started;
+    reading.pending_is("the page is read", RECOVERY, |activity| extraction(activity, true)).await?;
+    let waiting = world.start_document("waiting", &source).await?;
+    waiting.pending_is("the document waits for a slot", RECOVERY, |activity| extraction(activity, false)).await?;
     world.s3.cut().await?;
-    wait_without_demand(world, &worker).await
+    is_retried(&world.start_document("opens", &source).await?, "circuit open").await?;
+    let blocked = |activity: &Pending| activity.attempt == 2 && activity.last_failure.contains("circuit open");
+    waiting.pending_is("its claim waits for the circuit", 2 * RECOVERY, blocked).await?;
+    let attempts = world.attempts("waiting", "extract_text").await?;
+    ensure!(attempts.is_empty(), "an attempt that could not do anything was recorded: {attempts:?}");
+    world.s3.restore().await
+}
+
+async fn documents_that_wait_for_an_s3_that_refuses_are_no_demand(world: &World) -> Result<()> {
+    let worker = worker_with_answers(world).await?;
+    world.s3.cut().await?;
+    wait_without_demand(world, &worker, "s3").await
 }
 
 async fn documents_that_wait_for_an_s3_that_is_silent_are_no_demand(world: &World) -> Result<()> {
-    let worker = worker_that_knows_s3(world).await?;
+    let worker = worker_with_answers(world).await?;
     world.s3.block().await?;
-    wait_without_demand(world, &worker).await
+    wait_without_demand(world, &worker, "s3").await
 }
 
 async fn documents_that_wait_are_no_demand_of_a_worker_that_starts_in_the_outage(world: &World) -> Result<()> {
     world.s3.block().await?;
     let worker = world.worker().env("DOCUMENT_REQUEST_TIMEOUT_SECONDS", CALL).start().await?;
-    wait_without_demand(world, &worker).await
+    wait_without_demand(world, &worker, "s3").await
 }
 
-/// A worker whose latest calls to S3 were answered: more than half of those that decide about its circuit.
-async fn worker_that_knows_s3(world: &World) -> Result<Worker> {
-    let worker = world.worker().env("DOCUMENT_REQUEST_TIMEOUT_SECONDS", CALL).start().await?;
+async fn documents_that_wait_for_a_database_that_refuses_are_no_demand(world: &World) -> Result<()> {
+    let worker = worker_with_answers(world).await?;
+    world.postgres.cut().await?;
+    wait_without_demand(world, &worker, "postgres").await
+}
+
+async fn documents_that_wait_for_a_database_that_is_silent_are_no_demand(world: &World) -> Result<()> {
+    let worker = worker_with_answers(world).await?;
+    world.postgres.block().await?;
+    wait_without_demand(world, &worker, "postgres").await
+}
+
+/// A worker whose latest calls were answered: more than half of those that decide about a circuit.
+async fn worker_with_answers(world: &World) -> Result<Worker> {
+    let worker = world.worker().env("DOCUMENT_REQUEST_TIMEOUT_SECONDS", CALL).env("DB_ACQUIRE_TIMEOUT_SECONDS", CALL);
+    // The database is needed at the end of a document only.
+    let worker = worker.env("DB_RECORD_FIRST_ATTEMPTS", "").start().await?;
     let source = world.upload("before.txt", "one two").await?;
     let mut before = Vec::new();
     for number in 0..12 {
@@ -197,15 +243,15 @@ async fn all_completed(runs: &[Run]) -> Result<()> {
     Ok(())
 }
 
-/// Starts documents while S3 is away. Checks that they soon fill neither slots nor queues, so that no rule of the
+/// Starts documents while a service is away. Checks that they soon fill neither slots nor queues, so that no rule of the
 /// autoscaler adds a worker, and that all are stored after the outage.
-async fn wait_without_demand(world: &World, worker: &Worker) -> Result<()> {
+async fn wait_without_demand(world: &World, worker: &Worker, service: &str) -> Result<()> {
     let source = world.upload("a.txt", "one two").await?;
     let mut runs = Vec::new();
     for number in 0..WAITING {
         runs.push(world.start_document(&format!("waits{number}"), &source).await?);
     }
-    eventually("the circuit is open, and only a probe has a slot", EMPTY, async || match work(worker).await {
+    eventually("the circuit is open, and only a probe has a slot", EMPTY, async || match work(worker, service).await {
         Ok(work) => {
             let empty = work.circuit_is_open && work.io_slots <= 1.0 && work.waiting.iter().sum::<f64>() <= 1.0;
             when(empty, || format!("{work:?}"))
@@ -214,7 +260,7 @@ async fn wait_without_demand(world: &World, worker: &Worker) -> Result<()> {
     })
     .await?;
     let mut seen = Vec::new();
-    consistently("the queues stay below the thresholds", OUTAGE, async || match work(worker).await {
+    consistently("the queues stay below the thresholds", OUTAGE, async || match work(worker, service).await {
         Ok(work) => {
             seen.push(work.io_slots + work.waiting[1]);
             let below = work.waiting.iter().zip(MOST_WAITING).all(|(waiting, most)| *waiting <= most);
@@ -225,10 +271,12 @@ async fn wait_without_demand(world: &World, worker: &Worker) -> Result<()> {
     .await?;
     let mean = seen.iter().sum::<f64>() / seen.len() as f64;
     ensure!(mean <= A_WORKERS_WORK, "{mean:.1} tasks were in the system while {WAITING} documents waited: {seen:?}");
-    let timeouts = [("service", "s3"), ("outcome", "timeout")];
+    // The pool of Postgres says why it could not connect in time, so its timeouts are failures.
+    let (proxy, outcome) = if service == "s3" { (&world.s3, "timeout") } else { (&world.postgres, "failed") };
+    let timeouts = [("service", service), ("outcome", outcome)];
     let held = worker.metrics().await?.value("document_external_calls_total", &timeouts);
     ensure!(held.is_some_and(|held| held <= HELD), "{held:?} calls held a slot until their timeout");
-    world.s3.restore().await?;
+    proxy.restore().await?;
     all_completed(&runs).await
 }
 
@@ -241,14 +289,14 @@ struct Work {
     waiting: Vec<f64>,
 }
 
-async fn work(worker: &Worker) -> Result<Work> {
+async fn work(worker: &Worker, service: &str) -> Result<Work> {
     let metrics = worker.metrics().await?;
     let of = |name: &str, labels: &[(&str, &str)]| {
         metrics.value(name, labels).with_context(|| format!("the worker shows no {name} with {labels:?}"))
     };
     let (_, io_queue) = DEPTHS[1];
     Ok(Work {
-        circuit_is_open: of("document_external_circuit_open", &[("service", "s3")])? == 1.0,
+        circuit_is_open: of("document_external_circuit_open", &[("service", service)])? == 1.0,
         io_slots: of(
             "temporal_worker_task_slots_used",
             &[("task_queue", io_queue), ("worker_type", "ActivityWorker")],

@@ -2,17 +2,26 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use url::Url;
 
 use crate::{
-    credentials::completes,
-    harness::{World, collector::Collector, eventually, tls::TlsProxy, when},
+    credentials::{completes, failed_with},
+    harness::{
+        World,
+        collector::Collector,
+        eventually,
+        llm::{Llm, SUMMARY},
+        tls::TlsProxy,
+        when,
+    },
     metrics::shown,
     runner::tests,
 };
 
 tests![
     postgres_is_verified_against_a_private_authority,
+    s3_and_the_llm_are_verified_against_a_private_authority,
     redis_over_tls_with_an_acl_user_serves_the_cache,
     traces_over_https_reach_the_collector,
     a_collector_that_is_not_trusted_is_named_in_the_log,
@@ -31,6 +40,36 @@ async fn postgres_is_verified_against_a_private_authority(world: &World) -> Resu
     let _worker =
         world.worker().env("DATABASE_URL", &url).env("SSL_CERT_FILE", &authority.to_string_lossy()).start().await?;
     completes(&world.start_document("a", &world.upload("a.txt", "one two").await?).await?).await
+}
+
+async fn s3_and_the_llm_are_verified_against_a_private_authority(world: &World) -> Result<()> {
+    let authority = world.authority().write(&world.folder, "ca.crt")?;
+    let llm = Llm::start(&[]).await?;
+    let port = Url::parse(&llm.url)?.port().context("the LLM has no port")?;
+    let (s3, llm) = (https(world, world.s3.port).await?, https(world, port).await?);
+    let worker = || {
+        let worker = world.worker().env("AWS_ENDPOINT_URL", &format!("https://localhost:{}", s3.port));
+        worker.env("AWS_ALLOW_HTTP", "").env("LLM_BASE_URL", &format!("https://localhost:{}/v1", llm.port))
+    };
+    // An open circuit would hide the cause.
+    let worker = || worker().env("LLM_MODEL", "small").env("EXTERNAL_CIRCUIT_FAILURES", "20");
+    let source = world.upload("a.txt", "one two").await?;
+    let untrusting = worker().start().await?;
+    let run = world.start_document("a", &source).await?;
+    failed_with(&run, "certificate").await?;
+    untrusting.kill().await?;
+    let _worker = worker().env("SSL_CERT_FILE", &authority.to_string_lossy()).start().await?;
+    completes(&run).await?;
+    let summary = world.document("a").await?.summary;
+    ensure!(summary.as_deref() == Some(SUMMARY), "{summary:?}");
+    Ok(())
+}
+
+/// A proxy to a server that speaks HTTP/1.1.
+async fn https(world: &World, port: u16) -> Result<TlsProxy> {
+    let mut config = world.authority().server(None)?;
+    config.alpn_protocols.clear();
+    TlsProxy::start(port, config).await
 }
 
 async fn redis_over_tls_with_an_acl_user_serves_the_cache(world: &World) -> Result<()> {

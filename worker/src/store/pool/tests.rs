@@ -95,7 +95,7 @@ fn pool(url: &str, pool_size: u32, max_overflow: u32) -> Pool {
     };
     let metrics = Metrics::new(Duration::from_secs(15)).unwrap();
     let settings = PoolSettings { application: "a-name", slots: 5 };
-    Pool::open(&config, settings, metrics).unwrap()
+    Pool::open(&config, settings, metrics, &Guards::for_tests()).unwrap()
 }
 
 /// Waits until the condition holds, for at most 5 s.
