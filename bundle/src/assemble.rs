@@ -14,8 +14,6 @@ use crate::outputs::{OUTPUTS_FILE, Outputs};
 use crate::parts::{ARCHITECTURE, Builder, KIND_E2E, Parts, SCALER, WORKER};
 use crate::pins::Pins;
 
-/// Name of the image with a shell and curl, in which the guide's monitoring commands run.
-const TOOLBOX: &str = "slipway.local/toolbox:";
 /// The manifest of the default storage class, below `manifests/`.
 const STORAGE: &str = "services/storage/storage.yaml";
 
@@ -30,8 +28,6 @@ pub struct Assembly {
     pub images: Vec<BuiltImage>,
     /// The node image.
     pub node: NodeImage,
-    /// Reference of the image with a shell and curl.
-    pub toolbox: String,
     /// The Debian packages of each root filesystem, in the form of the lock.
     pub packages: Lock,
     /// The digests of the outputs, in the form of the lock.
@@ -135,10 +131,8 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     if matches!(locking, Locking::Strict | Locking::Loose) {
         unlocked.extend(compare(&Outputs::load(root)?, &outputs, *locking == Locking::Strict)?);
     }
-    let toolbox = images.iter().find(|image| image.name.starts_with(TOOLBOX)).context("find the toolbox image")?;
     Ok(Assembly {
         driver: programs[2].clone(),
-        toolbox: toolbox.name.clone(),
         packages: used(debian.lock, &rootfs),
         outputs,
         unlocked,

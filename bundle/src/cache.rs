@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use support::progress;
 
 /// The file in an entry that lists the sizes and paths of its other files. Entries of older versions have none.
-const SEAL: &str = ".sealed";
+pub(crate) const SEAL: &str = ".sealed";
 
 /// A cache of finished work in one folder.
 #[derive(Debug, Clone)]

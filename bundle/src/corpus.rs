@@ -22,12 +22,12 @@ const DOCUMENTS: usize = 240;
 /// When a module cannot be read, or the modules hold too few documents.
 pub fn default_corpus(pins: &Pins, parts: &Parts, cache: &Cache) -> Result<PathBuf> {
     let mut key = Key::new("corpus-1");
-    for component in pins.components.values() {
+    for (_, component) in pins.built() {
         key = key.field("module", &component.module).field("version", &component.version);
     }
     cache.get_or_build("corpus", "documents", &key.finish(), |place| {
         let mut found = Vec::new();
-        for (name, component) in &pins.components {
+        for (name, component) in pins.built() {
             let dir = parts.module_dir(name, &component.module)?;
             found.extend(documents(&dir)?.into_iter().map(|file| (name.clone(), dir.clone(), file)));
         }

@@ -22,4 +22,5 @@ pub mod outputs;
 pub mod packages;
 pub mod parts;
 pub mod pins;
+pub mod release;
 pub mod workspace;

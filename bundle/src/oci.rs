@@ -75,6 +75,11 @@ impl Image {
         Self { name: name.into(), layers, config, manifest }
     }
 
+    /// An image of which everything is known.
+    pub(crate) fn known(name: &str, config: &str, manifest: &str, layers: Vec<Arc<Layer>>) -> Self {
+        Self { name: name.to_owned(), layers, config: config.into(), manifest: manifest.into() }
+    }
+
     /// The same image under another name.
     #[must_use]
     pub fn renamed(mut self, name: impl Into<String>) -> Self {

@@ -74,12 +74,12 @@ impl Parts {
 }
 
 impl Builder<'_> {
-    /// Builds every component of the pins that is not in the cache, one after the other.
+    /// Builds every component of the pins that is no tool and is not in the cache, one after the other.
     ///
     /// # Errors
     /// When a component does not build. The error names it.
     pub fn components(&self) -> Result<Parts> {
-        let names: Vec<&str> = self.pins.components.keys().map(String::as_str).collect();
+        let names: Vec<&str> = self.pins.built().map(|(name, _)| name.as_str()).collect();
         self.some(&names)
     }
 
@@ -104,7 +104,7 @@ impl Builder<'_> {
     /// When a component's go.mod or go.sum cannot be read.
     pub fn missing(&self) -> Result<Vec<String>> {
         let mut missing = Vec::new();
-        for (name, component) in &self.pins.components {
+        for (name, component) in self.pins.built() {
             let key = self.component_key(name, component)?;
             if self.cache.get("parts", name, &key).is_none() {
                 missing.push(name.clone());
@@ -258,6 +258,8 @@ pub const WORKER: CargoProgram = CargoProgram { package: "worker", binary: "temp
 pub const SCALER: CargoProgram = CargoProgram { package: "temporal-scaler", binary: "temporal-scaler" };
 /// The load driver, which loads and judges a cluster.
 pub const KIND_E2E: CargoProgram = CargoProgram { package: "kind-e2e", binary: "kind-e2e" };
+/// The commands, which a bundle has as `slipway`.
+pub const SLIPWAY: CargoProgram = CargoProgram { package: "xtask", binary: "xtask" };
 
 impl Builder<'_> {
     /// Builds programs of the workspace in one run of cargo if they are not in the cache.

@@ -66,12 +66,13 @@ struct Row<'a> {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
-    session.check_host()?;
+    let pins = session.pins()?;
+    session.check_build(&pins)?;
     let locking = args.locking()?;
-    session.check_locks(&locking)?;
-    bundle::packages::ensure(&[bundle::packages::Need::Images], &session.pins, &session.host, args.build.yes)
+    session.check_locks(&pins, &locking)?;
+    bundle::packages::ensure(&[bundle::packages::Need::Images(&pins)], &session.host, args.build.yes)
         .map_err(crate::Unusable)?;
-    let built = session.build(&locking, &session.workspace.target().join("logs"))?;
+    let built = session.build(&pins, &locking, &session.workspace.target().join("logs"))?;
     if args.update_lock.is_some() {
         assemble::write_locks(&session.workspace.root, &built)?;
     }

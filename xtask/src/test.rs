@@ -27,8 +27,10 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// The servers that are built from the pins: component, program, and the variable that tells the tests its path.
-const SERVERS: [(&str, &str, &str); 3] = [
+/// The programs of the tests that are built from the pins: component, program, and the variable with its path.
+const SERVERS: [(&str, &str, &str); 5] = [
+    ("crane", "crane", "SLIPWAY_CRANE"),
+    ("registry", "registry", "SLIPWAY_REGISTRY"),
     ("temporal", "temporal-server", "SLIPWAY_TEMPORAL_SERVER"),
     ("toxiproxy", "toxiproxy-server", "SLIPWAY_TOXIPROXY"),
     ("versitygw", "versitygw", "SLIPWAY_VERSITYGW"),
@@ -36,11 +38,12 @@ const SERVERS: [(&str, &str, &str); 3] = [
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
-    session.check_host()?;
-    let needs = [Need::Images, Need::Nix, Need::Servers];
-    packages::ensure(&needs, &session.pins, &session.host, args.yes).map_err(crate::Unusable)?;
+    let pins = session.pins()?;
+    session.check_build(&pins)?;
+    let needs = [Need::Images(&pins), Need::Nix, Need::Servers];
+    packages::ensure(&needs, &session.host, args.yes).map_err(crate::Unusable)?;
     let logs = session.workspace.target().join("logs");
-    let builder = session.builder(&logs);
+    let builder = session.builder(&pins, &logs);
     let components: Vec<_> = checks::COMPONENTS.into_iter().chain(SERVERS.map(|(name, ..)| name)).collect();
     let ((), built) = side_by_side(|| rust(&session), || builder.some(&components))?;
     integration(&session, &built)?;
@@ -64,24 +67,22 @@ fn rust(session: &Session) -> Result<()> {
     })
 }
 
-/// Runs the integration tests of the worker and the scaler. It names the whole workspace, though only these two have
-/// such tests, so that cargo reuses what it compiled for the unit tests.
+/// Runs the integration tests of the worker, the scaler and the bundle. It names the whole workspace, though only these
+/// have such tests, so that cargo reuses what it compiled for the unit tests.
 fn integration(session: &Session, built: &Parts) -> Result<()> {
-    let mut cargo = parts::cargo(&session.workspace, &session.cache)?.args([
-        "test",
-        "--workspace",
-        "--locked",
-        "--test",
-        "integration",
-        "--",
-        "--include-ignored",
-    ]);
+    let mut cargo = parts::cargo(&session.workspace, &session.cache)?.args(["test", "--workspace", "--locked"]);
     for (component, program, variable) in SERVERS {
         cargo = cargo.env(variable, built.program(component, program)?);
     }
-    progress::step("integration tests: the worker and the scaler against real servers", || {
-        let tests = cargo.passthrough()?;
-        ensure!(tests.success(), "integration tests failed ({tests})");
-        Ok(())
+    let suites: [(&str, &[&str]); 2] = [
+        ("the worker and the scaler against real servers", &["--test", "integration", "--", "--include-ignored"]),
+        ("the bundle and a real registry", &["--lib", "--", "--ignored"]),
+    ];
+    suites.into_iter().try_for_each(|(name, args)| {
+        progress::step(&format!("integration tests: {name}"), || {
+            let tests = cargo.clone().args(args).passthrough()?;
+            ensure!(tests.success(), "integration tests failed ({tests})");
+            Ok(())
+        })
     })
 }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
@@ -28,8 +28,8 @@ pub struct Layer {
 enum Source {
     /// The tar is generated from these entries each time.
     Tree(Tree),
-    /// A tar file on disk, which is copied unchanged.
-    Tar(PathBuf),
+    /// A tar on disk, which is copied unchanged.
+    Tar(Content),
 }
 
 impl Layer {
@@ -54,7 +54,12 @@ impl Layer {
     /// # Errors
     /// When the file cannot be read.
     pub fn of_tar(cache: &Cache, name: &str, tar: &Path) -> Result<Self> {
-        Self::remembered(cache, name, Source::Tar(tar.to_owned()))
+        Self::remembered(cache, name, Source::Tar(Content::whole(tar)?))
+    }
+
+    /// A layer whose digest is known, of a tar. [`Layer::write`] compares both.
+    pub(crate) fn known(tar: Content, digest: &str) -> Self {
+        Self { name: digest.to_owned(), size: tar.size(), digest: digest.to_owned(), source: Source::Tar(tar) }
     }
 
     /// The layer's name in the image's history.
@@ -125,7 +130,7 @@ impl Source {
     fn write(&self, out: &mut dyn Write) -> Result<()> {
         match self {
             Self::Tree(tree) => write_tree(tree, out),
-            Self::Tar(path) => Content::whole(path)?.copy(out),
+            Self::Tar(tar) => tar.copy(out),
         }
     }
 
@@ -133,7 +138,7 @@ impl Source {
     fn identity(&self) -> Result<String> {
         let mut key = Key::new("layer 1");
         match self {
-            Self::Tar(path) => key = key.field("tar", identity(path)?),
+            Self::Tar(tar) => key = add(key.field("tar", ""), tar)?,
             Self::Tree(tree) => {
                 for (path, entry) in tree.iter() {
                     key = key.field("path", path);
@@ -141,14 +146,7 @@ impl Source {
                         Entry::Dir { mode, owner } => key.field("dir", format!("{mode:o} {owner:?}")),
                         Entry::Link { target } => key.field("link", target),
                         Entry::File { mode, owner, content } => {
-                            let key = key.field("file", format!("{mode:o} {owner:?}"));
-                            match content {
-                                Content::Bytes(bytes) => key.field("bytes", bytes),
-                                Content::File { path, offset, size } => {
-                                    key.field("source", format!("{offset} {size} {}", identity(path)?))
-                                }
-                                Content::Archive(archive) => key.field("archive", archive.identity()),
-                            }
+                            add(key.field("file", format!("{mode:o} {owner:?}")), content)?
                         }
                     };
                 }
@@ -156,6 +154,15 @@ impl Source {
         }
         Ok(key.finish())
     }
+}
+
+/// Adds what changes when the bytes of a content may have changed.
+fn add(key: Key, content: &Content) -> Result<Key> {
+    Ok(match content {
+        Content::Bytes(bytes) => key.field("bytes", bytes),
+        Content::File { path, offset, size } => key.field("source", format!("{offset} {size} {}", identity(path)?)),
+        Content::Archive(archive) => key.field("archive", archive.identity()),
+    })
 }
 
 fn identity(path: &Path) -> Result<String> {
