@@ -10,6 +10,7 @@ mod registry;
 mod render;
 mod save;
 mod sbom;
+mod signature;
 mod unpack;
 mod verify;
 
@@ -21,6 +22,7 @@ pub use provenance::Commit;
 pub use registry::{pull, push};
 pub use render::for_registry;
 pub use save::{Saved, check_target, save};
+pub use signature::{check_signature, signature_file};
 pub use unpack::open;
 pub use verify::{Verified, verify};
 

@@ -49,10 +49,20 @@ struct SaveArgs {
 }
 
 /// Check every byte of a bundle, without a network and without Docker.
+///
+/// With a public key, also check who made it. docs/bundle.md says how to sign a bundle with minisign.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
     /// The file to check.
     file: PathBuf,
+
+    /// minisign's public key of whoever must have signed the bundle, or a file with it.
+    #[arg(long, value_name = "KEY")]
+    public_key: Option<String>,
+
+    /// The signature. [default: the file's name with .minisig]
+    #[arg(long, value_name = "FILE", requires = "public_key")]
+    signature: Option<PathBuf>,
 }
 
 /// Send a bundle to a registry, and print the reference to pull it by.
@@ -136,13 +146,15 @@ fn save(args: &SaveArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn verify(VerifyArgs { file }: &VerifyArgs) -> Result<ExitCode> {
+pub(crate) fn verify(VerifyArgs { file, public_key, signature }: &VerifyArgs) -> Result<ExitCode> {
     if let Err(error) = std::fs::File::open(file) {
         return Err(Unusable(anyhow!("open {}: {error}", file.display())).into());
     }
     if !file.is_file() {
         return Err(Unusable(anyhow!("{} is not a file", file.display())).into());
     }
+    let signature = signature.clone().unwrap_or_else(|| file::signature_file(file));
+    let signed = public_key.as_deref().map(|key| file::check_signature(file, key, &signature)).transpose()?;
     let verified = progress::step(&format!("verify {}", file.display()), || file::verify(file))?;
     let about = &verified.about;
     let width = about.images.iter().map(|image| image.name.len()).max().unwrap_or(0);
@@ -153,6 +165,9 @@ pub(crate) fn verify(VerifyArgs { file }: &VerifyArgs) -> Result<ExitCode> {
     println!("commit {}{modified}", about.commit);
     println!("format {}, version {}, linux/{}", about.format, about.version, about.architecture);
     println!("{} members, {} bytes: every one is as its checksum says", verified.members, verified.bytes);
+    if let Some(comment) = signed {
+        println!("signed by the owner of the public key: {comment}");
+    }
     println!("{}  {}", verified.sha256, file.display());
     Ok(ExitCode::SUCCESS)
 }

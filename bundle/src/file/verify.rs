@@ -56,6 +56,8 @@ pub struct Verified {
 pub(super) struct Claim {
     pub(super) about: About,
     sums: BTreeMap<String, String>,
+    /// The text of its checksums.
+    pub(super) text: Vec<u8>,
     /// The SHA-256 of its checksums. It stands for the whole bundle, because every byte follows from them.
     pub(super) id: String,
 }
@@ -126,11 +128,11 @@ fn claim<R: Read>(reader: &mut Reader<R>, host: &str) -> Result<Claim> {
     if let Some(format) = format.filter(|format| *format > FORMAT) {
         bail!("has format {format}, and this program reads format {FORMAT}: use the version of Slipway that made it");
     }
-    let (sums, id) = sums?;
+    let (sums, text) = sums?;
     let about: About = serde_json::from_value(claim).with_context(|| format!("is not a bundle: {ABOUT}"))?;
     ensure!(about.format == FORMAT, "has format {}, and this program reads format {FORMAT}", about.format);
     ensure!(about.architecture == host, "is for {}, and this host is {host}", about.architecture);
-    Ok(Claim { about, sums, id })
+    Ok(Claim { about, sums, id: hex_of(&text), text })
 }
 
 fn check_members<R: Read>(reader: &mut Reader<R>, claim: Claim, unpacking: Option<Unpacking>) -> Result<Verified> {
@@ -158,8 +160,8 @@ fn first<R: Read>(reader: &mut Reader<R>) -> Result<Vec<u8>> {
     read_small(reader, &head)
 }
 
-/// The second member: the SHA-256 of each member, in the order of the file, and its own.
-fn sums<R: Read>(reader: &mut Reader<R>) -> Result<(BTreeMap<String, String>, String)> {
+/// The second member: the SHA-256 of each member, in the order of the file, and its text.
+fn sums<R: Read>(reader: &mut Reader<R>) -> Result<(BTreeMap<String, String>, Vec<u8>)> {
     let head = reader.head(Some(SUMS))?.with_context(|| format!("is damaged: it has no {SUMS}"))?;
     ensure!(head.name == SUMS, "is damaged: {} is where {SUMS} should be", head.name);
     let text = read_small(reader, &head)?;
@@ -172,7 +174,7 @@ fn sums<R: Read>(reader: &mut Reader<R>) -> Result<(BTreeMap<String, String>, St
         ensure!(before.is_none(), "is damaged: {SUMS} has {name} twice");
     }
     ensure!(sums.contains_key(ABOUT), "is damaged: {SUMS} has no {ABOUT}");
-    Ok((sums, hex_of(&text)))
+    Ok((sums, text))
 }
 
 fn read_small<R: Read>(reader: &mut Reader<R>, head: &Head) -> Result<Vec<u8>> {
