@@ -13,13 +13,13 @@ use crate::session::Session;
 
 /// Run every test that needs no cluster.
 ///
-/// These are the format check, the lints, the unit tests, the integration tests of the worker, the scaler and the bundle,
-/// and the checks of the manifests and the flake.
+/// These are the format check, the lints, the unit tests, the integration tests of the worker, the scaler and the
+/// bundle, and the checks of the manifests and the flake.
 ///
 /// Installs missing system packages. The programs that check the manifests are kubectl, kubeconform and promtool. The
-/// integration tests start Temporal, versitygw, toxiproxy and a registry. All of these have pinned versions, and are built from
-/// source if the cache lacks them. Postgres, Redis and Python are those of the system. pip installs Temporal's SDK for
-/// Python once.
+/// integration tests start Temporal, versitygw, toxiproxy and a registry. All of these have pinned versions, and are
+/// built from source if the cache lacks them. Postgres, Redis and Python are those of the system. pip installs
+/// Temporal's SDK for Python once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Install missing system packages without asking.

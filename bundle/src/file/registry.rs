@@ -39,6 +39,7 @@ pub fn push(crane: &Path, cache: &Cache, file: &Path, repository: &str) -> Resul
         Some(_) => repository.to_owned(),
         None => format!("{repository}:{}-{:.12}", claim.about.version, claim.about.commit),
     };
+    let _lock = cache.lock(&format!("push-{}", claim.id))?;
     let layout = progress::step(&format!("verify {}", file.display()), || {
         cache.get_or_build("layouts", "push", &claim.id, |place| {
             let verified = verify::unpack(file, &claim.id, place, &[BLOBS])?;
