@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn save(args: &SaveArgs) -> Result<ExitCode> {
-    let session = Session::begin()?;
+    let session = Session::of(&args.build)?;
     let file = &args.file;
     file::check_target(file).map_err(Unusable)?;
     let commit = Commit::of(&session.workspace.root).map_err(Unusable)?;

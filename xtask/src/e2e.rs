@@ -74,7 +74,7 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let session = Session::begin()?;
+    let session = Session::of(&args.build)?;
     let known = scenarios::load(&session.workspace.root)?;
     if args.list {
         for (name, scenario) in &known {

@@ -4,6 +4,8 @@ mod bundle;
 mod doctor;
 mod down;
 mod e2e;
+mod fetch;
+mod gc;
 mod images;
 mod nix;
 mod plan;
@@ -13,6 +15,7 @@ mod simulate;
 mod status;
 mod test;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -62,6 +65,9 @@ enum Command {
     Simulate(simulate::Args),
     Images(images::Args),
     Bundle(bundle::Args),
+    Verify(verify::Args),
+    Fetch(fetch::Args),
+    Gc(gc::Args),
     Up(up::Args),
     Status(status::Args),
     Down(down::Args),
@@ -99,6 +105,9 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Down(args) => down::run(&args),

@@ -27,6 +27,10 @@ pub(crate) struct BuildArgs {
     /// [default: true for `bundle save`, and for every command if the variable CI is set]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) locked: Option<bool>,
+
+    /// Fetch nothing. What a build needs was fetched before, with `cargo xtask fetch`.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 impl BuildArgs {
@@ -44,6 +48,7 @@ pub(crate) struct Session {
     pub(crate) pins: Pins,
     pub(crate) cache: Cache,
     pub(crate) host: Host,
+    pub(crate) offline: bool,
 }
 
 impl Session {
@@ -53,7 +58,12 @@ impl Session {
         let pins = Pins::load(&workspace.root).map_err(Unusable)?;
         let root = cache_root().map_err(Unusable)?;
         let host = Host::look(&root);
-        Ok(Self { pins, cache: Cache::open(root)?, host, workspace })
+        Ok(Self { pins, cache: Cache::open(root)?, host, workspace, offline: false })
+    }
+
+    /// Reads the surroundings of a command that builds.
+    pub(crate) fn of(args: &BuildArgs) -> Result<Self> {
+        Ok(Self { offline: args.offline, ..Self::begin()? })
     }
 
     /// Refuses a host that is not able to do the work, before anything is changed.
@@ -74,7 +84,13 @@ impl Session {
 
     /// The builder of parts. Its logs go into this folder.
     pub(crate) fn builder(&self, logs: &Path) -> Builder<'_> {
-        Builder { workspace: &self.workspace, pins: &self.pins, cache: &self.cache, logs: logs.to_owned() }
+        Builder {
+            workspace: &self.workspace,
+            pins: &self.pins,
+            cache: &self.cache,
+            logs: logs.to_owned(),
+            offline: self.offline,
+        }
     }
 
     /// Prints how the run adapts to the host.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use bundle::checks;
 use bundle::packages::{self, Need};
-use bundle::parts::{self, Parts};
+use bundle::parts::{Parts, cargo};
 use support::interrupt::side_by_side;
 use support::progress;
 
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Runs the format check, the lints and the unit tests of the workspace.
 fn rust(session: &Session) -> Result<()> {
-    let cargo = |args: &[&str]| anyhow::Ok(parts::cargo(&session.workspace, &session.cache)?.args(args));
+    let cargo = |args: &[&str]| anyhow::Ok(cargo::cargo(&session.workspace, &session.cache)?.args(args));
     progress::step("format: cargo fmt", || Ok(cargo(&["fmt", "--all", "--check"])?.run().map(drop)?))?;
     progress::step("lints: cargo clippy", || {
         let lints = cargo(&["clippy", "--workspace", "--all-targets", "--locked"])?.args(["--", "--deny", "warnings"]);
@@ -67,7 +67,7 @@ fn rust(session: &Session) -> Result<()> {
 /// Runs the integration tests of the worker and the scaler. It names the whole workspace, though only these two have
 /// such tests, so that cargo reuses what it compiled for the unit tests.
 fn integration(session: &Session, built: &Parts) -> Result<()> {
-    let mut cargo = parts::cargo(&session.workspace, &session.cache)?.args([
+    let mut tests = cargo::cargo(&session.workspace, &session.cache)?.args([
         "test",
         "--workspace",
         "--locked",
@@ -77,10 +77,10 @@ fn integration(session: &Session, built: &Parts) -> Result<()> {
         "--include-ignored",
     ]);
     for (component, program, variable) in SERVERS {
-        cargo = cargo.env(variable, built.program(component, program)?);
+        tests = tests.env(variable, built.program(component, program)?);
     }
     progress::step("integration tests: the worker and the scaler against real servers", || {
-        let tests = cargo.passthrough()?;
+        let tests = tests.passthrough()?;
         ensure!(tests.success(), "integration tests failed ({tests})");
         Ok(())
     })

@@ -43,7 +43,7 @@ impl ClusterArgs {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let session = Session::begin()?;
+    let session = Session::of(&args.build)?;
     session.check_host()?;
     let locking = args.build.locking(false);
     session.check_locks(&locking)?;

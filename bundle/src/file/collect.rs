@@ -16,7 +16,8 @@ use crate::debian::LOCK_FILE;
 use crate::images::{self, ImageSpec, Plan, ProgramRef};
 use crate::oci::{self, Content};
 use crate::outputs::OUTPUTS_FILE;
-use crate::parts::{ARCHITECTURE, Builder, host_triple};
+use crate::parts::cargo::host_triple;
+use crate::parts::{ARCHITECTURE, Builder};
 use crate::pins;
 
 /// The programs for the host: the member's name, component and program.

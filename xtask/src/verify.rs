@@ -1,0 +1,160 @@
+//! `cargo xtask verify`: checks what the cache has, or builds everything again elsewhere and compares.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow, ensure};
+use bundle::assemble::{self, Locking};
+use bundle::cache;
+use bundle::outputs::{OUTPUTS_FILE, Outputs};
+use bundle::packages::{self, Need};
+use bundle::pins::Pins;
+use bundle::rebuild::{Comparison, Elsewhere};
+use bundle::steps::{Step, select, steps};
+use bundle::workspace::Workspace;
+use support::progress;
+
+use crate::Unusable;
+use crate::session::Session;
+
+/// Check every byte of what the cache has for this checkout, and compare it with bundle/outputs.lock.
+///
+/// What is damaged is removed, so that the next build makes it again. With --rebuild, nothing in the cache is trusted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Build again from an empty cache, and compare, down to the first file or byte that differs.
+    ///
+    /// The build runs in a copy of the checkout with another user, home, umask, locale, time zone and number of jobs, and
+    /// with settings of Go and cargo that would change every program if a build read them. Takes as long as a first build.
+    #[arg(long)]
+    rebuild: bool,
+
+    /// Only these: components, root filesystems, or programs of the workspace such as kind-e2e.
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    only: Vec<String>,
+
+    /// Install missing system packages without asking.
+    #[arg(long, short)]
+    yes: bool,
+
+    /// Build in this copy of a checkout, as the child of a rebuild.
+    #[arg(long, hide = true)]
+    build_in: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let mut session = Session::begin()?;
+    if let Some(root) = &args.build_in {
+        session.pins = Pins::load(root)?;
+        session.workspace = Workspace { root: root.clone() };
+        return build(&session, &args.only);
+    }
+    let lock = Outputs::load(&session.workspace.root).map_err(Unusable)?;
+    if args.rebuild {
+        session.check_host()?;
+        packages::ensure(&[Need::Images], &session.pins, &session.host, args.yes).map_err(Unusable)?;
+    }
+    let builder = session.builder(&session.workspace.target().join("logs"));
+    let steps = select(steps(&builder)?, &args.only).map_err(Unusable)?;
+    if args.rebuild { rebuild(&session, &steps, &args.only, &lock) } else { check(&session, &steps, &lock) }
+}
+
+/// Checks the entries of the cache.
+fn check(session: &Session, steps: &[Step], lock: &Outputs) -> Result<ExitCode> {
+    let mut found = Comparison::default();
+    for step in steps {
+        let entry = step.place(&session.cache);
+        if !entry.is_dir() {
+            found.alone.push(step.name.clone());
+            continue;
+        }
+        match progress::step(&format!("read {}", step.name), || anyhow::Ok(cache::unchanged(&entry)))? {
+            Err(fault) => {
+                found.differences.push(format!("{} is damaged and was removed: {fault}", entry.display()));
+                session.cache.discard(&entry)?;
+            }
+            Ok(seal) => {
+                for (file, sealed) in &seal.files {
+                    let (name, locked) = step.locked(file, lock);
+                    let digest = format!("sha256:{}", sealed.sha256);
+                    match locked.filter(|locked| **locked != digest) {
+                        Some(locked) => {
+                            found.differences.push(format!("{name} is {digest}, and {OUTPUTS_FILE} has {locked}"));
+                        }
+                        None => found.same += 1,
+                    }
+                }
+            }
+        }
+    }
+    report(&found, "are as they were built, and as the lock says", "not in the cache")
+}
+
+/// Builds elsewhere, and compares.
+fn rebuild(session: &Session, steps: &[Step], only: &[String], lock: &Outputs) -> Result<ExitCode> {
+    let elsewhere = Elsewhere::make(&session.workspace, session.cache.root())?;
+    let workspace = elsewhere.workspace();
+    let build = |names: &[String], other_user: bool| {
+        let mut args = vec!["verify".to_owned(), "--build-in".to_owned(), workspace.root.display().to_string()];
+        args.extend((!names.is_empty()).then(|| "--only".to_owned()).into_iter().chain(names.iter().cloned()));
+        ensure!(elsewhere.run(&std::env::current_exe()?, &args, other_user)?, "the build in another place failed");
+        anyhow::Ok(())
+    };
+    let named = |kind: &str| -> Vec<String> {
+        steps.iter().filter(|step| step.kind == kind).map(|step| step.name.clone()).collect()
+    };
+    let (programs, filesystems) = (named("parts"), named("rootfs"));
+    if !programs.is_empty() {
+        build(&programs, true)?;
+    }
+    // mmdebstrap has to be root, or to have users below this one.
+    if only.is_empty() {
+        build(&[], false)?;
+    } else if !filesystems.is_empty() {
+        build(&filesystems, false)?;
+    }
+    let there = Session { workspace, cache: elsewhere.cache()?, ..Session::begin()? };
+    let logs = session.workspace.target().join("logs");
+    let mut found = Comparison::default();
+    progress::step("compare", || {
+        let rebuilt = select(bundle::steps::steps(&there.builder(&logs))?, only)?;
+        for (ours, rebuilt) in steps.iter().zip(&rebuilt) {
+            found.step((ours, &session.cache), (rebuilt, &there.cache), lock)?;
+        }
+        anyhow::Ok(())
+    })?;
+    if only.is_empty() {
+        let rebuilt = there.build(&Locking::Loose, &logs)?;
+        found
+            .differences
+            .extend(lock.differences(&rebuilt.outputs).into_iter().filter(|line| line.starts_with("image")));
+        if steps.iter().all(|step| step.place(&session.cache).is_dir()) {
+            let ours = session.build(&Locking::Loose, &logs)?;
+            found.images(&ours.images, &rebuilt.images)?;
+        }
+    }
+    report(&found, "are the same, byte for byte, when they are built in another place", "nothing to compare with")
+}
+
+fn report(found: &Comparison, same: &str, alone: &str) -> Result<ExitCode> {
+    if !found.alone.is_empty() {
+        progress::note(&format!("{alone}: {}", found.alone.join(", ")));
+    }
+    if found.differences.is_empty() {
+        println!("{} files and images {same}", found.same);
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(anyhow!("{} differ:\n  - {}", found.differences.len(), found.differences.join("\n  - ")))
+}
+
+/// Builds what is asked for, or everything. In another place, this is all that runs.
+fn build(session: &Session, only: &[String]) -> Result<ExitCode> {
+    let logs = session.workspace.target().join("logs");
+    let builder = session.builder(&logs);
+    if only.is_empty() {
+        assemble::assemble(&builder, &Locking::Loose)?;
+    } else {
+        select(steps(&builder)?, only)?.iter().try_for_each(|step| step.build(&builder))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
