@@ -97,8 +97,7 @@ impl Builder<'_> {
         let mut parts = Parts::default();
         for name in names {
             let component = self.pins.component(name)?;
-            let folder = self.component(name, component)?;
-            parts.folders.insert((*name).to_owned(), folder);
+            parts.folders.insert((*name).to_owned(), self.component(name)?);
             parts.modules.insert((*name).to_owned(), self.modules(name, component)?);
         }
         Ok(parts)
@@ -147,7 +146,12 @@ impl Builder<'_> {
         Ok(action)
     }
 
-    fn component(&self, name: &str, component: &Component) -> Result<PathBuf> {
+    /// The folder of a component's programs, which are built if the cache does not have them.
+    ///
+    /// # Errors
+    /// When the component does not build. The error names it.
+    pub fn component(&self, name: &str) -> Result<PathBuf> {
+        let component = self.pins.component(name)?;
         let action = self.action(name, component)?;
         self.cache.get_or_build("parts", name, &action, |place| {
             progress::step(&format!("build {name} {}", component.version), || {

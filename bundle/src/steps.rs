@@ -67,7 +67,7 @@ impl Step {
         }
         match cargo::RUNS.iter().find(|programs| cargo::run_name(programs) == self.name) {
             Some(programs) => builder.cargo(programs).map(drop),
-            None => builder.some(&[&self.name]).map(drop),
+            None => builder.component(&self.name).map(drop),
         }
     }
 }

@@ -51,7 +51,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let lock = Outputs::load(&session.workspace.root).map_err(Unusable)?;
     if args.rebuild {
-        session.check_host()?;
+        if args.only.is_empty() {
+            session.check_host()?;
+        }
         packages::ensure(&[Need::Images], &session.pins, &session.host, args.yes).map_err(Unusable)?;
     }
     let builder = session.builder(&session.workspace.target().join("logs"));
