@@ -18,8 +18,9 @@ use crate::cache::{files_below, sha256_file};
 
 /// The variables of the host that a build gets. They say where programs are and how many of them run at once.
 const HOST: [&str; 6] = ["PATH", "TMPDIR", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "GOMAXPROCS", "CARGO_BUILD_JOBS"];
-/// The variables of the host with which a C compiler of Nix finds headers and libraries. They are inputs.
-const COMPILER: [&str; 3] = ["NIX_CFLAGS_COMPILE", "NIX_LDFLAGS", "PKG_CONFIG_PATH"];
+/// How the variables begin with which a C compiler of Nix finds headers and libraries. They are inputs.
+const COMPILER: [&str; 7] =
+    ["NIX_BINTOOLS", "NIX_CC", "NIX_CFLAGS", "NIX_HARDENING", "NIX_LDFLAGS", "NIX_PKG_CONFIG", "PKG_CONFIG_PATH"];
 /// The environment of every build. The home is a file, so that nothing is read from it or written to it.
 const ALWAYS: [(&str, &str); 3] = [("HOME", "/dev/null"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")];
 /// The start of the tests in a file of Rust code.
@@ -134,9 +135,10 @@ impl Action {
             // The compiler answers the bare name of a file that it does not find.
             self = if found.is_absolute() { self.file(library, &found)? } else { self.input(library, "none") };
         }
-        for name in COMPILER {
-            if let Some(value) = std::env::var_os(name) {
-                self = self.env(name, value.to_string_lossy());
+        for (name, value) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if COMPILER.iter().any(|start| name.starts_with(start)) {
+                self = self.env(&name, value.to_string_lossy());
             }
         }
         Ok(self)

@@ -182,6 +182,37 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Compares an entry of the cache with what it was built as, and with the lock of the outputs. A damaged entry is
+    /// removed, so that the next build makes it again.
+    ///
+    /// # Errors
+    /// When a damaged entry cannot be removed.
+    pub fn entry(&mut self, step: &Step, cache: &Cache, lock: &Outputs) -> Result<()> {
+        let entry = step.place(cache);
+        if !entry.is_dir() {
+            self.alone.push(step.name.clone());
+            return Ok(());
+        }
+        let seal = match unchanged(&entry) {
+            Ok(seal) => seal,
+            Err(fault) => {
+                self.differences.push(format!("{} is damaged and was removed: {fault}", entry.display()));
+                return cache.discard(&entry);
+            }
+        };
+        for (file, sealed) in &seal.files {
+            let (name, locked) = step.locked(file, lock);
+            let digest = format!("sha256:{}", sealed.sha256);
+            match locked.filter(|locked| **locked != digest) {
+                Some(locked) => {
+                    self.differences.push(format!("{name} is {digest}, and {OUTPUTS_FILE} has {locked}"));
+                }
+                None => self.same += 1,
+            }
+        }
+        Ok(())
+    }
+
     /// Compares an entry that was built again with the lock of the outputs, and with this checkout's own entry.
     ///
     /// # Errors
@@ -300,6 +331,26 @@ mod tests {
         ours.1.discard(&ours.2.place(&ours.1)).unwrap();
         let found = compare(&ours, &built("good", "a"), None);
         assert_eq!((found.differences.len(), found.alone), (0, vec!["cni/ptp".to_owned()]));
+    }
+
+    #[test]
+    fn damaged_entry_is_named_and_removed_and_one_that_differs_from_the_lock_stays() {
+        let (_dir, cache, step) = built("good", "a");
+        let entry = step.place(&cache);
+        let check = |locked: Option<&str>| {
+            let locked = locked.map(|digest| ("cni/ptp".to_owned(), digest.to_owned()));
+            let lock = Outputs { programs: locked.into_iter().collect(), ..Outputs::default() };
+            let mut found = Comparison::default();
+            found.entry(&step, &cache, &lock).unwrap();
+            found
+        };
+        assert_eq!((check(None).same, check(None).differences.len()), (1, 0));
+        let found = check(Some("sha256:aa")).differences;
+        assert!(found.len() == 1 && found[0].contains("cni/ptp is sha256:") && entry.is_dir(), "{found:?}");
+        fs::write(entry.join("ptp"), "g0od").unwrap();
+        let found = check(None).differences;
+        assert!(found.len() == 1 && found[0].contains("SHA-256 of ptp") && !entry.exists(), "{found:?}");
+        assert_eq!(check(None).alone, ["cni"]);
     }
 
     #[test]

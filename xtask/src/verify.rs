@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, ensure};
 use bundle::assemble::{self, Locking};
-use bundle::cache;
-use bundle::outputs::{OUTPUTS_FILE, Outputs};
+use bundle::outputs::Outputs;
 use bundle::packages::{self, Need};
+use bundle::parts::Builder;
 use bundle::pins::Pins;
 use bundle::rebuild::{Comparison, Elsewhere};
 use bundle::steps::{Step, select, steps};
@@ -19,7 +19,7 @@ use crate::session::Session;
 
 /// Check every byte of what the cache has for this checkout, and compare it with bundle/outputs.lock.
 ///
-/// What is damaged is removed, so that the next build makes it again. With --rebuild, nothing in the cache is trusted.
+/// The modules of Go that it was built from are compared with go.sum, too. What is damaged is removed, so that the next build makes it again. With --rebuild, nothing in the cache is trusted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Build again from an empty cache, and compare, down to the first file or byte that differs.
@@ -58,36 +58,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let builder = session.builder(&session.workspace.target().join("logs"));
     let steps = select(steps(&builder)?, &args.only).map_err(Unusable)?;
-    if args.rebuild { rebuild(&session, &steps, &args.only, &lock) } else { check(&session, &steps, &lock) }
+    if args.rebuild { rebuild(&session, &steps, &args.only, &lock) } else { check(&builder, &steps, &lock) }
 }
 
-/// Checks the entries of the cache.
-fn check(session: &Session, steps: &[Step], lock: &Outputs) -> Result<ExitCode> {
+/// Checks the entries of the cache, and the modules that they were built from.
+fn check(builder: &Builder<'_>, steps: &[Step], lock: &Outputs) -> Result<ExitCode> {
     let mut found = Comparison::default();
     for step in steps {
-        let entry = step.place(&session.cache);
-        if !entry.is_dir() {
-            found.alone.push(step.name.clone());
-            continue;
-        }
-        match progress::step(&format!("read {}", step.name), || anyhow::Ok(cache::unchanged(&entry)))? {
-            Err(fault) => {
-                found.differences.push(format!("{} is damaged and was removed: {fault}", entry.display()));
-                session.cache.discard(&entry)?;
+        progress::step(&format!("check {}", step.name), || {
+            if let Some(component) = builder.pins.components.get(&step.name) {
+                found.differences.extend(builder.altered_modules(&step.name, component)?);
             }
-            Ok(seal) => {
-                for (file, sealed) in &seal.files {
-                    let (name, locked) = step.locked(file, lock);
-                    let digest = format!("sha256:{}", sealed.sha256);
-                    match locked.filter(|locked| **locked != digest) {
-                        Some(locked) => {
-                            found.differences.push(format!("{name} is {digest}, and {OUTPUTS_FILE} has {locked}"));
-                        }
-                        None => found.same += 1,
-                    }
-                }
-            }
-        }
+            found.entry(step, builder.cache, lock)
+        })?;
     }
     report(&found, "are as they were built, and as the lock says", "not in the cache")
 }
