@@ -11,7 +11,7 @@ use crate::debian::{Change, Debian, LOCK_FILE, Lock, Rootfs, cut};
 use crate::images::{self, BuiltImage, LocalSource, Plan};
 use crate::node::{self, Ingredients, NodeImage};
 use crate::outputs::{OUTPUTS_FILE, Outputs};
-use crate::parts::{ARCHITECTURE, Builder, KIND_E2E, Parts, SCALER, WORKER};
+use crate::parts::{ARCHITECTURE, Builder, Parts, cargo};
 use crate::pins::Pins;
 
 /// The manifest of the default storage class, below `manifests/`.
@@ -76,6 +76,9 @@ pub fn check_locks(root: &Path, pins: &Pins, locking: &Locking) -> Result<()> {
 fn debian(builder: &Builder<'_>, plan: &Plan, locking: &Locking) -> Result<Debian> {
     let suite = &builder.pins.debian.suite;
     let lock = Lock::load(&builder.workspace.root, suite, ARCHITECTURE);
+    if builder.offline {
+        return Ok(Debian::of_host(lock?, true, &builder.logs).offline());
+    }
     let Locking::All { now } = locking else {
         return Ok(Debian::of_host(lock?, *locking != Locking::Loose, &builder.logs));
     };
@@ -98,12 +101,13 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
         || {
             side_by_side(
                 || images::root_filesystems(&plan, &debian, builder.cache),
-                || builder.cargo(&[WORKER, SCALER, KIND_E2E]),
+                || cargo::RUNS.iter().map(|programs| builder.cargo(programs)).collect::<Result<Vec<_>>>(),
             )
         },
         || builder.components(),
     )?;
-    let folder = programs[0].parent().context("find the folder of the built programs")?;
+    let [ours, driver] = [&programs[0], &programs[1]];
+    let folder = ours[0].parent().context("find the folder of the built programs")?;
     images::OURS.iter().for_each(|component| parts.add(component, folder));
     let source = LocalSource {
         pins: builder.pins,
@@ -132,7 +136,7 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
         unlocked.extend(compare(&Outputs::load(root)?, &outputs, *locking == Locking::Strict)?);
     }
     Ok(Assembly {
-        driver: programs[2].clone(),
+        driver: driver[0].clone(),
         packages: used(debian.lock, &rootfs),
         outputs,
         unlocked,

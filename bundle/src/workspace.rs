@@ -26,6 +26,11 @@ impl Workspace {
         root.join(crate::pins::FILE).is_file().then_some(Self { root, checkout: true })
     }
 
+    /// The checkout in this folder.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), checkout: true }
+    }
+
     /// The folders of a program that runs without a checkout, as `slipway` of a bundle does. All users of a cache share
     /// one cluster.
     pub fn of_cache(cache: &Path) -> Self {

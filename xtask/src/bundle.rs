@@ -117,7 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn save(args: &SaveArgs) -> Result<ExitCode> {
-    let session = Session::begin()?;
+    let session = Session::of(&args.build)?;
     let pins = session.pins()?;
     let file = &args.file;
     file::check_target(file).map_err(Unusable)?;

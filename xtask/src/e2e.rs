@@ -72,7 +72,7 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let session = Session::begin()?;
+    let session = Session::of(&args.source.build)?;
     let source = session.source(&args.source)?;
     let suites = source.suites(&session);
     let known = scenarios::load(&suites)?;

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Choose Debian's current packages, build with them, and write bundle/debian.lock and bundle/outputs.lock. With
     /// `=outputs`, keep the packages and write only the digests of what is built.
     #[arg(long, value_name = "WHAT", value_enum, num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "all", conflicts_with = "locked")]
+    #[arg(default_missing_value = "all", conflicts_with_all = ["locked", "offline"])]
     update_lock: Option<Update>,
 
     #[command(flatten)]
@@ -65,7 +65,7 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let session = Session::begin()?;
+    let session = Session::of(&args.build)?;
     let pins = session.pins()?;
     session.check_build(&pins)?;
     let locking = args.locking()?;

@@ -4,6 +4,8 @@ mod bundle;
 mod doctor;
 mod down;
 mod e2e;
+mod fetch;
+mod gc;
 mod images;
 mod nix;
 mod plan;
@@ -13,6 +15,7 @@ mod simulate;
 mod status;
 mod test;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -63,14 +66,16 @@ enum Command {
     Simulate(simulate::Args),
     Images(images::Args),
     Bundle(bundle::Args),
-    Verify(bundle::VerifyArgs),
+    Verify(verify::Args),
+    Fetch(fetch::Args),
+    Gc(gc::Args),
     Up(up::Args),
     Status(status::Args),
     Down(down::Args),
 }
 
 /// The commands that need a checkout in every case.
-const OF_CHECKOUT: [&str; 2] = ["images", "test"];
+const OF_CHECKOUT: [&str; 4] = ["fetch", "gc", "images", "test"];
 
 /// A problem that was found before anything was changed.
 #[derive(Debug)]
@@ -104,7 +109,9 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Bundle(args) => bundle::run(&args),
-        Command::Verify(args) => bundle::verify(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Down(args) => down::run(&args),

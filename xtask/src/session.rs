@@ -28,6 +28,10 @@ pub(crate) struct BuildArgs {
     /// [default: true for `bundle save`, and for every command if the variable CI is set]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) locked: Option<bool>,
+
+    /// Fetch nothing. What a build needs was fetched before, with `cargo xtask fetch`.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 impl BuildArgs {
@@ -82,6 +86,7 @@ pub(crate) struct Session {
     pub(crate) workspace: Workspace,
     pub(crate) cache: Cache,
     pub(crate) host: Host,
+    pub(crate) offline: bool,
 }
 
 impl Session {
@@ -90,7 +95,12 @@ impl Session {
         let root = cache_root().map_err(Unusable)?;
         let workspace = Workspace::checkout().unwrap_or_else(|| Workspace::of_cache(&root));
         let host = Host::look(&root);
-        Ok(Self { cache: Cache::open(root)?, host, workspace })
+        Ok(Self { cache: Cache::open(root)?, host, workspace, offline: false })
+    }
+
+    /// Reads the surroundings of a command that builds.
+    pub(crate) fn of(args: &BuildArgs) -> Result<Self> {
+        Ok(Self { offline: args.offline, ..Self::begin()? })
     }
 
     /// The pins of the checkout.
@@ -140,7 +150,7 @@ impl Session {
 
     /// The builder of parts. Its logs go into this folder.
     pub(crate) fn builder<'a>(&'a self, pins: &'a Pins, logs: &Path) -> Builder<'a> {
-        Builder { workspace: &self.workspace, pins, cache: &self.cache, logs: logs.to_owned() }
+        Builder { workspace: &self.workspace, pins, cache: &self.cache, logs: logs.to_owned(), offline: self.offline }
     }
 
     /// Prints how the run adapts to the host.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use bundle::checks;
 use bundle::packages::{self, Need};
-use bundle::parts::{self, Parts};
+use bundle::parts::{Parts, cargo};
 use support::interrupt::side_by_side;
 use support::progress;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Runs the format check, the lints and the unit tests of the workspace.
 fn rust(session: &Session) -> Result<()> {
-    let cargo = |args: &[&str]| anyhow::Ok(parts::cargo(&session.workspace, &session.cache)?.args(args));
+    let cargo = |args: &[&str]| anyhow::Ok(cargo::cargo(&session.workspace, &session.cache)?.args(args));
     progress::step("format: cargo fmt", || Ok(cargo(&["fmt", "--all", "--check"])?.run().map(drop)?))?;
     progress::step("lints: cargo clippy", || {
         let lints = cargo(&["clippy", "--workspace", "--all-targets", "--locked"])?.args(["--", "--deny", "warnings"]);
@@ -70,9 +70,9 @@ fn rust(session: &Session) -> Result<()> {
 /// Runs the integration tests of the worker, the scaler and the bundle. It names the whole workspace, though only these
 /// have such tests, so that cargo reuses what it compiled for the unit tests.
 fn integration(session: &Session, built: &Parts) -> Result<()> {
-    let mut cargo = parts::cargo(&session.workspace, &session.cache)?.args(["test", "--workspace", "--locked"]);
+    let mut tests = cargo::cargo(&session.workspace, &session.cache)?.args(["test", "--workspace", "--locked"]);
     for (component, program, variable) in SERVERS {
-        cargo = cargo.env(variable, built.program(component, program)?);
+        tests = tests.env(variable, built.program(component, program)?);
     }
     let suites: [(&str, &[&str]); 2] = [
         ("the worker and the scaler against real servers", &["--test", "integration", "--", "--include-ignored"]),
@@ -80,7 +80,7 @@ fn integration(session: &Session, built: &Parts) -> Result<()> {
     ];
     suites.into_iter().try_for_each(|(name, args)| {
         progress::step(&format!("integration tests: {name}"), || {
-            let tests = cargo.clone().args(args).passthrough()?;
+            let tests = tests.clone().args(args).passthrough()?;
             ensure!(tests.success(), "integration tests failed ({tests})");
             Ok(())
         })

@@ -44,7 +44,7 @@ impl ClusterArgs {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let session = Session::begin()?;
+    let session = Session::of(&args.source.build)?;
     let source = session.source(&args.source)?;
     session.check(&source)?;
     session.print_adaptations();

@@ -20,7 +20,8 @@ use crate::debian::LOCK_FILE;
 use crate::images::{self, ImageSpec, Plan, ProgramRef};
 use crate::oci::{self, Content};
 use crate::outputs::OUTPUTS_FILE;
-use crate::parts::{self, ARCHITECTURE, Builder, host_triple};
+use crate::parts::cargo::{self, host_triple};
+use crate::parts::{ARCHITECTURE, Builder};
 use crate::{pins, release};
 
 /// The files that pin versions and hashes, beside go.mod and go.sum of each component.
@@ -68,7 +69,7 @@ fn insert_json(files: &mut Files, name: String, value: &Value) {
 
 /// The programs for the host.
 fn programs(builder: &Builder<'_>, built: &Assembly) -> Result<Files> {
-    let slipway = builder.cargo(&[parts::SLIPWAY])?.remove(0);
+    let slipway = builder.cargo(&[cargo::SLIPWAY])?.remove(0);
     let programs = [
         (SLIPWAY, slipway),
         (DRIVER, built.driver.clone()),

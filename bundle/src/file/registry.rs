@@ -41,7 +41,7 @@ pub fn push(crane: &Path, cache: &Cache, file: &Path, repository: &str) -> Resul
     };
     let _lock = cache.lock(&format!("push-{}", claim.id))?;
     let layout = progress::step(&format!("verify {}", file.display()), || {
-        cache.get_or_build("layouts", "push", &claim.id, |place| {
+        cache.get_or_build("layouts", "push", &verify::unpacking(&claim.id), |place| {
             let verified = verify::unpack(file, &claim.id, place, &[BLOBS])?;
             write_layout(file, &verified, place)
         })

@@ -39,7 +39,7 @@ struct Contents {
 pub fn open(cache: &Cache, file: &Path) -> Result<Release> {
     let claim = verify::begin(file)?;
     let file = &std::path::absolute(file).with_context(|| format!("find {}", file.display()))?;
-    let folder = cache.get_or_build("bundles", "bundle", &claim.id, |place| {
+    let folder = cache.get_or_build("bundles", "bundle", &verify::unpacking(&claim.id), |place| {
         progress::step(&format!("verify and unpack {}", file.display()), || {
             let verified = verify::unpack(file, &claim.id, place, &[PROGRAMS, SHARE])?;
             let contents =

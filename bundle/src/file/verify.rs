@@ -21,6 +21,7 @@ pub(super) use self::contents::{Blob, NodeBlobs};
 use self::contents::{Kept, Unpacking, compare};
 use self::reader::{Head, Reader};
 use super::{ABOUT, About, FORMAT, INDEX, SUMS, host_architecture};
+use crate::action::Action;
 use crate::file::render::WORKER;
 use crate::oci;
 
@@ -80,6 +81,13 @@ pub(super) fn unpack(file: &Path, id: &str, folder: &Path, prefixes: &'static [&
         ensure!(claim.id == id, "changed meanwhile: run the command again");
         check_members(reader, claim, Some(Unpacking { folder: folder.to_owned(), prefixes }))
     })
+}
+
+/// What is unpacked from a bundle with this id, as a build.
+pub(super) fn unpacking(id: &str) -> Action {
+    Action::new("unpack a bundle")
+        .input("SHA256SUMS", id)
+        .code(&[include_str!("unpack.rs"), include_str!("registry.rs")])
 }
 
 /// The members of a bundle in their order, each with its SHA-256. The file has all members but the blobs. `found` gets

@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::tarball::write_tree;
 use super::{Content, Entry, Tree};
-use crate::cache::{Cache, Key};
+use crate::action::Action;
+use crate::cache::{Cache, Key, discard_if_changed};
 
 /// A layer of an image.
 #[derive(Debug)]
@@ -86,8 +87,10 @@ impl Layer {
         self.source.write(&mut out).with_context(|| format!("write layer {}", self.name))?;
         let (digest, _) = out.finish();
         if digest != self.digest {
+            let faults: Vec<String> = self.source.files().into_iter().filter_map(discard_if_changed).collect();
+            let faults: String = faults.iter().map(|fault| format!("; {fault}")).collect();
             bail!(
-                "layer {} changed while it was used, from {} to {digest}: run the command again",
+                "layer {} changed while it was used, from {} to {digest}{faults}: run the command again",
                 self.name,
                 self.digest
             );
@@ -104,8 +107,8 @@ impl Layer {
     }
 
     fn remembered(cache: &Cache, name: &str, source: Source) -> Result<Self> {
-        let key = source.identity()?;
-        if let Some(place) = cache.get("layers", name, &key) {
+        let action = Action::new("layer").input("source", source.identity()?).code(&super::CODE);
+        if let Some(place) = cache.get("layers", name, &action) {
             let note = fs::read_to_string(place.join("digest")).context("read a cached digest")?;
             if let Some((digest, size)) = note.trim().split_once(' ')
                 && let Ok(size) = size.parse()
@@ -114,7 +117,7 @@ impl Layer {
             }
         }
         let layer = Self::measured(name, source)?;
-        cache.get_or_build("layers", name, &key, |place| {
+        cache.get_or_build("layers", name, &action, |place| {
             fs::write(place.join("digest"), format!("{} {}\n", layer.digest, layer.size)).context("remember a digest")
         })?;
         Ok(layer)
@@ -134,9 +137,28 @@ impl Source {
         }
     }
 
-    /// A key that changes when the bytes may have changed.
+    /// The files on disk that the bytes come from.
+    fn files(&self) -> Vec<&Path> {
+        let contents: Vec<&Content> = match self {
+            Self::Tar(tar) => vec![tar],
+            Self::Tree(tree) => tree
+                .iter()
+                .filter_map(|(_, entry)| match entry {
+                    Entry::File { content, .. } => Some(content),
+                    _ => None,
+                })
+                .collect(),
+        };
+        let files = contents.into_iter().filter_map(|content| match content {
+            Content::File { path, .. } => Some(path.as_path()),
+            _ => None,
+        });
+        files.collect()
+    }
+
+    /// A hash that changes when the bytes may have changed.
     fn identity(&self) -> Result<String> {
-        let mut key = Key::new("layer 1");
+        let mut key = Key::new("layer");
         match self {
             Self::Tar(tar) => key = add(key.field("tar", ""), tar)?,
             Self::Tree(tree) => {
@@ -269,6 +291,23 @@ mod tests {
         assert_ne!(first.digest(), layer().digest());
         let error = first.write(&mut io::sink()).unwrap_err().to_string();
         assert!(error.contains("changed while it was used"), "{error}");
+    }
+
+    #[test]
+    fn damaged_entry_is_found_when_its_layer_is_written_and_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let action = Action::new("go");
+        let build = || {
+            let entry =
+                cache.get_or_build("parts", "kind", &action, |place| Ok(fs::write(place.join("kind"), "good")?));
+            entry.unwrap().join("kind")
+        };
+        let layer = Layer::of_tar(&cache, "kind", &build()).unwrap();
+        fs::write(build(), "g0od").unwrap(); // of the same size, so the entry looks whole
+        let error = layer.write(&mut io::sink()).unwrap_err().to_string();
+        assert!(error.contains("the SHA-256 of kind is") && error.contains("run the command again"), "{error}");
+        assert_eq!(fs::read_to_string(build()).unwrap(), "good");
     }
 
     #[test]
