@@ -11,11 +11,9 @@ use crate::debian::{Change, Debian, LOCK_FILE, Lock, Rootfs, cut};
 use crate::images::{self, BuiltImage, LocalSource, Plan};
 use crate::node::{self, Ingredients, NodeImage};
 use crate::outputs::{OUTPUTS_FILE, Outputs};
-use crate::parts::{ARCHITECTURE, Builder, KIND_E2E, Parts, SCALER, WORKER};
+use crate::parts::{ARCHITECTURE, Builder, Parts, cargo};
 use crate::pins::Pins;
 
-/// Name of the image with a shell and curl, in which the guide's monitoring commands run.
-const TOOLBOX: &str = "slipway.local/toolbox:";
 /// The manifest of the default storage class, below `manifests/`.
 const STORAGE: &str = "services/storage/storage.yaml";
 
@@ -30,8 +28,6 @@ pub struct Assembly {
     pub images: Vec<BuiltImage>,
     /// The node image.
     pub node: NodeImage,
-    /// Reference of the image with a shell and curl.
-    pub toolbox: String,
     /// The Debian packages of each root filesystem, in the form of the lock.
     pub packages: Lock,
     /// The digests of the outputs, in the form of the lock.
@@ -80,6 +76,9 @@ pub fn check_locks(root: &Path, pins: &Pins, locking: &Locking) -> Result<()> {
 fn debian(builder: &Builder<'_>, plan: &Plan, locking: &Locking) -> Result<Debian> {
     let suite = &builder.pins.debian.suite;
     let lock = Lock::load(&builder.workspace.root, suite, ARCHITECTURE);
+    if builder.offline {
+        return Ok(Debian::of_host(lock?, true, &builder.logs).offline());
+    }
     let Locking::All { now } = locking else {
         return Ok(Debian::of_host(lock?, *locking != Locking::Loose, &builder.logs));
     };
@@ -102,12 +101,13 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
         || {
             side_by_side(
                 || images::root_filesystems(&plan, &debian, builder.cache),
-                || builder.cargo(&[WORKER, SCALER, KIND_E2E]),
+                || cargo::RUNS.iter().map(|programs| builder.cargo(programs)).collect::<Result<Vec<_>>>(),
             )
         },
         || builder.components(),
     )?;
-    let folder = programs[0].parent().context("find the folder of the built programs")?;
+    let [ours, driver] = [&programs[0], &programs[1]];
+    let folder = ours[0].parent().context("find the folder of the built programs")?;
     images::OURS.iter().for_each(|component| parts.add(component, folder));
     let source = LocalSource {
         pins: builder.pins,
@@ -135,10 +135,8 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     if matches!(locking, Locking::Strict | Locking::Loose) {
         unlocked.extend(compare(&Outputs::load(root)?, &outputs, *locking == Locking::Strict)?);
     }
-    let toolbox = images.iter().find(|image| image.name.starts_with(TOOLBOX)).context("find the toolbox image")?;
     Ok(Assembly {
-        driver: programs[2].clone(),
-        toolbox: toolbox.name.clone(),
+        driver: driver[0].clone(),
         packages: used(debian.lock, &rootfs),
         outputs,
         unlocked,

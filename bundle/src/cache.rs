@@ -1,21 +1,50 @@
 //! The cache of finished work, keyed by content. An entry is complete or absent.
 //!
-//! An entry's key is a hash of all its inputs. An entry is built in a work folder and then renamed into its place, so
-//! that an interrupted build leaves nothing that looks finished. A lock makes two checkouts build the same entry once.
+//! An entry's key is the hash of the [`Action`] that makes it. An entry is built in a work folder and then renamed into
+//! its place, so that an interrupted build leaves nothing that looks finished. A lock makes two checkouts build the same
+//! entry once.
 //!
-//! Before the rename an entry is written through to the disk, with a list of its files and their sizes. An entry whose
-//! files have other sizes, such as none after a power loss, is built again.
+//! Before the rename an entry is written through to the disk, with its action and the sizes and hashes of its files. An
+//! entry whose files have other sizes, such as none after a power loss, is built again. Other hashes are found when an
+//! image is written, and by `cargo xtask verify`.
 
+mod garbage;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use support::progress;
 
-/// The file in an entry that lists the sizes and paths of its other files. Entries of older versions have none.
-const SEAL: &str = ".sealed";
+use crate::action::Action;
+
+pub use garbage::Garbage;
+
+/// The file in an entry that holds its [`Seal`]. Its modification time is that of the entry's last use.
+pub(crate) const SEAL: &str = ".sealed";
+
+/// What an entry consists of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Seal {
+    /// The build that made it.
+    pub action: Action,
+    /// Its files by their paths in it.
+    pub files: BTreeMap<String, Sealed>,
+}
+
+/// A file of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256 as hexadecimal digits.
+    pub sha256: String,
+}
 
 /// A cache of finished work in one folder.
 #[derive(Debug, Clone)]
@@ -40,13 +69,17 @@ impl Cache {
     }
 
     /// The path of an entry, whether the entry exists or not.
-    pub fn place(&self, kind: &str, name: &str, key: &str) -> PathBuf {
-        self.root.join(kind).join(format!("{name}-{}", &key[..16.min(key.len())]))
+    pub fn place(&self, kind: &str, name: &str, action: &Action) -> PathBuf {
+        self.root.join(kind).join(format!("{name}-{}", &action.key()[..16]))
     }
 
-    /// The entry's path, if the entry exists and is undamaged.
-    pub fn get(&self, kind: &str, name: &str, key: &str) -> Option<PathBuf> {
-        Some(self.place(kind, name, key)).filter(|place| place.is_dir() && damage(place).is_none())
+    /// The entry's path, if the entry exists and its files have their sizes.
+    pub fn get(&self, kind: &str, name: &str, action: &Action) -> Option<PathBuf> {
+        let place = self.place(kind, name, action);
+        sized(&place).ok()?;
+        // An entry of another user cannot be touched. Then its age is that of its last build.
+        let _ = File::open(place.join(SEAL)).and_then(|seal| seal.set_modified(SystemTime::now()));
+        Some(place)
     }
 
     /// The entry's path. If the entry does not exist, `build` fills an empty folder that becomes the entry.
@@ -57,21 +90,21 @@ impl Cache {
         &self,
         kind: &str,
         name: &str,
-        key: &str,
+        action: &Action,
         build: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
-        if let Some(place) = self.get(kind, name, key) {
+        if let Some(place) = self.get(kind, name, action) {
             return Ok(place);
         }
-        let place = self.place(kind, name, key);
+        let place = self.place(kind, name, action);
         let parent = self.root.join(kind);
         fs::create_dir_all(&parent).with_context(|| format!("make {}", parent.display()))?;
         let _lock = self.lock(&format!("{kind}-{name}"))?;
         if place.is_dir() {
-            match damage(&place) {
-                None => return Ok(place), // another checkout built it while this one waited for the lock
-                Some(file) => {
-                    progress::note(&format!("{} is damaged and made again: {file}", place.display()));
+            match sized(&place) {
+                Ok(_) => return Ok(place), // another checkout built it while this one waited for the lock
+                Err(fault) => {
+                    progress::note(&format!("{} is damaged and made again: {fault}", place.display()));
                     remove_folder(&place)?;
                 }
             }
@@ -81,7 +114,7 @@ impl Cache {
         remove_folder(&work)?;
         fs::create_dir(&work).with_context(|| format!("make {}", work.display()))?;
         build(&work).inspect_err(|_| drop(remove_folder(&work)))?;
-        seal(&work).inspect_err(|_| drop(remove_folder(&work)))?;
+        seal(&work, action).inspect_err(|_| drop(remove_folder(&work)))?;
         persist(&work, &place).with_context(|| format!("move {name} into the cache"))?;
         Ok(place)
     }
@@ -99,42 +132,64 @@ impl Cache {
     }
 }
 
-/// Lists the files of an entry, and writes all of them through to the disk.
-fn seal(entry: &Path) -> Result<()> {
-    let mut list = String::new();
+/// Records the files of an entry, and writes all of them through to the disk.
+fn seal(entry: &Path, action: &Action) -> Result<()> {
+    let mut files = BTreeMap::new();
     let mut folders = vec![entry.to_owned()];
     for file in files_below(entry)? {
         let meta = file.symlink_metadata().with_context(|| format!("look at {}", file.display()))?;
         if meta.is_file() {
             sync(&file)?;
-            list.push_str(&format!("{} {}\n", meta.len(), file.strip_prefix(entry).unwrap_or(&file).display()));
+            let name = file.strip_prefix(entry).unwrap_or(&file).to_string_lossy().into_owned();
+            files.insert(name, Sealed { size: meta.len(), sha256: sha256_file(&file)? });
         }
         folders.extend(
             file.parent().filter(|parent| folders.last().map(PathBuf::as_path) != Some(*parent)).map(Path::to_owned),
         );
     }
     let path = entry.join(SEAL);
-    fs::write(&path, list).with_context(|| format!("write {}", path.display()))?;
+    let text = serde_json::to_vec(&Seal { action: action.clone(), files }).context("serialise a seal")?;
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     sync(&path)?;
     folders.iter().try_for_each(|folder| sync(folder))
 }
 
-/// What is wrong with an entry. None if its files have the sizes that they were built with.
-fn damage(entry: &Path) -> Option<String> {
-    let list = match fs::read_to_string(entry.join(SEAL)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-        Err(error) => return Some(format!("{SEAL}: {error}")),
-        Ok(list) => list,
-    };
-    if list.is_empty() {
-        return Some(format!("{SEAL} has 0 bytes"));
+/// An entry's seal, if its files have the sizes that they were built with. Otherwise what is wrong with it.
+fn sized(entry: &Path) -> Result<Seal, String> {
+    let text = fs::read(entry.join(SEAL)).map_err(|error| format!("{SEAL}: {error}"))?;
+    let seal: Seal = serde_json::from_slice(&text).map_err(|error| format!("{SEAL}: {error}"))?;
+    for (name, Sealed { size, .. }) in &seal.files {
+        let found = entry.join(name).symlink_metadata();
+        let found = found.map_or_else(|_| "absent".to_owned(), |meta| meta.len().to_string());
+        if found != size.to_string() {
+            return Err(format!("{name} has {found} bytes, expected {size}"));
+        }
     }
-    list.lines().find_map(|line| {
-        let (size, name) = line.split_once(' ')?;
-        let found =
-            entry.join(name).symlink_metadata().map_or_else(|_| "absent".to_owned(), |meta| meta.len().to_string());
-        (found != size).then(|| format!("{name} has {found} bytes, expected {size}"))
-    })
+    Ok(seal)
+}
+
+/// An entry's seal, if every byte of it is as it was built. Otherwise what is wrong with it. Reads all of it.
+///
+/// # Errors
+/// What is wrong, with the name of the file.
+pub fn unchanged(entry: &Path) -> Result<Seal, String> {
+    let seal = sized(entry)?;
+    for (name, Sealed { sha256, .. }) in &seal.files {
+        let found = sha256_file(&entry.join(name)).map_err(|error| format!("{name}: {error:#}"))?;
+        if found != *sha256 {
+            return Err(format!("the SHA-256 of {name} is {found}, expected {sha256}"));
+        }
+    }
+    Ok(seal)
+}
+
+/// Removes the entry that this file belongs to, if it is not as it was built. So the next run builds it again. Answers
+/// what was wrong with it.
+pub(crate) fn discard_if_changed(file: &Path) -> Option<String> {
+    let entry = file.ancestors().skip(1).find(|folder| folder.join(SEAL).is_file())?;
+    let fault = unchanged(entry).err()?;
+    remove_folder(entry).ok()?;
+    Some(format!("{} is damaged and was removed: {fault}", entry.display()))
 }
 
 fn sync(path: &Path) -> Result<()> {
@@ -158,12 +213,12 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// A key under construction. Its fields are labelled and have their lengths hashed, so that different inputs differ.
+/// A hash of labelled values, for names and identities. The lengths are hashed too, so that different values differ.
 #[derive(Debug, Clone, Default)]
 pub struct Key(Sha256);
 
 impl Key {
-    /// Starts the key of one kind of entry. Change `recipe` when the way to build the entry changes.
+    /// Starts the hash of one kind of thing.
     pub fn new(recipe: &str) -> Self {
         Self::default().field("recipe", recipe)
     }
@@ -176,27 +231,6 @@ impl Key {
             self.0.update(part);
         }
         self
-    }
-
-    /// Adds a file's content under a label.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn file(self, label: &str, path: &Path) -> Result<Self> {
-        let content = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-        Ok(self.field(label, content))
-    }
-
-    /// Adds the path and the content of every file below a folder, in order of path.
-    ///
-    /// # Errors
-    /// When a file or folder cannot be read.
-    pub fn tree(mut self, label: &str, root: &Path) -> Result<Self> {
-        for path in files_below(root)? {
-            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            self = self.file(&format!("{label}/{name}"), &path)?;
-        }
-        Ok(self)
     }
 
     /// The key as hexadecimal digits.
@@ -248,50 +282,69 @@ pub fn sha256_file(path: &Path) -> Result<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn failed_build_leaves_no_entry() {
+    fn cache() -> (tempfile::TempDir, Cache) {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
-        let built = cache.get_or_build("parts", "x", "k", |place| {
+        (dir, cache)
+    }
+
+    fn build(cache: &Cache) -> PathBuf {
+        let built = cache.get_or_build("parts", "x", &Action::new("k"), |place| {
+            fs::create_dir(place.join("d"))?;
+            fs::write(place.join("p"), "program")?;
+            Ok(fs::write(place.join("d").join("q"), "other")?)
+        });
+        built.unwrap()
+    }
+
+    #[test]
+    fn failed_build_leaves_no_entry() {
+        let (dir, cache) = cache();
+        let built = cache.get_or_build("parts", "x", &Action::new("k"), |place| {
             fs::write(place.join("half"), "…")?;
             anyhow::bail!("interrupted")
         });
         assert!(built.is_err());
-        assert_eq!(cache.get("parts", "x", "k"), None);
+        assert_eq!(cache.get("parts", "x", &Action::new("k")), None);
         assert_eq!(fs::read_dir(dir.path().join("parts")).unwrap().count(), 0, "no incomplete entry stays");
     }
 
     #[test]
     fn second_build_is_not_run() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path()).unwrap();
-        let first = cache.get_or_build("parts", "x", "k", |place| Ok(fs::write(place.join("p"), "1")?)).unwrap();
-        let second = cache.get_or_build("parts", "x", "k", |_| anyhow::bail!("built again")).unwrap();
+        let (_dir, cache) = cache();
+        let first = build(&cache);
+        let second = cache.get_or_build("parts", "x", &Action::new("k"), |_| anyhow::bail!("built again")).unwrap();
         assert_eq!(first, second);
+        assert!(cache.get_or_build("parts", "x", &Action::new("other"), |_| anyhow::bail!("built")).is_err());
     }
 
     #[test]
-    fn damaged_entry_is_built_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path()).unwrap();
-        let build = || {
-            let built = cache.get_or_build("parts", "x", "k", |place| {
-                fs::create_dir(place.join("d"))?;
-                fs::write(place.join("p"), "program")?;
-                Ok(fs::write(place.join("d").join("q"), "other")?)
-            });
-            built.unwrap()
-        };
-        let place = build();
+    fn entry_of_another_size_is_built_again() {
+        let (_dir, cache) = cache();
+        let place = build(&cache);
         for name in ["p", "d/q", SEAL] {
             fs::write(place.join(name), "").unwrap(); // what a power loss may leave
-            assert_eq!(cache.get("parts", "x", "k"), None, "{name}");
-            assert_eq!(fs::read_to_string(build().join("p")).unwrap(), "program");
+            assert_eq!(cache.get("parts", "x", &Action::new("k")), None, "{name}");
+            assert_eq!(fs::read_to_string(build(&cache).join("p")).unwrap(), "program");
         }
-        fs::remove_file(place.join("d/q")).unwrap();
-        assert!(build().join("d/q").exists());
-        fs::remove_file(place.join(SEAL)).unwrap();
-        assert_eq!(cache.get("parts", "x", "k"), Some(place), "an entry of an older version");
+        for name in ["d/q", SEAL] {
+            fs::remove_file(place.join(name)).unwrap();
+            assert!(build(&cache).join(name).exists());
+        }
+    }
+
+    #[test]
+    fn seal_has_the_action_and_finds_a_changed_byte() {
+        let (_dir, cache) = cache();
+        let place = build(&cache);
+        let seal = unchanged(&place).unwrap();
+        assert_eq!(seal.action, Action::new("k"));
+        assert_eq!(seal.files["d/q"], Sealed { size: 5, sha256: hex::encode(Sha256::digest("other")) });
+        assert_eq!(discard_if_changed(&place.join("d/q")), None);
+        fs::write(place.join("d/q"), "0ther").unwrap();
+        let fault = discard_if_changed(&place.join("p")).unwrap();
+        assert!(fault.contains("d/q") && !place.exists(), "{fault}");
+        assert_eq!(discard_if_changed(Path::new("/proc/self/status")), None, "no entry of a cache");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cache::{Cache, Key, files_below};
+use crate::action::Action;
+use crate::cache::{Cache, files_below};
 use crate::parts::Parts;
 use crate::pins::Pins;
 
@@ -21,13 +22,12 @@ const DOCUMENTS: usize = 240;
 /// # Errors
 /// When a module cannot be read, or the modules hold too few documents.
 pub fn default_corpus(pins: &Pins, parts: &Parts, cache: &Cache) -> Result<PathBuf> {
-    let mut key = Key::new("corpus-1");
-    for component in pins.components.values() {
-        key = key.field("module", &component.module).field("version", &component.version);
-    }
-    cache.get_or_build("corpus", "documents", &key.finish(), |place| {
+    let action = pins.built().fold(Action::new("corpus").code(&[include_str!("corpus.rs")]), |action, (_, it)| {
+        action.input(&it.module, &it.version)
+    });
+    cache.get_or_build("corpus", "documents", &action, |place| {
         let mut found = Vec::new();
-        for (name, component) in &pins.components {
+        for (name, component) in pins.built() {
             let dir = parts.module_dir(name, &component.module)?;
             found.extend(documents(&dir)?.into_iter().map(|file| (name.clone(), dir.clone(), file)));
         }

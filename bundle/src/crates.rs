@@ -38,7 +38,7 @@ pub fn member_names(root: &Path) -> Result<Vec<String>> {
 ///
 /// Follows `path`, and `workspace = true` where `[workspace.dependencies]` has a `path`, in `[dependencies]`,
 /// `[build-dependencies]` and their target-specific tables. Optional dependencies are followed whatever the features.
-/// Files outside a package folder, such as those of an `include_str!("../../x")`, are not found.
+/// Files outside a package folder, such as those of an `include_str!("../../x")`, are not found. A build refuses them.
 ///
 /// # Errors
 /// When a Cargo.toml cannot be read or parsed; the error names the file.

@@ -22,24 +22,39 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use support::command::{Cmd, CommandError};
+use support::command::CommandError;
 use support::progress;
 
+pub(crate) use fetch::place;
 pub use lock::{Change, Choice, Lock, Package, drift};
 pub use mirrors::{Archive, Mirror};
 pub use recipe::{Recipe, Way};
 
-use crate::cache::{Cache, Key};
+use crate::action::Action;
+use crate::cache::Cache;
 use crate::oci::{self, Tree};
 
 /// The file that holds the lock.
 pub const LOCK_FILE: &str = "bundle/debian.lock";
+/// The code that makes a root filesystem of packages, as an input of it.
+const CODE: [&str; 4] = [
+    include_str!("debian.rs"),
+    include_str!("debian/recipe.rs"),
+    include_str!("debian/repository.rs"),
+    include_str!("debian/unpack.rs"),
+];
 /// The maximum number of packages that a message names. It counts the rest.
 const NAMED: usize = 12;
 
 /// Why a build cannot use the packages of the lock. A build that is not locked chooses others instead.
 #[derive(Debug, thiserror::Error)]
 pub enum NotLocked {
+    /// Nothing may be fetched, and the cache lacks packages.
+    #[error("the cache lacks {packages} of {LOCK_FILE}, and --offline forbids to fetch: {}", crate::parts::FETCH_FIRST)]
+    Offline {
+        /// The packages, with their versions.
+        packages: String,
+    },
     /// No mirror has a package.
     #[error(
         "no mirror has {packages} of {LOCK_FILE} ({reasons}): update the lock with `cargo xtask images --update-lock`, \
@@ -81,6 +96,8 @@ pub struct Debian {
     pub locked: bool,
     /// Folder for mmdebstrap's logs.
     pub logs: PathBuf,
+    /// The version of mmdebstrap on this host.
+    mmdebstrap: String,
     chooser: Chooser,
 }
 
@@ -128,8 +145,23 @@ impl Debian {
             lock,
             locked,
             logs: logs.to_owned(),
+            mmdebstrap: Action::new("mmdebstrap").arg("--version").command().quiet().read().unwrap_or_default(),
             chooser: resolve::resolve,
         }
+    }
+
+    /// The same without any mirror: what the cache lacks is an error.
+    #[must_use]
+    pub fn offline(self) -> Self {
+        Self { mirrors: Vec::new(), locked: true, ..self }
+    }
+
+    /// Puts the locked packages of a root filesystem into the cache.
+    ///
+    /// # Errors
+    /// [`NotLocked`] if no mirror has a package, and another error if a mirror has it with other bytes.
+    pub fn fetch(&self, cache: &Cache, name: &str) -> Result<()> {
+        fetch::ensure(cache, &self.mirrors, self.lock.of(name))
     }
 
     /// Chooses the current packages of every recipe and makes them the lock. `now` is the time in UTC, in the format of
@@ -157,11 +189,13 @@ impl Debian {
     /// When it cannot be made on this host. With `locked`, [`NotLocked`] when the packages of the lock cannot be used.
     pub fn rootfs(&self, cache: &Cache, name: &str, recipe: &Recipe) -> Result<Rootfs> {
         let packages = self.packages(cache, name, recipe)?;
-        let key = self.key(recipe, &packages)?;
-        let place = match cache.get("rootfs", name, &key) {
+        let action = self.action(recipe, &packages)?;
+        let place = match cache.get("rootfs", name, &action) {
             Some(place) => place,
             None => progress::step(&format!("root filesystem {name}"), || {
-                cache.get_or_build("rootfs", name, &key, |place| self.make(cache, name, recipe, &packages, place))
+                cache.get_or_build("rootfs", name, &action, |place| {
+                    self.make(cache, name, recipe, &packages, &action, place)
+                })
             })?,
         };
         let drift = drift(self.lock.of(name), &packages);
@@ -171,7 +205,7 @@ impl Debian {
     /// The packages of a root filesystem. The cache has them, or what is made of them.
     fn packages(&self, cache: &Cache, name: &str, recipe: &Recipe) -> Result<Vec<Package>> {
         let available = |packages: Vec<Package>| {
-            if cache.get("rootfs", name, &self.key(recipe, &packages)?).is_none() {
+            if cache.get("rootfs", name, &self.action(recipe, &packages)?).is_none() {
                 fetch::ensure(cache, &self.mirrors, &packages)?;
             }
             Ok(packages)
@@ -193,23 +227,56 @@ impl Debian {
         }
     }
 
-    fn key(&self, recipe: &Recipe, packages: &[Package]) -> Result<String> {
-        let packages: Vec<String> = packages.iter().map(|package| format!("{package} {}", package.sha256)).collect();
-        Ok(Key::new("rootfs 2")
-            .field("recipe", serde_json::to_string(recipe).context("serialise the recipe")?)
-            .field("architecture", &self.architecture)
-            .field("suite", &self.suite)
-            .field("packages", packages.join("\n"))
-            .finish())
+    /// How a root filesystem is made of these packages.
+    ///
+    /// # Errors
+    /// When the recipe cannot be serialised.
+    pub fn action(&self, recipe: &Recipe, packages: &[Package]) -> Result<Action> {
+        let recipe = &Recipe { about: String::new(), ..recipe.clone() };
+        let action = packages
+            .iter()
+            .fold(Action::new("mmdebstrap"), |action, package| action.input(&package.to_string(), &package.sha256));
+        let action = action
+            .input("mmdebstrap", &self.mmdebstrap)
+            .input("recipe", serde_json::to_string(recipe).context("serialise the recipe")?)
+            .code(&CODE)
+            .code_of("layers", &oci::CODE)
+            .env("SOURCE_DATE_EPOCH", oci::EPOCH.to_string())
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .arg("--mode={mode}")
+            .arg(format!("--architectures={}", self.architecture))
+            .arg("--aptopt=APT::Install-Recommends \"false\"");
+        let action = match recipe.way {
+            // The hook installs usr-is-merged instead of usrmerge, which depends on perl.
+            Way::Install => action
+                .args(["--variant=essential", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"])
+                .arg(format!("--include={}", recipe.packages.join(","))),
+            Way::Extract => {
+                let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+                action.arg("--variant=extract").arg(format!("--include={}", names.join(",")))
+            }
+        };
+        Ok(action.args([self.suite.as_str(), "{tar}", "{source}"]))
     }
 
-    fn make(&self, cache: &Cache, name: &str, recipe: &Recipe, packages: &[Package], place: &Path) -> Result<()> {
+    fn make(
+        &self,
+        cache: &Cache,
+        name: &str,
+        recipe: &Recipe,
+        packages: &[Package],
+        action: &Action,
+        place: &Path,
+    ) -> Result<()> {
         // Not in the cache: apt reads the packages as another user, who cannot enter a home folder.
         let work = tempfile::Builder::new().prefix("slipway-rootfs-").tempdir().context("make a folder")?;
         let tar = work.path().join("raw.tar");
         let folder = work.path().join("repository");
         let repository = repository::Repository::make(cache, packages, &self.suite, recipe.way, &folder)?;
-        self.mmdebstrap(name, recipe, packages, &repository.source, &tar)?;
+        let mode = if rustix::process::geteuid().is_root() { "root" } else { "unshare" };
+        let action = action.clone().place("mode", mode).place("tar", &tar).place("source", &repository.source);
+        let mmdebstrap = action.command().log(self.logs.join(format!("rootfs-{name}.log")));
+        mmdebstrap.run().map_err(|error| explain(error, mode))?;
         let mut tree = unpack::read(&tar)?;
         match recipe.way {
             Way::Install => check_installed(name, packages, &unpack::installed(&tree)?)?,
@@ -217,28 +284,6 @@ impl Debian {
         }
         recipe.finish(&mut tree)?;
         write_tar(tree, &place.join("rootfs.tar"))
-    }
-
-    fn mmdebstrap(&self, name: &str, recipe: &Recipe, packages: &[Package], source: &str, tar: &Path) -> Result<()> {
-        let mode = if rustix::process::geteuid().is_root() { "root" } else { "unshare" };
-        let mut command = Cmd::new("mmdebstrap")
-            .env("SOURCE_DATE_EPOCH", oci::EPOCH.to_string())
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .arg(format!("--mode={mode}"))
-            .arg(format!("--architectures={}", self.architecture))
-            .arg("--aptopt=APT::Install-Recommends \"false\"")
-            .log(self.logs.join(format!("rootfs-{name}.log")));
-        command = match recipe.way {
-            // The hook installs usr-is-merged instead of usrmerge, which depends on perl.
-            Way::Install => command
-                .args(["--variant=essential", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"])
-                .arg(format!("--include={}", recipe.packages.join(","))),
-            Way::Extract => {
-                let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-                command.arg("--variant=extract").arg(format!("--include={}", names.join(",")))
-            }
-        };
-        command.arg(&self.suite).arg(tar).arg(source).run().map(|_| ()).map_err(|error| explain(error, mode))
     }
 }
 
@@ -354,8 +399,8 @@ mod tests {
         let server = Server::start(&[]);
         let (_dir, cache) = cache();
         let debian = debian(&server, true);
-        let key = debian.key(&recipe(), debian.lock.of("x")).unwrap();
-        cache.get_or_build("rootfs", "x", &key, |place| Ok(fs::write(place.join("rootfs.tar"), "tar")?)).unwrap();
+        let action = debian.action(&recipe(), debian.lock.of("x")).unwrap();
+        cache.get_or_build("rootfs", "x", &action, |place| Ok(fs::write(place.join("rootfs.tar"), "tar")?)).unwrap();
         assert_eq!(debian.rootfs(&cache, "x", &recipe()).unwrap().drift, []);
         assert!(server.requests().is_empty());
     }
@@ -364,7 +409,7 @@ mod tests {
     fn key_follows_the_bytes_of_the_packages_and_not_the_host() {
         let server = Server::start(&[]);
         let mut one = debian(&server, true);
-        let key = |debian: &Debian, bytes: &str| debian.key(&recipe(), &[package("a=1", bytes)]).unwrap();
+        let key = |debian: &Debian, bytes: &str| debian.action(&recipe(), &[package("a=1", bytes)]).unwrap().key();
         let before = key(&one, "x");
         assert_ne!(before, key(&one, "y"));
         one.mirrors = vec![Mirror::new(Archive::Main, "http://anna:geheim@other.example/debian")];

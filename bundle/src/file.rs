@@ -6,9 +6,12 @@
 mod collect;
 mod members;
 mod provenance;
+mod registry;
 mod render;
 mod save;
 mod sbom;
+mod signature;
+mod unpack;
 mod verify;
 
 use serde::{Deserialize, Serialize};
@@ -16,11 +19,15 @@ use serde::{Deserialize, Serialize};
 pub use collect::collect;
 pub use members::Bundle;
 pub use provenance::Commit;
+pub use registry::{pull, push};
+pub use render::for_registry;
 pub use save::{Saved, check_target, save};
+pub use signature::{check_signature, signature_file};
+pub use unpack::open;
 pub use verify::{Verified, verify};
 
 /// The format that this program writes, and the newest that it reads.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 /// The member that says what the file is. It comes first.
 const ABOUT: &str = "bundle.json";
@@ -28,10 +35,23 @@ const ABOUT: &str = "bundle.json";
 const SUMS: &str = "SHA256SUMS";
 /// The member with the provenance.
 const PROVENANCE: &str = "provenance.json";
-/// The folders of programs and of manifests.
+/// The folder of the programs for the host, and the programs in it.
 const PROGRAMS: &str = "bin/";
+const SLIPWAY: &str = "bin/slipway";
+const DRIVER: &str = "bin/kind-e2e";
+const KIND: &str = "bin/kind";
+const KUBECTL: &str = "bin/kubectl";
+const CRANE: &str = "bin/crane";
+/// The folder of the rendered manifests.
 const MANIFESTS: &str = "manifests/";
-/// The members of an OCI image layout beside its blobs, and the one that Docker reads.
+/// The folder of what the programs read, and what is in it.
+const SHARE: &str = "share/";
+const SHARED_MANIFESTS: &str = "share/manifests";
+const CORPUS: &str = "share/corpus";
+const SUITES: &str = "share/suites";
+const FACTS: &str = "share/facts.json";
+/// The folder of the blobs of an OCI image layout, its other members, and the one that Docker reads.
+const BLOBS: &str = "blobs/";
 const OCI_LAYOUT: &str = "oci-layout";
 const INDEX: &str = "index.json";
 const DOCKER_MANIFEST: &str = "manifest.json";

@@ -59,6 +59,20 @@ pub struct Adaptation {
     pub why: String,
 }
 
+/// What a command does on the host.
+#[derive(Debug, Clone, Copy)]
+pub enum Work<'a> {
+    /// It builds from pins. With `cold`, parts are missing in the cache.
+    Build {
+        /// The pins.
+        pins: &'a Pins,
+        /// Whether parts are missing in the cache.
+        cold: bool,
+    },
+    /// It runs what a bundle has, and builds nothing.
+    Run,
+}
+
 impl Host {
     /// Reads the facts of this host. `cache` is the folder whose disk is measured.
     pub fn look(cache: &Path) -> Self {
@@ -126,16 +140,11 @@ impl Host {
         found
     }
 
-    /// The faults that make a run impossible, each with what to do. With `cold`, parts have to be built first.
-    pub fn faults(&self, pins: &Pins, cold: bool) -> Vec<String> {
+    /// The faults that make the work impossible, each with what to do.
+    pub fn faults(&self, work: Work<'_>) -> Vec<String> {
         let mut faults = Vec::new();
-        match &self.go {
-            None => faults.push(format!("no Go on PATH: install Go {}", pins.toolchain.go)),
-            Some(found) if !at_least(found, GO_NEEDED) => faults.push(format!(
-                "Go {found} is too old to fetch the pinned version {}: install that or Go {GO_NEEDED} or newer",
-                pins.toolchain.go
-            )),
-            Some(_) => {}
+        if let Work::Build { pins, .. } = work {
+            faults.extend(self.toolchain_fault(pins));
         }
         if self.docker.is_none() && !self.root {
             faults.push("no Docker engine answers: start Docker, or run as root, which starts a private engine".into());
@@ -146,6 +155,7 @@ impl Host {
         if let Some(memory) = self.memory_bytes.filter(|memory| *memory < MEMORY_NEEDED) {
             faults.push(format!("{} of memory: at least {} are needed", gib(memory), gib(MEMORY_NEEDED)));
         }
+        let cold = matches!(work, Work::Build { cold: true, .. });
         let needed = if cold { DISK_NEEDED_COLD } else { DISK_NEEDED_WARM };
         if let Some(free) = self.disk_free_bytes.filter(|free| *free < needed) {
             faults.push(format!(
@@ -156,6 +166,17 @@ impl Host {
             ));
         }
         faults
+    }
+
+    fn toolchain_fault(&self, pins: &Pins) -> Option<String> {
+        let wanted = &pins.toolchain.go;
+        match &self.go {
+            None => Some(format!("no Go on PATH: install Go {wanted}")),
+            Some(found) if !at_least(found, GO_NEEDED) => Some(format!(
+                "Go {found} is too old to fetch the pinned version {wanted}: install that or Go {GO_NEEDED} or newer"
+            )),
+            Some(_) => None,
+        }
     }
 }
 
@@ -251,7 +272,9 @@ mod tests {
     #[test]
     fn host_that_lacks_nothing_needs_no_adaptation_and_has_no_fault() {
         assert_eq!(host().adaptations(), []);
-        assert_eq!(host().faults(&pins(), true), Vec::<String>::new());
+        assert_eq!(host().faults(Work::Build { pins: &pins(), cold: true }), Vec::<String>::new());
+        let bare = Host { go: None, disk_free_bytes: Some(DISK_NEEDED_WARM), ..host() };
+        assert_eq!(bare.faults(Work::Run), Vec::<String>::new(), "a bundle needs no Go, and less disk");
     }
 
     #[test]
@@ -273,7 +296,7 @@ mod tests {
             (Host { disk_free_bytes: Some(1 << 30), ..host() }, "SLIPWAY_CACHE"),
         ];
         for (host, wanted) in cases {
-            let faults = host.faults(&pins(), true);
+            let faults = host.faults(Work::Build { pins: &pins(), cold: true });
             assert_eq!(faults.len(), 1, "{faults:?}");
             assert!(faults[0].contains(wanted), "{faults:?} lacks {wanted}");
         }

@@ -3,6 +3,7 @@
 //!
 //! The crate builds and starts things. It never judges a cluster, which `kind-e2e` does, and holds no async code.
 
+pub mod action;
 pub mod assemble;
 pub mod cache;
 pub mod checks;
@@ -10,6 +11,7 @@ pub mod cluster;
 pub mod corpus;
 pub mod crates;
 pub mod debian;
+pub mod difference;
 pub mod docker;
 pub mod file;
 pub mod host;
@@ -22,4 +24,7 @@ pub mod outputs;
 pub mod packages;
 pub mod parts;
 pub mod pins;
+pub mod rebuild;
+pub mod release;
+pub mod steps;
 pub mod workspace;

@@ -57,6 +57,16 @@ pub struct NodeImage {
 }
 
 impl NodeImage {
+    /// The node image that this image is.
+    pub(crate) fn of(image: Image) -> Self {
+        Self {
+            reference: image.name.clone(),
+            digest: image.digest(),
+            size_bytes: image.size(),
+            archive: Archive::new(vec![image]),
+        }
+    }
+
     /// The image itself.
     ///
     /// # Errors
@@ -121,8 +131,7 @@ pub fn build(from: &Ingredients<'_>) -> Result<NodeImage> {
     let digest = image.digest();
     let version = &from.pins.component("kubernetes")?.version;
     let reference = format!("{}:{version}-{}", from.plan.node.name, short(&digest));
-    let image = image.renamed(&reference);
-    Ok(NodeImage { reference, digest, size_bytes: image.size(), archive: Archive::new(vec![image]) })
+    Ok(NodeImage::of(image.renamed(reference)))
 }
 
 fn programs(from: &Ingredients<'_>) -> Result<Tree> {

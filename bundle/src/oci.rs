@@ -25,6 +25,14 @@ pub use tree::{Content, Entry, ROOT, Tree};
 
 /// The time of every file and image: 2026-01-01T00:00:00Z, in seconds since 1970.
 pub const EPOCH: u64 = 1_767_225_600;
+/// The code that makes the bytes of layers, as an input of what is made with it.
+pub(crate) const CODE: [&str; 5] = [
+    include_str!("oci.rs"),
+    include_str!("oci/archive.rs"),
+    include_str!("oci/layer.rs"),
+    include_str!("oci/tarball.rs"),
+    include_str!("oci/tree.rs"),
+];
 /// [`EPOCH`] in the format of an image configuration.
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
@@ -73,6 +81,11 @@ impl Image {
         let config = config_blob(config, &layers);
         let manifest = manifest_blob(&config, &layers);
         Self { name: name.into(), layers, config, manifest }
+    }
+
+    /// An image of which everything is known.
+    pub(crate) fn known(name: &str, config: &str, manifest: &str, layers: Vec<Arc<Layer>>) -> Self {
+        Self { name: name.to_owned(), layers, config: config.into(), manifest: manifest.into() }
     }
 
     /// The same image under another name.

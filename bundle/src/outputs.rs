@@ -54,7 +54,7 @@ impl Outputs {
         // A layer of a tar is the file as it is, and the cache remembers its digest.
         let digest = |name: &str, file: &Path| anyhow::Ok(Layer::of_tar(cache, name, file)?.digest().to_owned());
         let mut programs = BTreeMap::new();
-        for (name, component) in &pins.components {
+        for (name, component) in pins.built() {
             for program in &component.programs {
                 let file = parts.program(name, &program.name)?;
                 programs
@@ -94,7 +94,7 @@ impl Outputs {
     /// # Errors
     /// When the plan does not fit the pins.
     pub fn names_that_differ(&self, plan: &Plan, pins: &Pins) -> Result<Vec<String>> {
-        let programs = pins.components.iter().flat_map(|(name, component)| {
+        let programs = pins.built().flat_map(|(name, component)| {
             component.programs.iter().map(move |program| format!("{name}/{}", program.name))
         });
         let images = plan.images.iter().filter(|image| image.set != ImageSet::Worker);

@@ -11,9 +11,9 @@ use crate::pins::Pins;
 
 /// What a command needs from the system.
 #[derive(Debug, Clone, Copy)]
-pub enum Need {
-    /// Build the images: C compiler, headers, mmdebstrap.
-    Images,
+pub enum Need<'a> {
+    /// Build the images of these pins: C compiler, headers, mmdebstrap.
+    Images(&'a Pins),
     /// Run a private Docker engine.
     Engine,
     /// Evaluate the flake.
@@ -28,8 +28,8 @@ pub enum Need {
 ///
 /// # Errors
 /// When the user declines, or packages are missing and this is not root or there is no apt. The error names them.
-pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()> {
-    let missing: Vec<String> = wanted(needs, pins).into_iter().filter(|package| !present(package)).collect();
+pub fn ensure(needs: &[Need<'_>], host: &Host, yes: bool) -> Result<()> {
+    let missing: Vec<String> = wanted(needs).into_iter().filter(|package| !present(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -54,11 +54,11 @@ pub fn ensure(needs: &[Need], pins: &Pins, host: &Host, yes: bool) -> Result<()>
     })
 }
 
-fn wanted(needs: &[Need], pins: &Pins) -> Vec<String> {
+fn wanted(needs: &[Need<'_>]) -> Vec<String> {
     let mut wanted: Vec<String> = Vec::new();
     for need in needs {
         match need {
-            Need::Images => {
+            Need::Images(pins) => {
                 wanted.extend(["gcc", "libc6-dev", "mmdebstrap"].map(str::to_owned));
                 wanted.extend(pins.components.values().flat_map(|component| component.headers.iter().cloned()));
             }
@@ -125,17 +125,16 @@ mod tests {
     #[test]
     fn images_need_the_headers_that_the_pins_name() {
         let pins = Pins::load(&crate::workspace::Workspace::here().root).unwrap();
-        assert!(wanted(&[Need::Images], &pins).contains(&"libseccomp-dev".to_owned()));
+        assert!(wanted(&[Need::Images(&pins)]).contains(&"libseccomp-dev".to_owned()));
     }
 
     #[test]
     fn without_root_the_error_names_what_to_install() {
-        let pins = Pins::parse("components = {}\n[toolchain]\ngo = \"1\"\n[debian]\nsuite = \"x\"").unwrap();
         let mut host = Host::look(std::path::Path::new("/"));
         host.root = false;
         // The host of the test may have the packages or not: an error must come exactly when one is missing.
-        let missing: Vec<String> = wanted(&[Need::Nix], &pins).into_iter().filter(|name| !present(name)).collect();
-        let result = ensure(&[Need::Nix], &pins, &host, true);
+        let missing: Vec<String> = wanted(&[Need::Nix]).into_iter().filter(|name| !present(name)).collect();
+        let result = ensure(&[Need::Nix], &host, true);
         assert_eq!(result.is_err(), !missing.is_empty());
     }
 }

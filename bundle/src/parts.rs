@@ -1,25 +1,29 @@
 //! Parts: the programs in the images, built from pinned sources and cached by content.
 //!
-//! The programs of a component are one cache entry. Its key is the pin, go.mod, go.sum, the version of Go and the
-//! architecture. Go builds with the pinned version of itself: if the host has another one, it fetches that as a module
-//! and checks its hash. Cargo builds the worker and the load driver in a target folder inside the cache, so that a
-//! second clone compiles only the crates of the workspace.
+//! The programs of a component are one cache entry. Go builds with the pinned version of itself: if the host has another
+//! one, it fetches that as a module and checks its hash. [`cargo`] builds the programs of the workspace.
+//!
+//! Everything is fetched first, with the settings of the host. Then an [`Action`] builds, without them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+pub mod cargo;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use support::command::{Cmd, CommandError};
 use support::progress;
 
-use crate::cache::{Cache, Key};
-use crate::crates::{member_names, path_closure};
+use crate::action::Action;
+use crate::cache::Cache;
 use crate::pins::{Component, Pins};
 use crate::workspace::Workspace;
 
 /// The architecture of the images, in the naming of Go and OCI.
 pub const ARCHITECTURE: &str = "amd64";
+
+/// What to do about inputs that are missing.
+pub(crate) const FETCH_FIRST: &str = "run `cargo xtask fetch` while there is a network";
 
 /// Builds parts or takes them from the cache.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Builder<'a> {
     pub cache: &'a Cache,
     /// The folder for the output of the builds.
     pub logs: PathBuf,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
 }
 
 /// The built parts: a folder of programs for each component.
@@ -74,12 +80,12 @@ impl Parts {
 }
 
 impl Builder<'_> {
-    /// Builds every component of the pins that is not in the cache, one after the other.
+    /// Builds every component of the pins that is no tool and is not in the cache, one after the other.
     ///
     /// # Errors
     /// When a component does not build. The error names it.
     pub fn components(&self) -> Result<Parts> {
-        let names: Vec<&str> = self.pins.components.keys().map(String::as_str).collect();
+        let names: Vec<&str> = self.pins.built().map(|(name, _)| name.as_str()).collect();
         self.some(&names)
     }
 
@@ -91,9 +97,8 @@ impl Builder<'_> {
         let mut parts = Parts::default();
         for name in names {
             let component = self.pins.component(name)?;
-            let folder = self.component(name, component)?;
-            parts.folders.insert((*name).to_owned(), folder);
-            parts.modules.insert((*name).to_owned(), self.module_dirs(name, component)?);
+            parts.folders.insert((*name).to_owned(), self.component(name)?);
+            parts.modules.insert((*name).to_owned(), self.modules(name, component)?);
         }
         Ok(parts)
     }
@@ -104,77 +109,119 @@ impl Builder<'_> {
     /// When a component's go.mod or go.sum cannot be read.
     pub fn missing(&self) -> Result<Vec<String>> {
         let mut missing = Vec::new();
-        for (name, component) in &self.pins.components {
-            let key = self.component_key(name, component)?;
-            if self.cache.get("parts", name, &key).is_none() {
+        for (name, component) in self.pins.built() {
+            if self.cache.get("parts", name, &self.action(name, component)?).is_none() {
                 missing.push(name.clone());
             }
         }
         Ok(missing)
     }
 
-    fn component_key(&self, name: &str, component: &Component) -> Result<String> {
+    /// How the programs of a component are built.
+    ///
+    /// # Errors
+    /// When the component's go.mod or go.sum cannot be read, or it needs a C compiler and there is none.
+    pub fn action(&self, name: &str, component: &Component) -> Result<Action> {
         let dir = self.workspace.components().join(name);
-        let pin = serde_json::to_vec(&Component { about: String::new(), ..component.clone() })?;
-        Ok(Key::new("go-component-1")
-            .field("pin", pin)
+        let names: Vec<&str> = component.programs.iter().map(|program| program.name.as_str()).collect();
+        let mut action = Action::new("go")
+            .args(["-C", "{module}", "build", "-trimpath", "-buildvcs=false"])
+            .args(tags(component))
+            .args(["-ldflags".to_owned(), ldflags(component), "-o".to_owned(), "{out}/".to_owned()])
+            .args(component.programs.iter().map(|program| program.package.as_str()))
+            .env("GOENV", "off")
+            .env("GOPROXY", "off")
             .file("go.mod", &dir.join("go.mod"))?
             .file("go.sum", &dir.join("go.sum"))?
-            .field("go", &self.pins.toolchain.go)
-            .field("architecture", ARCHITECTURE)
-            .finish())
+            .input("names", names.join(" "))
+            .place("module", dir);
+        for (name, value) in self.go_variables(component) {
+            action = action.env(name, value);
+        }
+        if component.cgo {
+            let libraries: Vec<String> = component.headers.iter().map(|package| library(package)).collect();
+            let libraries: Vec<&str> = libraries.iter().map(String::as_str).collect();
+            action = action.env("CC", "cc").c_compiler(&libraries)?;
+        }
+        Ok(action)
     }
 
-    fn component(&self, name: &str, component: &Component) -> Result<PathBuf> {
-        let key = self.component_key(name, component)?;
-        self.cache.get_or_build("parts", name, &key, |place| {
+    /// The folder of a component's programs, which are built if the cache does not have them.
+    ///
+    /// # Errors
+    /// When the component does not build. The error names it.
+    pub fn component(&self, name: &str) -> Result<PathBuf> {
+        let component = self.pins.component(name)?;
+        let action = self.action(name, component)?;
+        self.cache.get_or_build("parts", name, &action, |place| {
             progress::step(&format!("build {name} {}", component.version), || {
-                let log = self.logs.join(format!("build-{name}.log"));
-                self.go_build(name, component, place, &log).map_err(|error| explain(name, error))?;
+                self.fetch_modules(name, component)?;
+                let (build, modules) = go_folders()?;
+                let go = action.clone().place("out", place).local("GOCACHE", build).local("GOMODCACHE", modules);
+                // The Go compiler is faster with fewer garbage collections, and its output is the same.
+                let go = go.local("GOGC", "400").command().log(self.log(name));
+                go.run().map_err(|error| explain(name, error))?;
                 rename_programs(component, place)
             })
         })
     }
 
-    fn go_build(&self, name: &str, component: &Component, place: &Path, log: &Path) -> Result<(), CommandError> {
-        let mut ldflags = vec!["-s -w -buildid=".to_owned()];
-        ldflags.extend(component.ldflags.iter().cloned());
-        if component.link_static {
-            ldflags.push("-extldflags \"-static\"".to_owned());
-        }
-        let mut command = self
-            .go(name)
-            .env("CGO_ENABLED", if component.cgo { "1" } else { "0" })
-            .env("GOOS", "linux")
-            .env("GOARCH", ARCHITECTURE)
-            // The Go compiler is faster with fewer garbage collections, and its output is the same.
-            .env("GOGC", "400")
-            .args(["build", "-trimpath", "-buildvcs=false"])
-            .log(log);
-        if !component.tags.is_empty() {
-            command = command.arg("-tags").arg(component.tags.join(","));
-        }
-        let mut out = OsString::from(place);
-        out.push("/");
-        command = command.arg("-ldflags").arg(ldflags.join(" ")).arg("-o").arg(out);
-        command.args(component.programs.iter().map(|program| &program.package)).run().map(drop)
+    /// Fetches what a component's packages are compiled from, and Go of the pinned version. Go checks every hash.
+    pub(crate) fn fetch_modules(&self, name: &str, component: &Component) -> Result<()> {
+        let packages = component.programs.iter().map(|program| &program.package);
+        let list = self.go(name, component).args(["list", "-deps"]).args(tags(component)).args(packages);
+        list.quiet().log(self.log(name)).run().map(drop).map_err(|error| explain(name, error))
     }
 
-    /// Go of the pinned version in a component's folder, without the user's settings that would change the build.
-    fn go(&self, name: &str) -> Cmd {
-        Cmd::new("go")
-            .cwd(self.workspace.components().join(name))
-            .env("GOTOOLCHAIN", format!("go{}", self.pins.toolchain.go))
-            .env("GOFLAGS", "-mod=readonly")
-            .env("GOWORK", "off")
-            .env_remove("GOEXPERIMENT")
+    /// The modules of a component whose files in Go's module cache are not those of go.sum, one line for each.
+    ///
+    /// # Errors
+    /// When Go cannot check them.
+    pub fn altered_modules(&self, name: &str, component: &Component) -> Result<Vec<String>> {
+        let checked = self.go(name, component).args(["mod", "verify"]).quiet().run_any()?;
+        let altered: Vec<String> = checked
+            .all
+            .lines()
+            .filter(|line| line.contains("has been modified"))
+            .map(|line| format!("component {name}: {line}"))
+            .collect();
+        ensure!(checked.status.success() || !altered.is_empty(), "go mod verify {name}: {}", checked.failure());
+        Ok(altered)
     }
 
-    fn module_dirs(&self, name: &str, component: &Component) -> Result<BTreeMap<String, PathBuf>> {
+    fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("build-{name}.log"))
+    }
+
+    /// Go of the pinned version in a component's folder, with the host's settings of how to fetch.
+    fn go(&self, name: &str, component: &Component) -> Cmd {
+        let go = Cmd::new("go").cwd(self.workspace.components().join(name)).env_remove("GOEXPERIMENT");
+        let go = if self.offline { go.env("GOPROXY", "off") } else { go };
+        self.go_variables(component).into_iter().fold(go, |go, (name, value)| go.env(name, value))
+    }
+
+    /// The variables that decide which packages there are and how they are compiled.
+    fn go_variables(&self, component: &Component) -> [(&'static str, String); 7] {
+        [
+            ("CGO_ENABLED", u8::from(component.cgo).to_string()),
+            ("GOAMD64", "v1".into()),
+            ("GOARCH", ARCHITECTURE.into()),
+            ("GOFLAGS", "-mod=readonly".into()),
+            ("GOOS", "linux".into()),
+            ("GOTOOLCHAIN", format!("go{}", self.pins.toolchain.go)),
+            ("GOWORK", "off".into()),
+        ]
+    }
+
+    /// The folders of a component's pinned modules, which are fetched if Go's module cache lacks them.
+    ///
+    /// # Errors
+    /// When a module cannot be fetched.
+    pub fn modules(&self, name: &str, component: &Component) -> Result<BTreeMap<String, PathBuf>> {
         let modules: Vec<&str> = component.modules().map(|(module, _)| module).collect();
         let listed = || {
-            let listing =
-                self.go(name).args(["list", "-m", "-f", "{{.Path}} {{.Dir}}"]).args(&modules).quiet().read()?;
+            let list = self.go(name, component).args(["list", "-m", "-f", "{{.Path}} {{.Dir}}"]);
+            let listing = list.args(&modules).quiet().read()?;
             anyhow::Ok(parse_module_dirs(&listing))
         };
         let dirs = listed()?;
@@ -183,10 +230,34 @@ impl Builder<'_> {
         }
         // The cache has the programs, but Go's module cache lacks the module. Go checks the download against go.sum.
         for module in modules.iter().filter(|module| !dirs.contains_key(**module)) {
-            self.go(name).args(["mod", "download", *module]).run().map_err(|error| explain(name, error))?;
+            let download = self.go(name, component).args(["mod", "download", *module]);
+            download.run().map_err(|error| explain(name, error))?;
         }
         listed()
     }
+}
+
+/// The folders of Go's build cache and of its module cache, as the host sets them.
+fn go_folders() -> Result<(PathBuf, PathBuf)> {
+    let said = Cmd::new("go").args(["env", "GOCACHE", "GOMODCACHE"]).env("GOTOOLCHAIN", "local").quiet().read()?;
+    let (build, modules) = said.split_once('\n').context("find the folders of Go's caches")?;
+    Ok((build.into(), modules.into()))
+}
+
+fn tags(component: &Component) -> Option<String> {
+    (!component.tags.is_empty()).then(|| format!("-tags={}", component.tags.join(",")))
+}
+
+fn ldflags(component: &Component) -> String {
+    let mut flags = vec!["-s -w -buildid="];
+    flags.extend(component.ldflags.iter().map(String::as_str));
+    flags.extend(component.link_static.then_some("-extldflags \"-static\""));
+    flags.join(" ")
+}
+
+/// The static library of a Debian package with headers.
+fn library(package: &str) -> String {
+    format!("{}.a", package.trim_end_matches("-dev"))
 }
 
 fn parse_module_dirs(listing: &str) -> BTreeMap<String, PathBuf> {
@@ -207,6 +278,8 @@ fn explain(name: &str, error: CommandError) -> anyhow::Error {
             "component {name}: go.sum has no hash for a module that go.mod requires; run `go mod tidy` in \
              bundle/components/{name}"
         )
+    } else if text.contains("disabled by GOPROXY=off") {
+        format!("component {name}: Go's module cache lacks a module, and --offline forbids to fetch it: {FETCH_FIRST}")
     } else {
         format!("build component {name}")
     };
@@ -241,158 +314,6 @@ fn go_binary_name(package: &str) -> &str {
 pub fn go_version() -> Result<String> {
     let version = Cmd::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").quiet().read()?;
     Ok(version.trim_start_matches("go").to_owned())
-}
-
-/// A program of the workspace that cargo builds with the release profile.
-#[derive(Debug, Clone, Copy)]
-pub struct CargoProgram {
-    /// The name of the package, and of its folder.
-    pub package: &'static str,
-    /// The name of the binary.
-    pub binary: &'static str,
-}
-
-/// The worker, which the worker image contains.
-pub const WORKER: CargoProgram = CargoProgram { package: "worker", binary: "temporal-worker" };
-/// The scaler, whose image contains nothing else.
-pub const SCALER: CargoProgram = CargoProgram { package: "temporal-scaler", binary: "temporal-scaler" };
-/// The load driver, which loads and judges a cluster.
-pub const KIND_E2E: CargoProgram = CargoProgram { package: "kind-e2e", binary: "kind-e2e" };
-
-impl Builder<'_> {
-    /// Builds programs of the workspace in one run of cargo if they are not in the cache.
-    ///
-    /// # Errors
-    /// When cargo fails, or the sources change during the build.
-    pub fn cargo(&self, programs: &[CargoProgram]) -> Result<Vec<PathBuf>> {
-        let key = self.cargo_key(programs)?;
-        let names: Vec<&str> = programs.iter().map(|program| program.binary).collect();
-        let place = self.cache.get_or_build("parts", &names.join("+"), &key, |place| {
-            progress::step(&format!("build {} with cargo", names.join(" and ")), || self.cargo_build(programs, place))?;
-            // The key describes the programs only if the sources did not change during the build.
-            ensure!(self.cargo_key(programs)? == key, "the sources changed during the build: run the command again");
-            Ok(())
-        })?;
-        Ok(names.iter().map(|name| place.join(name)).collect())
-    }
-
-    /// The key of programs: the package folders that they are compiled from, the lock file, the compiler. A file that
-    /// is included from outside a package folder is not in the key, as [`path_closure`] says.
-    fn cargo_key(&self, programs: &[CargoProgram]) -> Result<String> {
-        let root = &self.workspace.root;
-        let mut key = Key::new("cargo-program-3")
-            .file("Cargo.toml", &root.join("Cargo.toml"))?
-            .file("Cargo.lock", &root.join("Cargo.lock"))?
-            .field("rustc", Cmd::new("rustc").arg("-vV").quiet().read()?);
-        let mut folders = BTreeSet::new();
-        for program in programs {
-            key = key.field("binary", program.binary);
-            folders.extend(path_closure(root, program.package)?);
-        }
-        for folder in folders {
-            key = key.tree(&folder.to_string_lossy(), &root.join(&folder))?;
-        }
-        Ok(key.finish())
-    }
-
-    fn cargo_build(&self, programs: &[CargoProgram], place: &Path) -> Result<()> {
-        let target = cargo_target(self.cache);
-        let triple = host_triple()?;
-        let mut command = cargo(self.workspace, self.cache)?
-            .args(["build", "--release", "--locked", "--target", &triple])
-            .env("RUSTFLAGS", flags(&triple, &target))
-            .log(self.logs.join("build-cargo.log"));
-        for program in programs {
-            command = command.args(["--package", program.package]);
-        }
-        command.run().context("build the workspace's programs")?;
-        for program in programs {
-            let built = target.join(&triple).join("release").join(program.binary);
-            std::fs::copy(&built, place.join(program.binary)).with_context(|| format!("copy {}", built.display()))?;
-        }
-        Ok(())
-    }
-}
-
-/// The file in the shared target folder that names the checkout whose crates the folder holds.
-const CHECKOUT: &str = ".checkout";
-
-/// The target folder that all checkouts share, so that dependencies are compiled once.
-fn cargo_target(cache: &Cache) -> PathBuf {
-    cache.root().join("cargo-target")
-}
-
-/// Cargo in the checkout, with the shared target folder.
-///
-/// # Errors
-/// When the folder cannot be prepared.
-pub fn cargo(workspace: &Workspace, cache: &Cache) -> Result<Cmd> {
-    let target = cargo_target(cache);
-    let cargo = || Cmd::new("cargo").cwd(&workspace.root).env("CARGO_TARGET_DIR", &target);
-    let _lock = cache.lock("cargo-target")?;
-    let checkout = target.join(CHECKOUT);
-    let ours = workspace.root.as_os_str().as_encoded_bytes();
-    if std::fs::read(&checkout).ok().as_deref() != Some(ours) {
-        forget_workspace(&workspace.root, &cargo)?;
-        std::fs::create_dir_all(&target).with_context(|| format!("make {}", target.display()))?;
-        std::fs::write(&checkout, ours).with_context(|| format!("write {}", checkout.display()))?;
-    }
-    Ok(cargo())
-}
-
-/// Removes the crates of the workspace from the target folder. Cargo stores them under the same names for every
-/// checkout and compares modification times, so that it could use a crate of another checkout.
-fn forget_workspace(root: &Path, cargo: &impl Fn() -> Cmd) -> Result<()> {
-    let triple = host_triple()?;
-    let packages: Vec<String> = member_names(root)?.iter().map(|name| format!("--package={name}")).collect();
-    for profile in [vec![], vec!["--release", "--target", &triple]] {
-        cargo()
-            .args(["clean", "--locked"])
-            .args(profile)
-            .args(&packages)
-            .quiet()
-            .run()
-            .context("remove another checkout's crates from the shared target folder")?;
-    }
-    Ok(())
-}
-
-/// The target triple of this machine. The build names it, so that [`flags`] apply to the programs, but not to build
-/// scripts and procedural macros, which cannot be linked statically.
-pub(crate) fn host_triple() -> Result<String> {
-    let version = Cmd::new("rustc").arg("-vV").quiet().read()?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("find the host in the output of `rustc -vV`")?.to_owned())
-}
-
-/// The target triple for which rustc links with its own LLD.
-const RUST_LLD: &str = "x86_64-unknown-linux-gnu";
-
-/// Compiler flags for the workspace's programs.
-///
-/// - The programs are linked statically, because their image contains nothing else.
-/// - They have a fixed load address. Relocation would write to pages, and so make 3 MB of each worker private memory.
-///   Heap and stacks stay at random addresses.
-/// - Rust's LLD folds identical functions.
-/// - Paths of this machine are replaced. The checkout's path is not: cargo compiles the workspace's crates with
-///   relative paths, and a flag with the checkout's path would make a second clone compile every dependency again.
-fn flags(triple: &str, target: &Path) -> OsString {
-    let home = std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    let mut flags = OsString::from("-C target-feature=+crt-static -C relocation-model=static");
-    if triple == RUST_LLD {
-        flags.push(" -C link-arg=-Wl,--icf=all");
-    }
-    for (from, to) in [(Some(target), "/target"), (home.as_deref(), "/cargo")] {
-        if let Some(from) = from {
-            flags.push(" --remap-path-prefix=");
-            flags.push(from);
-            flags.push("=");
-            flags.push(to);
-        }
-    }
-    flags
 }
 
 #[cfg(test)]

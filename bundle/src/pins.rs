@@ -47,6 +47,10 @@ pub struct Component {
     pub module: String,
     /// Go module version, as in go.mod (`v1.2.3`).
     pub version: String,
+    /// Whether only some commands of the host need it. Such a component is in no image and no lock of the outputs, and
+    /// is built where a command needs it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tool: bool,
     /// Whether the programs are built with cgo.
     #[serde(default)]
     pub cgo: bool,
@@ -118,6 +122,11 @@ impl Pins {
             component.check(name, &go_mod)?;
         }
         Ok(pins)
+    }
+
+    /// The components without tools: those that every build needs.
+    pub fn built(&self) -> impl Iterator<Item = (&String, &Component)> {
+        self.components.iter().filter(|(_, component)| !component.tool)
     }
 
     /// Parses the text of [`FILE`].

@@ -9,23 +9,58 @@ use crate::cache::Key;
 /// The environment variable with the path of the cache.
 pub const CACHE_VARIABLE: &str = "SLIPWAY_CACHE";
 
-/// The folders of one checkout.
+/// The folders that a command works in: those of a checkout, or of a program that came without one.
 #[derive(Debug, Clone)]
 pub struct Workspace {
-    /// The checkout: where the workspace's Cargo.toml is.
+    /// The checkout: where the workspace's Cargo.toml is. Without a checkout, a folder in the cache.
     pub root: PathBuf,
+    checkout: bool,
 }
 
 impl Workspace {
-    /// The checkout that this program was built from.
-    pub fn here() -> Self {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self { root: manifest.parent().unwrap_or(manifest).to_owned() }
+    /// The checkout whose cargo runs this program. Nothing in the program names a checkout, so that two checkouts build
+    /// the same program.
+    pub fn checkout() -> Option<Self> {
+        let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
+        let root = manifest.parent()?.to_owned();
+        root.join(crate::pins::FILE).is_file().then_some(Self { root, checkout: true })
     }
 
-    /// The checkout's build folder. It can be deleted at any time.
+    /// The checkout in this folder.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), checkout: true }
+    }
+
+    /// The folders of a program that runs without a checkout, as `slipway` of a bundle does. All users of a cache share
+    /// one cluster.
+    pub fn of_cache(cache: &Path) -> Self {
+        Self { root: cache.join("slipway"), checkout: false }
+    }
+
+    /// The checkout that the tests run in.
+    #[cfg(test)]
+    pub(crate) fn here() -> Self {
+        Self::checkout().unwrap()
+    }
+
+    /// Whether there are sources to build from.
+    pub fn is_checkout(&self) -> bool {
+        self.checkout
+    }
+
+    /// How the user calls this program.
+    pub fn command(&self) -> &'static str {
+        if self.checkout { "cargo xtask" } else { "slipway" }
+    }
+
+    /// The folder of what a command makes. It can be deleted at any time.
     pub fn target(&self) -> PathBuf {
-        self.root.join("target")
+        if self.checkout { self.root.join("target") } else { self.root.clone() }
+    }
+
+    /// The folder of the results of runs. Without a checkout it is in the current folder, where the user looks.
+    pub fn results(&self) -> PathBuf {
+        if self.checkout { self.target().join("e2e") } else { PathBuf::from("slipway-e2e") }
     }
 
     /// The file that describes the running cluster, a [`crate::cluster::Record`].

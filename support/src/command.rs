@@ -114,6 +114,7 @@ pub struct Cmd {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, Option<OsString>)>,
+    alone: bool,
     cwd: Option<PathBuf>,
     log: Option<PathBuf>,
     stdin: Vec<u8>,
@@ -128,6 +129,7 @@ impl Cmd {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            alone: false,
             cwd: None,
             log: None,
             stdin: Vec::new(),
@@ -165,6 +167,13 @@ impl Cmd {
     #[must_use]
     pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
         self.env.push((key.as_ref().to_owned(), None));
+        self
+    }
+
+    /// Gives the child only the variables that are set with [`Cmd::env`], and none of this process.
+    #[must_use]
+    pub fn env_clear(mut self) -> Self {
+        self.alone = true;
         self
     }
 
@@ -361,6 +370,9 @@ impl Cmd {
     fn prepared(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
+        if self.alone {
+            command.env_clear();
+        }
         for (key, value) in &self.env {
             match value {
                 Some(value) => command.env(key, value),
@@ -481,6 +493,12 @@ mod tests {
     #[test]
     fn input_reaches_the_program() {
         assert_eq!(Cmd::new("cat").stdin("hello").read().unwrap(), "hello");
+    }
+
+    #[test]
+    fn cleared_environment_has_only_what_was_set() {
+        let env = Cmd::new("/usr/bin/env").env("A", "1").env_clear().read().unwrap();
+        assert_eq!(env, "A=1");
     }
 
     #[test]

@@ -1,17 +1,18 @@
-//! `cargo xtask bundle`: saves everything as one file, and verifies such a file.
+//! `cargo xtask bundle`: saves everything as one file, verifies such a file, and moves it to a registry and back.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, ensure};
 use bundle::file::{self, Commit};
+use bundle::host::find_program;
 use bundle::packages::{self, Need};
 use support::progress;
 
 use crate::Unusable;
 use crate::session::{BuildArgs, Session};
 
-/// Save every image, the manifests, kind and kubectl as one file, or verify such a file.
+/// Save every image, the manifests and the programs for a host as one file, verify it, or move it to a registry.
 ///
 /// The file is a tar and an OCI image layout. It has checksums, an SBOM of each image, and provenance. docs/bundle.md
 /// describes it.
@@ -25,6 +26,9 @@ pub(crate) struct Args {
 enum Action {
     Save(SaveArgs),
     Verify(VerifyArgs),
+    Push(PushArgs),
+    Pull(PullArgs),
+    Render(RenderArgs),
 }
 
 /// Build what is missing, and write the bundle of this commit.
@@ -45,21 +49,76 @@ struct SaveArgs {
 }
 
 /// Check every byte of a bundle, without a network and without Docker.
+///
+/// With a public key, also check who made it. docs/bundle.md says how to sign a bundle with minisign.
 #[derive(Debug, clap::Args)]
-struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The file to check.
     file: PathBuf,
+
+    /// minisign's public key of whoever must have signed the bundle, or a file with it.
+    #[arg(long, value_name = "KEY")]
+    public_key: Option<String>,
+
+    /// The signature. [default: the file's name with .minisig]
+    #[arg(long, value_name = "FILE", requires = "public_key")]
+    signature: Option<PathBuf>,
+}
+
+/// Send a bundle to a registry, and print the reference to pull it by.
+///
+/// Only what the registry does not have is sent. After a failure, run it again: what was sent stays there. User and
+/// password are those of `docker login`.
+#[derive(Debug, clap::Args)]
+struct PushArgs {
+    /// The bundle.
+    file: PathBuf,
+
+    /// The repository, as registry.example.com/slipway. It may have a tag. The default is the version and the commit.
+    #[arg(value_name = "REGISTRY/NAME")]
+    repository: String,
+}
+
+/// Fetch a bundle from a registry, and write it to a file with the same bytes as the one that was sent.
+///
+/// After a failure, run it again: what was fetched is not fetched again.
+#[derive(Debug, clap::Args)]
+struct PullArgs {
+    /// The bundle in the registry, as registry.example.com/slipway@sha256:… or with a tag.
+    #[arg(value_name = "REGISTRY/NAME")]
+    reference: String,
+
+    /// The file to write.
+    file: PathBuf,
+}
+
+/// Print the worker's manifests for a cluster that pulls from a registry: each image by its digest there.
+#[derive(Debug, clap::Args)]
+struct RenderArgs {
+    /// The bundle.
+    file: PathBuf,
+
+    /// The repository that the bundle was sent to, as registry.example.com/slipway.
+    #[arg(long, value_name = "REGISTRY/NAME")]
+    registry: String,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.action {
         Action::Save(args) => save(args),
-        Action::Verify(args) => verify(&args.file),
+        Action::Verify(args) => verify(args),
+        Action::Push(args) => push(args),
+        Action::Pull(args) => pull(args),
+        Action::Render(RenderArgs { file, registry }) => {
+            print!("{}", file::for_registry(file, registry)?);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
 fn save(args: &SaveArgs) -> Result<ExitCode> {
-    let session = Session::begin()?;
+    let session = Session::of(&args.build)?;
+    let pins = session.pins()?;
     let file = &args.file;
     file::check_target(file).map_err(Unusable)?;
     let commit = Commit::of(&session.workspace.root).map_err(Unusable)?;
@@ -70,13 +129,13 @@ fn save(args: &SaveArgs) -> Result<ExitCode> {
         );
         return Err(Unusable(error).into());
     }
-    session.check_host()?;
+    session.check_build(&pins)?;
     let locking = args.build.locking(true);
-    session.check_locks(&locking)?;
-    packages::ensure(&[Need::Images], &session.pins, &session.host, args.build.yes).map_err(Unusable)?;
+    session.check_locks(&pins, &locking)?;
+    packages::ensure(&[Need::Images(&pins)], &session.host, args.build.yes).map_err(Unusable)?;
     let logs = session.workspace.target().join("logs");
-    let built = session.build(&locking, &logs)?;
-    let builder = session.builder(&logs);
+    let built = session.build(&pins, &locking, &logs)?;
+    let builder = session.builder(&pins, &logs);
     let bundle =
         progress::step("collect manifests, SBOMs and provenance", || file::collect(&builder, &built, &commit))?;
     // What the bundle says of its origin is true only if the checkout did not change meanwhile.
@@ -87,13 +146,15 @@ fn save(args: &SaveArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(file: &Path) -> Result<ExitCode> {
+pub(crate) fn verify(VerifyArgs { file, public_key, signature }: &VerifyArgs) -> Result<ExitCode> {
     if let Err(error) = std::fs::File::open(file) {
         return Err(Unusable(anyhow!("open {}: {error}", file.display())).into());
     }
     if !file.is_file() {
         return Err(Unusable(anyhow!("{} is not a file", file.display())).into());
     }
+    let signature = signature.clone().unwrap_or_else(|| file::signature_file(file));
+    let signed = public_key.as_deref().map(|key| file::check_signature(file, key, &signature)).transpose()?;
     let verified = progress::step(&format!("verify {}", file.display()), || file::verify(file))?;
     let about = &verified.about;
     let width = about.images.iter().map(|image| image.name.len()).max().unwrap_or(0);
@@ -104,6 +165,37 @@ fn verify(file: &Path) -> Result<ExitCode> {
     println!("commit {}{modified}", about.commit);
     println!("format {}, version {}, linux/{}", about.format, about.version, about.architecture);
     println!("{} members, {} bytes: every one is as its checksum says", verified.members, verified.bytes);
+    if let Some(comment) = signed {
+        println!("signed by the owner of the public key: {comment}");
+    }
     println!("{}  {}", verified.sha256, file.display());
     Ok(ExitCode::SUCCESS)
+}
+
+fn push(PushArgs { file, repository }: &PushArgs) -> Result<ExitCode> {
+    let session = Session::begin()?;
+    let pushed = file::push(&crane(&session)?, &session.cache, file, repository)?;
+    println!("{pushed}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pull(PullArgs { reference, file }: &PullArgs) -> Result<ExitCode> {
+    let session = Session::begin()?;
+    file::check_target(file).map_err(Unusable)?;
+    let saved = file::pull(&crane(&session)?, &session.cache, reference, file)?;
+    println!("{}  {}", saved.sha256, file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The program that talks to registries. Without a checkout it is beside this program, or on PATH.
+fn crane(session: &Session) -> Result<PathBuf> {
+    if session.workspace.is_checkout() {
+        let pins = session.pins()?;
+        let logs = session.workspace.target().join("logs");
+        return session.builder(&pins, &logs).some(&["crane"])?.program("crane", "crane");
+    }
+    let beside = std::env::current_exe().ok().map(|program| program.with_file_name("crane"));
+    let found = beside.filter(|crane| crane.is_file()).or_else(|| find_program("crane"));
+    let told = || Unusable(anyhow!("there is no crane: unpack bin/crane of the bundle beside this program"));
+    Ok(found.ok_or_else(told)?)
 }

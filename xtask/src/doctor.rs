@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bundle::host::gib;
+use bundle::host::{Work, gib};
+use bundle::pins::Pins;
 
 use crate::session::Session;
 
@@ -20,21 +21,25 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     let host = &session.host;
-    let builder = session.builder(&session.workspace.target().join("logs"));
-    let missing = builder.missing().unwrap_or_else(|_| session.pins.components.keys().cloned().collect());
-    let faults = host.faults(&session.pins, !missing.is_empty());
+    let pins = if session.workspace.is_checkout() { Some(session.pins()?) } else { None };
+    let missing = pins.as_ref().map_or_else(Vec::new, |pins| {
+        let builder = session.builder(pins, &session.workspace.target().join("logs"));
+        builder.missing().unwrap_or_else(|_| pins.components.keys().cloned().collect())
+    });
+    let work = pins.as_ref().map_or(Work::Run, |pins| Work::Build { pins, cold: !missing.is_empty() });
+    let faults = host.faults(work);
     if args.json {
         let report = serde_json::json!({
             "host": host, "adaptations": host.adaptations(), "faults": faults, "to_build": missing,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print(&session, &missing, &faults);
+        print(&session, pins.as_ref(), &missing, &faults);
     }
     Ok(ExitCode::from(if faults.is_empty() { 0 } else { crate::UNUSABLE }))
 }
 
-fn print(session: &Session, missing: &[String], faults: &[String]) {
+fn print(session: &Session, pins: Option<&Pins>, missing: &[String], faults: &[String]) {
     let host = &session.host;
     let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), gib);
     let text = |value: Option<&str>| value.unwrap_or("none").to_owned();
@@ -42,13 +47,17 @@ fn print(session: &Session, missing: &[String], faults: &[String]) {
     println!("cache       {} ({} free)", session.cache.root().display(), known(host.disk_free_bytes));
     println!("user        {}", if host.root { "root" } else { "not root" });
     println!("cgroups     {}", text(host.cgroup));
-    println!("go          {} (needed: {} or newer)", text(host.go.as_deref()), session.pins.toolchain.go);
+    if let Some(pins) = pins {
+        println!("go          {} (needed: {} or newer)", text(host.go.as_deref()), pins.toolchain.go);
+    }
     println!("docker      {}", text(host.docker.as_deref()));
     println!("apt         {}", if host.apt { "yes" } else { "no" });
-    println!(
-        "to build    {}",
-        if missing.is_empty() { "nothing: every part is in the cache".into() } else { missing.join(", ") }
-    );
+    let to_build = match pins {
+        None => "nothing: there is no checkout, and a bundle has everything".to_owned(),
+        Some(_) if missing.is_empty() => "nothing: every part is in the cache".to_owned(),
+        Some(_) => missing.join(", "),
+    };
+    println!("to build    {to_build}");
     for adaptation in host.adaptations() {
         println!("will adapt  {}, because {}", adaptation.what, adaptation.why);
     }

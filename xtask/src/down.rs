@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bundle::{cluster, docker, parts};
+use bundle::{cluster, docker};
 
 use crate::session::Session;
 
@@ -16,12 +16,6 @@ pub(crate) struct Args {}
 pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     let engine = docker::running_or_restarted(&session.host, session.cache.root())?;
-    let kind = match &engine {
-        Some(engine) if !cluster::node_containers(engine, &session.workspace.cluster_name())?.is_empty() => {
-            session.builder(&session.workspace.target().join("logs")).some(&["kind"])?.program("kind", "kind")?
-        }
-        _ => parts::Parts::default().program("kind", "kind").unwrap_or_default(),
-    };
-    cluster::down(engine.as_ref(), &kind, &session.workspace, session.cache.root())?;
+    cluster::down(engine.as_ref(), &session.workspace, session.cache.root())?;
     Ok(ExitCode::SUCCESS)
 }

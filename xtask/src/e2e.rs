@@ -1,14 +1,12 @@
-//! `cargo xtask e2e`: from source to a verified cluster, with a verdict and its evidence.
+//! `cargo xtask e2e`: from source or from a bundle to a verified cluster, with a verdict and its evidence.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use bundle::assemble::Assembly;
 use bundle::cluster::Record;
-use bundle::debian::Lock;
+use bundle::release::Release;
 use bundle::{cluster, corpus};
 use serde_json::json;
 use support::command::Cmd;
@@ -16,16 +14,16 @@ use support::{interrupt, progress};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::session::{BuildArgs, Session};
+use crate::session::{Session, Source, SourceArgs};
 use crate::{Unusable, scenarios, up};
 
-/// Build everything, start a cluster, load it with real documents, and judge the result.
+/// Start a cluster, load it with real documents, and judge the result.
 ///
-/// Without flags the core suite runs on a new cluster of one node, which is deleted at the end, or on the cluster that
-/// `cargo xtask up` made, which stays. The verdict is Pass,
-/// Fail or Inconclusive, and determines the exit code. Inconclusive means that samples are missing. The results are in
-/// target/e2e/<run>/: report.html, report.md, verdict.json, figures.json, junit.xml, samples.jsonl and run.json. After
-/// a failure the cluster's logs, events and objects are there, too.
+/// Without flags everything is built first. The core suite runs on a new cluster of one node, which is deleted at the
+/// end, or on the cluster that `up` made, which stays. The verdict is Pass, Fail or Inconclusive, and determines the
+/// exit code. Inconclusive means that samples are missing. The results are in target/e2e/<run>/, or without a checkout
+/// in slipway-e2e/<run>/: report.html, report.md, verdict.json, figures.json, junit.xml, samples.jsonl and run.json.
+/// After a failure the cluster's logs, events and objects are there, too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Keep the cluster at the end.
@@ -65,7 +63,7 @@ pub(crate) struct Args {
     cluster: up::ClusterArgs,
 
     #[command(flatten)]
-    build: BuildArgs,
+    source: SourceArgs,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -74,8 +72,10 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let session = Session::begin()?;
-    let known = scenarios::load(&session.workspace.root)?;
+    let session = Session::of(&args.source.build)?;
+    let source = session.source(&args.source)?;
+    let suites = source.suites(&session);
+    let known = scenarios::load(&suites)?;
     if args.list {
         for (name, scenario) in &known {
             println!("{:8} {name:16} {}", scenario.suite, scenario.about);
@@ -83,16 +83,15 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     scenarios::check(&known, &args.scenario, &args.suite).map_err(Unusable)?;
-    scenarios::check_mutation(&session.workspace.root, args.mutation.as_deref()).map_err(Unusable)?;
+    scenarios::check_mutation(&suites, args.mutation.as_deref()).map_err(Unusable)?;
     if let Some(dir) = &args.corpus {
         corpus::check(dir).map_err(Unusable)?;
     }
-    session.check_host()?;
-    session.check_locks(&args.build.locking(false))?;
+    session.check(&source)?;
     let run = Run::begin(&session, args)?;
     progress::note(&format!("run {}, seed {}", run.dir.display(), run.seed));
     session.print_adaptations();
-    run.go(&session).inspect_err(|_| {
+    run.go(&session, source).inspect_err(|_| {
         if !interrupt::requested() {
             eprintln!("evidence: {}", run.dir.display());
         }
@@ -112,7 +111,7 @@ impl Run {
     fn begin(session: &Session, args: Args) -> Result<Self> {
         let now = OffsetDateTime::from(SystemTime::now());
         let id = now.format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
-        let dir = session.workspace.target().join("e2e").join(id);
+        let dir = session.results()?.join(id);
         std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seed = args.seed.unwrap_or(since_epoch.as_secs());
@@ -120,37 +119,33 @@ impl Run {
         Ok(Self { args, dir, seed, started_at, clock: Instant::now() })
     }
 
-    fn go(&self, session: &Session) -> Result<ExitCode> {
-        let engine = session.engine(&self.args.build)?;
-        let built = session.build_for(&engine, &self.args.build.locking(false), &self.dir.join("build"))?;
+    fn go(&self, session: &Session, source: Source) -> Result<ExitCode> {
+        let engine = session.engine(&self.args.source.build, &source)?;
+        let release = source.release(session, &engine, &self.dir.join("build"))?;
         let wanted = self.args.cluster.wanted(self.args.keep);
         let promised = cluster::is_kept(&engine, &session.workspace)?;
-        let made = up::make(session, &engine, &built, wanted, &self.dir.join("cluster"));
+        let made = up::make(session, &engine, &release, wanted, &self.dir.join("cluster"));
         let judged = made.and_then(|record| {
-            self.write_run_json(session, &built, &record)?;
-            let corpus = match &self.args.corpus {
-                Some(dir) => dir.clone(),
-                None => corpus::default_corpus(&session.pins, &built.parts, &session.cache)?,
-            };
-            self.judge(session, &built, &corpus)
+            self.write_run_json(session, &release, &record)?;
+            self.judge(session, &release)
         });
         // A cluster whose creation was interrupted is useless.
         let complete = || cluster::is_kept(&engine, &session.workspace).unwrap_or(true);
         if !(promised || self.args.keep) || (interrupt::requested() && !complete()) {
-            up::take_down(session, &engine, &built);
+            up::take_down(session, &engine);
         }
         judged
     }
 
-    fn judge(&self, session: &Session, built: &Assembly, corpus: &Path) -> Result<ExitCode> {
-        let mut driver = Cmd::new(&built.driver)
+    fn judge(&self, session: &Session, release: &Release) -> Result<ExitCode> {
+        let mut driver = Cmd::new(&release.driver)
             .arg("run")
             .arg("--cluster")
             .arg(session.workspace.cluster_file())
             .arg("--run-dir")
             .arg(&self.dir)
             .arg("--corpus")
-            .arg(corpus)
+            .arg(self.args.corpus.as_ref().unwrap_or(&release.corpus))
             .args(["--seed", &self.seed.to_string()]);
         if self.args.scenario.is_empty() {
             driver = driver.args(["--suite", &self.args.suite]);
@@ -172,43 +167,21 @@ impl Run {
     }
 
     /// Writes the facts that are known before the first load, for the report.
-    fn write_run_json(&self, session: &Session, built: &Assembly, record: &Record) -> Result<()> {
-        let pins: serde_json::Map<String, serde_json::Value> = session
-            .pins
-            .components
-            .iter()
-            .map(|(name, component)| (name.clone(), json!(format!("{} {}", component.module, component.version))))
-            .collect();
-        let run = json!({
+    fn write_run_json(&self, session: &Session, release: &Release, record: &Record) -> Result<()> {
+        let mut run = json!({
             "run": self.dir.file_name().and_then(|name| name.to_str()),
             "started_at": self.started_at,
             "seed": self.seed,
-            "version": env!("CARGO_PKG_VERSION"),
-            "pins": pins,
             "host": session.host,
             "adaptations": session.host.adaptations(),
             "nodes": record.nodes,
-            "images": built.images,
-            "node_image": {
-                "name": built.node.reference,
-                "digest": built.node.digest,
-                "size_bytes": built.node.size_bytes,
-            },
-            "debian": debian(&built.packages),
-            "tools": built.outputs.tools,
-            "unlocked": built.unlocked,
             "stages": progress::stages(),
             "seconds_to_ready": self.clock.elapsed().as_secs_f64(),
         });
+        if let (Some(run), Some(facts)) = (run.as_object_mut(), release.facts.as_object()) {
+            run.extend(facts.clone());
+        }
         let path = self.dir.join("run.json");
         std::fs::write(&path, serde_json::to_string_pretty(&run)?).with_context(|| format!("write {}", path.display()))
     }
-}
-
-/// The Debian packages of each root filesystem, as `name=version`.
-fn debian(lock: &Lock) -> BTreeMap<&str, Vec<String>> {
-    lock.rootfs
-        .iter()
-        .map(|(name, choice)| (name.as_str(), choice.packages.iter().map(ToString::to_string).collect()))
-        .collect()
 }

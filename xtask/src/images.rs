@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Choose Debian's current packages, build with them, and write bundle/debian.lock and bundle/outputs.lock. With
     /// `=outputs`, keep the packages and write only the digests of what is built.
     #[arg(long, value_name = "WHAT", value_enum, num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "all", conflicts_with = "locked")]
+    #[arg(default_missing_value = "all", conflicts_with_all = ["locked", "offline"])]
     update_lock: Option<Update>,
 
     #[command(flatten)]
@@ -65,13 +65,14 @@ struct Row<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let session = Session::begin()?;
-    session.check_host()?;
+    let session = Session::of(&args.build)?;
+    let pins = session.pins()?;
+    session.check_build(&pins)?;
     let locking = args.locking()?;
-    session.check_locks(&locking)?;
-    bundle::packages::ensure(&[bundle::packages::Need::Images], &session.pins, &session.host, args.build.yes)
+    session.check_locks(&pins, &locking)?;
+    bundle::packages::ensure(&[bundle::packages::Need::Images(&pins)], &session.host, args.build.yes)
         .map_err(crate::Unusable)?;
-    let built = session.build(&locking, &session.workspace.target().join("logs"))?;
+    let built = session.build(&pins, &locking, &session.workspace.target().join("logs"))?;
     if args.update_lock.is_some() {
         assemble::write_locks(&session.workspace.root, &built)?;
     }

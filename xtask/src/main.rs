@@ -4,6 +4,8 @@ mod bundle;
 mod doctor;
 mod down;
 mod e2e;
+mod fetch;
+mod gc;
 mod images;
 mod nix;
 mod plan;
@@ -13,10 +15,12 @@ mod simulate;
 mod status;
 mod test;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use ::bundle::workspace::Workspace;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use support::interrupt;
 
 /// Exit code of a command that failed during its work.
@@ -26,11 +30,11 @@ const UNUSABLE: u8 = 2;
 
 /// One reproducible path from source to a verified cluster of autoscaled Temporal workers.
 ///
-/// Everything is built from the sources pinned in bundle/pins.toml, assembled into images, started as a kind cluster
-/// and tested under load. The build results are cached outside the checkout. The results of a run are in
-/// target/e2e/<run>/.
+/// Everything is built from the sources pinned in bundle/pins.toml, or comes from a bundle. It is started as a kind
+/// cluster and tested under load. The build results are cached outside the checkout. The results of a run are in
+/// target/e2e/<run>/, or without a checkout in slipway-e2e/<run>/.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[command(version, max_term_width = 100, after_long_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -62,10 +66,16 @@ enum Command {
     Simulate(simulate::Args),
     Images(images::Args),
     Bundle(bundle::Args),
+    Verify(verify::Args),
+    Fetch(fetch::Args),
+    Gc(gc::Args),
     Up(up::Args),
     Status(status::Args),
     Down(down::Args),
 }
+
+/// The commands that need a checkout in every case.
+const OF_CHECKOUT: [&str; 4] = ["fetch", "gc", "images", "test"];
 
 /// A problem that was found before anything was changed.
 #[derive(Debug)]
@@ -85,7 +95,7 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         return ExitCode::from(FAILED);
     }
-    let cli = Cli::parse();
+    let cli = parse();
     support::progress::set_verbose(cli.verbose);
     if let Err(error) = interrupt::listen() {
         eprintln!("error: listen for signals: {error}");
@@ -99,6 +109,9 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Images(args) => images::run(&args),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Down(args) => down::run(&args),
@@ -112,12 +125,36 @@ fn main() -> ExitCode {
     })
 }
 
+/// Reads the command line. Without a checkout, the commands that need one are not in the list of commands.
+fn parse() -> Cli {
+    let matches = match Workspace::checkout() {
+        Some(_) => command("cargo xtask").get_matches(),
+        None => OF_CHECKOUT
+            .iter()
+            .fold(command("slipway"), |command, name| command.mut_subcommand(name, |it| it.hide(true)))
+            .get_matches(),
+    };
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn command(name: &'static str) -> clap::Command {
+    Cli::command().name(name).bin_name(name)
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use super::*;
 
     #[test]
     fn command_line_is_valid() {
-        super::Cli::command().debug_assert();
+        command("cargo xtask").debug_assert();
+    }
+
+    #[test]
+    fn commands_that_need_a_checkout_exist() {
+        let command = command("slipway");
+        for name in OF_CHECKOUT {
+            assert!(command.find_subcommand(name).is_some(), "{name}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bundle::workspace::Workspace;
 use capacity::database::{Database, Given};
 use capacity::demand::Load;
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn make(args: &Args, environment: &dyn Fn(&str) -> Option<String>) -> Result<Plan> {
     let paths = if args.manifests.is_empty() {
-        let shipped = Workspace::here().manifests();
+        let shipped = Workspace::checkout().context("there is no checkout: name --manifests PATH")?.manifests();
         FOLDERS.map(|folder| shipped.join(folder)).to_vec()
     } else {
         args.manifests.clone()

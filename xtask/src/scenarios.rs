@@ -16,8 +16,8 @@ pub(crate) struct Scenario {
 }
 
 /// All scenarios by name.
-pub(crate) fn load(root: &Path) -> Result<BTreeMap<String, Scenario>> {
-    let path = root.join("kind-e2e/scenarios.toml");
+pub(crate) fn load(folder: &Path) -> Result<BTreeMap<String, Scenario>> {
+    let path = folder.join("scenarios.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("parse {}", path.display()))
 }
@@ -38,9 +38,9 @@ pub(crate) fn check(known: &BTreeMap<String, Scenario>, names: &[String], suite:
 }
 
 /// Refuses a mutation that is not in `kind-e2e/mutations.toml`.
-pub(crate) fn check_mutation(root: &Path, name: Option<&str>) -> Result<()> {
+pub(crate) fn check_mutation(folder: &Path, name: Option<&str>) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
-    let path = root.join("kind-e2e/mutations.toml");
+    let path = folder.join("mutations.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let known: BTreeMap<String, String> = toml::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
     if !known.contains_key(name) {

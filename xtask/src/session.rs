@@ -1,17 +1,18 @@
-//! What most commands need: the checkout, the pins, the cache and the host, then the engine and the builds.
+//! What most commands need: their folders, the cache and the host, then what a cluster is made from, and the engine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use bundle::assemble::{self, Assembly, Locking};
 use bundle::cache::Cache;
-use bundle::cluster;
 use bundle::docker::{self, Engine};
-use bundle::host::Host;
+use bundle::host::{Host, Work};
 use bundle::packages::{self, Need};
 use bundle::parts::Builder;
 use bundle::pins::Pins;
+use bundle::release::{self, Release};
 use bundle::workspace::{Workspace, cache_root};
+use bundle::{cluster, file};
 use support::{interrupt, progress};
 
 use crate::Unusable;
@@ -27,6 +28,10 @@ pub(crate) struct BuildArgs {
     /// [default: true for `bundle save`, and for every command if the variable CI is set]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) locked: Option<bool>,
+
+    /// Fetch nothing. What a build needs was fetched before, with `cargo xtask fetch`.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 impl BuildArgs {
@@ -37,30 +42,85 @@ impl BuildArgs {
     }
 }
 
+/// The flags that say where a cluster comes from.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SourceArgs {
+    /// Take everything from this bundle, and build nothing. Without it, the checkout is built.
+    #[arg(long, value_name = "FILE", conflicts_with = "locked")]
+    bundle: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+}
+
+/// Where a cluster comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// It is built in the checkout.
+    Checkout { pins: Pins, locking: Locking },
+    /// Everything is there.
+    Bundle(Box<Release>),
+}
+
+impl Source {
+    /// The folder with the names of scenarios and mutations.
+    pub(crate) fn suites(&self, session: &Session) -> PathBuf {
+        match self {
+            Self::Checkout { .. } => session.workspace.root.join(release::SUITES),
+            Self::Bundle(release) => release.suites.clone(),
+        }
+    }
+
+    /// What the cluster is made from. In a checkout, builds what is missing.
+    pub(crate) fn release(self, session: &Session, engine: &Engine, logs: &Path) -> Result<Release> {
+        match self {
+            Self::Bundle(release) => Ok(*release),
+            Self::Checkout { pins, locking } => session.build_for(engine, &pins, &locking, logs),
+        }
+    }
+}
+
 /// The surroundings of a command. Reading them changes nothing.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) workspace: Workspace,
-    pub(crate) pins: Pins,
     pub(crate) cache: Cache,
     pub(crate) host: Host,
+    pub(crate) offline: bool,
 }
 
 impl Session {
     /// Reads the surroundings.
     pub(crate) fn begin() -> Result<Self> {
-        let workspace = Workspace::here();
-        let pins = Pins::load(&workspace.root).map_err(Unusable)?;
         let root = cache_root().map_err(Unusable)?;
+        let workspace = Workspace::checkout().unwrap_or_else(|| Workspace::of_cache(&root));
         let host = Host::look(&root);
-        Ok(Self { pins, cache: Cache::open(root)?, host, workspace })
+        Ok(Self { cache: Cache::open(root)?, host, workspace, offline: false })
     }
 
-    /// Refuses a host that is not able to do the work, before anything is changed.
-    pub(crate) fn check_host(&self) -> Result<()> {
-        let cold =
-            self.builder(&self.workspace.target().join("logs")).missing().map_or(true, |missing| missing.len() > 3);
-        let faults = self.host.faults(&self.pins, cold);
+    /// Reads the surroundings of a command that builds.
+    pub(crate) fn of(args: &BuildArgs) -> Result<Self> {
+        Ok(Self { offline: args.offline, ..Self::begin()? })
+    }
+
+    /// The pins of the checkout.
+    pub(crate) fn pins(&self) -> Result<Pins> {
+        if !self.workspace.is_checkout() {
+            let error = "there is no checkout to build from: use --bundle FILE where a command has it, or run \
+                         `cargo xtask` in a checkout of Slipway";
+            return Err(Unusable(anyhow!(error)).into());
+        }
+        Ok(Pins::load(&self.workspace.root).map_err(Unusable)?)
+    }
+
+    /// Refuses a host that is not able to build, before anything is changed.
+    pub(crate) fn check_build(&self, pins: &Pins) -> Result<()> {
+        let missing = self.builder(pins, &self.workspace.target().join("logs")).missing();
+        self.check_host(Work::Build { pins, cold: missing.map_or(true, |missing| missing.len() > 3) })
+    }
+
+    fn check_host(&self, work: Work<'_>) -> Result<()> {
+        let faults = self.host.faults(work);
         if faults.is_empty() {
             return Ok(());
         }
@@ -68,13 +128,29 @@ impl Session {
     }
 
     /// Refuses locks that are not valid or not for these pins, before anything is changed.
-    pub(crate) fn check_locks(&self, locking: &Locking) -> Result<()> {
-        Ok(assemble::check_locks(&self.workspace.root, &self.pins, locking).map_err(Unusable)?)
+    pub(crate) fn check_locks(&self, pins: &Pins, locking: &Locking) -> Result<()> {
+        Ok(assemble::check_locks(&self.workspace.root, pins, locking).map_err(Unusable)?)
+    }
+
+    /// Finds out where a cluster comes from. Refuses a bundle that does not fit, and then has nothing unpacked.
+    pub(crate) fn source(&self, args: &SourceArgs) -> Result<Source> {
+        let Some(file) = &args.bundle else {
+            return Ok(Source::Checkout { pins: self.pins()?, locking: args.build.locking(false) });
+        };
+        self.check_host(Work::Run)?;
+        Ok(Source::Bundle(Box::new(file::open(&self.cache, file).map_err(Unusable)?)))
+    }
+
+    /// Refuses a host or locks that a build does not fit, before anything is changed.
+    pub(crate) fn check(&self, source: &Source) -> Result<()> {
+        let Source::Checkout { pins, locking } = source else { return Ok(()) };
+        self.check_build(pins)?;
+        self.check_locks(pins, locking)
     }
 
     /// The builder of parts. Its logs go into this folder.
-    pub(crate) fn builder(&self, logs: &Path) -> Builder<'_> {
-        Builder { workspace: &self.workspace, pins: &self.pins, cache: &self.cache, logs: logs.to_owned() }
+    pub(crate) fn builder<'a>(&'a self, pins: &'a Pins, logs: &Path) -> Builder<'a> {
+        Builder { workspace: &self.workspace, pins, cache: &self.cache, logs: logs.to_owned(), offline: self.offline }
     }
 
     /// Prints how the run adapts to the host.
@@ -85,20 +161,25 @@ impl Session {
     }
 
     /// Installs system packages, finds or starts an engine, and refuses a cluster that somebody else created.
-    pub(crate) fn engine(&self, args: &BuildArgs) -> Result<Engine> {
-        let mut needs = vec![Need::Images];
+    pub(crate) fn engine(&self, args: &BuildArgs, source: &Source) -> Result<Engine> {
+        let mut needs = Vec::new();
+        if let Source::Checkout { pins, .. } = source {
+            needs.push(Need::Images(pins));
+        }
         if docker::running(self.cache.root()).is_none() {
             needs.push(Need::Engine);
         }
-        packages::ensure(&needs, &self.pins, &self.host, args.yes).map_err(Unusable)?;
+        packages::ensure(&needs, &self.host, args.yes).map_err(Unusable)?;
         let engine = docker::ensure(&self.host, self.cache.root())?;
         cluster::refuse_foreign(&engine, &self.workspace).map_err(Unusable)?;
         Ok(engine)
     }
 
-    /// Builds every part, every image and the node image. After a failure, stops the idle private engine.
-    pub(crate) fn build_for(&self, engine: &Engine, locking: &Locking, logs: &Path) -> Result<Assembly> {
-        self.build(locking, logs).inspect_err(|_| {
+    /// Builds what a cluster is made from. After a failure, stops the idle private engine.
+    fn build_for(&self, engine: &Engine, pins: &Pins, locking: &Locking, logs: &Path) -> Result<Release> {
+        let builder = self.builder(pins, logs);
+        let built = assemble::assemble(&builder, locking).and_then(|built| Release::of_checkout(&builder, built));
+        built.inspect_err(|_| {
             interrupt::start_cleaning();
             if let Err(error) = cluster::stop_idle_engine(engine, self.cache.root()) {
                 eprintln!("error: stop the private Docker engine: {error:#}; try `cargo xtask down`");
@@ -107,7 +188,12 @@ impl Session {
     }
 
     /// Builds every part, every image and the node image.
-    pub(crate) fn build(&self, locking: &Locking, logs: &Path) -> Result<Assembly> {
-        assemble::assemble(&self.builder(logs), locking)
+    pub(crate) fn build(&self, pins: &Pins, locking: &Locking, logs: &Path) -> Result<Assembly> {
+        assemble::assemble(&self.builder(pins, logs), locking)
+    }
+
+    /// The folder of the results of runs, with its full path.
+    pub(crate) fn results(&self) -> Result<PathBuf> {
+        std::path::absolute(self.workspace.results()).context("find the folder of the results")
     }
 }

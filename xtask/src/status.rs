@@ -18,7 +18,8 @@ pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
     let record = read_record(&session.workspace).map_err(crate::Unusable)?;
     for what in ["nodes", "deployments,statefulsets,daemonsets,scaledobjects"] {
         let listing = kubectl(&record).args(["get", what, "--all-namespaces"]).read().map_err(|error| {
-            crate::Unusable(anyhow::Error::new(error).context("the cluster does not answer: run `cargo xtask up`"))
+            let told = format!("the cluster does not answer: run `{} up`", session.workspace.command());
+            crate::Unusable(anyhow::Error::new(error).context(told))
         })?;
         println!("{listing}\n");
     }

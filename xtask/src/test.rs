@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use bundle::checks;
 use bundle::packages::{self, Need};
-use bundle::parts::{self, Parts};
+use bundle::parts::{Parts, cargo};
 use support::interrupt::side_by_side;
 use support::progress;
 
@@ -13,13 +13,13 @@ use crate::session::Session;
 
 /// Run every test that needs no cluster.
 ///
-/// These are the format check, the lints, the unit tests, the integration tests of the worker and the scaler, and the
-/// checks of the manifests and the flake.
+/// These are the format check, the lints, the unit tests, the integration tests of the worker, the scaler and the
+/// bundle, and the checks of the manifests and the flake.
 ///
 /// Installs missing system packages. The programs that check the manifests are kubectl, kubeconform and promtool. The
-/// integration tests start Temporal, versitygw and toxiproxy. All of these have pinned versions, and are built from
-/// source if the cache lacks them. Postgres, Redis and Python are those of the system. pip installs Temporal's SDK for
-/// Python once.
+/// integration tests start Temporal, versitygw, toxiproxy and a registry. All of these have pinned versions, and are
+/// built from source if the cache lacks them. Postgres, Redis and Python are those of the system. pip installs
+/// Temporal's SDK for Python once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Install missing system packages without asking.
@@ -27,8 +27,10 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// The servers that are built from the pins: component, program, and the variable that tells the tests its path.
-const SERVERS: [(&str, &str, &str); 3] = [
+/// The programs of the tests that are built from the pins: component, program, and the variable with its path.
+const SERVERS: [(&str, &str, &str); 5] = [
+    ("crane", "crane", "SLIPWAY_CRANE"),
+    ("registry", "registry", "SLIPWAY_REGISTRY"),
     ("temporal", "temporal-server", "SLIPWAY_TEMPORAL_SERVER"),
     ("toxiproxy", "toxiproxy-server", "SLIPWAY_TOXIPROXY"),
     ("versitygw", "versitygw", "SLIPWAY_VERSITYGW"),
@@ -36,11 +38,12 @@ const SERVERS: [(&str, &str, &str); 3] = [
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
-    session.check_host()?;
-    let needs = [Need::Images, Need::Nix, Need::Servers];
-    packages::ensure(&needs, &session.pins, &session.host, args.yes).map_err(crate::Unusable)?;
+    let pins = session.pins()?;
+    session.check_build(&pins)?;
+    let needs = [Need::Images(&pins), Need::Nix, Need::Servers];
+    packages::ensure(&needs, &session.host, args.yes).map_err(crate::Unusable)?;
     let logs = session.workspace.target().join("logs");
-    let builder = session.builder(&logs);
+    let builder = session.builder(&pins, &logs);
     let components: Vec<_> = checks::COMPONENTS.into_iter().chain(SERVERS.map(|(name, ..)| name)).collect();
     let ((), built) = side_by_side(|| rust(&session), || builder.some(&components))?;
     integration(&session, &built)?;
@@ -51,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Runs the format check, the lints and the unit tests of the workspace.
 fn rust(session: &Session) -> Result<()> {
-    let cargo = |args: &[&str]| anyhow::Ok(parts::cargo(&session.workspace, &session.cache)?.args(args));
+    let cargo = |args: &[&str]| anyhow::Ok(cargo::cargo(&session.workspace, &session.cache)?.args(args));
     progress::step("format: cargo fmt", || Ok(cargo(&["fmt", "--all", "--check"])?.run().map(drop)?))?;
     progress::step("lints: cargo clippy", || {
         let lints = cargo(&["clippy", "--workspace", "--all-targets", "--locked"])?.args(["--", "--deny", "warnings"]);
@@ -64,24 +67,22 @@ fn rust(session: &Session) -> Result<()> {
     })
 }
 
-/// Runs the integration tests of the worker and the scaler. It names the whole workspace, though only these two have
-/// such tests, so that cargo reuses what it compiled for the unit tests.
+/// Runs the integration tests of the worker, the scaler and the bundle. It names the whole workspace, though only these
+/// have such tests, so that cargo reuses what it compiled for the unit tests.
 fn integration(session: &Session, built: &Parts) -> Result<()> {
-    let mut cargo = parts::cargo(&session.workspace, &session.cache)?.args([
-        "test",
-        "--workspace",
-        "--locked",
-        "--test",
-        "integration",
-        "--",
-        "--include-ignored",
-    ]);
+    let mut tests = cargo::cargo(&session.workspace, &session.cache)?.args(["test", "--workspace", "--locked"]);
     for (component, program, variable) in SERVERS {
-        cargo = cargo.env(variable, built.program(component, program)?);
+        tests = tests.env(variable, built.program(component, program)?);
     }
-    progress::step("integration tests: the worker and the scaler against real servers", || {
-        let tests = cargo.passthrough()?;
-        ensure!(tests.success(), "integration tests failed ({tests})");
-        Ok(())
+    let suites: [(&str, &[&str]); 2] = [
+        ("the worker and the scaler against real servers", &["--test", "integration", "--", "--include-ignored"]),
+        ("the bundle and a real registry", &["--lib", "--", "--ignored"]),
+    ];
+    suites.into_iter().try_for_each(|(name, args)| {
+        progress::step(&format!("integration tests: {name}"), || {
+            let tests = tests.clone().args(args).passthrough()?;
+            ensure!(tests.success(), "integration tests failed ({tests})");
+            Ok(())
+        })
     })
 }

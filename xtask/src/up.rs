@@ -3,24 +3,25 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bundle::assemble::Assembly;
 use bundle::cluster::{Maker, Record, Wanted};
 use bundle::docker::Engine;
+use bundle::release::Release;
 use support::interrupt;
 
-use crate::session::{BuildArgs, Session};
+use crate::session::{Session, SourceArgs};
 
-/// Build what is missing and start a cluster with every service, the worker and its autoscaling.
+/// Start a cluster with every service, the worker and its autoscaling.
 ///
-/// If a kept cluster of the same images is up, it is reused, and the manifests are applied again. Otherwise a new one
-/// is created. The cluster stays until `cargo xtask down`.
+/// The checkout is built where the cache lacks something, or everything comes from a bundle. If a kept cluster of the
+/// same images is up, it is reused, and the manifests are applied again. Otherwise a new one is created. The cluster
+/// stays until `down`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
 
     #[command(flatten)]
-    build: BuildArgs,
+    source: SourceArgs,
 }
 
 /// The flags for a cluster.
@@ -43,18 +44,17 @@ impl ClusterArgs {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let session = Session::begin()?;
-    session.check_host()?;
-    let locking = args.build.locking(false);
-    session.check_locks(&locking)?;
+    let session = Session::of(&args.source.build)?;
+    let source = session.source(&args.source)?;
+    session.check(&source)?;
     session.print_adaptations();
-    let engine = session.engine(&args.build)?;
+    let engine = session.engine(&args.source.build, &source)?;
     let logs = session.workspace.target().join("logs");
-    let built = session.build_for(&engine, &locking, &logs)?;
+    let release = source.release(&session, &engine, &logs)?;
     let wanted = args.cluster.wanted(true);
-    let record = make(&session, &engine, &built, wanted, &logs.join("up")).inspect_err(|_| {
+    let record = make(&session, &engine, &release, wanted, &logs.join("up")).inspect_err(|_| {
         if interrupt::requested() {
-            take_down(&session, &engine, &built);
+            take_down(&session, &engine);
         }
     })?;
     crate::status::print_addresses(&record);
@@ -65,23 +65,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 pub(crate) fn make(
     session: &Session,
     engine: &Engine,
-    built: &Assembly,
+    release: &Release,
     wanted: Wanted,
     evidence: &std::path::Path,
 ) -> Result<Record> {
     let maker =
-        Maker { workspace: &session.workspace, host: &session.host, engine, built, evidence: evidence.to_owned() };
+        Maker { workspace: &session.workspace, host: &session.host, engine, release, evidence: evidence.to_owned() };
     maker.up(wanted)
 }
 
 /// Deletes the cluster and stops the private engine after a run, whether it succeeded or not.
-pub(crate) fn take_down(session: &Session, engine: &Engine, built: &Assembly) {
+pub(crate) fn take_down(session: &Session, engine: &Engine) {
     interrupt::start_cleaning();
-    let taken = built
-        .parts
-        .program("kind", "kind")
-        .and_then(|kind| bundle::cluster::down(Some(engine), &kind, &session.workspace, session.cache.root()));
-    if let Err(error) = taken {
-        eprintln!("error: delete the cluster: {error:#}; try `cargo xtask down`");
+    if let Err(error) = bundle::cluster::down(Some(engine), &session.workspace, session.cache.root()) {
+        eprintln!("error: delete the cluster: {error:#}; try `{} down`", session.workspace.command());
     }
 }

@@ -77,10 +77,10 @@ impl Maker<'_> {
             name: self.workspace.cluster_name(),
             nodes: Vec::new(),
             kubeconfig: self.folder().join("kubeconfig"),
-            kubectl: self.built.parts.program("kubernetes", "kubectl")?,
+            kubectl: self.release.kubectl.clone(),
             docker_host: self.engine.host.clone(),
-            toolbox_image: self.built.toolbox.clone(),
-            manifests: self.workspace.manifests(),
+            toolbox_image: self.release.toolbox.clone(),
+            manifests: self.release.manifests.clone(),
             endpoints: Endpoints {
                 temporal: address(0),
                 temporal_http: url(1),
@@ -95,7 +95,7 @@ impl Maker<'_> {
                 access_key: "slipway".into(),
                 secret_key: "slipway-secret".into(),
             },
-            node_image: self.built.node.reference.clone(),
+            node_image: self.release.node.reference.clone(),
             cpus: self.host.confined_to.clone(),
             hpa_sync,
             kept: false,
@@ -103,7 +103,7 @@ impl Maker<'_> {
     }
 
     fn load_node_image(&self) -> Result<()> {
-        let node = &self.built.node;
+        let node = &self.release.node;
         if self.layers(&node.reference).is_some() {
             return Ok(());
         }
@@ -150,8 +150,8 @@ impl Maker<'_> {
         fs::write(&config, serde_json::to_string_pretty(&text)?)
             .with_context(|| format!("write {}", config.display()))?;
         self.engine
-            .point(Cmd::new(self.built.parts.program("kind", "kind")?))
-            .args(["create", "cluster", "--name", &record.name, "--retain", "--image", &self.built.node.reference])
+            .point(Cmd::new(&self.release.kind))
+            .args(["create", "cluster", "--name", &record.name, "--retain", "--image", &self.release.node.reference])
             .arg("--config")
             .arg(&config)
             .arg("--kubeconfig")
@@ -237,11 +237,9 @@ impl Maker<'_> {
     }
 
     fn apply_services(&self, record: &Record) -> Result<()> {
-        crate::manifests::stage(&self.built.parts, &self.workspace.manifests())?;
-        let overlay = self.workspace.manifests().join("overlays/kind/services");
         kubectl(record)
             .args(["apply", "--server-side", "--force-conflicts", "--kustomize"])
-            .arg(overlay)
+            .arg(self.release.manifests.join("overlays/kind/services"))
             .log(self.folder().join("apply.log"))
             .run()?;
         Ok(())
@@ -249,7 +247,7 @@ impl Maker<'_> {
 
     fn apply_worker(&self, record: &Record) -> Result<()> {
         for file in ["temporal-worker-deployment.yaml", "temporal-scaler.yaml", "keda-scaledobject.yaml"] {
-            let path = self.workspace.manifests().join("base").join(file);
+            let path = self.release.manifests.join("base").join(file);
             eventually(&format!("{file} is admitted"), ADMISSION_DEADLINE, || {
                 let applied = kubectl(record).args(["apply", "--filename"]).arg(&path).run_any()?;
                 if applied.status.success() {

@@ -17,9 +17,9 @@ use support::command::Cmd;
 use support::wait::{Probe, blocking::eventually};
 use support::{interrupt, progress};
 
-use crate::assemble::Assembly;
 use crate::docker::{Engine, Private};
 use crate::host::Host;
+use crate::release::Release;
 use crate::workspace::Workspace;
 
 /// The start of the name of every node image. A cluster of another image was not created by this crate.
@@ -125,8 +125,8 @@ pub struct Maker<'a> {
     pub host: &'a Host,
     /// The engine.
     pub engine: &'a Engine,
-    /// The built programs and images.
-    pub built: &'a Assembly,
+    /// What the cluster is made from.
+    pub release: &'a Release,
     /// The folder for the evidence of a failure.
     pub evidence: PathBuf,
 }
@@ -143,7 +143,7 @@ impl Maker<'_> {
             return Ok(record);
         }
         interrupt::check()?;
-        remove(self.engine, &self.built.parts.program("kind", "kind")?, self.workspace)?;
+        remove(self.engine, self.workspace)?;
         self.create(wanted).inspect_err(|_| {
             if !interrupt::requested() {
                 self.save_evidence();
@@ -151,17 +151,18 @@ impl Maker<'_> {
         })
     }
 
-    /// The kept cluster, if it has the wanted options. The manifests of the checkout are applied to it.
+    /// The kept cluster, if it has the wanted options. The manifests of the release are applied to it.
     fn kept(&self, wanted: Wanted) -> Result<Option<Record>> {
         if !is_kept(self.engine, self.workspace)? {
             return Ok(None);
         }
         let record = read_record(self.workspace)?;
-        let differs = record.difference(&self.built.node.reference, self.host.confined_to.as_deref(), wanted);
+        let differs = record.difference(&self.release.node.reference, self.host.confined_to.as_deref(), wanted);
         if let Some(differs) = differs {
+            let command = self.workspace.command();
             ensure!(
                 wanted.keep,
-                "a kept cluster is up, and {differs}: `cargo xtask down` deletes it, `cargo xtask up` or --keep replaces it"
+                "a kept cluster is up, and {differs}: `{command} down` deletes it, `{command} up` or --keep replaces it"
             );
             progress::note(&format!("the kept cluster is replaced by a new one: {differs}"));
             return Ok(None);
@@ -196,7 +197,8 @@ impl Maker<'_> {
 /// When there is none. The error says how to create one.
 pub fn read_record(workspace: &Workspace) -> Result<Record> {
     let path = workspace.cluster_file();
-    let text = fs::read_to_string(&path).context("no cluster is up: run `cargo xtask up`")?;
+    let command = workspace.command();
+    let text = fs::read_to_string(&path).with_context(|| format!("no cluster is up: run `{command} up`"))?;
     serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))
 }
 
@@ -269,12 +271,12 @@ pub fn refuse_foreign(engine: &Engine, workspace: &Workspace) -> Result<()> {
 ///
 /// # Errors
 /// When a container or the engine cannot be removed.
-pub fn down(engine: Option<&Engine>, kind: &Path, workspace: &Workspace, cache: &Path) -> Result<()> {
+pub fn down(engine: Option<&Engine>, workspace: &Workspace, cache: &Path) -> Result<()> {
     let Some(engine) = engine else {
         return Private::of(cache).stop();
     };
     refuse_foreign(engine, workspace)?;
-    remove(engine, kind, workspace)?;
+    remove(engine, workspace)?;
     stop_idle_engine(engine, cache)
 }
 
@@ -295,18 +297,15 @@ pub fn stop_idle_engine(engine: &Engine, cache: &Path) -> Result<()> {
     Private::of(cache).stop()
 }
 
-fn remove(engine: &Engine, kind: &Path, workspace: &Workspace) -> Result<()> {
+/// Deletes the node containers, which is all that kind does, and the folder of the cluster.
+fn remove(engine: &Engine, workspace: &Workspace) -> Result<()> {
     let folder = workspace.cluster_file();
     let folder = folder.parent().unwrap_or(&folder);
-    let name = workspace.cluster_name();
-    if !node_containers(engine, &name)?.is_empty() {
+    let nodes = node_containers(engine, &workspace.cluster_name())?;
+    if !nodes.is_empty() {
         progress::step("delete the cluster", || {
-            fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-            engine
-                .point(Cmd::new(kind))
-                .args(["delete", "cluster", "--name", &name, "--kubeconfig"])
-                .arg(folder.join("kubeconfig"))
-                .run()?;
+            let names = nodes.iter().map(|(name, ..)| name);
+            engine.docker().args(["rm", "--force", "--volumes"]).args(names).run()?;
             Ok(())
         })?;
     }
@@ -348,8 +347,8 @@ mod tests {
     }
 
     #[test]
-    fn two_checkouts_have_clusters_of_their_own() {
-        let name = |root: &str| Workspace { root: root.into() }.cluster_name();
+    fn two_folders_have_clusters_of_their_own() {
+        let name = |cache: &str| Workspace::of_cache(Path::new(cache)).cluster_name();
         assert_eq!(name("/a"), name("/a"));
         assert_ne!(name("/a"), name("/b"));
         assert!(name("/a").starts_with("slipway-"));

@@ -57,6 +57,10 @@ pub(super) fn ensure(cache: &Cache, mirrors: &[Mirror], packages: &[Package]) ->
     if missing.is_empty() {
         return Ok(());
     }
+    if mirrors.is_empty() {
+        let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        return Err(NotLocked::Offline { packages: cut(&names) }.into());
+    }
     let bytes: u64 = missing.iter().map(|package| package.size).sum();
     let what = format!("fetch {} Debian packages, {} MB", missing.len(), bytes.div_ceil(1_000_000));
     progress::step(&what, || {
@@ -83,7 +87,8 @@ pub(super) fn copy(cache: &Cache, package: &Package, to: &Path) -> Result<()> {
     }
 }
 
-fn place(cache: &Cache, package: &Package) -> PathBuf {
+/// The place of a package in the cache, whether it is there or not.
+pub(crate) fn place(cache: &Cache, package: &Package) -> PathBuf {
     cache.root().join(FOLDER).join(format!("{}.deb", package.sha256))
 }
 
@@ -365,6 +370,13 @@ pub(super) mod tests {
         assert!(!error.contains("geheim") && !error.contains("anna"), "{error}");
         // anna:geheim in base64
         assert!(server.requests()[0].contains("Basic YW5uYTpnZWhlaW0="), "{:?}", server.requests());
+    }
+
+    #[test]
+    fn without_a_mirror_the_error_says_how_to_fetch() {
+        let (_dir, cache) = cache();
+        let error = ensure(&cache, &[], &[package("a=1", "x")]).unwrap_err().to_string();
+        assert!(error.contains("a=1") && error.contains("`cargo xtask fetch`"), "{error}");
     }
 
     /// The file appears during the test: a mirror that lacked a package has it at the next run.

@@ -9,28 +9,31 @@ use support::command::Cmd;
 
 use super::provenance::{Commit, Origin, statement};
 use super::sbom::{self, Component};
-use super::{About, Bundle, FORMAT, Named, PROVENANCE, members, render, sbom_member};
+use super::{
+    About, Bundle, CORPUS, CRANE, DRIVER, FACTS, FORMAT, KIND, KUBECTL, Named, PROVENANCE, SHARED_MANIFESTS, SLIPWAY,
+    SUITES, members, render, sbom_member,
+};
 use crate::assemble::Assembly;
-use crate::cache::sha256_file;
+use crate::cache::{SEAL, files_below, sha256_file};
+use crate::corpus::default_corpus;
 use crate::debian::LOCK_FILE;
 use crate::images::{self, ImageSpec, Plan, ProgramRef};
 use crate::oci::{self, Content};
 use crate::outputs::OUTPUTS_FILE;
-use crate::parts::{ARCHITECTURE, Builder, host_triple};
-use crate::pins;
+use crate::parts::cargo::{self, host_triple};
+use crate::parts::{ARCHITECTURE, Builder};
+use crate::{pins, release};
 
-/// The programs for the host: the member's name, component and program.
-const TOOLS: [(&str, &str, &str); 2] = [("bin/kind", "kind", "kind"), ("bin/kubectl", "kubernetes", "kubectl")];
 /// The files that pin versions and hashes, beside go.mod and go.sum of each component.
 const LOCKS: [&str; 5] = [pins::FILE, images::FILE, LOCK_FILE, OUTPUTS_FILE, "Cargo.lock"];
 
 /// Members by name.
 type Files = BTreeMap<String, Content>;
 
-/// Collects images, manifests, programs, SBOMs and provenance.
+/// Collects images, manifests, programs and their files, SBOMs and provenance. Builds `slipway`.
 ///
 /// # Errors
-/// When a manifest does not render, or Go or cargo does not answer.
+/// When `slipway` does not build, a manifest does not render, or Go or cargo does not answer.
 pub fn collect(builder: &Builder<'_>, built: &Assembly, commit: &Commit) -> Result<Bundle> {
     let mut images: Vec<oci::Image> = built.images.iter().map(|image| image.image.clone()).collect();
     images.push(built.node.image()?.clone());
@@ -38,9 +41,8 @@ pub fn collect(builder: &Builder<'_>, built: &Assembly, commit: &Commit) -> Resu
     let named: Vec<Named> =
         images.iter().map(|image| Named { name: image.name.clone(), digest: image.digest() }).collect();
     let mut files = manifests(builder, built, &named)?;
-    for (member, component, program) in TOOLS {
-        files.insert(member.to_owned(), Content::whole(built.parts.program(component, program)?)?);
-    }
+    files.extend(programs(builder, built)?);
+    files.extend(shared(builder, built)?);
     let subjects = files.iter().map(|(name, content)| Ok((name.clone(), members::sum(content)?)));
     let subjects = subjects.collect::<Result<BTreeMap<_, _>>>()?;
     let (toolchains, unlocked) = (&built.outputs.tools, built.unlocked.as_slice());
@@ -65,15 +67,58 @@ fn insert_json(files: &mut Files, name: String, value: &Value) {
     files.insert(name, Content::Bytes(oci::to_bytes(value).into()));
 }
 
+/// The programs for the host.
+fn programs(builder: &Builder<'_>, built: &Assembly) -> Result<Files> {
+    let slipway = builder.cargo(&[cargo::SLIPWAY])?.remove(0);
+    let programs = [
+        (SLIPWAY, slipway),
+        (DRIVER, built.driver.clone()),
+        (KIND, built.parts.program("kind", "kind")?),
+        (KUBECTL, built.parts.program("kubernetes", "kubectl")?),
+        (CRANE, builder.some(&["crane"])?.program("crane", "crane")?),
+    ];
+    programs.into_iter().map(|(member, file)| Ok((member.to_owned(), Content::whole(file)?))).collect()
+}
+
+/// What the programs read, beside the manifests: documents, names of scenarios, and facts for reports.
+fn shared(builder: &Builder<'_>, built: &Assembly) -> Result<Files> {
+    let mut files = tree(&default_corpus(builder.pins, &built.parts, builder.cache)?, CORPUS)?;
+    for file in release::SUITE_FILES {
+        let path = builder.workspace.root.join(release::SUITES).join(file);
+        files.insert(format!("{SUITES}/{file}"), Content::whole(path)?);
+    }
+    insert_json(&mut files, FACTS.to_owned(), &release::facts(builder, built));
+    Ok(files)
+}
+
+/// The rendered manifests, and those that they are rendered from.
 fn manifests(builder: &Builder<'_>, built: &Assembly, images: &[Named]) -> Result<Files> {
     let copy = tempfile::tempdir().context("make a temporary folder")?;
     crate::manifests::copy(&built.parts, &builder.workspace.manifests(), copy.path())?;
     let kubectl = built.parts.program("kubernetes", "kubectl")?;
-    let rendered = render::FILES.iter().map(|(member, folder)| {
+    let mut files = tree(copy.path(), SHARED_MANIFESTS)?;
+    for content in files.values_mut() {
+        // The copy is removed before the bundle is written.
+        let mut bytes = Vec::new();
+        content.copy(&mut bytes)?;
+        *content = Content::Bytes(bytes.into());
+    }
+    for (member, folder) in render::FILES {
         let text = render::render(&kubectl, &copy.path().join(folder), images)?;
-        Ok(((*member).to_owned(), text.into()))
-    });
-    rendered.collect()
+        files.insert(member.to_owned(), text.into());
+    }
+    Ok(files)
+}
+
+/// The files below a folder, as members below another. The cache's own files are left out.
+fn tree(folder: &Path, member: &str) -> Result<Files> {
+    let files = files_below(folder)?.into_iter().filter(|file| !file.ends_with(SEAL));
+    files
+        .map(|file| {
+            let below = file.strip_prefix(folder).unwrap_or(&file);
+            Ok((format!("{member}/{}", below.display()), Content::whole(&file)?))
+        })
+        .collect()
 }
 
 fn locks(builder: &Builder<'_>) -> Result<BTreeMap<String, String>> {

@@ -96,6 +96,12 @@ impl Bundle {
         Ok(Self { members: all })
     }
 
+    /// A bundle of members that are there already: name, SHA-256 and content of each, in their order.
+    pub(super) fn of_members(members: Vec<(String, String, Content)>) -> Self {
+        let member = |(name, hash, content)| Member { name, hash, source: Source::Content(content) };
+        Self { members: members.into_iter().map(member).collect() }
+    }
+
     /// Length of the file in bytes.
     pub fn size(&self) -> u64 {
         let members = self.members.iter().map(|member| BLOCK + member.size().next_multiple_of(BLOCK));

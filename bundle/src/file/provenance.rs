@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::command::Cmd;
 
 use super::members::hash;
-use super::{MANIFESTS, Named, PROGRAMS};
+use super::{MANIFESTS, Named, PROGRAMS, SHARE};
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE: &str = "https://slsa.dev/provenance/v1";
@@ -103,7 +103,7 @@ pub(super) fn read(statement: &Value) -> Result<(String, BTreeMap<String, String
 
 /// Whether a member is a subject of its own. Images are subjects by their names.
 pub(super) fn is_subject(member: &str) -> bool {
-    member.starts_with(PROGRAMS) || member.starts_with(MANIFESTS)
+    [PROGRAMS, MANIFESTS, SHARE].iter().any(|folder| member.starts_with(folder))
 }
 
 #[cfg(test)]

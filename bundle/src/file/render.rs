@@ -5,12 +5,13 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use support::command::Cmd;
 
-use super::Named;
+use super::{Named, verify};
 use crate::checks;
 
 /// The rendered files: the member's name, and the kustomization below `manifests/`.
-pub(super) const FILES: [(&str, &str); 2] =
-    [("manifests/services.yaml", "overlays/kind/services"), ("manifests/worker.yaml", "base")];
+pub(super) const FILES: [(&str, &str); 2] = [("manifests/services.yaml", "overlays/kind/services"), (WORKER, "base")];
+/// The worker, the scaler and their autoscaling.
+pub(super) const WORKER: &str = "manifests/worker.yaml";
 
 /// Renders a kustomization.
 pub(super) fn render(kubectl: &Path, folder: &Path, images: &[Named]) -> Result<String> {
@@ -18,6 +19,22 @@ pub(super) fn render(kubectl: &Path, folder: &Path, images: &[Named]) -> Result<
     let text = pin(&rendered.with_context(|| format!("render {}", folder.display()))?.stdout, images);
     check(&text, images).with_context(|| format!("render {}", folder.display()))?;
     Ok(text)
+}
+
+/// The worker's manifests of a bundle for a cluster that pulls from this repository: each image by its digest there.
+///
+/// # Errors
+/// When the bundle has faults.
+pub fn for_registry(file: &Path, repository: &str) -> Result<String> {
+    let verified = verify::verify(file)?;
+    Ok(in_registry(&verified.worker, &verified.about.images, repository))
+}
+
+/// The text with the images of a repository in place of those with the same digests.
+fn in_registry(text: &str, images: &[Named], repository: &str) -> String {
+    images.iter().fold(text.to_owned(), |text, Named { name, digest }| {
+        text.replace(&format!("{name}@{digest}"), &format!("{repository}@{digest}"))
+    })
 }
 
 /// The text with the digest after each image's tag.
@@ -63,6 +80,13 @@ mod tests {
             .replace("image: slipway.local/a:12\n", "image: slipway.local/a:12@sha256:bb\n");
         assert_eq!(pinned, expected);
         check(&pinned, &images()).unwrap();
+    }
+
+    #[test]
+    fn images_get_the_name_of_a_repository_and_keep_their_digests() {
+        let text = pin("kind: Pod\nspec:\n- image: slipway.local/a:12\n  name: a\n", &images());
+        let expected = "kind: Pod\nspec:\n- image: r.example:5000/x@sha256:bb\n  name: a\n";
+        assert_eq!(in_registry(&text, &images(), "r.example:5000/x"), expected);
     }
 
     #[test]

@@ -11,14 +11,18 @@ pub(super) mod tests;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use self::contents::{Kept, compare};
+pub(super) use self::contents::{Blob, NodeBlobs};
+use self::contents::{Kept, Unpacking, compare};
 use self::reader::{Head, Reader};
-use super::{ABOUT, About, FORMAT, SUMS, host_architecture};
+use super::{ABOUT, About, FORMAT, INDEX, SUMS, host_architecture};
+use crate::action::Action;
+use crate::file::render::WORKER;
 use crate::oci;
 
 /// The maximum length in bytes of the two members that are read first.
@@ -38,6 +42,25 @@ pub struct Verified {
     pub bytes: u64,
     /// Its SHA-256 in hexadecimal digits.
     pub sha256: String,
+    /// Its node image, and where the layers are in the file.
+    pub(super) node: NodeBlobs,
+    /// The worker's manifests.
+    pub(super) worker: String,
+    /// Its index of images, as it is.
+    pub(super) index: String,
+    /// Where the blobs with their headers are in the file, in bytes.
+    pub(super) blobs: Range<u64>,
+}
+
+/// What a bundle says before it was checked.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) about: About,
+    sums: BTreeMap<String, String>,
+    /// The text of its checksums.
+    pub(super) text: Vec<u8>,
+    /// The SHA-256 of its checksums. It stands for the whole bundle, because every byte follows from them.
+    pub(super) id: String,
 }
 
 /// Reads a whole bundle file and checks it.
@@ -45,18 +68,67 @@ pub struct Verified {
 /// # Errors
 /// When it has faults. The error has a line for each, with the member's name.
 pub fn verify(file: &Path) -> Result<Verified> {
+    read(file, |reader| check(reader, host_architecture()))
+}
+
+/// Reads a whole bundle file, checks it, and meanwhile writes the members with these prefixes below a folder.
+///
+/// # Errors
+/// As [`verify`], or when the folder cannot be written. What is in the folder then is of no use.
+pub(super) fn unpack(file: &Path, id: &str, folder: &Path, prefixes: &'static [&'static str]) -> Result<Verified> {
+    read(file, |reader| {
+        let claim = claim(reader, host_architecture())?;
+        ensure!(claim.id == id, "changed meanwhile: run the command again");
+        check_members(reader, claim, Some(Unpacking { folder: folder.to_owned(), prefixes }))
+    })
+}
+
+/// What is unpacked from a bundle with this id, as a build.
+pub(super) fn unpacking(id: &str) -> Action {
+    Action::new("unpack a bundle")
+        .input("SHA256SUMS", id)
+        .code(&[include_str!("unpack.rs"), include_str!("registry.rs")])
+}
+
+/// The members of a bundle in their order, each with its SHA-256. The file has all members but the blobs. `found` gets
+/// the name, offset and size of each that is there.
+pub(super) fn list(file: &Path, mut found: impl FnMut(&str, u64, u64)) -> Result<Vec<(String, String)>> {
+    let Claim { mut sums, id, .. } = begin(file)?;
+    read(file, |reader| {
+        while let Some(head) = reader.head(None)? {
+            found(&head.name, reader.at(), head.size);
+            reader.body(&head, |_| Ok(()))?;
+        }
+        Ok(())
+    })?;
+    let about = sums.remove_entry(ABOUT);
+    Ok(about.into_iter().chain([(SUMS.to_owned(), id)]).chain(sums).collect())
+}
+
+/// Reads the first two members of a bundle file.
+pub(super) fn begin(file: &Path) -> Result<Claim> {
+    read(file, |reader| claim(reader, host_architecture()))
+}
+
+fn read<T>(file: &Path, act: impl FnOnce(&mut Reader<File>) -> Result<T>) -> Result<T> {
     let name = file.display();
     let open = File::open(file).with_context(|| format!("open {name}"))?;
-    check(&mut Reader::new(open), host_architecture()).map_err(|fault| anyhow::anyhow!("{name} {fault:#}"))
+    act(&mut Reader::new(open)).map_err(|fault| anyhow::anyhow!("{name} {fault:#}"))
 }
 
 /// Checks a bundle for a host of this architecture. The error is a sentence whose subject is the file.
 fn check<R: Read>(reader: &mut Reader<R>, host: &str) -> Result<Verified> {
+    let claim = claim(reader, host)?;
+    check_members(reader, claim, None)
+}
+
+/// Reads the first two members, and refuses what this program or this host cannot use.
+fn claim<R: Read>(reader: &mut Reader<R>, host: &str) -> Result<Claim> {
     let about = first(reader)?;
     let claim: Value = serde_json::from_slice(&about).unwrap_or_default();
     let format = claim["format"].as_u64();
     let sums = sums(reader);
-    if let Some(sum) = sums.as_ref().ok().and_then(|sums| sums.get(ABOUT)) {
+    if let Some(sum) = sums.as_ref().ok().and_then(|(sums, _)| sums.get(ABOUT)) {
         let found = hex_of(&about);
         ensure!(*sum == found, "is damaged: {ABOUT}: its SHA-256 is {found}, {SUMS} says {sum}");
     }
@@ -64,17 +136,24 @@ fn check<R: Read>(reader: &mut Reader<R>, host: &str) -> Result<Verified> {
     if let Some(format) = format.filter(|format| *format > FORMAT) {
         bail!("has format {format}, and this program reads format {FORMAT}: use the version of Slipway that made it");
     }
-    let sums = sums?;
+    let (sums, text) = sums?;
     let about: About = serde_json::from_value(claim).with_context(|| format!("is not a bundle: {ABOUT}"))?;
     ensure!(about.format == FORMAT, "has format {}, and this program reads format {FORMAT}", about.format);
     ensure!(about.architecture == host, "is for {}, and this host is {host}", about.architecture);
-    let (kept, mut faults) = read_members(reader, &sums)?;
+    Ok(Claim { about, sums, id: hex_of(&text), text })
+}
+
+fn check_members<R: Read>(reader: &mut Reader<R>, claim: Claim, unpacking: Option<Unpacking>) -> Result<Verified> {
+    let Claim { about, sums, .. } = claim;
+    let (kept, mut faults) = read_members(reader, &sums, unpacking)?;
     let (bytes, sha256) = reader.finish()?;
     if faults.is_empty() {
         faults = compare(&about, &sums, &kept);
     }
     ensure!(faults.is_empty(), "is damaged: {}", faults.join("\nand: "));
-    Ok(Verified { about, members: sums.len() + 1, bytes, sha256 })
+    let texts = || anyhow::Ok((kept.node(&about)?, kept.text(WORKER)?, kept.text(INDEX)?));
+    let (node, worker, index) = texts().context("is damaged")?;
+    Ok(Verified { members: sums.len() + 1, bytes, sha256, node, worker, index, blobs: kept.blobs(), about })
 }
 
 /// The content of the first member.
@@ -89,8 +168,8 @@ fn first<R: Read>(reader: &mut Reader<R>) -> Result<Vec<u8>> {
     read_small(reader, &head)
 }
 
-/// The second member: the SHA-256 of each member, in the order of the file.
-fn sums<R: Read>(reader: &mut Reader<R>) -> Result<BTreeMap<String, String>> {
+/// The second member: the SHA-256 of each member, in the order of the file, and its text.
+fn sums<R: Read>(reader: &mut Reader<R>) -> Result<(BTreeMap<String, String>, Vec<u8>)> {
     let head = reader.head(Some(SUMS))?.with_context(|| format!("is damaged: it has no {SUMS}"))?;
     ensure!(head.name == SUMS, "is damaged: {} is where {SUMS} should be", head.name);
     let text = read_small(reader, &head)?;
@@ -103,20 +182,27 @@ fn sums<R: Read>(reader: &mut Reader<R>) -> Result<BTreeMap<String, String>> {
         ensure!(before.is_none(), "is damaged: {SUMS} has {name} twice");
     }
     ensure!(sums.contains_key(ABOUT), "is damaged: {SUMS} has no {ABOUT}");
-    Ok(sums)
+    Ok((sums, text))
 }
 
 fn read_small<R: Read>(reader: &mut Reader<R>, head: &Head) -> Result<Vec<u8>> {
     ensure!(head.size <= HEAD_BYTES, "is damaged: {} has {} bytes", head.name, head.size);
     let mut bytes = Vec::new();
-    reader.body(head, |part| bytes.extend_from_slice(part))?;
+    reader.body(head, |part| {
+        bytes.extend_from_slice(part);
+        Ok(())
+    })?;
     Ok(bytes)
 }
 
 /// Reads the members after the first two, in the order of their names. Answers what is compared later, and the members
 /// whose content is another than its checksum says.
-fn read_members<R: Read>(reader: &mut Reader<R>, sums: &BTreeMap<String, String>) -> Result<(Kept, Vec<String>)> {
-    let mut kept = Kept::default();
+fn read_members<R: Read>(
+    reader: &mut Reader<R>,
+    sums: &BTreeMap<String, String>,
+    unpacking: Option<Unpacking>,
+) -> Result<(Kept, Vec<String>)> {
+    let mut kept = Kept::of(unpacking);
     let mut faults = Vec::new();
     for (name, sum) in sums.iter().filter(|(name, _)| *name != ABOUT) {
         let Some(head) = reader.head(Some(name))? else { bail!("is damaged: {name} is missing") };

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use support::command::Cmd;
 
 use super::{ImageSource, ImageSpec, PartSource};
-use crate::cache::{Cache, Key};
+use crate::action::Action;
+use crate::cache::Cache;
 use crate::debian::Rootfs;
 use crate::oci::{Config, Content, Image, Layer, ROOT, Tree};
 use crate::pins::Pins;
@@ -116,18 +116,16 @@ impl LocalSource<'_> {
     /// Compiles a C file to a static program.
     fn compile(&self, source: &Path) -> Result<PathBuf> {
         let name = source.file_stem().map_or_else(|| "program".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        let compiler = Cmd::new("cc").arg("--version").quiet().read().context("find the C compiler: install gcc")?;
-        let key = Key::new("c 1").field("compiler", compiler).file("source", source)?.finish();
-        let place = self.cache.get_or_build("c", &name, &key, |place| {
-            Cmd::new("cc")
-                .args(["-Os", "-Wall", "-static", "-s", "-Wl,--build-id=none", "-o"])
-                .arg(place.join(&name))
-                // Without its folder, so that the program contains no path of this machine.
-                .arg(source.file_name().unwrap_or(source.as_os_str()))
-                .cwd(source.parent().unwrap_or(Path::new(".")))
-                .run()
-                .map(|_| ())
-                .with_context(|| format!("compile {}", source.display()))
+        let action = Action::new("cc")
+            .args(["-Os", "-Wall", "-static", "-s", "-Wl,--build-id=none", "-o", "{out}"])
+            // Without its folder, so that the program contains no path of this machine.
+            .arg(source.file_name().unwrap_or(source.as_os_str()).to_string_lossy())
+            .file("source", source)?
+            .c_compiler(&[])?;
+        let place = self.cache.get_or_build("c", &name, &action, |place| {
+            let compile = action.clone().place("out", place.join(&name)).command();
+            let compile = compile.cwd(source.parent().unwrap_or(Path::new("."))).run().map(drop);
+            compile.with_context(|| format!("compile {}", source.display()))
         })?;
         Ok(place.join(name))
     }

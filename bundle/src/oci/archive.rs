@@ -94,7 +94,7 @@ impl Archive {
 
     /// A key that changes when the bytes of the tar change.
     pub(super) fn identity(&self) -> String {
-        self.images.iter().fold(Key::new("archive 1"), |key, image| key.field(&image.name, image.digest())).finish()
+        self.images.iter().fold(Key::new("archive"), |key, image| key.field(&image.name, image.digest())).finish()
     }
 }
 

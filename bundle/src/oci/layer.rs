@@ -6,14 +6,15 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::tarball::write_tree;
 use super::{Content, Entry, Tree};
-use crate::cache::{Cache, Key};
+use crate::action::Action;
+use crate::cache::{Cache, Key, discard_if_changed};
 
 /// A layer of an image.
 #[derive(Debug)]
@@ -28,8 +29,8 @@ pub struct Layer {
 enum Source {
     /// The tar is generated from these entries each time.
     Tree(Tree),
-    /// A tar file on disk, which is copied unchanged.
-    Tar(PathBuf),
+    /// A tar on disk, which is copied unchanged.
+    Tar(Content),
 }
 
 impl Layer {
@@ -54,7 +55,12 @@ impl Layer {
     /// # Errors
     /// When the file cannot be read.
     pub fn of_tar(cache: &Cache, name: &str, tar: &Path) -> Result<Self> {
-        Self::remembered(cache, name, Source::Tar(tar.to_owned()))
+        Self::remembered(cache, name, Source::Tar(Content::whole(tar)?))
+    }
+
+    /// A layer whose digest is known, of a tar. [`Layer::write`] compares both.
+    pub(crate) fn known(tar: Content, digest: &str) -> Self {
+        Self { name: digest.to_owned(), size: tar.size(), digest: digest.to_owned(), source: Source::Tar(tar) }
     }
 
     /// The layer's name in the image's history.
@@ -81,8 +87,10 @@ impl Layer {
         self.source.write(&mut out).with_context(|| format!("write layer {}", self.name))?;
         let (digest, _) = out.finish();
         if digest != self.digest {
+            let faults: Vec<String> = self.source.files().into_iter().filter_map(discard_if_changed).collect();
+            let faults: String = faults.iter().map(|fault| format!("; {fault}")).collect();
             bail!(
-                "layer {} changed while it was used, from {} to {digest}: run the command again",
+                "layer {} changed while it was used, from {} to {digest}{faults}: run the command again",
                 self.name,
                 self.digest
             );
@@ -99,8 +107,8 @@ impl Layer {
     }
 
     fn remembered(cache: &Cache, name: &str, source: Source) -> Result<Self> {
-        let key = source.identity()?;
-        if let Some(place) = cache.get("layers", name, &key) {
+        let action = Action::new("layer").input("source", source.identity()?).code(&super::CODE);
+        if let Some(place) = cache.get("layers", name, &action) {
             let note = fs::read_to_string(place.join("digest")).context("read a cached digest")?;
             if let Some((digest, size)) = note.trim().split_once(' ')
                 && let Ok(size) = size.parse()
@@ -109,7 +117,7 @@ impl Layer {
             }
         }
         let layer = Self::measured(name, source)?;
-        cache.get_or_build("layers", name, &key, |place| {
+        cache.get_or_build("layers", name, &action, |place| {
             fs::write(place.join("digest"), format!("{} {}\n", layer.digest, layer.size)).context("remember a digest")
         })?;
         Ok(layer)
@@ -125,15 +133,34 @@ impl Source {
     fn write(&self, out: &mut dyn Write) -> Result<()> {
         match self {
             Self::Tree(tree) => write_tree(tree, out),
-            Self::Tar(path) => Content::whole(path)?.copy(out),
+            Self::Tar(tar) => tar.copy(out),
         }
     }
 
-    /// A key that changes when the bytes may have changed.
+    /// The files on disk that the bytes come from.
+    fn files(&self) -> Vec<&Path> {
+        let contents: Vec<&Content> = match self {
+            Self::Tar(tar) => vec![tar],
+            Self::Tree(tree) => tree
+                .iter()
+                .filter_map(|(_, entry)| match entry {
+                    Entry::File { content, .. } => Some(content),
+                    _ => None,
+                })
+                .collect(),
+        };
+        let files = contents.into_iter().filter_map(|content| match content {
+            Content::File { path, .. } => Some(path.as_path()),
+            _ => None,
+        });
+        files.collect()
+    }
+
+    /// A hash that changes when the bytes may have changed.
     fn identity(&self) -> Result<String> {
-        let mut key = Key::new("layer 1");
+        let mut key = Key::new("layer");
         match self {
-            Self::Tar(path) => key = key.field("tar", identity(path)?),
+            Self::Tar(tar) => key = add(key.field("tar", ""), tar)?,
             Self::Tree(tree) => {
                 for (path, entry) in tree.iter() {
                     key = key.field("path", path);
@@ -141,14 +168,7 @@ impl Source {
                         Entry::Dir { mode, owner } => key.field("dir", format!("{mode:o} {owner:?}")),
                         Entry::Link { target } => key.field("link", target),
                         Entry::File { mode, owner, content } => {
-                            let key = key.field("file", format!("{mode:o} {owner:?}"));
-                            match content {
-                                Content::Bytes(bytes) => key.field("bytes", bytes),
-                                Content::File { path, offset, size } => {
-                                    key.field("source", format!("{offset} {size} {}", identity(path)?))
-                                }
-                                Content::Archive(archive) => key.field("archive", archive.identity()),
-                            }
+                            add(key.field("file", format!("{mode:o} {owner:?}")), content)?
                         }
                     };
                 }
@@ -156,6 +176,15 @@ impl Source {
         }
         Ok(key.finish())
     }
+}
+
+/// Adds what changes when the bytes of a content may have changed.
+fn add(key: Key, content: &Content) -> Result<Key> {
+    Ok(match content {
+        Content::Bytes(bytes) => key.field("bytes", bytes),
+        Content::File { path, offset, size } => key.field("source", format!("{offset} {size} {}", identity(path)?)),
+        Content::Archive(archive) => key.field("archive", archive.identity()),
+    })
 }
 
 fn identity(path: &Path) -> Result<String> {
@@ -262,6 +291,23 @@ mod tests {
         assert_ne!(first.digest(), layer().digest());
         let error = first.write(&mut io::sink()).unwrap_err().to_string();
         assert!(error.contains("changed while it was used"), "{error}");
+    }
+
+    #[test]
+    fn damaged_entry_is_found_when_its_layer_is_written_and_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let action = Action::new("go");
+        let build = || {
+            let entry =
+                cache.get_or_build("parts", "kind", &action, |place| Ok(fs::write(place.join("kind"), "good")?));
+            entry.unwrap().join("kind")
+        };
+        let layer = Layer::of_tar(&cache, "kind", &build()).unwrap();
+        fs::write(build(), "g0od").unwrap(); // of the same size, so the entry looks whole
+        let error = layer.write(&mut io::sink()).unwrap_err().to_string();
+        assert!(error.contains("the SHA-256 of kind is") && error.contains("run the command again"), "{error}");
+        assert_eq!(fs::read_to_string(build()).unwrap(), "good");
     }
 
     #[test]

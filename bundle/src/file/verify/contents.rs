@@ -1,16 +1,22 @@
 //! Compares what the members of a bundle say of each other: the index, the images, their SBOMs, the provenance.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::reader::{Head, Reader};
+use crate::file::members::BLOCK;
 use crate::file::{
-    About, DOCKER_MANIFEST, INDEX, MANIFESTS, NAME, Named, OCI_LAYOUT, PROGRAMS, PROVENANCE, members, provenance,
-    render, sbom, sbom_member,
+    About, BLOBS, DOCKER_MANIFEST, INDEX, MANIFESTS, NAME, Named, OCI_LAYOUT, PROGRAMS, PROVENANCE, SHARE, members,
+    provenance, render, sbom, sbom_member,
 };
 use crate::oci;
 
@@ -20,30 +26,96 @@ const KEPT_BYTES: u64 = 16 << 20;
 /// The sizes of all members, and the contents of those that are read again.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
+    unpacking: Option<Unpacking>,
     sizes: BTreeMap<String, u64>,
+    offsets: BTreeMap<String, u64>,
     texts: BTreeMap<String, Vec<u8>>,
 }
 
+/// The members that are written to disk while the file is read.
+#[derive(Debug)]
+pub(super) struct Unpacking {
+    /// The folder that they are written below.
+    pub(super) folder: PathBuf,
+    /// The start of their names.
+    pub(super) prefixes: &'static [&'static str],
+}
+
+/// The node image, whose layers stay in the file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::file) struct NodeBlobs {
+    pub(in crate::file) config: String,
+    pub(in crate::file) manifest: String,
+    pub(in crate::file) layers: Vec<Blob>,
+}
+
+/// A blob, and its place in the file in bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(in crate::file) struct Blob {
+    pub(in crate::file) digest: String,
+    pub(in crate::file) offset: u64,
+    pub(in crate::file) size: u64,
+}
+
 impl Kept {
+    pub(super) fn of(unpacking: Option<Unpacking>) -> Self {
+        Self { unpacking, ..Self::default() }
+    }
+
     /// Reads a member. Answers its SHA-256.
     pub(super) fn read<R: Read>(&mut self, reader: &mut Reader<R>, head: &Head) -> Result<String> {
         let mut hash = Sha256::new();
         let mut text = Vec::new();
-        // Layers are tars, and programs are ELF files. Everything else is text.
-        let mut keep = head.size <= KEPT_BYTES && !head.name.starts_with(PROGRAMS);
+        let of_programs = [PROGRAMS, SHARE].iter().any(|folder| head.name.starts_with(folder));
+        let wanted = |it: &&Unpacking| it.prefixes.iter().any(|prefix| head.name.starts_with(prefix));
+        let unpacking = self.unpacking.as_ref().filter(wanted);
+        let mut file = unpacking.map(|it| create(&it.folder, &head.name)).transpose()?;
+        // Layers are tars, programs are ELF files, and their files matter to them alone. Everything else is text.
+        let mut keep = head.size <= KEPT_BYTES && !of_programs;
+        let offset = reader.at();
         reader.body(head, |part| {
             hash.update(part);
-            let json = !head.name.starts_with("blobs/") || !text.is_empty() || part.starts_with(b"{");
+            let json = !head.name.starts_with(BLOBS) || !text.is_empty() || part.starts_with(b"{");
             keep = keep && json;
             if keep {
                 text.extend_from_slice(part);
             }
+            file.as_mut().map_or(Ok(()), |file| file.write_all(part)).with_context(|| format!("unpack {}", head.name))
         })?;
+        self.offsets.insert(head.name.clone(), offset);
         self.sizes.insert(head.name.clone(), head.size);
         if keep {
             self.texts.insert(head.name.clone(), text);
         }
         Ok(hex::encode(hash.finalize()))
+    }
+
+    /// The node image of a bundle without faults.
+    pub(super) fn node(&self, about: &About) -> Result<NodeBlobs> {
+        let node = about.images.iter().find(|image| image.name == about.node).context("it is not there")?;
+        let manifest_blob = oci::blob_path(&node.digest);
+        let manifest = self.json(&manifest_blob)?;
+        let layers = manifest["layers"].as_array().into_iter().flatten().map(|layer| {
+            let name = self.blob(layer)?;
+            let digest = layer["digest"].as_str().unwrap_or_default().to_owned();
+            Ok(Blob { digest, offset: self.offsets[&name], size: self.sizes[&name] })
+        });
+        let config = self.text(&self.blob(&manifest["config"])?)?;
+        Ok(NodeBlobs { config, manifest: self.text(&manifest_blob)?, layers: layers.collect::<Result<_>>()? })
+    }
+
+    /// Where the blobs with their headers are. They follow each other, because members are in order of name.
+    pub(super) fn blobs(&self) -> Range<u64> {
+        let mut blobs = self.offsets.iter().filter(|(name, _)| name.starts_with(BLOBS));
+        let start = blobs.next().map_or(0, |(_, offset)| offset - BLOCK);
+        let end = blobs.next_back().map_or(start, |(name, offset)| offset + self.sizes[name].next_multiple_of(BLOCK));
+        start..end
+    }
+
+    /// The content of a text.
+    pub(super) fn text(&self, name: &str) -> Result<String> {
+        let bytes = self.texts.get(name).with_context(|| format!("{name} is missing"))?;
+        Ok(String::from_utf8(bytes.clone())?)
     }
 
     fn json(&self, name: &str) -> Result<Value> {
@@ -59,6 +131,19 @@ impl Kept {
         ensure!(descriptor["size"].as_u64() == Some(*size), "{name} has {size} bytes, not {}", descriptor["size"]);
         Ok(name)
     }
+}
+
+/// Creates the file of a member below a folder. A name with `..` or a leading slash has no valid header.
+fn create(folder: &Path, name: &str) -> Result<File> {
+    let path = folder.join(name);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+    }
+    let file = File::create_new(&path).with_context(|| format!("make {}", path.display()))?;
+    if name.starts_with(PROGRAMS) {
+        file.set_permissions(Permissions::from_mode(0o755)).with_context(|| format!("make {}", path.display()))?;
+    }
+    Ok(file)
 }
 
 /// The faults in what the members say of each other.
@@ -90,7 +175,7 @@ fn check_layout(about: &About, kept: &Kept) -> Result<()> {
     let tags: Vec<&str> = docker.as_array().into_iter().flatten().filter_map(|it| it["RepoTags"][0].as_str()).collect();
     let names: Vec<&str> = about.images.iter().map(|image| image.name.as_str()).collect();
     ensure!(tags == names, "{DOCKER_MANIFEST} has other images");
-    let blobs = kept.sizes.keys().filter(|name| name.starts_with("blobs/"));
+    let blobs = kept.sizes.keys().filter(|name| name.starts_with(BLOBS));
     let unused: Vec<&str> = blobs.filter(|blob| !reached.contains(*blob)).map(String::as_str).collect();
     ensure!(unused.is_empty(), "no image uses {}", unused.join(", "));
     Ok(())

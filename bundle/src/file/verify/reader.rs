@@ -32,6 +32,11 @@ impl<R: Read> Reader<R> {
         Self { input, ahead: None, at: 0, hash: Sha256::new() }
     }
 
+    /// The number of bytes that were read.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
     /// The first block. It is read again as a header.
     pub(super) fn peek(&mut self) -> Result<[u8; BLOCK_BYTES]> {
         let mut block = [0; BLOCK_BYTES];
@@ -63,14 +68,14 @@ impl<R: Read> Reader<R> {
     }
 
     /// Passes a member's content to `take`, and checks its padding.
-    pub(super) fn body(&mut self, head: &Head, mut take: impl FnMut(&[u8])) -> Result<()> {
+    pub(super) fn body(&mut self, head: &Head, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut buffer = vec![0; usize::try_from(head.size.clamp(BLOCK, 1 << 20))?];
         let mut left = head.size;
         while left > 0 {
             let part = usize::try_from(left.min(buffer.len() as u64))?;
             let count = self.fill(&mut buffer[..part])?;
             ensure!(count == part, "is truncated: it ends after {} bytes, in {}", self.at, head.name);
-            take(&buffer[..part]);
+            take(&buffer[..part])?;
             left -= part as u64;
         }
         let padding = usize::try_from(head.size.next_multiple_of(BLOCK) - head.size)?;

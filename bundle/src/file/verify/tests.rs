@@ -7,14 +7,24 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::cache::sha256_file;
 use crate::file::provenance::{Origin, statement};
 use crate::file::sbom::{self, Component};
 use crate::file::{Bundle, Commit, Named, PROVENANCE, sbom_member};
 use crate::oci::{Config, Content, Image, Layer, Tree};
 
 const HOST: &str = "amd64";
-const WORKER: &str = "slipway.local/worker:1";
+const IMAGE: &str = "slipway.local/toolbox:1";
+/// What a bundle has beside its images, so that a cluster can be made of it.
+const FILES: [(&str, &str); 8] = [
+    ("bin/kind", "kind"),
+    ("bin/kind-e2e", "a driver"),
+    ("bin/kubectl", "a program"),
+    ("bin/slipway", "slipway"),
+    ("share/corpus/a/b.md", "# A document"),
+    ("share/facts.json", "{\"unlocked\":[]}"),
+    ("share/manifests/base/worker.yaml", "kind: Pod"),
+    ("share/suites/scenarios.toml", ""),
+];
 
 /// What a bundle is made from. A test changes one thing, and makes a bundle whose checksums are right.
 struct Parts {
@@ -32,20 +42,14 @@ impl Parts {
         let config = Config { architecture: HOST.into(), entrypoint: vec!["/base".into()], ..Config::default() };
         let images = vec![
             Image::new("slipway.local/node:1", &config, vec![Arc::clone(&base)]),
-            Image::new(WORKER, &config, vec![base, worker]),
+            Image::new(IMAGE, &config, vec![base, worker]),
         ];
         let named: Vec<Named> =
             images.iter().map(|image| Named { name: image.name.clone(), digest: image.digest() }).collect();
-        std::fs::write(dir.join("kubectl"), "a program").unwrap();
-        let manifest = format!("kind: Pod\nspec:\n- image: {WORKER}@{}\n", named[1].digest);
-        let mut files = BTreeMap::from([
-            ("bin/kubectl".into(), Content::whole(dir.join("kubectl")).unwrap()),
-            ("manifests/worker.yaml".into(), manifest.as_str().into()),
-        ]);
-        let subjects = BTreeMap::from([
-            ("bin/kubectl".to_owned(), sha256_file(&dir.join("kubectl")).unwrap()),
-            ("manifests/worker.yaml".to_owned(), hex_of(manifest.as_bytes())),
-        ]);
+        let manifest = format!("kind: Pod\nspec:\n- image: {IMAGE}@{}\n", named[1].digest);
+        let texts = FILES.into_iter().chain([("manifests/worker.yaml", manifest.as_str())]);
+        let subjects = texts.clone().map(|(name, text)| (name.to_owned(), hex_of(text.as_bytes()))).collect();
+        let mut files: BTreeMap<String, Content> = texts.map(|(name, text)| (name.to_owned(), text.into())).collect();
         let commit = Commit { id: "0123456789".repeat(4), modified: false };
         let origin = Origin { commit: &commit, toolchains: &BTreeMap::new(), unlocked: &[], locks: BTreeMap::new() };
         let provenance = statement(&origin, &named, &subjects).to_string();
@@ -190,6 +194,18 @@ fn missing_and_added_members_are_named() {
 }
 
 #[test]
+fn name_that_leaves_the_folder_is_no_member() {
+    for name in ["share/../../x", "/x"] {
+        let mut header = oci::header(tar::EntryType::Regular, 0o644, (0, 0), 0);
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        let file = [header.as_bytes(), &[0; 1024][..]].concat();
+        let fault = Reader::new(file.as_slice()).head(Some("share/x")).unwrap_err().to_string();
+        assert_eq!(fault, "is damaged: the header of share/x, at byte 0", "{name}");
+    }
+}
+
+#[test]
 fn what_is_not_a_bundle_says_so() {
     let other = [crate::file::members::head("x", 0).unwrap().as_bytes(), &[0; 1024][..]].concat();
     for bytes in [&b""[..], b"hello", &[b'x'; 4096], &other] {
@@ -204,7 +220,11 @@ fn newer_format_and_foreign_architecture_are_told_first() {
         parts.about.format = FORMAT + 1;
         parts.files.clear();
     });
-    assert_eq!(newer, "has format 2, and this program reads format 1: use the version of Slipway that made it");
+    let expected = format!(
+        "has format {}, and this program reads format {FORMAT}: use the version of Slipway that made it",
+        FORMAT + 1
+    );
+    assert_eq!(newer, expected);
     let foreign = changed(|parts| parts.about.architecture = "arm64".into());
     assert_eq!(foreign, "is for arm64, and this host is amd64");
 }
@@ -213,14 +233,14 @@ fn newer_format_and_foreign_architecture_are_told_first() {
 fn image_of_another_architecture_is_found() {
     let foreign = changed(|parts| {
         let config = Config { architecture: "arm64".into(), ..Config::default() };
-        parts.images[1] = Image::new(WORKER, &config, parts.images[1].layers.clone());
+        parts.images[1] = Image::new(IMAGE, &config, parts.images[1].layers.clone());
     });
-    assert!(foreign.contains(WORKER) && foreign.contains("arm64"), "{foreign}");
+    assert!(foreign.contains(IMAGE) && foreign.contains("arm64"), "{foreign}");
 }
 
 #[test]
 fn members_that_do_not_agree_are_found() {
-    let sbom = sbom_member(WORKER);
+    let sbom = sbom_member(IMAGE);
     let with = |name: &str, text: &str| {
         let (name, text) = (name.to_owned(), text.to_owned());
         changed(move |parts| {
@@ -230,14 +250,14 @@ fn members_that_do_not_agree_are_found() {
     let cases = [
         ("an image more", changed(|parts| drop(parts.about.images.pop())), "not those of bundle.json"),
         ("no node image", changed(|parts| parts.about.node = "node:2".into()), "no node image node:2"),
-        ("no SBOM", changed(|parts| drop(parts.files.remove(&sbom_member(WORKER)))), sbom.as_str()),
+        ("no SBOM", changed(|parts| drop(parts.files.remove(&sbom_member(IMAGE)))), sbom.as_str()),
         ("an SBOM more", with("sbom/x.cdx.json", "{}"), "sbom/x.cdx.json is of no image"),
         ("an SBOM that is no SBOM", with(&sbom, "{}"), sbom.as_str()),
         ("an SBOM that is no JSON", with(&sbom, "{"), "not valid JSON"),
         ("a commit", changed(|parts| parts.about.commit = "f".repeat(40)), "its commit is 0123"),
         ("provenance that is none", with(PROVENANCE, "{}"), "not SLSA provenance"),
         ("a program that provenance does not name", with("bin/x", "x"), "subjects"),
-        ("a manifest with a tag", with("manifests/worker.yaml", &format!("image: {WORKER}")), "manifests/worker.yaml"),
+        ("a manifest with a tag", with("manifests/worker.yaml", &format!("image: {IMAGE}")), "manifests/worker.yaml"),
         ("a blob that nobody uses", with(&format!("blobs/sha256/{}", hex_of(b"x")), "x"), "no image uses blobs/"),
         ("a blob under another name", with(&format!("blobs/sha256/{}", "0".repeat(64)), "x"), "its SHA-256 is"),
     ];

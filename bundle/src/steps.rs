@@ -1,0 +1,162 @@
+//! The builds of a checkout whose keys are known before anything is built: the programs and the root filesystems. Images
+//! are made of their results, and of files of the checkout and of Go's modules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::action::Action;
+use crate::cache::Cache;
+use crate::debian::{self, Debian, Lock};
+use crate::images::Plan;
+use crate::outputs::Outputs;
+use crate::parts::{ARCHITECTURE, Builder, cargo};
+
+/// One entry of the cache, and the build that makes it.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The kind of the entry.
+    pub kind: &'static str,
+    /// The component, the programs of one run of cargo, or the root filesystem.
+    pub name: String,
+    /// The build.
+    pub action: Action,
+}
+
+impl Step {
+    /// The entry's path, whether the entry exists or not.
+    pub fn place(&self, cache: &Cache) -> PathBuf {
+        cache.place(self.kind, &self.name, &self.action)
+    }
+
+    /// The name of a file of the entry in the lock of the outputs, and its digest there if the lock has it.
+    pub fn locked<'a>(&self, file: &str, lock: &'a Outputs) -> (String, Option<&'a String>) {
+        let (name, digests) = match self.kind {
+            "rootfs" => (self.name.clone(), &lock.rootfs),
+            _ => (format!("{}/{file}", self.name), &lock.programs),
+        };
+        let digest = digests.get(&name);
+        (name, digest)
+    }
+
+    /// Fetches what the entry is built from, if the cache does not have the entry.
+    ///
+    /// # Errors
+    /// When something cannot be fetched, or has another hash than its lock says.
+    pub fn fetch(&self, builder: &Builder<'_>) -> Result<()> {
+        if self.place(builder.cache).is_dir() {
+            return Ok(());
+        }
+        match (self.kind, builder.pins.components.get(&self.name)) {
+            ("rootfs", _) => debian(builder)?.fetch(builder.cache, &self.name),
+            (_, Some(component)) => builder.fetch_modules(&self.name, component),
+            (_, None) => builder.fetch_crates(),
+        }
+    }
+
+    /// Builds the entry if the cache does not have it.
+    ///
+    /// # Errors
+    /// When it does not build. The error names it.
+    pub fn build(&self, builder: &Builder<'_>) -> Result<()> {
+        if self.kind == "rootfs" {
+            let plan = Plan::load(&builder.workspace.root, builder.pins)?;
+            let recipe = plan.rootfs.get(&self.name).with_context(|| format!("find the recipe of {}", self.name))?;
+            return debian(builder)?.rootfs(builder.cache, &self.name, recipe).map(drop);
+        }
+        match cargo::RUNS.iter().find(|programs| cargo::run_name(programs) == self.name) {
+            Some(programs) => builder.cargo(programs).map(drop),
+            None => builder.component(&self.name).map(drop),
+        }
+    }
+}
+
+/// The steps of a checkout: components, programs of the workspace, root filesystems of the locked packages.
+///
+/// # Errors
+/// When an input cannot be read, or a compiler is missing.
+pub fn steps(builder: &Builder<'_>) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (name, component) in &builder.pins.components {
+        steps.push(Step { kind: "parts", name: name.clone(), action: builder.action(name, component)? });
+    }
+    for programs in cargo::RUNS {
+        let action = builder.cargo_action(programs)?;
+        steps.push(Step { kind: "parts", name: cargo::run_name(programs), action });
+    }
+    let debian = debian(builder)?;
+    for (name, recipe) in &Plan::load(&builder.workspace.root, builder.pins)?.rootfs {
+        let action = debian.action(recipe, debian.lock.of(name))?;
+        steps.push(Step { kind: "rootfs", name: name.clone(), action });
+    }
+    Ok(steps)
+}
+
+/// The entries and packages in the cache that this checkout needs.
+///
+/// # Errors
+/// As [`steps`].
+pub fn needed(builder: &Builder<'_>) -> Result<BTreeSet<PathBuf>> {
+    let lock = debian(builder)?.lock;
+    let packages = lock.rootfs.values().flat_map(|choice| &choice.packages);
+    let packages = packages.map(|package| debian::place(builder.cache, package));
+    Ok(steps(builder)?.iter().map(|step| step.place(builder.cache)).chain(packages).collect())
+}
+
+/// The steps with these names, and what they are called. All of them if there are no names.
+///
+/// # Errors
+/// When a name is of no step. The error lists the names.
+pub fn select(steps: Vec<Step>, names: &[String]) -> Result<Vec<Step>> {
+    let known: BTreeMap<&str, &Step> = steps.iter().map(|step| (step.name.as_str(), step)).collect();
+    for name in names {
+        known.get(name.as_str()).with_context(|| {
+            let known: Vec<&str> = known.keys().copied().collect();
+            format!("nothing is called {name} (there are {})", known.join(", "))
+        })?;
+    }
+    Ok(steps.into_iter().filter(|step| names.is_empty() || names.contains(&step.name)).collect())
+}
+
+fn debian(builder: &Builder<'_>) -> Result<Debian> {
+    let lock = Lock::load(&builder.workspace.root, &builder.pins.debian.suite, ARCHITECTURE)?;
+    let debian = Debian::of_host(lock, true, &builder.logs);
+    Ok(if builder.offline { debian.offline() } else { debian })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(kind: &'static str, name: &str) -> Step {
+        Step { kind, name: name.into(), action: Action::new("x") }
+    }
+
+    #[test]
+    fn names_in_the_lock_are_those_of_programs_and_root_filesystems() {
+        let lock = Outputs {
+            programs: BTreeMap::from([("cni/ptp".into(), "sha256:aa".into())]),
+            rootfs: BTreeMap::from([("node".into(), "sha256:bb".into())]),
+            ..Outputs::default()
+        };
+        let cases = [
+            ("parts", "cni", "ptp", "cni/ptp", Some("sha256:aa")),
+            ("rootfs", "node", "rootfs.tar", "node", Some("sha256:bb")),
+            ("parts", "kind-e2e", "kind-e2e", "kind-e2e/kind-e2e", None),
+        ];
+        for (kind, name, file, expected, digest) in cases {
+            let (found, locked) = step(kind, name).locked(file, &lock);
+            assert_eq!((found.as_str(), locked.map(String::as_str)), (expected, digest));
+        }
+    }
+
+    #[test]
+    fn unknown_name_is_refused_with_the_known_ones() {
+        let all = || vec![step("parts", "cni"), step("rootfs", "node")];
+        assert_eq!(select(all(), &[]).unwrap().len(), 2);
+        assert_eq!(select(all(), &["node".into()]).unwrap()[0].name, "node");
+        let error = select(all(), &["nodes".into()]).unwrap_err().to_string();
+        assert!(error.contains("nodes") && error.contains("cni, node"), "{error}");
+    }
+}
