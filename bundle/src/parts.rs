@@ -10,7 +10,7 @@ pub mod cargo;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use support::command::{Cmd, CommandError};
 use support::progress;
 
@@ -171,22 +171,6 @@ impl Builder<'_> {
         let packages = component.programs.iter().map(|program| &program.package);
         let list = self.go(name, component).args(["list", "-deps"]).args(tags(component)).args(packages);
         list.quiet().log(self.log(name)).run().map(drop).map_err(|error| explain(name, error))
-    }
-
-    /// The modules of a component whose files in Go's module cache are not those of go.sum, one line for each.
-    ///
-    /// # Errors
-    /// When Go cannot check them.
-    pub fn altered_modules(&self, name: &str, component: &Component) -> Result<Vec<String>> {
-        let checked = self.go(name, component).args(["mod", "verify"]).quiet().run_any()?;
-        let altered: Vec<String> = checked
-            .all
-            .lines()
-            .filter(|line| line.contains("has been modified"))
-            .map(|line| format!("component {name}: {line}"))
-            .collect();
-        ensure!(checked.status.success() || !altered.is_empty(), "go mod verify {name}: {}", checked.failure());
-        Ok(altered)
     }
 
     fn log(&self, name: &str) -> PathBuf {

@@ -8,6 +8,7 @@ use bundle::host::gib;
 use bundle::steps::needed;
 
 use crate::Unusable;
+use crate::images::megabytes;
 use crate::session::Session;
 
 /// A day in seconds.
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         bytes += garbage.bytes;
         let days = now.duration_since(garbage.used).unwrap_or_default().as_secs() / DAY;
         let path = garbage.path.strip_prefix(session.cache.root()).unwrap_or(&garbage.path);
-        println!("{:>9}  {days:>4} days  {}", gib(garbage.bytes), path.display());
+        println!("{:>8.1} MB  {days:>4} days  {}", megabytes(garbage.bytes), path.display());
     }
     let what = if args.dry_run { "would be removed" } else { "removed" };
     println!("{count} entries {what}, {}", gib(bytes));

@@ -20,9 +20,8 @@ use crate::session::Session;
 
 /// Check every byte of a bundle, or of what the cache has for this checkout.
 ///
-/// With a file, this is `bundle verify`. Without one, the cache is compared with bundle/outputs.lock, and the modules of
-/// Go that it was built from with go.sum. What is damaged is removed, so that the next build makes it again. With
-/// --rebuild, nothing in the cache is trusted.
+/// With a file, this is `bundle verify`. Without one, the cache is compared with bundle/outputs.lock. What is damaged is
+/// removed, so that the next build makes it again. With --rebuild, nothing in the cache is trusted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -70,16 +69,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.rebuild { rebuild(&session, &pins, &steps, &args.only, &lock) } else { check(&builder, &steps, &lock) }
 }
 
-/// Checks the entries of the cache, and the modules that they were built from.
+/// Checks the entries of the cache.
 fn check(builder: &Builder<'_>, steps: &[Step], lock: &Outputs) -> Result<ExitCode> {
     let mut found = Comparison::default();
     for step in steps {
-        progress::step(&format!("check {}", step.name), || {
-            if let Some(component) = builder.pins.components.get(&step.name) {
-                found.differences.extend(builder.altered_modules(&step.name, component)?);
-            }
-            found.entry(step, builder.cache, lock)
-        })?;
+        progress::step(&format!("check {}", step.name), || found.entry(step, builder.cache, lock))?;
     }
     report(&found, "are as they were built, and as the lock says", "not in the cache")
 }
