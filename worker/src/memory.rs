@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::text::PoisonError;
 
-/// Memory of a worker without documents. Under load it has less than 40 MiB; the rest is for what the allocator keeps.
+/// Memory of a worker without large documents: 19 MiB of the program, and 29 MiB of 100 cached workflows.
 const OF_PROCESS: u64 = 48 << 20;
 
 /// Memory that each slot may use without a reservation.

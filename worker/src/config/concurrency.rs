@@ -24,7 +24,7 @@ pub struct ConcurrencyConfig {
     pub io_polls: usize,
     /// Concurrent polls for CPU activities.
     pub cpu_polls: usize,
-    /// Maximum number of workflows that are cached between their tasks.
+    /// Maximum number of workflows that are cached between their tasks. Each keeps a body of up to 64 KiB several times.
     pub cached_workflows: usize,
     /// Memory of the tokens that the SDK keeps of ended activities, in KiB for each activity queue
     /// (`TEMPORAL_KEPT_TOKENS_KIB`). From a quarter of it, they are dropped at the next moment without an activity. At
@@ -41,7 +41,7 @@ impl Default for ConcurrencyConfig {
             workflow_polls: 2,
             io_polls: 2,
             cpu_polls: 1,
-            cached_workflows: 200,
+            cached_workflows: 100,
             kept_tokens_kib: 1_024,
         }
     }

@@ -10,7 +10,10 @@ use crate::{
     runner::tests,
 };
 
-tests![the_largest_documents_in_all_slots_fit_into_the_memory_limit];
+tests![
+    the_largest_documents_in_all_slots_fit_into_the_memory_limit,
+    cached_workflows_fit_into_the_memory_of_the_process,
+];
 
 /// The memory limit of the pod: 300 MiB.
 const LIMIT_KB: u64 = 300 << 10;
@@ -109,5 +112,32 @@ async fn the_largest_documents_in_all_slots_fit_into_the_memory_limit(world: &Wo
     ensure!(!log.contains("a worker died"), "an attempt that waited for memory had no heartbeats");
     let peak = worker.peak_memory()?;
     ensure!(peak < LIMIT_KB, "the peak of the resident memory was {peak} kB, of which {idle} kB at the start");
+    Ok(())
+}
+
+/// What cached workflows may add to an idle worker: the 48 MiB of the process, less the program.
+const CACHED_KB: u64 = 32 << 10;
+
+/// Twice as many workflows as a worker caches.
+const WORKFLOWS: usize = 200;
+
+async fn cached_workflows_fit_into_the_memory_of_the_process(world: &World) -> Result<()> {
+    let worker = ALLOCATOR.iter().fold(world.worker(), |worker, (name, value)| worker.env(name, value));
+    let worker = worker.env("DB_RECORD_FIRST_ATTEMPTS", "").env("REDIS_URL", "").start().await?;
+    let idle = worker.peak_memory()?;
+    world.postgres.cut().await?;
+    let mut runs = Vec::new();
+    for number in 0..WORKFLOWS {
+        // Close to the largest body that travels in a history, and so are its passages.
+        let text = format!("{number} {}", "tide ".repeat(12_800));
+        let source = world.upload(&format!("d{number}.txt"), text).await?;
+        runs.push(world.start_document(&format!("d{number}"), &source).await?);
+    }
+    for run in &runs {
+        run.pending_is("the document waits for the database", END, |activity| activity.activity == "store_document")
+            .await?;
+    }
+    let peak = worker.peak_memory()?;
+    ensure!(peak < idle + CACHED_KB, "the peak was {peak} kB, of which {idle} kB at the start");
     Ok(())
 }
