@@ -20,6 +20,9 @@ mod runner;
 
 use std::process::ExitCode;
 
+/// Number of parallel tests. One of them plays ten thousand pods in this process.
+const AT_A_TIME: usize = 4;
+
 fn main() -> ExitCode {
     runner::main(&[
         languages::TESTS,

@@ -47,6 +47,9 @@ mod versions;
 
 use std::process::ExitCode;
 
+/// Number of parallel tests. They mostly wait, so more tests than cores save time.
+const AT_A_TIME: usize = 8;
+
 fn main() -> ExitCode {
     runner::main(&[
         // The longest first.

@@ -8,10 +8,10 @@ use futures::{FutureExt as _, future::LocalBoxFuture};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::{runtime::Runtime, sync::OnceCell, time::timeout};
 
-use crate::harness::{Servers, World, reaper};
-
-/// Number of parallel tests. They mostly wait, so more tests than cores save time.
-const AT_A_TIME: usize = 8;
+use crate::{
+    AT_A_TIME,
+    harness::{Servers, World, reaper},
+};
 
 /// Timeout of a test. The longest reads a dozen documents of 32 MiB in a debug build, which takes two minutes alone.
 const LIMIT: Duration = Duration::from_secs(400);
