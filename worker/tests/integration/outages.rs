@@ -29,7 +29,6 @@ tests![
     documents_that_wait_for_an_s3_that_is_silent_are_no_demand,
     documents_that_wait_are_no_demand_of_a_worker_that_starts_in_the_outage,
     documents_that_wait_for_a_database_that_refuses_are_no_demand,
-    documents_that_wait_for_a_database_that_is_silent_are_no_demand,
 ];
 
 /// Timeout after an outage. Retries come at most 30 s apart, and these outages are too short to reach that
@@ -212,12 +211,6 @@ async fn documents_that_wait_are_no_demand_of_a_worker_that_starts_in_the_outage
 async fn documents_that_wait_for_a_database_that_refuses_are_no_demand(world: &World) -> Result<()> {
     let worker = worker_with_answers(world).await?;
     world.postgres.cut().await?;
-    wait_without_demand(world, &worker, "postgres").await
-}
-
-async fn documents_that_wait_for_a_database_that_is_silent_are_no_demand(world: &World) -> Result<()> {
-    let worker = worker_with_answers(world).await?;
-    world.postgres.block().await?;
     wait_without_demand(world, &worker, "postgres").await
 }
 
