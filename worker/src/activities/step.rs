@@ -19,7 +19,9 @@ use crate::memory::{self, Memory};
 /// as long, so a heartbeat may be late by twice the interval before a second attempt begins.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Start-to-close timeout of an activity that does not read a document. The configuration is refused if the timeouts of its calls do not fit into it,
+/// Start-to-close timeout of an activity that does not read a document.
+///
+/// The configuration is refused if the timeouts of its calls do not fit into it,
 /// beside the longest wait for memory.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(150).saturating_add(memory::WAIT);
 
