@@ -21,9 +21,11 @@ pub(crate) const CLAIM_LOST: &str = "ClaimLost";
 /// Maximum retry delay that a service may ask for. It equals the maximum interval of the workflow's retry policy.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// The documents that wait for a circuit come back within this part of the time that it was still open for. If all
-/// came at once, the probe would still be under way, and they would have to come again.
+/// The documents that wait for a circuit come back within this part of the time that it was still open for, and within
+/// at least so long. If all came at once, the probe would still be under way, and they would have to come again. And
+/// Temporal answers with a depth for 5 s, so that a queue of a moment would look like a load.
 const SPREAD: f64 = 0.25;
+const SHORTEST_SPREAD: Duration = Duration::from_secs(5);
 
 /// The delay of a step for which the worker had no memory. Another worker may have it.
 const ROOM: Duration = Duration::from_secs(1);
@@ -99,8 +101,8 @@ impl StepError {
 
 /// The delay until a circuit that is open for this long may be closed, a little more for each document.
 fn after_cooldown(blocked_for: Duration) -> Duration {
-    let spread = HasherRng::new().next_f64() * SPREAD;
-    blocked_for.mul_f64(1.0 + spread).max(Duration::from_millis(100))
+    let spread = blocked_for.mul_f64(SPREAD).max(SHORTEST_SPREAD);
+    blocked_for + spread.mul_f64(HasherRng::new().next_f64())
 }
 
 impl From<StoreError> for StepError {
@@ -126,7 +128,7 @@ impl From<NoMemory> for StepError {
     fn from(error: NoMemory) -> Self {
         match error {
             NoMemory::Never(poison) => Self::Poison(poison),
-            error @ NoMemory::NotNow(_) => Self::Busy { error: error.into(), pause: after_cooldown(ROOM) },
+            error @ NoMemory::NotNow(_) => Self::busy(error, ROOM),
         }
     }
 }
