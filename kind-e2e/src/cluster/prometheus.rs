@@ -1,4 +1,7 @@
 //! Instant queries to Prometheus, and what a sample takes from their answers.
+//!
+//! The series are those of the job `end-to-end-tests`, which scrapes each second. Their names begin with `observed_`.
+//! The autoscaler reads the same metrics as other series, which are scraped every 15 s.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +9,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 /// The depth of every queue under both of the guide's metric names.
-pub const DEPTH_QUERY: &str = r#"{__name__=~"temporal_(workflow|activity)_task_queue_depth"}"#;
+pub const DEPTH_QUERY: &str = r#"{__name__=~"observed_temporal_(workflow|activity)_task_queue_depth"}"#;
 
 /// Slots in use by queue over all workers. Temporal's own workers have such slots, too, of other queues.
-pub const SLOTS_QUERY: &str = r#"sum by (task_queue) (temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
+pub const SLOTS_QUERY: &str =
+    r#"sum by (task_queue) (observed_temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
 
 /// The same by worker.
-pub const WORKERS_QUERY: &str = r#"sum by (pod) (temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
+pub const WORKERS_QUERY: &str = r#"sum by (pod) (observed_temporal_worker_task_slots_used{task_queue=~"document-.*"})"#;
 
 /// One series of an instant query's answer.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

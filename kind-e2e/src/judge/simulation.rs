@@ -25,8 +25,8 @@ const WORKERS: i32 = 2;
 const SECONDS: f64 = 4.0;
 /// Worker-minutes: the simulator's, and such a share of them more or less.
 const MINUTES: f64 = 0.25;
-/// Seconds between two scrapes of Prometheus in the kind overlay.
-const SCRAPE: f64 = 0.5;
+/// Seconds between two scrapes of Prometheus in `manifests/services`, of what the autoscaler reads.
+const SCRAPE: f64 = 15.0;
 /// The queue of the IO tasks, by its place in the simulated fleet.
 const IO: usize = 1;
 

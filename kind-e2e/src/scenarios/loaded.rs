@@ -35,7 +35,7 @@ const VISIBILITY: Duration = Duration::from_secs(45);
 /// Histories are read of so many retried steps at most.
 const REASONS: usize = 20;
 /// Calls to an LLM by all workers; 0 where none was ever made.
-const LLM_CALLS: &str = r#"sum(document_external_calls_total{service="llm"}) or vector(0)"#;
+const LLM_CALLS: &str = r#"sum(observed_document_external_calls_total{service="llm"}) or vector(0)"#;
 
 /// A stretch of a load.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ const GUIDE: [(&str, u32); 9] = [
 ];
 /// The guide's most connections of a worker.
 const OF_A_WORKER: u32 = 20;
-/// Prometheus' scrape interval of the workers in `manifests/services`, in seconds.
+/// Scrape interval of the series that the tests read, in seconds.
 const SCRAPE: f64 = 1.0;
 /// Questions a second of the whole fleet, at most: ten for each of the three queues, whatever the number of workers.
 const QUEUES: f64 = 3.0;

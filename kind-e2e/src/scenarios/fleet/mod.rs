@@ -32,9 +32,9 @@ use crate::observe::sample::Sample;
 use support::wait::{Probe, eventually};
 
 /// The workers' questions to Temporal about its task queues, over the fleet.
-const ASKED: &str = r#"sum(temporal_request{operation="DescribeTaskQueue"})"#;
+const ASKED: &str = r#"sum(observed_temporal_request{operation="DescribeTaskQueue"})"#;
 /// Workers whose metrics Prometheus has.
-const SCRAPED: &str = "count(count by (pod) (temporal_num_pollers))";
+const SCRAPED: &str = "count(count by (pod) (observed_temporal_worker_task_slots_used))";
 /// Prometheus has found and scraped every worker within this time: its discovery takes up to 5 s.
 const ALL_SCRAPED: Duration = Duration::from_secs(60);
 /// The load's share of what the host carries: bursts of Poisson arrivals must not saturate it, since every worker that
