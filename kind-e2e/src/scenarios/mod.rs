@@ -13,6 +13,7 @@ pub mod oscillation;
 pub mod outage;
 pub mod overload;
 pub mod pause;
+pub mod security;
 pub mod step;
 pub mod table;
 
@@ -91,10 +92,11 @@ pub struct Entry {
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const REGISTRY: [Entry; 11] = [
+pub const REGISTRY: [Entry; 12] = [
     Entry::of::<fleet::Fleet>("fleet", true),
     Entry::of::<step::Step>("step", true),
     Entry::of::<monitoring::Monitoring>("monitoring", false),
+    Entry::of::<security::Security>("security", false),
     Entry::of::<comparison::Comparison>("comparison", true),
     Entry::of::<oscillation::Oscillation>("oscillation", true),
     Entry::of::<default_period::DefaultPeriod>("default-period", true),

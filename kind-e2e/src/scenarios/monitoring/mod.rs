@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::guide::{Expect, MONITORING, Place, Printed, expectation, find};
-use super::Scenario;
+use super::{Scenario, security};
 use crate::cluster::kubernetes::{read_memory, read_pods};
 use crate::cluster::{NAMESPACE, scalers};
 use crate::judge::bounds;
@@ -114,17 +114,27 @@ impl Monitoring {
 /// The command that runs a text of the guide where it belongs.
 fn command(context: &Context, printed: &Printed, number: usize) -> Result<Cmd> {
     let cluster = &context.fixture.cluster;
+    let name = format!("{}-toolbox-{number}", context.run);
     let command = match printed.place {
         Place::Host => Cmd::new("bash").args(["-c", printed.text]).env("PATH", path_with(&cluster.kubectl)?),
         // The text comes in on standard input, so that the pod cannot end before kubectl has attached.
         Place::Pod => Cmd::new(&cluster.kubectl)
-            .args(["run", &format!("{}-toolbox-{number}", context.run), "--namespace", NAMESPACE])
+            .args(["run", &name, "--namespace", NAMESPACE])
             .args(["--rm", "--stdin", "--quiet", "--restart=Never"])
             .args([&format!("--image={}", cluster.toolbox_image), "--image-pull-policy=IfNotPresent"])
+            .args(["--override-type=strategic", &format!("--overrides={}", restricted(&name))])
             .args(["--command", "--", "bash", "-s"])
             .stdin(format!("{}\n", printed.text)),
     };
     Ok(command.env("KUBECONFIG", &cluster.kubeconfig).limit(ONE_COMMAND).quiet())
+}
+
+/// What makes a pod of `kubectl run` one that Pod Security `restricted` admits. Its container has the pod's name.
+fn restricted(name: &str) -> serde_json::Value {
+    let mut pod = security::restricted_pod("");
+    pod["spec"]["containers"][0]["name"] = name.into();
+    pod["spec"]["containers"][0].as_object_mut().expect("a container").remove("image");
+    pod
 }
 
 /// The search path with the cluster's own kubectl first.
