@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use support::interrupt::side_by_side;
 use support::progress;
 
@@ -13,6 +13,7 @@ use crate::node::{self, Ingredients, NodeImage};
 use crate::outputs::{OUTPUTS_FILE, Outputs};
 use crate::parts::{ARCHITECTURE, Builder, Parts, cargo};
 use crate::pins::Pins;
+use crate::sysroot::{self, Sysroot};
 
 /// The manifest of the default storage class, below `manifests/`.
 const STORAGE: &str = "services/storage/storage.yaml";
@@ -28,6 +29,8 @@ pub struct Assembly {
     pub images: Vec<BuiltImage>,
     /// The node image.
     pub node: NodeImage,
+    /// The C compiler and libraries.
+    pub sysroot: Sysroot,
     /// The Debian packages of each root filesystem, in the form of the lock.
     pub packages: Lock,
     /// The digests of the outputs, in the form of the lock.
@@ -60,6 +63,11 @@ pub fn check_locks(root: &Path, pins: &Pins, locking: &Locking) -> Result<()> {
     if !matches!(locking, Locking::All { .. }) {
         Lock::load(root, &pins.debian.suite, ARCHITECTURE)?;
     }
+    let rustc = cargo::another_rustc(pins)?;
+    if let Some(about) = &rustc {
+        ensure!(*locking != Locking::Strict, "{about}; or use --locked=false");
+        progress::note(about);
+    }
     if matches!(locking, Locking::Strict | Locking::Loose) {
         let changes = Outputs::load(root)?.names_that_differ(&Plan::load(root, pins)?, pins)?;
         if !changes.is_empty() && *locking == Locking::Strict {
@@ -84,7 +92,7 @@ fn debian(builder: &Builder<'_>, plan: &Plan, locking: &Locking) -> Result<Debia
     };
     let none = || Lock { suite: suite.clone(), architecture: ARCHITECTURE.to_owned(), ..Lock::default() };
     let mut debian = Debian::of_host(lock.unwrap_or_else(|_| none()), true, &builder.logs);
-    debian.choose(&plan.rootfs, now)?;
+    debian.choose(&plan.recipes(), now)?;
     Ok(debian)
 }
 
@@ -96,6 +104,8 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     let root = &builder.workspace.root;
     let plan = Plan::load(root, builder.pins)?;
     let debian = debian(builder, &plan, locking)?;
+    let sysroot = debian.sysroot(builder.cache, &plan.sysroot)?;
+    let builder = &Builder { sysroot: Some(sysroot.clone()), ..builder.clone() };
     // Side by side, because each of the three waits now and then: for the network, for a lock, for the linker.
     let ((rootfs, programs), mut parts) = side_by_side(
         || {
@@ -115,6 +125,7 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
         rootfs: &rootfs,
         cache: builder.cache,
         architecture: ARCHITECTURE,
+        sysroot: (builder.sysroot_folder()?, sysroot.clone()),
         shared: images::Shared::default(),
     };
     let images = progress::step("assemble the images", || images::build(&plan, &source))?;
@@ -129,15 +140,20 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
         architecture: ARCHITECTURE,
     };
     let node = progress::step("assemble the node image", || node::build(&ingredients))?;
-    let outputs = Outputs::of(builder.pins, &parts, &rootfs, &images, builder.cache)?;
-    let mut unlocked: Vec<String> = rootfs.values().flat_map(drift).collect();
+    let outputs = Outputs::of(builder.pins, &parts, &rootfs, &images, (builder.cache, &sysroot))?;
+    let mut unlocked: Vec<String> = drift(sysroot::NAME, &sysroot.drift).into_iter().collect();
+    // It was said before the build began.
+    let rustc = cargo::another_rustc(builder.pins)?;
+    unlocked.extend(rootfs.values().filter_map(|rootfs| drift(&rootfs.name, &rootfs.drift)));
     unlocked.iter().for_each(|line| progress::note(line));
+    unlocked.extend(rustc);
     if matches!(locking, Locking::Strict | Locking::Loose) {
         unlocked.extend(compare(&Outputs::load(root)?, &outputs, *locking == Locking::Strict)?);
     }
     Ok(Assembly {
         driver: driver[0].clone(),
-        packages: used(debian.lock, &rootfs),
+        packages: used(debian.lock, &rootfs, &sysroot),
+        sysroot,
         outputs,
         unlocked,
         parts,
@@ -146,28 +162,23 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     })
 }
 
-/// The differences of a root filesystem from the lock.
-fn drift(rootfs: &Rootfs) -> Vec<String> {
-    let changes: Vec<String> = rootfs.drift.iter().map(Change::to_string).collect();
-    if changes.is_empty() {
-        return Vec::new();
-    }
-    vec![format!("Debian packages of {}: {}", rootfs.name, cut(&changes))]
+/// The differences of packages from the lock.
+fn drift(name: &str, changes: &[Change]) -> Option<String> {
+    let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
+    (!changes.is_empty()).then(|| format!("Debian packages of {name}: {}", cut(&changes)))
 }
 
 /// The lock with the packages that were used.
-fn used(mut lock: Lock, rootfs: &BTreeMap<String, Rootfs>) -> Lock {
-    for (name, rootfs) in rootfs {
-        lock.rootfs.entry(name.clone()).or_default().packages.clone_from(&rootfs.packages);
+fn used(mut lock: Lock, rootfs: &BTreeMap<String, Rootfs>, sysroot: &Sysroot) -> Lock {
+    let rootfs = rootfs.iter().map(|(name, rootfs)| (name.as_str(), &rootfs.packages));
+    for (name, packages) in rootfs.chain([(sysroot::NAME, &sysroot.packages)]) {
+        lock.rootfs.entry(name.to_owned()).or_default().packages.clone_from(packages);
     }
     lock
 }
 
 /// The differences of the outputs from their lock. With `strict` they are an error.
 fn compare(locked: &Outputs, built: &Outputs, strict: bool) -> Result<Vec<String>> {
-    if let Some(about) = locked.about_rustc(built) {
-        progress::note(&about);
-    }
     let mut lines = locked.differences(built);
     if lines.is_empty() {
         return Ok(lines);
@@ -208,10 +219,10 @@ mod tests {
         check_locks(&root, &pins, &Locking::Strict).unwrap();
         let plan = Plan::load(&root, &pins).unwrap();
         let lock = Lock::load(&root, &pins.debian.suite, ARCHITECTURE).unwrap();
-        let wanted: BTreeMap<&str, String> =
-            plan.rootfs.iter().map(|(name, recipe)| (name.as_str(), recipe.identity())).collect();
-        let locked: BTreeMap<&str, String> =
-            lock.rootfs.iter().map(|(name, choice)| (name.as_str(), choice.recipe.clone())).collect();
+        let wanted: BTreeMap<String, String> =
+            plan.recipes().into_iter().map(|(name, recipe)| (name, recipe.identity())).collect();
+        let locked: BTreeMap<String, String> =
+            lock.rootfs.iter().map(|(name, choice)| (name.clone(), choice.recipe.clone())).collect();
         assert_eq!(locked, wanted, "run `cargo xtask images --update-lock`");
         let outputs = Outputs::load(&root).unwrap();
         for (file, text) in [(LOCK_FILE, lock.render()), (OUTPUTS_FILE, outputs.render())] {

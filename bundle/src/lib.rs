@@ -27,4 +27,5 @@ pub mod pins;
 pub mod rebuild;
 pub mod release;
 pub mod steps;
+pub mod sysroot;
 pub mod workspace;

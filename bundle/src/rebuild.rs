@@ -226,6 +226,10 @@ impl Comparison {
         let entry = step.place(cache);
         let seal = unchanged(&entry).map_err(|fault| anyhow::anyhow!("{}: {fault}", entry.display()))?;
         let ours = ours.0.place(ours.1);
+        if !ours.is_dir() && !seal.files.keys().any(|file| step.locked(file, lock).1.is_some()) {
+            self.alone.push(step.name.clone());
+            return Ok(());
+        }
         for (file, sealed) in &seal.files {
             let (name, locked) = step.locked(file, lock);
             let digest = format!("sha256:{}", sealed.sha256);

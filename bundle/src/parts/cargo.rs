@@ -18,6 +18,7 @@ use super::{Builder, FETCH_FIRST};
 use crate::action::Action;
 use crate::cache::Cache;
 use crate::crates::{member_names, path_closure};
+use crate::pins::{self, Pins};
 use crate::workspace::Workspace;
 
 /// A program of the workspace that cargo builds with the release profile.
@@ -75,12 +76,15 @@ impl Builder<'_> {
     pub fn cargo_action(&self, programs: &[CargoProgram]) -> Result<Action> {
         let root = &self.workspace.root;
         let triple = host_triple()?;
+        let for_c = triple.replace('-', "_");
         let mut action = Action::new("cargo")
             .args(["build", "--release", "--frozen", "--manifest-path", "{root}/Cargo.toml", "--target", &triple])
             .args(programs.iter().flat_map(|program| ["--package", program.package]))
             .env("CARGO_ENCODED_RUSTFLAGS", flags(&triple))
+            .env(&format!("AR_{for_c}"), "{sysroot}/bin/ar")
+            .env(&format!("CC_{for_c}"), "{sysroot}/bin/cc")
             .input("rustc", rustc()?)
-            .c_compiler(&[])?
+            .c_compiler(&self.sysroot()?)?
             .file("Cargo.toml", &root.join("Cargo.toml"))?
             .file("Cargo.lock", &root.join("Cargo.lock"))?
             .place("root", root);
@@ -104,7 +108,7 @@ impl Builder<'_> {
         let target = target_of(self.workspace, self.cache)?;
         let home = private_home(self.cache, &self.workspace.root)?;
         let log = self.logs.join("build-cargo.log");
-        let cargo = action.clone().place("paths", remapped(&target, &home)?);
+        let cargo = action.clone().place("paths", remapped(&target, &home)?).place("sysroot", self.sysroot_folder()?);
         let cargo = cargo.local("CARGO_HOME", &home).local("CARGO_TARGET_DIR", &target);
         cargo.command().log(log).run().context("build the workspace's programs")?;
         let folders = self.folders(programs)?;
@@ -275,19 +279,41 @@ pub(crate) fn host_triple() -> Result<String> {
     Ok(host.context("find the host in the output of `rustc -vV`")?.to_owned())
 }
 
+/// What another rustc than the pinned one means for what is built. None if this host has that one.
+///
+/// # Errors
+/// When there is no rustc.
+pub fn another_rustc(pins: &Pins) -> Result<Option<String>> {
+    let version = rustc()?;
+    let found = version.lines().next().unwrap_or_default();
+    Ok(about_rustc(&pins.toolchain.rust, found.trim_start_matches("rustc ")))
+}
+
+fn about_rustc(pinned: &str, found: &str) -> Option<String> {
+    let release = pinned.split(' ').next().unwrap_or(pinned);
+    (found != pinned).then(|| {
+        format!(
+            "this host has rustc {found}, and {} has {pinned}: the worker, the scaler and their images get other digests \
+             than elsewhere; with rustup, `cargo +{release} xtask …` uses that one",
+            pins::FILE
+        )
+    })
+}
+
 fn rustc() -> Result<String> {
     Ok(Action::new("rustc").arg("-vV").command().quiet().read()?)
 }
 
 /// Compiler flags for the workspace's programs.
 ///
+/// - The compiler of the sysroot links them, with its libraries.
 /// - The programs are linked statically, because their image contains nothing else.
 /// - They have a fixed load address. Relocation would write to pages, and so make 3 MB of each worker private memory.
 ///   Heap and stacks stay at random addresses.
 /// - Rust's LLD folds identical functions.
 /// - Paths of this machine are replaced, see [`remapped`].
 fn flags(triple: &str) -> String {
-    let mut flags = vec!["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
+    let mut flags = vec!["-Clinker={sysroot}/bin/cc", "-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
     flags.extend((triple == RUST_LLD).then_some("-Clink-arg=-Wl,--icf=all"));
     flags.push("{paths}");
     flags.join("\x1f")
@@ -338,6 +364,16 @@ mod tests {
             dir.path().join("checkout/vendor").display()
         );
         assert_eq!(found, expected.parse::<Table>().unwrap());
+    }
+
+    #[test]
+    fn rustc_of_another_version_or_build_is_told() {
+        let pinned = "1.95.0 (59807616e 2026-04-14)";
+        assert_eq!(about_rustc(pinned, pinned), None);
+        for found in ["1.96.0 (aaaaaaaaa 2026-06-01)", "1.95.0 (59807616e 2026-04-14) (built from a source tarball)"] {
+            let text = about_rustc(pinned, found).unwrap();
+            assert!(text.contains(found) && text.contains(pinned) && text.contains("cargo +1.95.0 xtask"), "{text}");
+        }
     }
 
     #[test]
