@@ -7,12 +7,14 @@ use anyhow::{Context, Result, bail, ensure};
 use support::interrupt::side_by_side;
 use support::progress;
 
+use crate::cache::Cache;
 use crate::debian::{Change, Debian, LOCK_FILE, Lock, Rootfs, cut};
 use crate::images::{self, BuiltImage, LocalSource, Plan};
 use crate::node::{self, Ingredients, NodeImage};
 use crate::outputs::{OUTPUTS_FILE, Outputs};
 use crate::parts::{ARCHITECTURE, Builder, Parts, cargo};
 use crate::pins::Pins;
+use crate::rustc;
 use crate::sysroot::{self, Sysroot};
 
 /// The manifest of the default storage class, below `manifests/`.
@@ -63,11 +65,6 @@ pub fn check_locks(root: &Path, pins: &Pins, locking: &Locking) -> Result<()> {
     if !matches!(locking, Locking::All { .. }) {
         Lock::load(root, &pins.debian.suite, ARCHITECTURE)?;
     }
-    let rustc = cargo::another_rustc(pins)?;
-    if let Some(about) = &rustc {
-        ensure!(*locking != Locking::Strict, "{about}; or use --locked=false");
-        progress::note(about);
-    }
     if matches!(locking, Locking::Strict | Locking::Loose) {
         let changes = Outputs::load(root)?.names_that_differ(&Plan::load(root, pins)?, pins)?;
         if !changes.is_empty() && *locking == Locking::Strict {
@@ -77,6 +74,19 @@ pub fn check_locks(root: &Path, pins: &Pins, locking: &Locking) -> Result<()> {
                 cut(&changes)
             );
         }
+    }
+    Ok(())
+}
+
+/// Tells, or with `Strict` refuses, a rustc other than that of the pins and the lock. So it is known before a build.
+///
+/// # Errors
+/// When there is no rustc, or with `Strict` the wrong one.
+pub fn check_rustc(root: &Path, pins: &Pins, cache: &Cache, locking: &Locking) -> Result<()> {
+    let lock = Outputs::load(root).ok().filter(|_| matches!(locking, Locking::Strict | Locking::Loose));
+    if let Some(about) = rustc::difference(pins, lock.as_ref(), cache)? {
+        ensure!(*locking != Locking::Strict, "{about}; or use --locked=false");
+        progress::note(&about);
     }
     Ok(())
 }
@@ -143,10 +153,12 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     let outputs = Outputs::of(builder.pins, &parts, &rootfs, &images, (builder.cache, &sysroot))?;
     let mut unlocked: Vec<String> = drift(sysroot::NAME, &sysroot.drift).into_iter().collect();
     // It was said before the build began.
-    let rustc = cargo::another_rustc(builder.pins)?;
+    let rustc = rustc::difference(builder.pins, Outputs::load(root).ok().as_ref(), builder.cache)?;
     unlocked.extend(rootfs.values().filter_map(|rootfs| drift(&rootfs.name, &rootfs.drift)));
     unlocked.iter().for_each(|line| progress::note(line));
-    unlocked.extend(rustc);
+    if matches!(locking, Locking::Strict | Locking::Loose) {
+        unlocked.extend(rustc);
+    }
     if matches!(locking, Locking::Strict | Locking::Loose) {
         unlocked.extend(compare(&Outputs::load(root)?, &outputs, *locking == Locking::Strict)?);
     }

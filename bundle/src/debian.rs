@@ -69,7 +69,7 @@ pub enum NotLocked {
     },
     /// The recipe asks for other packages than it did when the lock was written.
     #[error(
-        "{rootfs} of {} has changed since {LOCK_FILE} was written: update the lock with `cargo xtask \
+        "recipe {rootfs} of {} has changed since {LOCK_FILE} was written: update the lock with `cargo xtask \
          images --update-lock`, or use --locked=false",
         crate::images::FILE
     )]
@@ -413,7 +413,7 @@ mod tests {
         let mut changed = recipe();
         changed.packages.push("b".into());
         let error = debian(&server, true).packages(&cache, "x", &changed, |_| Ok(false)).unwrap_err();
-        assert!(error.is::<NotLocked>() && error.to_string().contains("root filesystem x"), "{error}");
+        assert!(error.is::<NotLocked>() && error.to_string().contains("recipe x of"), "{error}");
         assert_eq!(debian(&server, false).packages(&cache, "x", &changed, |_| Ok(false)).unwrap(), [new]);
     }
 

@@ -17,11 +17,12 @@ use crate::images::{BuiltImage, ImageSet, Plan};
 use crate::oci::Layer;
 use crate::parts::Parts;
 use crate::pins::Pins;
+use crate::rustc;
 use crate::sysroot::Sysroot;
 
 /// The file that holds the lock.
 pub const OUTPUTS_FILE: &str = "bundle/outputs.lock";
-/// The tool that only this workspace's own programs depend on.
+/// The tool, beside its files, that only this workspace's own programs depend on.
 const RUSTC: &str = "rustc";
 /// Debian packages of the sysroot that the programs with C code depend on.
 const LINKED: [&str; 3] = ["gcc-12", "libc6-dev", "libseccomp-dev"];
@@ -65,7 +66,7 @@ impl Outputs {
         let rootfs = rootfs.iter().map(|(name, it)| Ok((name.clone(), digest(&format!("rootfs-{name}"), &it.tar)?)));
         let images = images.iter().filter(|image| image.set != ImageSet::Worker);
         Ok(Self {
-            tools: tools(pins, sysroot)?,
+            tools: tools(pins, sysroot, cache)?,
             programs,
             rootfs: rootfs.collect::<Result<_>>()?,
             images: images.map(|image| (image.name.clone(), image.digest.clone())).collect(),
@@ -147,7 +148,8 @@ impl Outputs {
     /// The tools of this host that differ from those of the lock, and so explain differences. None if all are the same.
     pub fn explanation(&self, built: &Self) -> Option<String> {
         let differ = built.tools.iter().filter(|(name, version)| {
-            name.as_str() != RUSTC && self.tools.get(*name).is_some_and(|locked| locked != *version)
+            ![RUSTC, rustc::FILES].contains(&name.as_str())
+                && self.tools.get(*name).is_some_and(|locked| locked != *version)
         });
         let differ: Vec<String> =
             differ.map(|(name, version)| format!("{name} {version:?} instead of {:?}", self.tools[name])).collect();
@@ -156,7 +158,7 @@ impl Outputs {
 }
 
 /// The versions of the tools and libraries that decide about bytes.
-fn tools(pins: &Pins, sysroot: &Sysroot) -> Result<BTreeMap<String, String>> {
+fn tools(pins: &Pins, sysroot: &Sysroot, cache: &Cache) -> Result<BTreeMap<String, String>> {
     let version = |program: &str| -> Result<String> {
         let said = Cmd::new(program).arg("--version").quiet().read();
         let said = said.with_context(|| format!("find the version of {program}"))?;
@@ -166,6 +168,7 @@ fn tools(pins: &Pins, sysroot: &Sysroot) -> Result<BTreeMap<String, String>> {
     for program in [RUSTC, "mmdebstrap"] {
         tools.insert(program.to_owned(), version(program)?);
     }
+    tools.extend(rustc::files(cache)?.map(|files| (rustc::FILES.to_owned(), files)));
     let linked = sysroot.packages.iter().filter(|package| LINKED.contains(&package.name.as_str()));
     tools.extend(linked.map(|package| (package.name.clone(), package.version.clone())));
     Ok(tools)

@@ -140,9 +140,12 @@ fn ours(file: &str, folders: &[&Path]) -> bool {
 
 /// A script that starts a program with the loader and the libraries beside it, wherever the folder is.
 fn script(name: &str, program: &str) -> String {
+    // The compiler looks into the system's folders by itself, so pkg-config does not name them.
     let settings = match name {
         "pkg-config" => {
-            "export PKG_CONFIG_LIBDIR=\"$root/usr/lib/x86_64-linux-gnu/pkgconfig\" PKG_CONFIG_SYSROOT_DIR=\"$root\"\n"
+            "export PKG_CONFIG_LIBDIR=\"$root/usr/lib/x86_64-linux-gnu/pkgconfig\" PKG_CONFIG_SYSROOT_DIR=\"$root\"\n\
+             export PKG_CONFIG_SYSTEM_INCLUDE_PATH=\"$root/usr/include\"\n\
+             export PKG_CONFIG_SYSTEM_LIBRARY_PATH=\"$root/usr/lib/x86_64-linux-gnu\"\n"
         }
         _ => "",
     };

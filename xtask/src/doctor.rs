@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use bundle::host::{Work, gib};
+use bundle::outputs::Outputs;
 use bundle::packages::{self, Need};
-use bundle::parts::cargo::another_rustc;
 use bundle::pins::Pins;
+use bundle::rustc;
 
 use crate::session::Session;
 
@@ -65,8 +66,10 @@ fn print(
     if let Some(pins) = pins {
         println!("go          {} (needed: {} or newer)", text(host.go.as_deref()), pins.toolchain.go);
     }
-    if let Some(about) = pins.map(another_rustc).transpose()?.flatten() {
-        println!("rustc       {about}");
+    if let Some(pins) = pins {
+        let lock = Outputs::load(&session.workspace.root).ok();
+        let about = rustc::difference(pins, lock.as_ref(), &session.cache)?;
+        println!("rustc       {}", about.unwrap_or_else(|| pins.toolchain.rust.clone()));
     }
     println!("docker      {}", text(host.docker.as_deref()));
     println!("apt         {}", if host.apt { "yes" } else { "no" });

@@ -129,7 +129,8 @@ impl Session {
 
     /// Refuses locks that are not valid or not for these pins, before anything is changed.
     pub(crate) fn check_locks(&self, pins: &Pins, locking: &Locking) -> Result<()> {
-        Ok(assemble::check_locks(&self.workspace.root, pins, locking).map_err(Unusable)?)
+        assemble::check_locks(&self.workspace.root, pins, locking).map_err(Unusable)?;
+        Ok(assemble::check_rustc(&self.workspace.root, pins, &self.cache, locking).map_err(Unusable)?)
     }
 
     /// Finds out where a cluster comes from. Refuses a bundle that does not fit, and then has nothing unpacked.

@@ -18,7 +18,7 @@ use super::{Builder, FETCH_FIRST};
 use crate::action::Action;
 use crate::cache::Cache;
 use crate::crates::{member_names, path_closure};
-use crate::pins::{self, Pins};
+use crate::rustc::{self, host_triple};
 use crate::workspace::Workspace;
 
 /// A program of the workspace that cargo builds with the release profile.
@@ -75,6 +75,8 @@ impl Builder<'_> {
     /// When a source cannot be read, or a compiler is missing.
     pub fn cargo_action(&self, programs: &[CargoProgram]) -> Result<Action> {
         let root = &self.workspace.root;
+        // The build names the target, so that flags apply to the programs, but not to build scripts and procedural macros,
+        // which cannot be linked statically.
         let triple = host_triple()?;
         let for_c = triple.replace('-', "_");
         let mut action = Action::new("cargo")
@@ -83,7 +85,8 @@ impl Builder<'_> {
             .env("CARGO_ENCODED_RUSTFLAGS", flags(&triple))
             .env(&format!("AR_{for_c}"), "{sysroot}/bin/ar")
             .env(&format!("CC_{for_c}"), "{sysroot}/bin/cc")
-            .input("rustc", rustc()?)
+            .input("rustc", rustc::about()?)
+            .input(rustc::FILES, rustc::files(self.cache)?.unwrap_or_default())
             .c_compiler(&self.sysroot()?)?
             .file("Cargo.toml", &root.join("Cargo.toml"))?
             .file("Cargo.lock", &root.join("Cargo.lock"))?
@@ -271,39 +274,6 @@ fn read_settings(file: &Path) -> Result<Table> {
     }
 }
 
-/// The target triple of this machine. The build names it, so that [`flags`] apply to the programs, but not to build
-/// scripts and procedural macros, which cannot be linked statically.
-pub(crate) fn host_triple() -> Result<String> {
-    let version = rustc()?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("find the host in the output of `rustc -vV`")?.to_owned())
-}
-
-/// What another rustc than the pinned one means for what is built. None if this host has that one.
-///
-/// # Errors
-/// When there is no rustc.
-pub fn another_rustc(pins: &Pins) -> Result<Option<String>> {
-    let version = rustc()?;
-    let found = version.lines().next().unwrap_or_default();
-    Ok(about_rustc(&pins.toolchain.rust, found.trim_start_matches("rustc ")))
-}
-
-fn about_rustc(pinned: &str, found: &str) -> Option<String> {
-    let release = pinned.split(' ').next().unwrap_or(pinned);
-    (found != pinned).then(|| {
-        format!(
-            "this host has rustc {found}, and {} has {pinned}: the worker, the scaler and their images get other digests \
-             than elsewhere; with rustup, `cargo +{release} xtask …` uses that one",
-            pins::FILE
-        )
-    })
-}
-
-fn rustc() -> Result<String> {
-    Ok(Action::new("rustc").arg("-vV").command().quiet().read()?)
-}
-
 /// Compiler flags for the workspace's programs.
 ///
 /// - The compiler of the sysroot links them, with its libraries.
@@ -364,16 +334,6 @@ mod tests {
             dir.path().join("checkout/vendor").display()
         );
         assert_eq!(found, expected.parse::<Table>().unwrap());
-    }
-
-    #[test]
-    fn rustc_of_another_version_or_build_is_told() {
-        let pinned = "1.95.0 (59807616e 2026-04-14)";
-        assert_eq!(about_rustc(pinned, pinned), None);
-        for found in ["1.96.0 (aaaaaaaaa 2026-06-01)", "1.95.0 (59807616e 2026-04-14) (built from a source tarball)"] {
-            let text = about_rustc(pinned, found).unwrap();
-            assert!(text.contains(found) && text.contains(pinned) && text.contains("cargo +1.95.0 xtask"), "{text}");
-        }
     }
 
     #[test]
