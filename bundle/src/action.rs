@@ -1,7 +1,7 @@
 //! A build as one value: the command, its environment, and every input by its hash. The hash of the value is the key of
 //! what is built. So a build that changes in any way has another key, and nobody has to remember to change one.
 //!
-//! The process of a build inherits nothing but the variables of [`HOST`], and has no use for a network: everything was
+//! The process of a build inherits nothing but the variables of [`HOST`] and [`COMPILER`], and has no use for a network: everything was
 //! fetched before. Folders of this machine are written as `{name}` in the value, so that every checkout has the same
 //! keys. What Rust code makes has that code as an input ([`Action::code`]).
 
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use support::command::Cmd;
@@ -18,9 +18,9 @@ use crate::cache::{files_below, sha256_file};
 
 /// The variables of the host that a build gets. They say where programs are and how many of them run at once.
 const HOST: [&str; 6] = ["PATH", "TMPDIR", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "GOMAXPROCS", "CARGO_BUILD_JOBS"];
-/// How the variables begin with which a C compiler of Nix finds headers and libraries. They are inputs.
-const COMPILER: [&str; 7] =
-    ["NIX_BINTOOLS", "NIX_CC", "NIX_CFLAGS", "NIX_HARDENING", "NIX_LDFLAGS", "NIX_PKG_CONFIG", "PKG_CONFIG_PATH"];
+/// How the variables begin with which a C compiler of Nix finds headers and libraries. The host's compiler links build
+/// scripts and procedural macros, which run here. What ships is compiled and linked by that of the sysroot.
+const COMPILER: [&str; 5] = ["NIX_BINTOOLS", "NIX_CC", "NIX_CFLAGS", "NIX_HARDENING", "NIX_LDFLAGS"];
 /// The environment of every build. The home is a file, so that nothing is read from it or written to it.
 const ALWAYS: [(&str, &str); 3] = [("HOME", "/dev/null"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")];
 /// The start of the tests in a file of Rust code.
@@ -123,27 +123,6 @@ impl Action {
         self.input(name, hex::encode(hash.finalize()))
     }
 
-    /// Adds the C compiler of this host, the libraries that it links statically, and what decides about them.
-    ///
-    /// # Errors
-    /// When there is no C compiler.
-    pub fn c_compiler(mut self, libraries: &[&str]) -> Result<Self> {
-        let cc = |arg: String| Self::new("cc").arg(arg).command().quiet().read();
-        self = self.input("cc", cc("--version".into()).context("find the C compiler: install gcc")?);
-        for library in ["libc.a", "libgcc.a", "libgcc_eh.a", "crt1.o"].iter().chain(libraries) {
-            let found = PathBuf::from(cc(format!("-print-file-name={library}"))?);
-            // The compiler answers the bare name of a file that it does not find.
-            self = if found.is_absolute() { self.file(library, &found)? } else { self.input(library, "none") };
-        }
-        for (name, value) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if COMPILER.iter().any(|start| name.starts_with(start)) {
-                self = self.env(&name, value.to_string_lossy());
-            }
-        }
-        Ok(self)
-    }
-
     /// The hash of the value.
     pub fn key(&self) -> String {
         // Maps of strings always have a JSON form.
@@ -192,14 +171,18 @@ impl Action {
     }
 }
 
-/// The variables of [`HOST`] that are set. rustup's folder is named, because it is in the home by default.
-fn host_variables() -> Vec<(&'static str, OsString)> {
+/// The variables of [`HOST`] and [`COMPILER`] that are set. rustup's folder is named, because it is in the home by default.
+fn host_variables() -> Vec<(OsString, OsString)> {
     let rustup = || Some(Path::new(&std::env::var_os("HOME")?).join(".rustup")).filter(|folder| folder.is_dir());
     let value = |name| match name {
         "RUSTUP_HOME" => std::env::var_os(name).or_else(|| rustup().map(PathBuf::into_os_string)),
         _ => std::env::var_os(name),
     };
-    HOST.into_iter().filter_map(|name| Some((name, value(name)?))).collect()
+    let compiler = std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        COMPILER.iter().any(|start| name.starts_with(start))
+    });
+    HOST.into_iter().filter_map(|name| Some((name.into(), value(name)?))).chain(compiler).collect()
 }
 
 #[cfg(test)]

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use support::interrupt::side_by_side;
 use support::progress;
 
+use crate::cache::Cache;
 use crate::debian::{Change, Debian, LOCK_FILE, Lock, Rootfs, cut};
 use crate::images::{self, BuiltImage, LocalSource, Plan};
 use crate::node::{self, Ingredients, NodeImage};
 use crate::outputs::{OUTPUTS_FILE, Outputs};
 use crate::parts::{ARCHITECTURE, Builder, Parts, cargo};
 use crate::pins::Pins;
+use crate::rustc;
+use crate::sysroot::{self, Sysroot};
 
 /// The manifest of the default storage class, below `manifests/`.
 const STORAGE: &str = "services/storage/storage.yaml";
@@ -28,6 +31,8 @@ pub struct Assembly {
     pub images: Vec<BuiltImage>,
     /// The node image.
     pub node: NodeImage,
+    /// The C compiler and libraries.
+    pub sysroot: Sysroot,
     /// The Debian packages of each root filesystem, in the form of the lock.
     pub packages: Lock,
     /// The digests of the outputs, in the form of the lock.
@@ -73,6 +78,19 @@ pub fn check_locks(root: &Path, pins: &Pins, locking: &Locking) -> Result<()> {
     Ok(())
 }
 
+/// Tells, or with `Strict` refuses, a rustc other than that of the pins and the lock. So it is known before a build.
+///
+/// # Errors
+/// When there is no rustc, or with `Strict` the wrong one.
+pub fn check_rustc(root: &Path, pins: &Pins, cache: &Cache, locking: &Locking) -> Result<()> {
+    let lock = Outputs::load(root).ok().filter(|_| matches!(locking, Locking::Strict | Locking::Loose));
+    if let Some(about) = rustc::difference(pins, lock.as_ref(), cache)? {
+        ensure!(*locking != Locking::Strict, "{about}; or use --locked=false");
+        progress::note(&about);
+    }
+    Ok(())
+}
+
 fn debian(builder: &Builder<'_>, plan: &Plan, locking: &Locking) -> Result<Debian> {
     let suite = &builder.pins.debian.suite;
     let lock = Lock::load(&builder.workspace.root, suite, ARCHITECTURE);
@@ -84,7 +102,7 @@ fn debian(builder: &Builder<'_>, plan: &Plan, locking: &Locking) -> Result<Debia
     };
     let none = || Lock { suite: suite.clone(), architecture: ARCHITECTURE.to_owned(), ..Lock::default() };
     let mut debian = Debian::of_host(lock.unwrap_or_else(|_| none()), true, &builder.logs);
-    debian.choose(&plan.rootfs, now)?;
+    debian.choose(&plan.recipes(), now)?;
     Ok(debian)
 }
 
@@ -96,6 +114,8 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     let root = &builder.workspace.root;
     let plan = Plan::load(root, builder.pins)?;
     let debian = debian(builder, &plan, locking)?;
+    let sysroot = debian.sysroot(builder.cache, &plan.sysroot)?;
+    let builder = &Builder { sysroot: Some(sysroot.clone()), ..builder.clone() };
     // Side by side, because each of the three waits now and then: for the network, for a lock, for the linker.
     let ((rootfs, programs), mut parts) = side_by_side(
         || {
@@ -115,6 +135,7 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
         rootfs: &rootfs,
         cache: builder.cache,
         architecture: ARCHITECTURE,
+        sysroot: (builder.sysroot_folder()?, sysroot.clone()),
         shared: images::Shared::default(),
     };
     let images = progress::step("assemble the images", || images::build(&plan, &source))?;
@@ -129,15 +150,22 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
         architecture: ARCHITECTURE,
     };
     let node = progress::step("assemble the node image", || node::build(&ingredients))?;
-    let outputs = Outputs::of(builder.pins, &parts, &rootfs, &images, builder.cache)?;
-    let mut unlocked: Vec<String> = rootfs.values().flat_map(drift).collect();
+    let outputs = Outputs::of(builder.pins, &parts, &rootfs, &images, (builder.cache, &sysroot))?;
+    let mut unlocked: Vec<String> = drift(sysroot::NAME, &sysroot.drift).into_iter().collect();
+    // It was said before the build began.
+    let rustc = rustc::difference(builder.pins, Outputs::load(root).ok().as_ref(), builder.cache)?;
+    unlocked.extend(rootfs.values().filter_map(|rootfs| drift(&rootfs.name, &rootfs.drift)));
     unlocked.iter().for_each(|line| progress::note(line));
+    if matches!(locking, Locking::Strict | Locking::Loose) {
+        unlocked.extend(rustc);
+    }
     if matches!(locking, Locking::Strict | Locking::Loose) {
         unlocked.extend(compare(&Outputs::load(root)?, &outputs, *locking == Locking::Strict)?);
     }
     Ok(Assembly {
         driver: driver[0].clone(),
-        packages: used(debian.lock, &rootfs),
+        packages: used(debian.lock, &rootfs, &sysroot),
+        sysroot,
         outputs,
         unlocked,
         parts,
@@ -146,28 +174,23 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     })
 }
 
-/// The differences of a root filesystem from the lock.
-fn drift(rootfs: &Rootfs) -> Vec<String> {
-    let changes: Vec<String> = rootfs.drift.iter().map(Change::to_string).collect();
-    if changes.is_empty() {
-        return Vec::new();
-    }
-    vec![format!("Debian packages of {}: {}", rootfs.name, cut(&changes))]
+/// The differences of packages from the lock.
+fn drift(name: &str, changes: &[Change]) -> Option<String> {
+    let changes: Vec<String> = changes.iter().map(Change::to_string).collect();
+    (!changes.is_empty()).then(|| format!("Debian packages of {name}: {}", cut(&changes)))
 }
 
 /// The lock with the packages that were used.
-fn used(mut lock: Lock, rootfs: &BTreeMap<String, Rootfs>) -> Lock {
-    for (name, rootfs) in rootfs {
-        lock.rootfs.entry(name.clone()).or_default().packages.clone_from(&rootfs.packages);
+fn used(mut lock: Lock, rootfs: &BTreeMap<String, Rootfs>, sysroot: &Sysroot) -> Lock {
+    let rootfs = rootfs.iter().map(|(name, rootfs)| (name.as_str(), &rootfs.packages));
+    for (name, packages) in rootfs.chain([(sysroot::NAME, &sysroot.packages)]) {
+        lock.rootfs.entry(name.to_owned()).or_default().packages.clone_from(packages);
     }
     lock
 }
 
 /// The differences of the outputs from their lock. With `strict` they are an error.
 fn compare(locked: &Outputs, built: &Outputs, strict: bool) -> Result<Vec<String>> {
-    if let Some(about) = locked.about_rustc(built) {
-        progress::note(&about);
-    }
     let mut lines = locked.differences(built);
     if lines.is_empty() {
         return Ok(lines);
@@ -208,10 +231,10 @@ mod tests {
         check_locks(&root, &pins, &Locking::Strict).unwrap();
         let plan = Plan::load(&root, &pins).unwrap();
         let lock = Lock::load(&root, &pins.debian.suite, ARCHITECTURE).unwrap();
-        let wanted: BTreeMap<&str, String> =
-            plan.rootfs.iter().map(|(name, recipe)| (name.as_str(), recipe.identity())).collect();
-        let locked: BTreeMap<&str, String> =
-            lock.rootfs.iter().map(|(name, choice)| (name.as_str(), choice.recipe.clone())).collect();
+        let wanted: BTreeMap<String, String> =
+            plan.recipes().into_iter().map(|(name, recipe)| (name, recipe.identity())).collect();
+        let locked: BTreeMap<String, String> =
+            lock.rootfs.iter().map(|(name, choice)| (name.clone(), choice.recipe.clone())).collect();
         assert_eq!(locked, wanted, "run `cargo xtask images --update-lock`");
         let outputs = Outputs::load(&root).unwrap();
         for (file, text) in [(LOCK_FILE, lock.render()), (OUTPUTS_FILE, outputs.render())] {

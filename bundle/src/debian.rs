@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail, ensure};
 use support::command::CommandError;
 use support::progress;
 
-pub(crate) use fetch::place;
+pub(crate) use fetch::{copy, place};
 pub use lock::{Change, Choice, Lock, Package, drift};
 pub use mirrors::{Archive, Mirror};
 pub use recipe::{Recipe, Way};
@@ -33,6 +33,7 @@ pub use recipe::{Recipe, Way};
 use crate::action::Action;
 use crate::cache::Cache;
 use crate::oci::{self, Tree};
+use crate::sysroot::{self, Sysroot};
 
 /// The file that holds the lock.
 pub const LOCK_FILE: &str = "bundle/debian.lock";
@@ -68,12 +69,12 @@ pub enum NotLocked {
     },
     /// The recipe asks for other packages than it did when the lock was written.
     #[error(
-        "root filesystem {rootfs} of {} has changed since {LOCK_FILE} was written: update the lock with `cargo xtask \
+        "recipe {rootfs} of {} has changed since {LOCK_FILE} was written: update the lock with `cargo xtask \
          images --update-lock`, or use --locked=false",
         crate::images::FILE
     )]
     Recipe {
-        /// The root filesystem.
+        /// The root filesystem, or the sysroot.
         rootfs: String,
     },
 }
@@ -188,7 +189,8 @@ impl Debian {
     /// # Errors
     /// When it cannot be made on this host. With `locked`, [`NotLocked`] when the packages of the lock cannot be used.
     pub fn rootfs(&self, cache: &Cache, name: &str, recipe: &Recipe) -> Result<Rootfs> {
-        let packages = self.packages(cache, name, recipe)?;
+        let made = |packages: &[Package]| Ok(cache.get("rootfs", name, &self.action(recipe, packages)?).is_some());
+        let packages = self.packages(cache, name, recipe, made)?;
         let action = self.action(recipe, &packages)?;
         let place = match cache.get("rootfs", name, &action) {
             Some(place) => place,
@@ -202,17 +204,37 @@ impl Debian {
         Ok(Rootfs { name: name.to_owned(), tar: place.join("rootfs.tar"), packages, drift })
     }
 
-    /// The packages of a root filesystem. The cache has them, or what is made of them.
-    fn packages(&self, cache: &Cache, name: &str, recipe: &Recipe) -> Result<Vec<Package>> {
+    /// The sysroot of this recipe. Its packages are in the cache, or it is.
+    ///
+    /// # Errors
+    /// With `locked`, [`NotLocked`] when the packages of the lock cannot be used.
+    pub fn sysroot(&self, cache: &Cache, recipe: &Recipe) -> Result<Sysroot> {
+        let made = |packages: &[Package]| {
+            let action = Sysroot::new(recipe, packages.to_vec(), Vec::new()).action()?;
+            Ok(cache.get(sysroot::NAME, sysroot::NAME, &action).is_some())
+        };
+        let packages = self.packages(cache, sysroot::NAME, recipe, made)?;
+        let drift = drift(self.lock.of(sysroot::NAME), &packages);
+        Ok(Sysroot::new(recipe, packages, drift))
+    }
+
+    /// The packages of a recipe. The cache has them, or has `made` something of them.
+    fn packages(
+        &self,
+        cache: &Cache,
+        name: &str,
+        recipe: &Recipe,
+        made: impl Fn(&[Package]) -> Result<bool>,
+    ) -> Result<Vec<Package>> {
         let available = |packages: Vec<Package>| {
-            if cache.get("rootfs", name, &self.action(recipe, &packages)?).is_none() {
+            if !made(&packages)? {
                 fetch::ensure(cache, &self.mirrors, &packages)?;
             }
             Ok(packages)
         };
         match self.locked_packages(name, recipe).and_then(available) {
             Err(error) if !self.locked && error.is::<NotLocked>() => {
-                progress::note(&format!("root filesystem {name} gets other packages: {error:#}"));
+                progress::note(&format!("{name} gets other packages: {error:#}"));
                 let chosen = (self.chooser)(self, &[recipe]).and_then(|mut chosen| chosen.pop().context("choose none"));
                 available(chosen.with_context(|| format!("choose other packages, because {error:#}"))?)
             }
@@ -356,7 +378,7 @@ mod tests {
         let (old, new) = (package("a=1", "old bytes"), package("a=2", "new bytes"));
         let server = Server::start(&[(&old, "old bytes"), (&new, "new bytes")]);
         let (_dir, cache) = cache();
-        assert_eq!(debian(&server, false).packages(&cache, "x", &recipe()).unwrap(), [old]);
+        assert_eq!(debian(&server, false).packages(&cache, "x", &recipe(), |_| Ok(false)).unwrap(), [old]);
     }
 
     #[test]
@@ -364,11 +386,11 @@ mod tests {
         let new = package("a=2", "new bytes");
         let server = Server::start(&[(&new, "new bytes")]);
         let (_dir, cache) = cache();
-        let error = debian(&server, true).packages(&cache, "x", &recipe()).unwrap_err();
+        let error = debian(&server, true).packages(&cache, "x", &recipe(), |_| Ok(false)).unwrap_err();
         let text = format!("{error:#}");
         assert!(error.is::<NotLocked>() && text.contains("a=1") && text.contains("--update-lock"), "{text}");
         let loose = debian(&server, false);
-        let packages = loose.packages(&cache, "x", &recipe()).unwrap();
+        let packages = loose.packages(&cache, "x", &recipe(), |_| Ok(false)).unwrap();
         let drift: Vec<String> = drift(loose.lock.of("x"), &packages).iter().map(Change::to_string).collect();
         assert_eq!(drift, ["a 1 → 2"]);
     }
@@ -378,7 +400,8 @@ mod tests {
         let old = package("a=1", "old bytes");
         let server = Server::start(&[(&old, "bad bytes")]);
         let (_dir, cache) = cache();
-        let error = format!("{:#}", debian(&server, false).packages(&cache, "x", &recipe()).unwrap_err());
+        let error =
+            format!("{:#}", debian(&server, false).packages(&cache, "x", &recipe(), |_| Ok(false)).unwrap_err());
         assert!(error.contains("a=1") && error.contains(&old.sha256), "{error}");
     }
 
@@ -389,9 +412,9 @@ mod tests {
         let (_dir, cache) = cache();
         let mut changed = recipe();
         changed.packages.push("b".into());
-        let error = debian(&server, true).packages(&cache, "x", &changed).unwrap_err();
-        assert!(error.is::<NotLocked>() && error.to_string().contains("root filesystem x"), "{error}");
-        assert_eq!(debian(&server, false).packages(&cache, "x", &changed).unwrap(), [new]);
+        let error = debian(&server, true).packages(&cache, "x", &changed, |_| Ok(false)).unwrap_err();
+        assert!(error.is::<NotLocked>() && error.to_string().contains("recipe x of"), "{error}");
+        assert_eq!(debian(&server, false).packages(&cache, "x", &changed, |_| Ok(false)).unwrap(), [new]);
     }
 
     #[test]

@@ -142,15 +142,12 @@ impl Host {
 
     /// The faults that make the work impossible, each with what to do.
     pub fn faults(&self, work: Work<'_>) -> Vec<String> {
-        let mut faults = Vec::new();
+        let mut faults = self.platform_faults(work);
         if let Work::Build { pins, .. } = work {
             faults.extend(self.toolchain_fault(pins));
         }
         if self.docker.is_none() && !self.root {
             faults.push("no Docker engine answers: start Docker, or run as root, which starts a private engine".into());
-        }
-        if self.arch != "x86_64" && self.arch != "aarch64" {
-            faults.push(format!("architecture {}: only x86_64 is tested", self.arch));
         }
         if let Some(memory) = self.memory_bytes.filter(|memory| *memory < MEMORY_NEEDED) {
             faults.push(format!("{} of memory: at least {} are needed", gib(memory), gib(MEMORY_NEEDED)));
@@ -164,6 +161,25 @@ impl Host {
                 gib(needed),
                 crate::workspace::CACHE_VARIABLE
             ));
+        }
+        faults
+    }
+
+    /// The faults that no installation repairs. With one of them, nothing else is of interest.
+    pub fn platform_faults(&self, work: Work<'_>) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.os != "linux" {
+            faults.push(format!("the system is {}: use a Linux machine, real or virtual", self.os));
+        }
+        if self.arch != "x86_64" {
+            faults.push(format!("the processor is {}: everything is built for x86_64, and runs there only", self.arch));
+        }
+        if matches!(work, Work::Build { .. }) && self.os == "linux" && !self.apt {
+            faults.push(
+                "there is no apt-get, which fetches Debian's packages: use Debian or Ubuntu, or a container of one; a \
+                 bundle needs neither"
+                    .into(),
+            );
         }
         faults
     }
@@ -266,7 +282,8 @@ mod tests {
     }
 
     fn pins() -> Pins {
-        Pins::parse("components = {}\n[toolchain]\ngo = \"1.26.8\"\n[debian]\nsuite = \"x\"").unwrap()
+        Pins::parse("components = {}\n[toolchain]\ngo = \"1.26.8\"\nrust = \"1.95.0 (x)\"\n[debian]\nsuite = \"x\"")
+            .unwrap()
     }
 
     #[test]
@@ -275,6 +292,8 @@ mod tests {
         assert_eq!(host().faults(Work::Build { pins: &pins(), cold: true }), Vec::<String>::new());
         let bare = Host { go: None, disk_free_bytes: Some(DISK_NEEDED_WARM), ..host() };
         assert_eq!(bare.faults(Work::Run), Vec::<String>::new(), "a bundle needs no Go, and less disk");
+        let foreign = Host { apt: false, ..host() };
+        assert_eq!(foreign.faults(Work::Run), Vec::<String>::new(), "a bundle needs no apt");
     }
 
     #[test]
@@ -289,6 +308,12 @@ mod tests {
     #[test]
     fn each_fault_says_what_to_do() {
         let cases = [
+            (Host { os: "macos", apt: false, ..host() }, "the system is macos: use a Linux machine"),
+            (Host { arch: "aarch64", ..host() }, "the processor is aarch64: everything is built for x86_64"),
+            (
+                Host { apt: false, ..host() },
+                "there is no apt-get, which fetches Debian's packages: use Debian or Ubuntu",
+            ),
             (Host { go: None, ..host() }, "install Go 1.26.8"),
             (Host { go: Some("1.20.1".into()), ..host() }, "Go 1.20.1 is too old"),
             (Host { docker: None, root: false, ..host() }, "start Docker"),

@@ -26,5 +26,7 @@ pub mod parts;
 pub mod pins;
 pub mod rebuild;
 pub mod release;
+pub mod rustc;
 pub mod steps;
+pub mod sysroot;
 pub mod workspace;

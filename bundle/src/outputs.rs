@@ -17,13 +17,15 @@ use crate::images::{BuiltImage, ImageSet, Plan};
 use crate::oci::Layer;
 use crate::parts::Parts;
 use crate::pins::Pins;
+use crate::rustc;
+use crate::sysroot::Sysroot;
 
 /// The file that holds the lock.
 pub const OUTPUTS_FILE: &str = "bundle/outputs.lock";
-/// The tool that only this workspace's own programs depend on.
+/// The tool, beside its files, that only this workspace's own programs depend on.
 const RUSTC: &str = "rustc";
-/// Debian packages that are linked into programs, beside the headers that the pins name.
-const LINKED: [&str; 1] = ["libc6-dev"];
+/// Debian packages of the sysroot that the programs with C code depend on.
+const LINKED: [&str; 3] = ["gcc-12", "libc6-dev", "libseccomp-dev"];
 
 /// Digests by name, and the tools behind them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -49,7 +51,7 @@ impl Outputs {
         parts: &Parts,
         rootfs: &BTreeMap<String, Rootfs>,
         images: &[BuiltImage],
-        cache: &Cache,
+        (cache, sysroot): (&Cache, &Sysroot),
     ) -> Result<Self> {
         // A layer of a tar is the file as it is, and the cache remembers its digest.
         let digest = |name: &str, file: &Path| anyhow::Ok(Layer::of_tar(cache, name, file)?.digest().to_owned());
@@ -64,7 +66,7 @@ impl Outputs {
         let rootfs = rootfs.iter().map(|(name, it)| Ok((name.clone(), digest(&format!("rootfs-{name}"), &it.tar)?)));
         let images = images.iter().filter(|image| image.set != ImageSet::Worker);
         Ok(Self {
-            tools: tools(pins)?,
+            tools: tools(pins, sysroot, cache)?,
             programs,
             rootfs: rootfs.collect::<Result<_>>()?,
             images: images.map(|image| (image.name.clone(), image.digest.clone())).collect(),
@@ -146,44 +148,29 @@ impl Outputs {
     /// The tools of this host that differ from those of the lock, and so explain differences. None if all are the same.
     pub fn explanation(&self, built: &Self) -> Option<String> {
         let differ = built.tools.iter().filter(|(name, version)| {
-            name.as_str() != RUSTC && self.tools.get(*name).is_some_and(|locked| locked != *version)
+            ![RUSTC, rustc::FILES].contains(&name.as_str())
+                && self.tools.get(*name).is_some_and(|locked| locked != *version)
         });
         let differ: Vec<String> =
             differ.map(|(name, version)| format!("{name} {version:?} instead of {:?}", self.tools[name])).collect();
         (!differ.is_empty()).then(|| format!("this host's tools differ, which explains it: {}", differ.join(", ")))
     }
-
-    /// What another rustc than that of the lock means. None if it is the same.
-    pub fn about_rustc(&self, built: &Self) -> Option<String> {
-        let (locked, found) = (self.tools.get(RUSTC)?, built.tools.get(RUSTC)?);
-        (locked != found).then(|| {
-            format!(
-                "this host has {found:?}, and {OUTPUTS_FILE} was written with {locked:?}: the digests of the worker and \
-                 the scaler differ from those of hosts with that one"
-            )
-        })
-    }
 }
 
-/// The versions of the tools and libraries on this host that decide about bytes.
-///
-/// # Errors
-/// When a compiler is not installed.
-pub(crate) fn tools(pins: &Pins) -> Result<BTreeMap<String, String>> {
+/// The versions of the tools and libraries that decide about bytes.
+fn tools(pins: &Pins, sysroot: &Sysroot, cache: &Cache) -> Result<BTreeMap<String, String>> {
     let version = |program: &str| -> Result<String> {
         let said = Cmd::new(program).arg("--version").quiet().read();
         let said = said.with_context(|| format!("find the version of {program}"))?;
         Ok(said.lines().next().unwrap_or_default().to_owned())
     };
     let mut tools = BTreeMap::from([("go".to_owned(), pins.toolchain.go.clone())]);
-    for program in ["cc", RUSTC, "mmdebstrap"] {
+    for program in [RUSTC, "mmdebstrap"] {
         tools.insert(program.to_owned(), version(program)?);
     }
-    let headers = pins.components.values().flat_map(|component| &component.headers).map(String::as_str);
-    for package in LINKED.into_iter().chain(headers) {
-        let shown = Cmd::new("dpkg-query").args(["--show", "--showformat=${Version}", package]).quiet().read();
-        tools.insert(package.to_owned(), shown.unwrap_or_else(|_| "not of Debian".to_owned()));
-    }
+    tools.extend(rustc::files(cache)?.map(|files| (rustc::FILES.to_owned(), files)));
+    let linked = sysroot.packages.iter().filter(|package| LINKED.contains(&package.name.as_str()));
+    tools.extend(linked.map(|package| (package.name.clone(), package.version.clone())));
     Ok(tools)
 }
 
@@ -228,10 +215,9 @@ mod tests {
     #[test]
     fn other_tools_explain_differences_and_another_rustc_does_not() {
         let (locked, mut built) = (outputs(), outputs());
-        assert_eq!((locked.explanation(&built), locked.about_rustc(&built)), (None, None));
+        assert_eq!(locked.explanation(&built), None);
         built.tools.insert(RUSTC.into(), "rustc 1.96.0".into());
         assert_eq!(locked.explanation(&built), None);
-        assert!(locked.about_rustc(&built).unwrap().contains("1.96.0"));
         built.tools.insert("go".into(), "1.27.0".into());
         let text = locked.explanation(&built).unwrap();
         assert!(text.contains("go \"1.27.0\" instead of \"1.26.8\"") && !text.contains("rustc"), "{text}");

@@ -7,13 +7,12 @@ use support::command::Cmd;
 use support::progress;
 
 use crate::host::{Host, find_program};
-use crate::pins::Pins;
 
 /// What a command needs from the system.
 #[derive(Debug, Clone, Copy)]
-pub enum Need<'a> {
-    /// Build the images of these pins: C compiler, headers, mmdebstrap.
-    Images(&'a Pins),
+pub enum Need {
+    /// Build the images: mmdebstrap, and a C compiler for what runs during a build.
+    Images,
     /// Run a private Docker engine.
     Engine,
     /// Evaluate the flake.
@@ -28,8 +27,8 @@ pub enum Need<'a> {
 ///
 /// # Errors
 /// When the user declines, or packages are missing and this is not root or there is no apt. The error names them.
-pub fn ensure(needs: &[Need<'_>], host: &Host, yes: bool) -> Result<()> {
-    let missing: Vec<String> = wanted(needs).into_iter().filter(|package| !present(package)).collect();
+pub fn ensure(needs: &[Need], host: &Host, yes: bool) -> Result<()> {
+    let missing = missing(needs);
     if missing.is_empty() {
         return Ok(());
     }
@@ -54,13 +53,18 @@ pub fn ensure(needs: &[Need<'_>], host: &Host, yes: bool) -> Result<()> {
     })
 }
 
-fn wanted(needs: &[Need<'_>]) -> Vec<String> {
+/// The Debian packages that `needs` requires and this host lacks.
+pub fn missing(needs: &[Need]) -> Vec<String> {
+    wanted(needs).into_iter().filter(|package| !present(package)).collect()
+}
+
+fn wanted(needs: &[Need]) -> Vec<String> {
     let mut wanted: Vec<String> = Vec::new();
     for need in needs {
         match need {
-            Need::Images(pins) => {
-                wanted.extend(["gcc", "libc6-dev", "mmdebstrap"].map(str::to_owned));
-                wanted.extend(pins.components.values().flat_map(|component| component.headers.iter().cloned()));
+            Need::Images => {
+                let needed = ["apt", "dpkg", "gcc", "git", "libc6-dev", "mmdebstrap"];
+                wanted.extend(needed.map(str::to_owned));
             }
             Need::Engine => wanted.extend(["docker.io", "iptables"].map(str::to_owned)),
             Need::Nix => wanted.push("nix-bin".to_owned()),
@@ -79,8 +83,10 @@ fn present(package: &str) -> bool {
     let program = |name: &str| find_program(name).is_some();
     let succeeds = |command: Cmd| command.quiet().run_any().is_ok_and(|ended| ended.status.success());
     let provided = match package {
+        "apt" => program("apt-get"),
+        "dpkg" => program("dpkg-deb"),
         "gcc" => program("cc"),
-        "mmdebstrap" => program("mmdebstrap"),
+        "git" | "mmdebstrap" => program(package),
         "docker.io" => program("dockerd"),
         "iptables" => program("iptables"),
         "nix-bin" => program("nix"),
@@ -89,9 +95,7 @@ fn present(package: &str) -> bool {
         "pgbouncer" => program("pgbouncer"),
         "python3-pip" => succeeds(Cmd::new("python3").args(["-m", "pip", "--version"])),
         "libc6-dev" => succeeds(Cmd::new("cc").args(["-E", "-x", "c", "-include", "stdio.h", "/dev/null"])),
-        _ => package
-            .strip_suffix("-dev")
-            .is_some_and(|library| succeeds(Cmd::new("pkg-config").args(["--exists", library]))),
+        _ => false,
     };
     provided || installed(package)
 }
@@ -123,9 +127,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_need_the_headers_that_the_pins_name() {
-        let pins = Pins::load(&crate::workspace::Workspace::here().root).unwrap();
-        assert!(wanted(&[Need::Images(&pins)]).contains(&"libseccomp-dev".to_owned()));
+    fn each_need_names_its_packages_once() {
+        let names = wanted(&[Need::Images, Need::Engine, Need::Images]);
+        let expected = ["apt", "docker.io", "dpkg", "gcc", "git", "iptables", "libc6-dev", "mmdebstrap"];
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -133,7 +138,7 @@ mod tests {
         let mut host = Host::look(std::path::Path::new("/"));
         host.root = false;
         // The host of the test may have the packages or not: an error must come exactly when one is missing.
-        let missing: Vec<String> = wanted(&[Need::Nix]).into_iter().filter(|name| !present(name)).collect();
+        let missing = missing(&[Need::Nix]);
         let result = ensure(&[Need::Nix], &host, true);
         assert_eq!(result.is_err(), !missing.is_empty());
     }

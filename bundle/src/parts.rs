@@ -17,6 +17,8 @@ use support::progress;
 use crate::action::Action;
 use crate::cache::Cache;
 use crate::pins::{Component, Pins};
+use crate::steps;
+use crate::sysroot::Sysroot;
 use crate::workspace::Workspace;
 
 /// The architecture of the images, in the naming of Go and OCI.
@@ -26,7 +28,7 @@ pub const ARCHITECTURE: &str = "amd64";
 pub(crate) const FETCH_FIRST: &str = "run `cargo xtask fetch` while there is a network";
 
 /// Builds parts or takes them from the cache.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Builder<'a> {
     /// The checkout.
     pub workspace: &'a Workspace,
@@ -38,6 +40,8 @@ pub struct Builder<'a> {
     pub logs: PathBuf,
     /// Whether nothing may be fetched.
     pub offline: bool,
+    /// The C compiler and libraries, if they are not those of the lock.
+    pub sysroot: Option<Sysroot>,
 }
 
 /// The built parts: a folder of programs for each component.
@@ -139,9 +143,10 @@ impl Builder<'_> {
             action = action.env(name, value);
         }
         if component.cgo {
-            let libraries: Vec<String> = component.headers.iter().map(|package| library(package)).collect();
-            let libraries: Vec<&str> = libraries.iter().map(String::as_str).collect();
-            action = action.env("CC", "cc").c_compiler(&libraries)?;
+            for (variable, program) in [("AR", "ar"), ("CC", "cc"), ("PKG_CONFIG", "pkg-config")] {
+                action = action.env(variable, format!("{{sysroot}}/bin/{program}"));
+            }
+            action = action.c_compiler(&self.sysroot()?)?;
         }
         Ok(action)
     }
@@ -158,12 +163,34 @@ impl Builder<'_> {
                 self.fetch_modules(name, component)?;
                 let (build, modules) = go_folders()?;
                 let go = action.clone().place("out", place).local("GOCACHE", build).local("GOMODCACHE", modules);
+                let go = if component.cgo { go.place("sysroot", self.sysroot_folder()?) } else { go };
                 // The Go compiler is faster with fewer garbage collections, and its output is the same.
                 let go = go.local("GOGC", "400").command().log(self.log(name));
                 go.run().map_err(|error| explain(name, error))?;
                 rename_programs(component, place)
             })
         })
+    }
+
+    /// The C compiler and libraries.
+    ///
+    /// # Errors
+    /// When the lock of the packages or the plan of the images cannot be read.
+    pub fn sysroot(&self) -> Result<Sysroot> {
+        match &self.sysroot {
+            Some(sysroot) => Ok(sysroot.clone()),
+            None => steps::locked_sysroot(self),
+        }
+    }
+
+    /// The folder of the C compiler and libraries, which are fetched and unpacked if the cache does not have them.
+    ///
+    /// # Errors
+    /// When a package cannot be fetched or unpacked.
+    pub fn sysroot_folder(&self) -> Result<PathBuf> {
+        // What is not of the lock is there already.
+        let fetch = || if self.sysroot.is_none() { steps::fetch_sysroot(self) } else { Ok(()) };
+        self.sysroot()?.folder(self.cache, fetch)
     }
 
     /// Fetches what a component's packages are compiled from, and Go of the pinned version. Go checks every hash.
@@ -237,11 +264,6 @@ fn ldflags(component: &Component) -> String {
     flags.extend(component.ldflags.iter().map(String::as_str));
     flags.extend(component.link_static.then_some("-extldflags \"-static\""));
     flags.join(" ")
-}
-
-/// The static library of a Debian package with headers.
-fn library(package: &str) -> String {
-    format!("{}.a", package.trim_end_matches("-dev"))
 }
 
 fn parse_module_dirs(listing: &str) -> BTreeMap<String, PathBuf> {

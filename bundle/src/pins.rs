@@ -27,6 +27,8 @@ pub struct Pins {
 pub struct Toolchain {
     /// The Go that builds every component, as `major.minor.patch`.
     pub go: String,
+    /// The rustc that compiles the programs of this workspace, as `rustc --version` says it.
+    pub rust: String,
 }
 
 /// Debian, of which the root filesystems are made.
@@ -60,9 +62,6 @@ pub struct Component {
     /// Go build tags.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// Debian packages with headers that the build needs.
-    #[serde(default)]
-    pub headers: Vec<String>,
     /// Linker flags after `-s -w -buildid=`. They set the versions that the programs report.
     #[serde(default)]
     pub ldflags: Vec<String>,
@@ -199,6 +198,7 @@ mod tests {
     const ONE: &str = r#"
         [toolchain]
         go = "1.26.8"
+        rust = "1.95.0 (x)"
         [debian]
         suite = "bookworm"
         [components.x]

@@ -12,6 +12,7 @@ use crate::debian::{self, Debian, Lock};
 use crate::images::Plan;
 use crate::outputs::Outputs;
 use crate::parts::{ARCHITECTURE, Builder, cargo};
+use crate::sysroot::{self, Sysroot};
 
 /// One entry of the cache, and the build that makes it.
 #[derive(Debug, Clone)]
@@ -49,6 +50,7 @@ impl Step {
             return Ok(());
         }
         match (self.kind, builder.pins.components.get(&self.name)) {
+            (sysroot::NAME, _) => fetch_sysroot(builder),
             ("rootfs", _) => debian(builder)?.fetch(builder.cache, &self.name),
             (_, Some(component)) => builder.fetch_modules(&self.name, component),
             (_, None) => builder.fetch_crates(),
@@ -60,6 +62,9 @@ impl Step {
     /// # Errors
     /// When it does not build. The error names it.
     pub fn build(&self, builder: &Builder<'_>) -> Result<()> {
+        if self.kind == sysroot::NAME {
+            return builder.sysroot_folder().map(drop);
+        }
         if self.kind == "rootfs" {
             let plan = Plan::load(&builder.workspace.root, builder.pins)?;
             let recipe = plan.rootfs.get(&self.name).with_context(|| format!("find the recipe of {}", self.name))?;
@@ -72,12 +77,14 @@ impl Step {
     }
 }
 
-/// The steps of a checkout: components, programs of the workspace, root filesystems of the locked packages.
+/// The steps of a checkout: the C compiler, components, programs of the workspace, root filesystems of the locked
+/// packages.
 ///
 /// # Errors
 /// When an input cannot be read, or a compiler is missing.
 pub fn steps(builder: &Builder<'_>) -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
+    let action = builder.sysroot()?.action()?;
+    let mut steps = vec![Step { kind: sysroot::NAME, name: sysroot::NAME.to_owned(), action }];
     for (name, component) in &builder.pins.components {
         steps.push(Step { kind: "parts", name: name.clone(), action: builder.action(name, component)? });
     }
@@ -117,6 +124,24 @@ pub fn select(steps: Vec<Step>, names: &[String]) -> Result<Vec<Step>> {
         })?;
     }
     Ok(steps.into_iter().filter(|step| names.is_empty() || names.contains(&step.name)).collect())
+}
+
+/// The C compiler and libraries of the locked packages.
+///
+/// # Errors
+/// When the lock or the plan cannot be read.
+pub(crate) fn locked_sysroot(builder: &Builder<'_>) -> Result<Sysroot> {
+    let plan = Plan::load(&builder.workspace.root, builder.pins)?;
+    let lock = Lock::load(&builder.workspace.root, &builder.pins.debian.suite, ARCHITECTURE)?;
+    Ok(Sysroot::new(&plan.sysroot, lock.of(sysroot::NAME).to_vec(), Vec::new()))
+}
+
+/// Puts the packages of the C compiler and libraries into the cache.
+///
+/// # Errors
+/// When no mirror has a package with its hash.
+pub(crate) fn fetch_sysroot(builder: &Builder<'_>) -> Result<()> {
+    debian(builder)?.fetch(builder.cache, sysroot::NAME)
 }
 
 fn debian(builder: &Builder<'_>) -> Result<Debian> {

@@ -6,9 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bundle::cache::{Cache, files_below, sha256_file};
+use bundle::debian::Recipe;
 use bundle::parts::cargo::CargoProgram;
 use bundle::parts::{Builder, go_version};
 use bundle::pins::Pins;
+use bundle::sysroot::Sysroot;
 use bundle::workspace::Workspace;
 use support::command::Cmd;
 
@@ -92,6 +94,19 @@ fn settings_of_the_host_change_neither_keys_nor_programs() {
     assert_eq!(build(dir.path(), "another-folder", true), plain);
 }
 
+/// The host's own compiler in the place of the sysroot, so that the test needs no package.
+fn hosts(cache: &Cache) -> Sysroot {
+    let recipe: Recipe = toml::from_str("about = ''\nway = 'extract'\npackages = []").unwrap();
+    let sysroot = Sysroot::new(&recipe, Vec::new(), Vec::new());
+    let fill = |place: &Path| {
+        let cc = place.join("bin/cc");
+        write(&cc, "#!/bin/sh\nexec cc \"$@\"\n");
+        Ok(std::fs::set_permissions(cc, std::os::unix::fs::PermissionsExt::from_mode(0o755))?)
+    };
+    cache.get_or_build("sysroot", "sysroot", &sysroot.action().unwrap(), fill).unwrap();
+    sysroot
+}
+
 #[test]
 #[ignore = "the other test runs it in a process of its own"]
 fn child() {
@@ -99,13 +114,19 @@ fn child() {
     let workspace = Workspace::at(folder.join("checkout"));
     let cache = Cache::open(folder.join("cache")).unwrap();
     let pins = format!(
-        "[toolchain]\ngo = '{}'\n[debian]\nsuite = 'x'\n[components.hello]\nabout = ''\nmodule = 'example.com/hello'\n\
+        "[toolchain]\ngo = '{}'\nrust = 'x'\n[debian]\nsuite = 'x'\n[components.hello]\nabout = ''\nmodule = 'example.com/hello'\n\
          version = 'v0'\nprograms = [{{ package = 'example.com/hello', name = 'hi' }}]",
         go_version().unwrap()
     );
     let pins = Pins::parse(&pins).unwrap();
-    let builder =
-        Builder { workspace: &workspace, pins: &pins, cache: &cache, logs: folder.join("logs"), offline: true };
+    let builder = Builder {
+        workspace: &workspace,
+        pins: &pins,
+        cache: &cache,
+        logs: folder.join("logs"),
+        offline: true,
+        sysroot: Some(hosts(&cache)),
+    };
     builder.component("hello").unwrap();
     builder.cargo(&[APP]).unwrap();
 }

@@ -6,4 +6,5 @@
 pub mod command;
 pub mod interrupt;
 pub mod progress;
+pub mod usage;
 pub mod wait;

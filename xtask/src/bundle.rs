@@ -1,12 +1,13 @@
 //! `cargo xtask bundle`: saves everything as one file, verifies such a file, and moves it to a registry and back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, ensure};
 use bundle::file::{self, Commit};
 use bundle::host::find_program;
 use bundle::packages::{self, Need};
+use bundle::parts::Builder;
 use support::progress;
 
 use crate::Unusable;
@@ -52,12 +53,19 @@ struct SaveArgs {
 ///
 /// With a public key, also check who made it. docs/bundle.md says how to sign a bundle with minisign.
 #[derive(Debug, clap::Args)]
-pub(crate) struct VerifyArgs {
+struct VerifyArgs {
     /// The file to check.
     file: PathBuf,
 
+    #[command(flatten)]
+    signed: Signed,
+}
+
+/// Who must have signed a bundle.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Signed {
     /// minisign's public key of whoever must have signed the bundle, or a file with it.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", requires = "file")]
     public_key: Option<String>,
 
     /// The signature. [default: the file's name with .minisig]
@@ -106,7 +114,7 @@ struct RenderArgs {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.action {
         Action::Save(args) => save(args),
-        Action::Verify(args) => verify(args),
+        Action::Verify(VerifyArgs { file, signed }) => verify(file, signed),
         Action::Push(args) => push(args),
         Action::Pull(args) => pull(args),
         Action::Render(RenderArgs { file, registry }) => {
@@ -132,10 +140,10 @@ fn save(args: &SaveArgs) -> Result<ExitCode> {
     session.check_build(&pins)?;
     let locking = args.build.locking(true);
     session.check_locks(&pins, &locking)?;
-    packages::ensure(&[Need::Images(&pins)], &session.host, args.build.yes).map_err(Unusable)?;
+    packages::ensure(&[Need::Images], &session.host, args.build.yes).map_err(Unusable)?;
     let logs = session.workspace.target().join("logs");
     let built = session.build(&pins, &locking, &logs)?;
-    let builder = session.builder(&pins, &logs);
+    let builder = Builder { sysroot: Some(built.sysroot.clone()), ..session.builder(&pins, &logs) };
     let bundle =
         progress::step("collect manifests, SBOMs and provenance", || file::collect(&builder, &built, &commit))?;
     // What the bundle says of its origin is true only if the checkout did not change meanwhile.
@@ -146,7 +154,7 @@ fn save(args: &SaveArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn verify(VerifyArgs { file, public_key, signature }: &VerifyArgs) -> Result<ExitCode> {
+pub(crate) fn verify(file: &Path, Signed { public_key, signature }: &Signed) -> Result<ExitCode> {
     if let Err(error) = std::fs::File::open(file) {
         return Err(Unusable(anyhow!("open {}: {error}", file.display())).into());
     }

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use bundle::host::{Work, gib};
+use bundle::outputs::Outputs;
+use bundle::packages::{self, Need};
 use bundle::pins::Pins;
+use bundle::rustc;
 
 use crate::session::Session;
 
@@ -27,19 +30,32 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         builder.missing().unwrap_or_else(|_| pins.components.keys().cloned().collect())
     });
     let work = pins.as_ref().map_or(Work::Run, |pins| Work::Build { pins, cold: !missing.is_empty() });
-    let faults = host.faults(work);
+    let mut faults = host.faults(work);
+    let mut needs = Vec::from_iter(pins.is_some().then_some(Need::Images));
+    needs.extend(host.docker.is_none().then_some(Need::Engine));
+    let packages = packages::missing(&needs);
+    let installs = host.root && host.apt;
+    if !packages.is_empty() && !installs {
+        faults.push(format!("these system packages are missing, by their Debian names: {}", packages.join(" ")));
+    }
     if args.json {
         let report = serde_json::json!({
             "host": host, "adaptations": host.adaptations(), "faults": faults, "to_build": missing,
+            "to_install": packages,
         });
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print(&session, pins.as_ref(), &missing, &faults);
+        print(&session, pins.as_ref(), (&missing, &packages), &faults)?;
     }
     Ok(ExitCode::from(if faults.is_empty() { 0 } else { crate::UNUSABLE }))
 }
 
-fn print(session: &Session, pins: Option<&Pins>, missing: &[String], faults: &[String]) {
+fn print(
+    session: &Session,
+    pins: Option<&Pins>,
+    (missing, packages): (&[String], &[String]),
+    faults: &[String],
+) -> Result<()> {
     let host = &session.host;
     let known = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), gib);
     let text = |value: Option<&str>| value.unwrap_or("none").to_owned();
@@ -50,6 +66,11 @@ fn print(session: &Session, pins: Option<&Pins>, missing: &[String], faults: &[S
     if let Some(pins) = pins {
         println!("go          {} (needed: {} or newer)", text(host.go.as_deref()), pins.toolchain.go);
     }
+    if let Some(pins) = pins {
+        let lock = Outputs::load(&session.workspace.root).ok();
+        let about = rustc::difference(pins, lock.as_ref(), &session.cache)?;
+        println!("rustc       {}", about.unwrap_or_else(|| pins.toolchain.rust.clone()));
+    }
     println!("docker      {}", text(host.docker.as_deref()));
     println!("apt         {}", if host.apt { "yes" } else { "no" });
     let to_build = match pins {
@@ -58,6 +79,9 @@ fn print(session: &Session, pins: Option<&Pins>, missing: &[String], faults: &[S
         Some(_) => missing.join(", "),
     };
     println!("to build    {to_build}");
+    if !packages.is_empty() {
+        println!("to install  {}", packages.join(" "));
+    }
     for adaptation in host.adaptations() {
         println!("will adapt  {}, because {}", adaptation.what, adaptation.why);
     }
@@ -65,4 +89,5 @@ fn print(session: &Session, pins: Option<&Pins>, missing: &[String], faults: &[S
         println!("FAULT       {fault}");
     }
     println!("{}", if faults.is_empty() { "a run is possible" } else { "a run is not possible" });
+    Ok(())
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     let pins = session.pins()?;
     session.check_build(&pins)?;
-    packages::ensure(&[Need::Images(&pins)], &session.host, args.yes).map_err(Unusable)?;
+    packages::ensure(&[Need::Images], &session.host, args.yes).map_err(Unusable)?;
     let builder = session.builder(&pins, &session.workspace.target().join("logs"));
     for step in steps(&builder)? {
         progress::step(&format!("fetch for {}", step.name), || step.fetch(&builder))?;

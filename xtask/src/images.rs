@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     session.check_build(&pins)?;
     let locking = args.locking()?;
     session.check_locks(&pins, &locking)?;
-    bundle::packages::ensure(&[bundle::packages::Need::Images(&pins)], &session.host, args.build.yes)
+    bundle::packages::ensure(&[bundle::packages::Need::Images], &session.host, args.build.yes)
         .map_err(crate::Unusable)?;
     let built = session.build(&pins, &locking, &session.workspace.target().join("logs"))?;
     if args.update_lock.is_some() {

@@ -129,7 +129,8 @@ impl Session {
 
     /// Refuses locks that are not valid or not for these pins, before anything is changed.
     pub(crate) fn check_locks(&self, pins: &Pins, locking: &Locking) -> Result<()> {
-        Ok(assemble::check_locks(&self.workspace.root, pins, locking).map_err(Unusable)?)
+        assemble::check_locks(&self.workspace.root, pins, locking).map_err(Unusable)?;
+        Ok(assemble::check_rustc(&self.workspace.root, pins, &self.cache, locking).map_err(Unusable)?)
     }
 
     /// Finds out where a cluster comes from. Refuses a bundle that does not fit, and then has nothing unpacked.
@@ -150,7 +151,14 @@ impl Session {
 
     /// The builder of parts. Its logs go into this folder.
     pub(crate) fn builder<'a>(&'a self, pins: &'a Pins, logs: &Path) -> Builder<'a> {
-        Builder { workspace: &self.workspace, pins, cache: &self.cache, logs: logs.to_owned(), offline: self.offline }
+        Builder {
+            workspace: &self.workspace,
+            pins,
+            cache: &self.cache,
+            logs: logs.to_owned(),
+            offline: self.offline,
+            sysroot: None,
+        }
     }
 
     /// Prints how the run adapts to the host.
@@ -163,8 +171,8 @@ impl Session {
     /// Installs system packages, finds or starts an engine, and refuses a cluster that somebody else created.
     pub(crate) fn engine(&self, args: &BuildArgs, source: &Source) -> Result<Engine> {
         let mut needs = Vec::new();
-        if let Source::Checkout { pins, .. } = source {
-            needs.push(Need::Images(pins));
+        if matches!(source, Source::Checkout { .. }) {
+            needs.push(Need::Images);
         }
         if docker::running(self.cache.root()).is_none() {
             needs.push(Need::Engine);

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     let pins = session.pins()?;
     session.check_build(&pins)?;
-    let needs = [Need::Images(&pins), Need::Nix, Need::Servers];
+    let needs = [Need::Images, Need::Nix, Need::Servers];
     packages::ensure(&needs, &session.host, args.yes).map_err(crate::Unusable)?;
     let logs = session.workspace.target().join("logs");
     let builder = session.builder(&pins, &logs);

@@ -13,9 +13,10 @@ use bundle::rebuild::{Comparison, Elsewhere};
 use bundle::steps::{Step, select, steps};
 use bundle::workspace::Workspace;
 use support::progress;
+use support::usage::children_user_seconds;
 
 use crate::Unusable;
-use crate::bundle::{self as of_bundle, VerifyArgs};
+use crate::bundle::{self as of_bundle, Signed};
 use crate::session::Session;
 
 /// Check every byte of a bundle, or of what the cache has for this checkout.
@@ -24,8 +25,11 @@ use crate::session::Session;
 /// removed, so that the next build makes it again. With --rebuild, nothing in the cache is trusted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The bundle. Without it, what the cache has is checked.
+    file: Option<PathBuf>,
+
     #[command(flatten)]
-    bundle: Option<VerifyArgs>,
+    signed: Signed,
 
     /// Build again from an empty cache, and compare, down to the first file or byte that differs.
     ///
@@ -35,7 +39,7 @@ pub(crate) struct Args {
     rebuild: bool,
 
     /// Only these: components, root filesystems, or programs of the workspace such as kind-e2e.
-    #[arg(long, value_name = "NAME", num_args = 1..)]
+    #[arg(long, value_name = "NAME", num_args = 1.., conflicts_with = "file")]
     only: Vec<String>,
 
     /// Install missing system packages without asking.
@@ -43,13 +47,13 @@ pub(crate) struct Args {
     yes: bool,
 
     /// Build in this copy of a checkout, as the child of a rebuild.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, conflicts_with = "file")]
     build_in: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if let Some(args) = &args.bundle {
-        return of_bundle::verify(args);
+    if let Some(file) = &args.file {
+        return of_bundle::verify(file, &args.signed);
     }
     let mut session = Session::begin()?;
     if let Some(root) = &args.build_in {
@@ -62,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         if args.only.is_empty() {
             session.check_build(&pins)?;
         }
-        packages::ensure(&[Need::Images(&pins)], &session.host, args.yes).map_err(Unusable)?;
+        packages::ensure(&[Need::Images], &session.host, args.yes).map_err(Unusable)?;
     }
     let builder = session.builder(&pins, &session.workspace.target().join("logs"));
     let steps = select(steps(&builder)?, &args.only).map_err(Unusable)?;
@@ -88,10 +92,9 @@ fn rebuild(session: &Session, pins: &Pins, steps: &[Step], only: &[String], lock
         ensure!(elsewhere.run(&std::env::current_exe()?, &args, other_user)?, "the build in another place failed");
         anyhow::Ok(())
     };
-    let named = |kind: &str| -> Vec<String> {
-        steps.iter().filter(|step| step.kind == kind).map(|step| step.name.clone()).collect()
-    };
-    let (programs, filesystems) = (named("parts"), named("rootfs"));
+    let (filesystems, programs): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(|step| step.kind == "rootfs");
+    let [programs, filesystems] =
+        [programs, filesystems].map(|steps| steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>());
     if !programs.is_empty() {
         build(&programs, true)?;
     }
@@ -142,7 +145,45 @@ fn build(session: &Session, pins: &Pins, only: &[String]) -> Result<ExitCode> {
     if only.is_empty() {
         assemble::assemble(&builder, &Locking::Loose)?;
     } else {
-        select(steps(&builder)?, only)?.iter().try_for_each(|step| step.build(&builder))?;
+        let begin = children_user_seconds();
+        for step in select(steps(&builder)?, only)? {
+            let before = children_user_seconds();
+            step.build(&builder)?;
+            print_cost(&step.name, before);
+        }
+        print_cost("everything together", begin);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what a build cost. One build ran at a time, so the difference is that of this build.
+fn print_cost(name: &str, before: Option<f64>) {
+    if let Some((before, after)) = before.zip(children_user_seconds()) {
+        progress::note(&format!("{name}: {:.1} s of user CPU time", after - before));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn each_way_to_verify_is_a_valid_command_line() {
+        let parse = |line: &str| Line::try_parse_from(format!("verify {line}").split_whitespace());
+        for line in ["", "--only cni", "--rebuild", "--rebuild --only cni runc", "--build-in /x --only cni"] {
+            assert_eq!(parse(line).unwrap().args.file, None, "{line}");
+        }
+        assert_eq!(parse("x.tar --public-key k").unwrap().args.file, Some("x.tar".into()));
+        for line in ["--rebuild x.tar", "--public-key k", "x.tar --signature s"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
 }

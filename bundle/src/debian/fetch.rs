@@ -78,7 +78,7 @@ pub(super) fn ensure(cache: &Cache, mirrors: &[Mirror], packages: &[Package]) ->
 ///
 /// # Errors
 /// When the cache does not have the package as its hash says.
-pub(super) fn copy(cache: &Cache, package: &Package, to: &Path) -> Result<()> {
+pub(crate) fn copy(cache: &Cache, package: &Package, to: &Path) -> Result<()> {
     let place = place(cache, package);
     fs::copy(&place, to).with_context(|| format!("copy package {package} from {}", place.display()))?;
     match fault(to, package)? {

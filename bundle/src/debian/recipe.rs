@@ -102,15 +102,18 @@ impl Recipe {
         key[..16].to_owned()
     }
 
+    /// Whether a path is deleted.
+    pub fn deletes(&self, path: &str) -> bool {
+        let mut patterns = DELETE.iter().copied().chain(self.delete.iter().map(String::as_str));
+        patterns.any(|pattern| covers(pattern, path)) && !KEEP.iter().any(|pattern| covers(pattern, path))
+    }
+
     /// Deletes from the tree and adds to it what the recipe says.
     ///
     /// # Errors
     /// When a path or a mode of the recipe is invalid.
     pub fn finish(&self, tree: &mut Tree) -> Result<()> {
-        let deleted = |path: &str| {
-            DELETE.iter().copied().chain(self.delete.iter().map(String::as_str)).any(|pattern| covers(pattern, path))
-        };
-        tree.retain(|path| !deleted(path) || KEEP.iter().any(|pattern| covers(pattern, path)));
+        tree.retain(|path| !self.deletes(path));
         for path in ["/proc", "/sys", "/dev", "/run", "/etc"] {
             tree.dir(path, 0o755, ROOT)?;
         }

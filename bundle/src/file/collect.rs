@@ -20,8 +20,9 @@ use crate::debian::LOCK_FILE;
 use crate::images::{self, ImageSpec, Plan, ProgramRef};
 use crate::oci::{self, Content};
 use crate::outputs::OUTPUTS_FILE;
-use crate::parts::cargo::{self, host_triple};
+use crate::parts::cargo;
 use crate::parts::{ARCHITECTURE, Builder};
+use crate::rustc::host_triple;
 use crate::{pins, release};
 
 /// The files that pin versions and hashes, beside go.mod and go.sum of each component.

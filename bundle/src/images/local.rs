@@ -13,6 +13,7 @@ use crate::cache::Cache;
 use crate::debian::Rootfs;
 use crate::oci::{Config, Content, Image, Layer, ROOT, Tree};
 use crate::pins::Pins;
+use crate::sysroot::Sysroot;
 
 /// The variable PATH of every image.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -29,6 +30,8 @@ pub struct LocalSource<'a> {
     pub cache: &'a Cache,
     /// Processor architecture, in Go's naming.
     pub architecture: &'a str,
+    /// The folder of the C compiler and libraries, and what they are.
+    pub sysroot: (PathBuf, Sysroot),
     /// Layers that several images share.
     pub shared: Shared,
 }
@@ -116,12 +119,13 @@ impl LocalSource<'_> {
     /// Compiles a C file to a static program.
     fn compile(&self, source: &Path) -> Result<PathBuf> {
         let name = source.file_stem().map_or_else(|| "program".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        let action = Action::new("cc")
+        let action = Action::new("{sysroot}/bin/cc")
             .args(["-Os", "-Wall", "-static", "-s", "-Wl,--build-id=none", "-o", "{out}"])
             // Without its folder, so that the program contains no path of this machine.
             .arg(source.file_name().unwrap_or(source.as_os_str()).to_string_lossy())
             .file("source", source)?
-            .c_compiler(&[])?;
+            .c_compiler(&self.sysroot.1)?
+            .place("sysroot", &self.sysroot.0);
         let place = self.cache.get_or_build("c", &name, &action, |place| {
             let compile = action.clone().place("out", place.join(&name)).command();
             let compile = compile.cwd(source.parent().unwrap_or(Path::new("."))).run().map(drop);
@@ -192,6 +196,7 @@ mod tests {
             rootfs: &BTreeMap::new(),
             cache: &cache,
             architecture: "amd64",
+            sysroot: (PathBuf::new(), Sysroot::new(&plan.sysroot, Vec::new(), Vec::new())),
             shared: Shared::default(),
         };
         let images = build(&plan, &source).unwrap();

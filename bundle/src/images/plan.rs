@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::{FILE, OURS};
 use crate::debian::Recipe;
 use crate::pins::Pins;
+use crate::sysroot;
 
 /// All images, their root filesystems, and the node image.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// The packages of the C compiler and libraries that programs are built with.
+    pub sysroot: Recipe,
     /// Root filesystems by name.
     pub rootfs: BTreeMap<String, Recipe>,
     /// The node image.
@@ -148,6 +151,12 @@ impl Plan {
         toml::from_str(text).with_context(|| format!("parse {FILE}"))
     }
 
+    /// Every recipe for which Debian packages are chosen, by its name in their lock.
+    pub fn recipes(&self) -> BTreeMap<String, Recipe> {
+        let sysroot = (sysroot::NAME.to_owned(), self.sysroot.clone());
+        self.rootfs.clone().into_iter().chain([sysroot]).collect()
+    }
+
     /// All faults of the plan, given the pins.
     pub fn faults(&self, pins: &Pins) -> Vec<String> {
         let mut faults = Vec::new();
@@ -163,6 +172,9 @@ impl Plan {
             if !names.insert(&image.name) {
                 faults.push(format!("{}: two images have this name", image.name));
             }
+        }
+        if self.rootfs.contains_key(sysroot::NAME) {
+            faults.push(format!("a root filesystem is named {}", sysroot::NAME));
         }
         for rootfs in used.iter().filter(|name| !self.rootfs.contains_key(**name)) {
             faults.push(format!("there is no root filesystem {rootfs}"));
@@ -305,7 +317,7 @@ mod tests {
     #[test]
     fn unknown_fields_are_refused() {
         let error =
-            Plan::parse("[rootfs]\n[node]\nname='n'\nrootfs='r'\n[node.programs]\n[[image]]\nnmae='x'").unwrap_err();
+            Plan::parse("[sysroot]\nabout=''\nway='extract'\npackages=[]\n[rootfs]\n[node]\nname='n'\nrootfs='r'\n[node.programs]\n[[image]]\nnmae='x'").unwrap_err();
         assert!(format!("{error:#}").contains("nmae"), "{error:#}");
     }
 }

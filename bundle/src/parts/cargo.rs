@@ -18,6 +18,7 @@ use super::{Builder, FETCH_FIRST};
 use crate::action::Action;
 use crate::cache::Cache;
 use crate::crates::{member_names, path_closure};
+use crate::rustc::{self, host_triple};
 use crate::workspace::Workspace;
 
 /// A program of the workspace that cargo builds with the release profile.
@@ -74,13 +75,19 @@ impl Builder<'_> {
     /// When a source cannot be read, or a compiler is missing.
     pub fn cargo_action(&self, programs: &[CargoProgram]) -> Result<Action> {
         let root = &self.workspace.root;
+        // The build names the target, so that flags apply to the programs, but not to build scripts and procedural macros,
+        // which cannot be linked statically.
         let triple = host_triple()?;
+        let for_c = triple.replace('-', "_");
         let mut action = Action::new("cargo")
             .args(["build", "--release", "--frozen", "--manifest-path", "{root}/Cargo.toml", "--target", &triple])
             .args(programs.iter().flat_map(|program| ["--package", program.package]))
             .env("CARGO_ENCODED_RUSTFLAGS", flags(&triple))
-            .input("rustc", rustc()?)
-            .c_compiler(&[])?
+            .env(&format!("AR_{for_c}"), "{sysroot}/bin/ar")
+            .env(&format!("CC_{for_c}"), "{sysroot}/bin/cc")
+            .input("rustc", rustc::about()?)
+            .input(rustc::FILES, rustc::files(self.cache)?.unwrap_or_default())
+            .c_compiler(&self.sysroot()?)?
             .file("Cargo.toml", &root.join("Cargo.toml"))?
             .file("Cargo.lock", &root.join("Cargo.lock"))?
             .place("root", root);
@@ -104,7 +111,7 @@ impl Builder<'_> {
         let target = target_of(self.workspace, self.cache)?;
         let home = private_home(self.cache, &self.workspace.root)?;
         let log = self.logs.join("build-cargo.log");
-        let cargo = action.clone().place("paths", remapped(&target, &home)?);
+        let cargo = action.clone().place("paths", remapped(&target, &home)?).place("sysroot", self.sysroot_folder()?);
         let cargo = cargo.local("CARGO_HOME", &home).local("CARGO_TARGET_DIR", &target);
         cargo.command().log(log).run().context("build the workspace's programs")?;
         let folders = self.folders(programs)?;
@@ -267,27 +274,16 @@ fn read_settings(file: &Path) -> Result<Table> {
     }
 }
 
-/// The target triple of this machine. The build names it, so that [`flags`] apply to the programs, but not to build
-/// scripts and procedural macros, which cannot be linked statically.
-pub(crate) fn host_triple() -> Result<String> {
-    let version = rustc()?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("find the host in the output of `rustc -vV`")?.to_owned())
-}
-
-fn rustc() -> Result<String> {
-    Ok(Action::new("rustc").arg("-vV").command().quiet().read()?)
-}
-
 /// Compiler flags for the workspace's programs.
 ///
+/// - The compiler of the sysroot links them, with its libraries.
 /// - The programs are linked statically, because their image contains nothing else.
 /// - They have a fixed load address. Relocation would write to pages, and so make 3 MB of each worker private memory.
 ///   Heap and stacks stay at random addresses.
 /// - Rust's LLD folds identical functions.
 /// - Paths of this machine are replaced, see [`remapped`].
 fn flags(triple: &str) -> String {
-    let mut flags = vec!["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
+    let mut flags = vec!["-Clinker={sysroot}/bin/cc", "-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
     flags.extend((triple == RUST_LLD).then_some("-Clink-arg=-Wl,--icf=all"));
     flags.push("{paths}");
     flags.join("\x1f")
