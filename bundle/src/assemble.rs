@@ -24,6 +24,8 @@ pub struct Assembly {
     pub parts: Parts,
     /// The program that loads and judges a cluster.
     pub driver: PathBuf,
+    /// The root filesystems by name.
+    pub rootfs: BTreeMap<String, Rootfs>,
     /// The images that the node image contains.
     pub images: Vec<BuiltImage>,
     /// The node image.
@@ -138,6 +140,7 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     Ok(Assembly {
         driver: driver[0].clone(),
         packages: used(debian.lock, &rootfs),
+        rootfs,
         outputs,
         unlocked,
         parts,

@@ -146,7 +146,7 @@ impl Maker<'_> {
         let folder = self.folder();
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let config = folder.join("kind.json");
-        let text = kind::config(self.host, wanted.nodes, ports, wanted.hpa_sync);
+        let text = kind::config(self.host, &self.release.tags, wanted.nodes, ports, wanted.hpa_sync);
         fs::write(&config, serde_json::to_string_pretty(&text)?)
             .with_context(|| format!("write {}", config.display()))?;
         self.engine
