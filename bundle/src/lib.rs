@@ -26,5 +26,6 @@ pub mod parts;
 pub mod pins;
 pub mod rebuild;
 pub mod release;
+pub mod shared;
 pub mod steps;
 pub mod workspace;
