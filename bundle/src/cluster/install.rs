@@ -124,31 +124,24 @@ impl Foreign<'_> {
     /// When nothing is installed, or an object is not deleted.
     pub fn uninstall(&self, data: bool) -> Result<Vec<String>> {
         let record = self.record("")?;
-        let all = Inventory::read(&record)?.ids;
-        ensure!(!all.is_empty(), "nothing of Slipway is installed in the cluster of context {}", self.context);
-        let (kept, deleted): (BTreeSet<Id>, BTreeSet<Id>) = all.into_iter().partition(|id| id.kind == DATA && !data);
-        step("delete the autoscaling", || {
-            // KEDA has to be there while its objects are deleted.
-            delete(&record, &deleted.iter().filter(|id| id.api.starts_with("keda.sh/")).cloned().collect())
-        })?;
-        step("delete the services and the worker", || {
-            delete(&record, &deleted.iter().filter(|id| !LAST.contains(&id.kind.as_str())).cloned().collect())
-        })?;
-        let mut stays: Vec<String> = kept.iter().map(Id::shown).collect();
+        let mut ids = Inventory::read(&record)?.ids;
+        ids.retain(|id| id.kind != DATA);
         let claims = claims(&record)?;
+        let nothing = ids.is_empty() && (claims.is_empty() || !data);
+        ensure!(!nothing, "nothing of Slipway is installed in the cluster of context {}", self.context);
+        let some = |chosen: &dyn Fn(&Id) -> bool| ids.iter().filter(|id| chosen(id)).cloned().collect();
+        // KEDA has to be there while its objects are deleted.
+        step("delete the autoscaling", || delete(&record, &some(&|id| id.api.starts_with("keda.sh/"))))?;
+        step("delete the worker and the services", || delete(&record, &some(&|id| !LAST.contains(&id.kind.as_str()))))?;
         if data {
-            step("delete the data", || delete(&record, &claims.iter().cloned().collect()))?;
-        } else {
-            stays.extend(claims.iter().map(Id::shown));
+            step("delete the data", || delete(&record, &claims))?;
         }
-        step("delete the definitions", || delete(&record, &deleted))?;
+        step("delete the definitions", || delete(&record, &ids))?;
         let inventory = ["delete", "configmap", INVENTORY, "--namespace", NAMESPACE, "--ignore-not-found"];
         kubectl(&record).args(inventory).run()?;
         let folder = folder(self.workspace, self.context);
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
-        stays.sort();
-        stays.dedup();
-        Ok(stays)
+        Ok(if data { Vec::new() } else { claims.iter().map(Id::shown).collect() })
     }
 
     fn write(&self, record: &Record) -> Result<()> {
@@ -323,12 +316,11 @@ fn delete(record: &Record, ids: &BTreeSet<Id>) -> Result<()> {
     Ok(())
 }
 
-/// The claims of the StatefulSets that were installed. Kubernetes makes them, with the labels of the templates.
-fn claims(record: &Record) -> Result<Vec<Id>> {
+/// The volumes with data. Kubernetes makes some of them, with the labels of a StatefulSet's templates.
+fn claims(record: &Record) -> Result<BTreeSet<Id>> {
     let list = kubectl(record).args(["get", "persistentvolumeclaims", "--all-namespaces", "--selector", OURS]);
     let list: Value = serde_json::from_str(&list.args(["-o", "json"]).quiet().read()?).context("parse the claims")?;
-    let items = list["items"].as_array().cloned().unwrap_or_default();
-    Ok(items.iter().map(|item| Id { api: "v1".into(), kind: DATA.into(), ..Id::of(item) }).collect())
+    Ok(list["items"].as_array().into_iter().flatten().map(Id::of).collect())
 }
 
 fn apply(record: &Record, objects: &[Value]) -> Result<()> {
