@@ -27,6 +27,8 @@ pub struct Assembly {
     pub parts: Parts,
     /// The program that loads and judges a cluster.
     pub driver: PathBuf,
+    /// The root filesystems by name.
+    pub rootfs: BTreeMap<String, Rootfs>,
     /// The images that the node image contains.
     pub images: Vec<BuiltImage>,
     /// The node image.
@@ -166,6 +168,7 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
         driver: driver[0].clone(),
         packages: used(debian.lock, &rootfs, &sysroot),
         sysroot,
+        rootfs,
         outputs,
         unlocked,
         parts,

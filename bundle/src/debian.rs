@@ -35,6 +35,8 @@ use crate::cache::Cache;
 use crate::oci::{self, Tree};
 use crate::sysroot::{self, Sysroot};
 
+/// The file of a root filesystem in the cache.
+pub(crate) const TAR: &str = "rootfs.tar";
 /// The file that holds the lock.
 pub const LOCK_FILE: &str = "bundle/debian.lock";
 /// The code that makes a root filesystem of packages, as an input of it.
@@ -201,7 +203,7 @@ impl Debian {
             })?,
         };
         let drift = drift(self.lock.of(name), &packages);
-        Ok(Rootfs { name: name.to_owned(), tar: place.join("rootfs.tar"), packages, drift })
+        Ok(Rootfs { name: name.to_owned(), tar: place.join(TAR), packages, drift })
     }
 
     /// The sysroot of this recipe. Its packages are in the cache, or it is.
@@ -302,10 +304,13 @@ impl Debian {
         let mut tree = unpack::read(&tar)?;
         match recipe.way {
             Way::Install => check_installed(name, packages, &unpack::installed(&tree)?)?,
-            Way::Extract => unpack::keep_files_of(&mut tree, &repository.debs)?,
+            Way::Extract => {
+                unpack::keep_files_of(&mut tree, &repository.debs)?;
+                unpack::add_status(&mut tree, &repository.debs)?;
+            }
         }
         recipe.finish(&mut tree)?;
-        write_tar(tree, &place.join("rootfs.tar"))
+        write_tar(tree, &place.join(TAR))
     }
 }
 

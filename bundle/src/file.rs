@@ -4,9 +4,10 @@
 //! without a network and without an engine. `docs/bundle.md` describes the members.
 
 mod collect;
+mod licences;
 mod members;
 mod provenance;
-mod registry;
+pub(crate) mod registry;
 mod render;
 mod save;
 mod sbom;
@@ -27,7 +28,7 @@ pub use unpack::open;
 pub use verify::{Verified, verify};
 
 /// The format that this program writes, and the newest that it reads.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 
 /// The member that says what the file is. It comes first.
 const ABOUT: &str = "bundle.json";
@@ -59,6 +60,9 @@ const DOCKER_MANIFEST: &str = "manifest.json";
 const NAME: &str = "io.containerd.image.name";
 /// The annotation with an image's full reference in an OCI image layout.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotations of the index with the version and the commit.
+const VERSION: &str = "org.opencontainers.image.version";
+const REVISION: &str = "org.opencontainers.image.revision";
 
 /// What [`ABOUT`] says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 pub use local::{LocalSource, Shared};
+pub(crate) use plan::labels;
 pub use plan::{ImageSet, ImageSpec, NodeSpec, Plan, ProgramRef};
 
 use crate::cache::Cache;

@@ -27,6 +27,7 @@ pub mod pins;
 pub mod rebuild;
 pub mod release;
 pub mod rustc;
+pub mod shared;
 pub mod steps;
 pub mod sysroot;
 pub mod workspace;

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 
 use crate::cache::Cache;
 use crate::debian::Rootfs;
-use crate::images::{BuiltImage, ImageSet, PartSource, Plan};
+use crate::images::{self, BuiltImage, ImageSet, PartSource, Plan};
 use crate::oci::{Archive, Config, Content, Image, Layer, Tree};
 use crate::pins::Pins;
 
@@ -125,6 +125,7 @@ pub fn build(from: &Ingredients<'_>) -> Result<NodeImage> {
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
             "container=docker".into(), // tells systemd that it runs in a container
         ],
+        labels: images::labels(&from.plan.node.name),
         ..Config::default()
     };
     let image = Image::new("", &config, layers.into_iter().map(Arc::new).collect());

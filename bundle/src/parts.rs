@@ -5,7 +5,9 @@
 //!
 //! Everything is fetched first, with the settings of the host. Then an [`Action`] builds, without them.
 
+pub mod audit;
 pub mod cargo;
+mod tool;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -245,6 +247,15 @@ impl Builder<'_> {
             download.run().map_err(|error| explain(name, error))?;
         }
         listed()
+    }
+
+    /// Puts a module into Go's module cache. Go checks its hash with its database of checksums.
+    pub(crate) fn fetch_module(&self, module: &str, version: &str) -> Result<()> {
+        let named = format!("{module}@{version}");
+        let fetch = Cmd::new("go").cwd("/").args(["mod", "download", &named]).env("GOTOOLCHAIN", "local");
+        let fetch = if self.offline { fetch.env("GOPROXY", "off") } else { fetch };
+        let hint = if self.offline { format!(": {FETCH_FIRST}") } else { String::new() };
+        fetch.quiet().run().map(drop).with_context(|| format!("fetch module {named} for its licence{hint}"))
     }
 }
 

@@ -15,6 +15,9 @@ pub const FILE: &str = "bundle/pins.toml";
 pub struct Pins {
     /// The tools that build the components.
     pub toolchain: Toolchain,
+    /// Crates whose programs only checks run, by name.
+    #[serde(default)]
+    pub tools: BTreeMap<String, Tool>,
     /// The packages of the root filesystems.
     pub debian: Debian,
     /// The components by name. The name is also that of the folder of the component's Go module.
@@ -29,6 +32,16 @@ pub struct Toolchain {
     pub go: String,
     /// The rustc that compiles the programs of this workspace, as `rustc --version` says it.
     pub rust: String,
+}
+
+/// A crate with a program that a check runs.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// Its version.
+    pub version: String,
+    /// The SHA-256 of the crate in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Debian, of which the root filesystems are made.
@@ -49,6 +62,8 @@ pub struct Component {
     pub module: String,
     /// Go module version, as in go.mod (`v1.2.3`).
     pub version: String,
+    /// The SPDX expression of its licences.
+    pub license: String,
     /// Whether only some commands of the host need it. Such a component is in no image and no lock of the outputs, and
     /// is built where a command needs it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -205,6 +220,7 @@ mod tests {
         about = "a test"
         module = "example.com/x"
         version = "v1.2.3"
+        license = "MIT"
         programs = [{ package = "example.com/x/cmd", name = "x" }]
     "#;
 

@@ -297,7 +297,8 @@ mod tests {
     fn built(content: &str, input: &str) -> (TempDir, Cache, Step) {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
-        let step = Step { kind: "parts", name: "cni".into(), action: Action::new("go").input("go.sum", input) };
+        let action = Action::new("go").input("go.sum", input);
+        let step = Step { kind: "parts", name: "cni".into(), action, files: vec!["ptp".into()] };
         let make = |place: &Path| Ok(fs::write(place.join("ptp"), content)?);
         cache.get_or_build(step.kind, &step.name, &step.action, make).unwrap();
         (dir, cache, step)

@@ -21,6 +21,30 @@ pub const SUITES: &str = "kind-e2e";
 /// The files in it.
 pub const SUITE_FILES: [&str; 2] = ["scenarios.toml", "mutations.toml"];
 
+/// Start of the names of the images that kubeadm starts in a version of its own choice, unless it is told one.
+const ETCD: &str = "registry.k8s.io/etcd:";
+const COREDNS: &str = "registry.k8s.io/coredns/coredns:";
+
+/// The tags of images that kubeadm is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tags {
+    /// etcd's tag.
+    pub etcd: String,
+    /// CoreDNS' tag.
+    pub coredns: String,
+}
+
+impl Tags {
+    /// The tags among the names of all images.
+    pub(crate) fn of(names: &[&str]) -> Result<Self> {
+        let tag = |start: &str| {
+            let tag = names.iter().find_map(|name| name.strip_prefix(start));
+            tag.map(str::to_owned).with_context(|| format!("find the image {start}…"))
+        };
+        Ok(Self { etcd: tag(ETCD)?, coredns: tag(COREDNS)? })
+    }
+}
+
 /// The programs, images and files of one version.
 #[derive(Debug)]
 pub struct Release {
@@ -34,6 +58,8 @@ pub struct Release {
     pub node: NodeImage,
     /// Reference of the image with a shell and curl.
     pub toolbox: String,
+    /// The tags of the images that kubeadm does not know by its own version.
+    pub tags: Tags,
     /// The folder of the manifests, with those of KEDA and metrics-server.
     pub manifests: PathBuf,
     /// The folder of the default documents.
@@ -52,10 +78,12 @@ impl Release {
     pub fn of_checkout(builder: &Builder<'_>, built: Assembly) -> Result<Self> {
         let manifests = builder.workspace.manifests();
         manifests::stage(&built.parts, &manifests)?;
+        let names: Vec<&str> = built.images.iter().map(|image| image.name.as_str()).collect();
         Ok(Self {
             kind: built.parts.program("kind", "kind")?,
             kubectl: built.parts.program("kubernetes", "kubectl")?,
-            toolbox: toolbox(built.images.iter().map(|image| image.name.as_str()))?,
+            toolbox: toolbox(&names)?,
+            tags: Tags::of(&names)?,
             corpus: corpus::default_corpus(builder.pins, &built.parts, builder.cache)?,
             suites: builder.workspace.root.join(SUITES),
             facts: facts(builder, &built),
@@ -67,8 +95,12 @@ impl Release {
 }
 
 /// The image with a shell and curl among images.
-pub(crate) fn toolbox<'a>(mut images: impl Iterator<Item = &'a str>) -> Result<String> {
-    images.find(|name| name.starts_with(TOOLBOX)).map(str::to_owned).context("find the toolbox image")
+pub(crate) fn toolbox(images: &[&str]) -> Result<String> {
+    images
+        .iter()
+        .find(|name| name.starts_with(TOOLBOX))
+        .map(|name| (*name).to_owned())
+        .context("find the toolbox image")
 }
 
 /// What the report of a run says about what was built.

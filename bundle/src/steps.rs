@@ -23,6 +23,8 @@ pub struct Step {
     pub name: String,
     /// The build.
     pub action: Action,
+    /// The files of the entry.
+    pub files: Vec<String>,
 }
 
 impl Step {
@@ -84,18 +86,20 @@ impl Step {
 /// When an input cannot be read, or a compiler is missing.
 pub fn steps(builder: &Builder<'_>) -> Result<Vec<Step>> {
     let action = builder.sysroot()?.action()?;
-    let mut steps = vec![Step { kind: sysroot::NAME, name: sysroot::NAME.to_owned(), action }];
+    let mut steps = vec![Step { kind: sysroot::NAME, name: sysroot::NAME.to_owned(), action, files: Vec::new() }];
     for (name, component) in &builder.pins.components {
-        steps.push(Step { kind: "parts", name: name.clone(), action: builder.action(name, component)? });
+        let files = component.programs.iter().map(|program| program.name.clone()).collect();
+        steps.push(Step { kind: "parts", name: name.clone(), action: builder.action(name, component)?, files });
     }
     for programs in cargo::RUNS {
         let action = builder.cargo_action(programs)?;
-        steps.push(Step { kind: "parts", name: cargo::run_name(programs), action });
+        let files = programs.iter().map(|program| program.binary.to_owned()).collect();
+        steps.push(Step { kind: "parts", name: cargo::run_name(programs), action, files });
     }
     let debian = debian(builder)?;
     for (name, recipe) in &Plan::load(&builder.workspace.root, builder.pins)?.rootfs {
         let action = debian.action(recipe, debian.lock.of(name))?;
-        steps.push(Step { kind: "rootfs", name: name.clone(), action });
+        steps.push(Step { kind: "rootfs", name: name.clone(), action, files: vec![debian::TAR.to_owned()] });
     }
     Ok(steps)
 }
@@ -155,7 +159,7 @@ mod tests {
     use super::*;
 
     fn step(kind: &'static str, name: &str) -> Step {
-        Step { kind, name: name.into(), action: Action::new("x") }
+        Step { kind, name: name.into(), action: Action::new("x"), files: Vec::new() }
     }
 
     #[test]

@@ -5,13 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, ensure};
 use bundle::file::{self, Commit};
-use bundle::host::find_program;
+use bundle::outputs::Outputs;
 use bundle::packages::{self, Need};
 use bundle::parts::Builder;
+use bundle::shared;
+use bundle::steps::steps;
 use support::progress;
 
 use crate::Unusable;
-use crate::session::{BuildArgs, Session};
+use crate::session::{BuildArgs, Session, crane};
 
 /// Save every image, the manifests and the programs for a host as one file, verify it, or move it to a registry.
 ///
@@ -30,6 +32,7 @@ enum Action {
     Push(PushArgs),
     Pull(PullArgs),
     Render(RenderArgs),
+    Share(ShareArgs),
 }
 
 /// Build what is missing, and write the bundle of this commit.
@@ -111,12 +114,24 @@ struct RenderArgs {
     registry: String,
 }
 
+/// Send what this checkout has built to a registry, so that others take it with --from instead of building it.
+///
+/// These are the programs and root filesystems of bundle/outputs.lock that the cache has. Only what the registry does not
+/// have is sent.
+#[derive(Debug, clap::Args)]
+struct ShareArgs {
+    /// The repository, as registry.example.com/slipway.
+    #[arg(value_name = "REGISTRY/NAME")]
+    repository: String,
+}
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.action {
         Action::Save(args) => save(args),
         Action::Verify(VerifyArgs { file, signed }) => verify(file, signed),
         Action::Push(args) => push(args),
         Action::Pull(args) => pull(args),
+        Action::Share(args) => share(args),
         Action::Render(RenderArgs { file, registry }) => {
             print!("{}", file::for_registry(file, registry)?);
             Ok(ExitCode::SUCCESS)
@@ -195,15 +210,13 @@ fn pull(PullArgs { reference, file }: &PullArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The program that talks to registries. Without a checkout it is beside this program, or on PATH.
-fn crane(session: &Session) -> Result<PathBuf> {
-    if session.workspace.is_checkout() {
-        let pins = session.pins()?;
-        let logs = session.workspace.target().join("logs");
-        return session.builder(&pins, &logs).some(&["crane"])?.program("crane", "crane");
-    }
-    let beside = std::env::current_exe().ok().map(|program| program.with_file_name("crane"));
-    let found = beside.filter(|crane| crane.is_file()).or_else(|| find_program("crane"));
-    let told = || Unusable(anyhow!("there is no crane: unpack bin/crane of the bundle beside this program"));
-    Ok(found.ok_or_else(told)?)
+fn share(ShareArgs { repository }: &ShareArgs) -> Result<ExitCode> {
+    let session = Session::begin()?;
+    let pins = session.pins()?;
+    let steps = steps(&session.builder(&pins, &session.workspace.target().join("logs")))?;
+    let lock = Outputs::load(&session.workspace.root).map_err(Unusable)?;
+    let sent = shared::publish(&crane(&session)?, &session.cache, &steps, &lock, repository)?;
+    ensure!(!sent.is_empty(), "the cache has nothing that bundle/outputs.lock has: run `cargo xtask images` first");
+    println!("{}", sent.join("\n"));
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,11 @@
 //! `cargo xtask e2e`: from source or from a bundle to a verified cluster, with a verdict and its evidence.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use bundle::cluster::Record;
+use bundle::cluster::{Record, install};
 use bundle::release::Release;
 use bundle::{cluster, corpus};
 use serde_json::json;
@@ -58,6 +58,11 @@ pub(crate) struct Args {
     /// Break the cluster on purpose in this way, to see that the run fails. docs/mutations.md lists the ways.
     #[arg(long, value_name = "NAME")]
     mutation: Option<String>,
+
+    /// Judge the cluster of this context, into which `install` put the bundle. It is neither made nor deleted.
+    #[arg(long = "cluster", value_name = "CONTEXT", conflicts_with_all = ["keep", "nodes", "hpa_sync"])]
+    #[arg(requires = "bundle")]
+    context: Option<String>,
 
     #[command(flatten)]
     cluster: up::ClusterArgs,
@@ -120,6 +125,11 @@ impl Run {
     }
 
     fn go(&self, session: &Session, source: Source) -> Result<ExitCode> {
+        if let (Some(context), Source::Bundle(release)) = (&self.args.context, &source) {
+            let record = install::installed(&session.workspace, context).map_err(Unusable)?;
+            self.write_run_json(session, release, &record)?;
+            return self.judge(&install::cluster_file(&session.workspace, context), release);
+        }
         let engine = session.engine(&self.args.source.build, &source)?;
         let release = source.release(session, &engine, &self.dir.join("build"))?;
         let wanted = self.args.cluster.wanted(self.args.keep);
@@ -127,7 +137,7 @@ impl Run {
         let made = up::make(session, &engine, &release, wanted, &self.dir.join("cluster"));
         let judged = made.and_then(|record| {
             self.write_run_json(session, &release, &record)?;
-            self.judge(session, &release)
+            self.judge(&session.workspace.cluster_file(), &release)
         });
         // A cluster whose creation was interrupted is useless.
         let complete = || cluster::is_kept(&engine, &session.workspace).unwrap_or(true);
@@ -137,11 +147,12 @@ impl Run {
         judged
     }
 
-    fn judge(&self, session: &Session, release: &Release) -> Result<ExitCode> {
+    /// Loads and judges the cluster that this file describes.
+    fn judge(&self, cluster: &Path, release: &Release) -> Result<ExitCode> {
         let mut driver = Cmd::new(&release.driver)
             .arg("run")
             .arg("--cluster")
-            .arg(session.workspace.cluster_file())
+            .arg(cluster)
             .arg("--run-dir")
             .arg(&self.dir)
             .arg("--corpus")

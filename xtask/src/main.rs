@@ -7,6 +7,7 @@ mod e2e;
 mod fetch;
 mod gc;
 mod images;
+mod install;
 mod nix;
 mod plan;
 mod scenarios;
@@ -70,6 +71,8 @@ enum Command {
     Fetch(fetch::Args),
     Gc(gc::Args),
     Up(up::Args),
+    Install(install::Args),
+    Uninstall(install::UninstallArgs),
     Status(status::Args),
     Down(down::Args),
 }
@@ -113,6 +116,8 @@ fn main() -> ExitCode {
         Command::Fetch(args) => fetch::run(&args),
         Command::Gc(args) => gc::run(&args),
         Command::Up(args) => up::run(&args),
+        Command::Install(args) => install::install(&args),
+        Command::Uninstall(args) => install::uninstall(&args),
         Command::Status(args) => status::run(&args),
         Command::Down(args) => down::run(&args),
     };

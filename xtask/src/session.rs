@@ -6,13 +6,15 @@ use anyhow::{Context as _, Result, anyhow};
 use bundle::assemble::{self, Assembly, Locking};
 use bundle::cache::Cache;
 use bundle::docker::{self, Engine};
-use bundle::host::{Host, Work};
+use bundle::host::{Host, Work, find_program};
+use bundle::outputs::Outputs;
 use bundle::packages::{self, Need};
 use bundle::parts::Builder;
 use bundle::pins::Pins;
 use bundle::release::{self, Release};
+use bundle::steps::steps;
 use bundle::workspace::{Workspace, cache_root};
-use bundle::{cluster, file};
+use bundle::{cluster, file, shared};
 use support::{interrupt, progress};
 
 use crate::Unusable;
@@ -32,6 +34,27 @@ pub(crate) struct BuildArgs {
     /// Fetch nothing. What a build needs was fetched before, with `cargo xtask fetch`.
     #[arg(long)]
     pub(crate) offline: bool,
+
+    #[command(flatten)]
+    from: FromArgs,
+}
+
+/// The flag that says where built programs can be taken from.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct FromArgs {
+    /// Take programs and root filesystems from this repository, as registry.example.com/slipway, and build only what it
+    /// lacks. Each must have its digest of bundle/outputs.lock. The default is what `cargo xtask fetch --from` named
+    /// last. An empty name is none.
+    #[arg(long, value_name = "REGISTRY/NAME", env = "SLIPWAY_FROM")]
+    pub(crate) from: Option<String>,
+}
+
+impl FromArgs {
+    /// The repository, if there is one.
+    pub(crate) fn repository(&self, cache: &Cache) -> Option<String> {
+        let named = self.from.clone().or_else(|| shared::remembered(cache));
+        named.filter(|name| !name.is_empty())
+    }
 }
 
 impl BuildArgs {
@@ -87,6 +110,8 @@ pub(crate) struct Session {
     pub(crate) cache: Cache,
     pub(crate) host: Host,
     pub(crate) offline: bool,
+    /// The repository that has what others have built.
+    pub(crate) from: Option<String>,
 }
 
 impl Session {
@@ -95,12 +120,14 @@ impl Session {
         let root = cache_root().map_err(Unusable)?;
         let workspace = Workspace::checkout().unwrap_or_else(|| Workspace::of_cache(&root));
         let host = Host::look(&root);
-        Ok(Self { cache: Cache::open(root)?, host, workspace, offline: false })
+        Ok(Self { cache: Cache::open(root)?, host, workspace, offline: false, from: None })
     }
 
     /// Reads the surroundings of a command that builds.
     pub(crate) fn of(args: &BuildArgs) -> Result<Self> {
-        Ok(Self { offline: args.offline, ..Self::begin()? })
+        let begun = Self::begin()?;
+        let from = args.from.repository(&begun.cache).filter(|_| !args.offline);
+        Ok(Self { offline: args.offline, from, ..begun })
     }
 
     /// The pins of the checkout.
@@ -186,7 +213,10 @@ impl Session {
     /// Builds what a cluster is made from. After a failure, stops the idle private engine.
     fn build_for(&self, engine: &Engine, pins: &Pins, locking: &Locking, logs: &Path) -> Result<Release> {
         let builder = self.builder(pins, logs);
-        let built = assemble::assemble(&builder, locking).and_then(|built| Release::of_checkout(&builder, built));
+        let built = self
+            .take(&builder)
+            .and_then(|()| assemble::assemble(&builder, locking))
+            .and_then(|built| Release::of_checkout(&builder, built));
         built.inspect_err(|_| {
             interrupt::start_cleaning();
             if let Err(error) = cluster::stop_idle_engine(engine, self.cache.root()) {
@@ -197,11 +227,37 @@ impl Session {
 
     /// Builds every part, every image and the node image.
     pub(crate) fn build(&self, pins: &Pins, locking: &Locking, logs: &Path) -> Result<Assembly> {
-        assemble::assemble(&self.builder(pins, logs), locking)
+        let builder = self.builder(pins, logs);
+        self.take(&builder)?;
+        assemble::assemble(&builder, locking)
+    }
+
+    /// Takes what the cache lacks from the registry, if one is named.
+    pub(crate) fn take(&self, builder: &Builder<'_>) -> Result<()> {
+        let Some(repository) = &self.from else { return Ok(()) };
+        let (steps, lock) = (steps(builder)?, Outputs::load(&self.workspace.root)?);
+        if shared::is_useful(&self.cache, &steps, &lock) {
+            let taken = shared::take(&crane(self)?, &self.cache, &steps, &lock, repository)?;
+            progress::note(&format!("taken from {repository}: {} of {} builds", taken.len(), steps.len()));
+        }
+        Ok(())
     }
 
     /// The folder of the results of runs, with its full path.
     pub(crate) fn results(&self) -> Result<PathBuf> {
         std::path::absolute(self.workspace.results()).context("find the folder of the results")
     }
+}
+
+/// The program that talks to registries. Without a checkout it is beside this program, or on PATH.
+pub(crate) fn crane(session: &Session) -> Result<PathBuf> {
+    if session.workspace.is_checkout() {
+        let pins = session.pins()?;
+        let logs = session.workspace.target().join("logs");
+        return session.builder(&pins, &logs).some(&["crane"])?.program("crane", "crane");
+    }
+    let beside = std::env::current_exe().ok().map(|program| program.with_file_name("crane"));
+    let found = beside.filter(|crane| crane.is_file()).or_else(|| find_program("crane"));
+    let told = || Unusable(anyhow!("there is no crane: unpack bin/crane of the bundle beside this program"));
+    Ok(found.ok_or_else(told)?)
 }

@@ -4,6 +4,7 @@
 
 mod scaler;
 mod schemas;
+pub mod supply;
 
 use std::fs;
 use std::path::Path;

@@ -53,11 +53,11 @@ impl Maker<'_> {
     /// in the cluster.
     pub(super) fn apply(&self, record: &Record) -> Result<()> {
         step("apply the services", || self.apply_services(record))?;
-        step("start the services", || wait_for_workloads(record))?;
+        step("start the services", || wait_for_workloads(record, None))?;
         step("register Temporal's namespace", || register_namespace(record))?;
         step("apply the worker and its autoscaling", || self.apply_worker(record))?;
         step("scale the worker to its minimum", || wait_for_scaler(record))?;
-        step("start the worker", || wait_for_workloads(record))
+        step("start the worker", || wait_for_workloads(record, None))
     }
 
     fn folder(&self) -> PathBuf {
@@ -71,8 +71,6 @@ impl Maker<'_> {
     }
 
     fn record(&self, ports: &[u16], hpa_sync: u8) -> Result<Record> {
-        let address = |index: usize| format!("127.0.0.1:{}", ports[index]);
-        let url = |index: usize| format!("http://{}", address(index));
         Ok(Record {
             name: self.workspace.cluster_name(),
             nodes: Vec::new(),
@@ -81,20 +79,11 @@ impl Maker<'_> {
             docker_host: self.engine.host.clone(),
             toolbox_image: self.release.toolbox.clone(),
             manifests: self.release.manifests.clone(),
-            endpoints: Endpoints {
-                temporal: address(0),
-                temporal_http: url(1),
-                postgres: format!("postgres://slipway:slipway@{}/documents", address(2)),
-                prometheus: url(3),
-                s3: url(4),
-                toxiproxy: url(5),
-            },
-            s3: S3 {
-                bucket: "documents".into(),
-                region: "us-east-1".into(),
-                access_key: "slipway".into(),
-                secret_key: "slipway-secret".into(),
-            },
+            endpoints: Endpoints::at("127.0.0.1", |node_port| {
+                let mapped = kind::NODE_PORTS.iter().zip(ports).find(|((_, port), _)| *port == node_port);
+                mapped.map_or(node_port, |(_, port)| *port)
+            }),
+            s3: S3::of_services(),
             node_image: self.release.node.reference.clone(),
             cpus: self.host.confined_to.clone(),
             hpa_sync,
@@ -146,7 +135,7 @@ impl Maker<'_> {
         let folder = self.folder();
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let config = folder.join("kind.json");
-        let text = kind::config(self.host, wanted.nodes, ports, wanted.hpa_sync);
+        let text = kind::config(self.host, &self.release.tags, wanted.nodes, ports, wanted.hpa_sync);
         fs::write(&config, serde_json::to_string_pretty(&text)?)
             .with_context(|| format!("write {}", config.display()))?;
         self.engine
@@ -248,16 +237,29 @@ impl Maker<'_> {
     fn apply_worker(&self, record: &Record) -> Result<()> {
         for file in ["temporal-worker-deployment.yaml", "temporal-scaler.yaml", "keda-scaledobject.yaml"] {
             let path = self.release.manifests.join("base").join(file);
-            eventually(&format!("{file} is admitted"), ADMISSION_DEADLINE, || {
-                let applied = kubectl(record).args(["apply", "--filename"]).arg(&path).run_any()?;
-                if applied.status.success() {
-                    return Ok(Probe::Ready(()));
-                }
-                not_yet_admitted(&applied.all).map(Probe::NotYet)
-            })?;
+            when_admitted(file, || kubectl(record).args(["apply", "--filename"]).arg(&path))?;
         }
         Ok(())
     }
+}
+
+/// Applies an object in a cluster of others as soon as the API server knows its kind and its webhooks answer.
+pub(super) fn apply_when_admitted(record: &Record, name: &str, text: &str, manager: &str) -> Result<()> {
+    when_admitted(name, || {
+        let apply = kubectl(record).args(["apply", "--server-side", "--force-conflicts", "--field-manager", manager]);
+        apply.args(["--filename", "-"]).stdin(text)
+    })
+}
+
+fn when_admitted(name: &str, apply: impl Fn() -> Cmd) -> Result<()> {
+    eventually(&format!("{name} is admitted"), ADMISSION_DEADLINE, || {
+        let applied = apply().run_any()?;
+        if applied.status.success() {
+            return Ok(Probe::Ready(()));
+        }
+        not_yet_admitted(&applied.all).map(Probe::NotYet)
+    })?;
+    Ok(())
 }
 
 /// The reason to try again, if the API server does not know a new kind yet. An invalid manifest is an error.
@@ -298,12 +300,17 @@ fn unready_nodes(nodes: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Waits until every workload has its replicas and every API is available. A missing image ends the wait at once.
-fn wait_for_workloads(record: &Record) -> Result<()> {
+/// Waits until every workload has its replicas and every API is available. A missing image ends the wait at once. With a
+/// selector, only what has this label matters.
+pub(super) fn wait_for_workloads(record: &Record, selector: Option<&str>) -> Result<()> {
+    let get = |record: &Record, what: &[&str]| {
+        let selected: Vec<&str> = selector.into_iter().flat_map(|selector| ["--selector", selector]).collect();
+        get(record, &[what, &selected[..]].concat())
+    };
     eventually("every workload is ready", SERVICES_DEADLINE, || {
         let pods = get(record, &["pods", "--all-namespaces"])?;
         let missing = missing_images(&pods);
-        ensure!(missing.is_empty(), "images that are not in the node image: {}", missing.join(", "));
+        ensure!(missing.is_empty(), "images that cannot be started: {}", missing.join(", "));
         let mut unready =
             unready_workloads(&get(record, &["deployments,statefulsets,daemonsets", "--all-namespaces"])?);
         unready.extend(unavailable_apis(&get(record, &["apiservices"])?));
@@ -318,7 +325,7 @@ fn wait_for_workloads(record: &Record) -> Result<()> {
 }
 
 /// Waits until KEDA scales the worker's Deployment: the ScaledObject is Ready and its minimum is set.
-fn wait_for_scaler(record: &Record) -> Result<()> {
+pub(super) fn wait_for_scaler(record: &Record) -> Result<()> {
     eventually("KEDA scales the worker", SERVICES_DEADLINE, || {
         let scaler = get(record, &["scaledobject", "temporal-worker-scaler"])?;
         let worker = get(record, &["deployment", "temporal-worker"])?;
@@ -342,7 +349,7 @@ fn scaler_state(scaler: &Value, worker: &Value) -> Result<(), String> {
     Ok(())
 }
 
-fn register_namespace(record: &Record) -> Result<()> {
+pub(super) fn register_namespace(record: &Record) -> Result<()> {
     const PATH: &str = "/api/v1/namespaces/default/services/temporal-frontend:7243/proxy/api/v1/namespaces";
     let body = json!({"namespace": "default", "workflowExecutionRetentionPeriod": RETENTION}).to_string();
     eventually("Temporal registers the namespace", SERVICES_DEADLINE, || {
@@ -357,7 +364,7 @@ fn register_namespace(record: &Record) -> Result<()> {
     })
 }
 
-fn wait_for_metrics(record: &Record) -> Result<()> {
+pub(super) fn wait_for_metrics(record: &Record) -> Result<()> {
     eventually("metrics-server has measured the pods", SERVICES_DEADLINE, || {
         let top = kubectl(record).args(["top", "pods", "--selector", "app=temporal-worker"]).quiet().run_any()?;
         Ok(if top.status.success() { Probe::Ready(()) } else { Probe::NotYet(top.all.trim().to_owned()) })

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::host::Host;
+use crate::release::Tags;
 
 /// The services that are reachable from the host: name and NodePort.
 pub const NODE_PORTS: [(&str, u16); 6] = [
@@ -19,7 +20,7 @@ pub const POD_SUBNET: &str = "10.244.0.0/16";
 
 /// The configuration of a cluster with `nodes` nodes. `ports` are the host's ports, in the order of [`NODE_PORTS`].
 /// `hpa_sync` is the HPA's sync period in seconds.
-pub fn config(host: &Host, nodes: usize, ports: &[u16], hpa_sync: u8) -> Value {
+pub fn config(host: &Host, tags: &Tags, nodes: usize, ports: &[u16], hpa_sync: u8) -> Value {
     let mappings: Vec<Value> = NODE_PORTS
         .iter()
         .zip(ports)
@@ -36,7 +37,7 @@ pub fn config(host: &Host, nodes: usize, ports: &[u16], hpa_sync: u8) -> Value {
         "kubeadmConfigPatches": [
             kubelet(host).to_string(),
             kube_proxy(host).to_string(),
-            control_plane(hpa_sync).to_string(),
+            control_plane(tags, hpa_sync).to_string(),
         ],
         "nodes": all,
     });
@@ -78,13 +79,17 @@ fn kube_proxy(host: &Host) -> Value {
     proxy
 }
 
-/// Sets the HPA's sync period, and lets etcd write without fsync: a new worker takes a dozen writes. The cluster does
+/// Sets the HPA's sync period and the versions of etcd and CoreDNS, and lets etcd write without fsync: a new worker takes a dozen writes. The cluster does
 /// not have to survive a crash of the host. It survives a crash of etcd, because the kernel has the written data.
-fn control_plane(hpa_sync: u8) -> Value {
+fn control_plane(tags: &Tags, hpa_sync: u8) -> Value {
     json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "ClusterConfiguration",
-        "etcd": {"local": {"extraArgs": [{"name": "unsafe-no-fsync", "value": "true"}]}},
+        "dns": {"imageTag": tags.coredns},
+        "etcd": {"local": {
+            "imageTag": tags.etcd,
+            "extraArgs": [{"name": "unsafe-no-fsync", "value": "true"}],
+        }},
         "controllerManager": {"extraArgs": [
             {"name": "horizontal-pod-autoscaler-sync-period", "value": format!("{hpa_sync}s")},
         ]},
@@ -121,9 +126,20 @@ mod tests {
         Host { capabilities: Some(capabilities), cgroup: Some(cgroup), ..Host::look(std::path::Path::new("/")) }
     }
 
+    fn tags() -> Tags {
+        Tags { etcd: "v3.7.3".into(), coredns: "v1.15.0".into() }
+    }
+
+    #[test]
+    fn kubeadm_is_told_the_versions_of_etcd_and_coredns() {
+        let config = control_plane(&tags(), 1);
+        assert_eq!(config["etcd"]["local"]["imageTag"], "v3.7.3");
+        assert_eq!(config["dns"]["imageTag"], "v1.15.0");
+    }
+
     #[test]
     fn host_with_every_capability_gets_no_patches() {
-        let text = config(&host(u64::MAX, "v2"), 1, &[1, 2, 3, 4, 5, 6], 15).to_string();
+        let text = config(&host(u64::MAX, "v2"), &tags(), 1, &[1, 2, 3, 4, 5, 6], 15).to_string();
         for patch in [
             "failCgroupV1",
             "cgroupfs",
@@ -138,7 +154,7 @@ mod tests {
 
     #[test]
     fn host_without_capabilities_gets_every_patch_and_all_ports() {
-        let config = config(&host(0, "v1"), 2, &[1, 2, 3, 4, 5, 6], 1);
+        let config = config(&host(0, "v1"), &tags(), 2, &[1, 2, 3, 4, 5, 6], 1);
         let text = config.to_string();
         for patch in [
             "failCgroupV1",

@@ -4,6 +4,7 @@
 //! everything that others need to know about a running cluster.
 
 mod actions;
+pub mod install;
 pub mod kind;
 pub mod observe;
 

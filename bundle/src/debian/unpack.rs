@@ -119,6 +119,23 @@ pub(super) fn keep_files_of(tree: &mut Tree, debs: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// Adds what dpkg knows of packages that were extracted, in the form in which scanners look for it in an image without
+/// dpkg: a file for each package.
+pub(super) fn add_status(tree: &mut Tree, debs: &[PathBuf]) -> Result<()> {
+    for deb in debs {
+        let control = Cmd::new("dpkg-deb").arg("--field").arg(deb).quiet().read()?;
+        let (path, text) = status_file(&control);
+        tree.file(&path, 0o644, text.into())?;
+    }
+    Ok(())
+}
+
+/// The file of a package with this control file.
+fn status_file(control: &str) -> (String, String) {
+    let text = format!("{}\nStatus: install ok installed\n", control.trim_end());
+    (format!("/var/lib/dpkg/status.d/{}", field(control, "Package")), text)
+}
+
 /// The path in a line of `dpkg-deb --contents`, such as `-rw-r--r-- root/root 12 2024-01-01 00:00 ./usr/x`. For a link,
 /// ` -> target` or ` link to target` follows the path.
 fn listed_path(line: &str) -> Option<String> {
@@ -158,6 +175,16 @@ mod tests {
         for (line, wanted) in cases {
             assert_eq!(listed_path(line).unwrap(), wanted);
         }
+    }
+
+    #[test]
+    fn extracted_package_has_a_status_file() {
+        let control = "Package: libc6\nSource: glibc\nVersion: 2.36-9\nDescription: a library\n of functions\n";
+        let (path, text) = status_file(control);
+        assert_eq!(path, "/var/lib/dpkg/status.d/libc6");
+        assert_eq!(parse_status(&text), ["libc6=2.36-9"]);
+        assert_eq!(field(&text, "Status"), "install ok installed");
+        assert!(text.starts_with(control), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Collects what goes into a bundle from what was built. Asks Go and cargo what is in the programs.
+//! Collects what goes into a bundle from what was built. Reads from the programs what is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::provenance::{Commit, Origin, statement};
 use super::sbom::{self, Component};
 use super::{
     About, Bundle, CORPUS, CRANE, DRIVER, FACTS, FORMAT, KIND, KUBECTL, Named, PROVENANCE, SHARED_MANIFESTS, SLIPWAY,
-    SUITES, members, render, sbom_member,
+    SUITES, licences, members, render, sbom_member,
 };
 use crate::assemble::Assembly;
 use crate::cache::{SEAL, files_below, sha256_file};
@@ -20,13 +20,15 @@ use crate::debian::LOCK_FILE;
 use crate::images::{self, ImageSpec, Plan, ProgramRef};
 use crate::oci::{self, Content};
 use crate::outputs::OUTPUTS_FILE;
-use crate::parts::cargo;
-use crate::parts::{ARCHITECTURE, Builder};
-use crate::rustc::host_triple;
+use crate::parts::audit::Crates;
+use crate::parts::{ARCHITECTURE, Builder, cargo};
 use crate::{pins, release};
 
 /// The files that pin versions and hashes, beside go.mod and go.sum of each component.
 const LOCKS: [&str; 5] = [pins::FILE, images::FILE, LOCK_FILE, OUTPUTS_FILE, "Cargo.lock"];
+
+/// The programs for the host that are components: component and program.
+const HOST_PROGRAMS: [(&str, &str); 3] = [("crane", "crane"), ("kind", "kind"), ("kubernetes", "kubectl")];
 
 /// Members by name.
 type Files = BTreeMap<String, Content>;
@@ -49,9 +51,11 @@ pub fn collect(builder: &Builder<'_>, built: &Assembly, commit: &Commit) -> Resu
     let (toolchains, unlocked) = (&built.outputs.tools, built.unlocked.as_slice());
     let origin = Origin { commit, toolchains, unlocked, locks: locks(builder)? };
     insert_json(&mut files, PROVENANCE.to_owned(), &statement(&origin, &named, &subjects));
-    for (name, sbom) in sboms(builder, built, &named)? {
+    let (sboms, components) = sboms(builder, built, &named)?;
+    for (name, sbom) in sboms {
         insert_json(&mut files, name, &sbom);
     }
+    files.extend(licences(builder, built, components)?);
     let about = About {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -132,13 +136,38 @@ fn locks(builder: &Builder<'_>) -> Result<BTreeMap<String, String>> {
     files.map(|file| Ok((file.clone(), sha256_file(&builder.workspace.root.join(&file))?))).collect()
 }
 
-/// The SBOM of each image, by member.
-fn sboms(builder: &Builder<'_>, built: &Assembly, images: &[Named]) -> Result<BTreeMap<String, Value>> {
+/// The licence texts of components, and of what is in the programs for the host.
+fn licences(builder: &Builder<'_>, built: &Assembly, mut all: BTreeSet<Component>) -> Result<Files> {
+    for program in builder.cargo(&[cargo::SLIPWAY])?.iter().chain([&built.driver]) {
+        all.extend(crates(program)?);
+    }
+    for (component, program) in HOST_PROGRAMS {
+        all.extend(go_modules(&builder.some(&[component])?.program(component, program)?)?);
+    }
+    let sources = licences::Sources::find(&builder.workspace.root, &builder.pins.toolchain.go, &built.rootfs)?;
+    // The programs may be older than what Go's module cache has now.
+    for component in &all {
+        let absent = |folder: &PathBuf| !folder.is_dir();
+        if sources.module(component).as_ref().is_some_and(absent) {
+            builder.fetch_module(component.name(), component.version())?;
+        }
+    }
+    licences::collect(&sources, &all)
+}
+
+/// The SBOM of each image, by member, and everything that is in the images.
+fn sboms(
+    builder: &Builder<'_>,
+    built: &Assembly,
+    images: &[Named],
+) -> Result<(BTreeMap<String, Value>, BTreeSet<Component>)> {
     let plan = Plan::load(&builder.workspace.root, builder.pins)?;
     let mut reader = Programs { builder, built, known: BTreeMap::new() };
     let mut sboms = BTreeMap::new();
+    let mut all = BTreeSet::new();
     let mut add = |image: &Named, components: &BTreeSet<Component>| {
         sboms.insert(sbom_member(&image.name), sbom::render(image, components));
+        all.extend(components.iter().filter(|component| !component.is_image()).cloned());
     };
     let find =
         |name: &str| images.iter().find(|image| image.name == name).with_context(|| format!("find image {name}"));
@@ -152,7 +181,7 @@ fn sboms(builder: &Builder<'_>, built: &Assembly, images: &[Named]) -> Result<BT
     components.extend(packages(built, &plan.node.rootfs));
     components.extend(images.iter().filter(|image| image.name != node.name).map(Component::image));
     add(node, &components);
-    Ok(sboms)
+    Ok((sboms, all))
 }
 
 /// Reads what is in programs, each once.
@@ -195,16 +224,15 @@ impl Programs<'_> {
         if self.builder.pins.components.contains_key(component) {
             return go_modules(&self.built.parts.program(component, program)?);
         }
-        let root = &self.builder.workspace.root;
-        let tree = Cmd::new("cargo")
-            .cwd(root)
-            .args(["tree", "--locked", "--package", component, "--target", &host_triple()?])
-            // What is linked into the program: no build scripts, procedural macros and tests.
-            .args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"])
-            .quiet()
-            .read()?;
-        Ok(sbom::crates(&tree))
+        crates(&self.built.parts.program(component, program)?)
     }
+}
+
+/// The crates in a program of the workspace.
+fn crates(program: &Path) -> Result<BTreeSet<Component>> {
+    let bytes = std::fs::read(program).with_context(|| format!("read {}", program.display()))?;
+    let crates = Crates::read(&bytes).with_context(|| format!("list what is in {}", program.display()))?;
+    Ok(crates.packages.iter().map(|it| Component::cargo(&it.name, &it.version)).collect())
 }
 
 fn go_modules(program: &Path) -> Result<BTreeSet<Component>> {

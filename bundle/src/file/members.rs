@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::{ABOUT, About, DOCKER_MANIFEST, INDEX, NAME, OCI_LAYOUT, PROGRAMS, REF_NAME, SUMS};
+use super::{ABOUT, About, DOCKER_MANIFEST, INDEX, NAME, OCI_LAYOUT, PROGRAMS, REF_NAME, REVISION, SUMS, VERSION};
 use crate::oci::{self, Content, Image, Layer, Measure};
 
 /// The block size of a tar in bytes.
@@ -74,7 +74,7 @@ impl Bundle {
             members.insert(name.clone(), of_bytes(name, bytes));
         };
         put(OCI_LAYOUT.to_owned(), &oci::to_bytes(&json!({"imageLayoutVersion": "1.0.0"})));
-        put(INDEX.to_owned(), &index(images, &about.architecture));
+        put(INDEX.to_owned(), &index(images, about));
         put(DOCKER_MANIFEST.to_owned(), &oci::docker_manifest(images));
         for image in images {
             put(oci::blob_path(&image.id()), image.config());
@@ -147,7 +147,8 @@ fn of_bytes(name: String, bytes: &[u8]) -> Member {
     Member { name, hash, source: Source::Content(Content::Bytes(bytes.into())) }
 }
 
-fn index(images: &[Image], architecture: &str) -> Vec<u8> {
+/// The index of the images. The commit is in it, and in no image: equal pins give equal images in every commit.
+fn index(images: &[Image], about: &About) -> Vec<u8> {
     let manifests: Vec<_> = images
         .iter()
         .map(|image| {
@@ -155,10 +156,15 @@ fn index(images: &[Image], architecture: &str) -> Vec<u8> {
                 "mediaType": oci::MANIFEST_TYPE,
                 "digest": image.digest(),
                 "size": image.manifest().len(),
-                "platform": {"os": "linux", "architecture": architecture},
+                "platform": {"os": "linux", "architecture": about.architecture},
                 "annotations": {NAME: image.name, REF_NAME: image.name},
             })
         })
         .collect();
-    oci::to_bytes(&json!({"schemaVersion": 2, "mediaType": oci::INDEX_TYPE, "manifests": manifests}))
+    oci::to_bytes(&json!({
+        "schemaVersion": 2,
+        "mediaType": oci::INDEX_TYPE,
+        "manifests": manifests,
+        "annotations": {VERSION: about.version, REVISION: about.commit},
+    }))
 }

@@ -22,8 +22,8 @@ use crate::cache::{Cache, remove_folder};
 use crate::oci::{self, Content};
 
 /// The type of the artifact with the members that are no blobs, and the type of their tar.
-const ARTIFACT: &str = "application/vnd.slipway.bundle.v2";
-const MEMBERS: &str = "application/vnd.slipway.bundle.members.v2.tar";
+const ARTIFACT: &str = "application/vnd.slipway.bundle.v3";
+const MEMBERS: &str = "application/vnd.slipway.bundle.members.v3.tar";
 /// The type and the content of a configuration that says nothing.
 const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
 /// The maximum length of an index or manifest in bytes.
@@ -78,7 +78,7 @@ pub fn pull(crane: &Path, cache: &Cache, reference: &str, file: &Path) -> Result
 }
 
 /// Runs crane. Its error is its last line.
-fn run(crane: &Cmd) -> Result<String> {
+pub(crate) fn run(crane: &Cmd) -> Result<String> {
     let ended = crane.run_any()?;
     interrupt::check()?;
     if ended.status.success() {
@@ -194,4 +194,4 @@ fn text(value: &Value) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

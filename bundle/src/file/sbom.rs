@@ -1,7 +1,7 @@
 //! The SBOM of an image, in CycloneDX 1.6. Pure: what is in the image comes in, JSON comes out.
 //!
-//! Go modules come from the build information in each program, crates from `cargo tree`, Debian packages from the root
-//! filesystem. It has no time, and its serial number comes from the image's digest.
+//! Go modules come from the build information in each program, crates from the list in each, Debian packages from the
+//! root filesystem. It has no time, and its serial number comes from the image's digest.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,6 +14,8 @@ use super::members::hash;
 
 const FORMAT: &str = "CycloneDX";
 const SPEC: &str = "1.6";
+/// CycloneDX' type of an image.
+const CONTAINER: &str = "container";
 
 /// Something with a version that is in an image. Ordered by its package URL.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,12 +51,32 @@ impl Component {
         let last = name.rsplit('/').next().unwrap_or(name).to_lowercase();
         let purl =
             format!("pkg:oci/{last}@{}?repository_url={}&tag={}", encode(&image.digest), encode(name), encode(version));
-        Self { purl, name: name.to_owned(), version: version.to_owned(), kind: "container" }
+        Self { purl, name: name.to_owned(), version: version.to_owned(), kind: CONTAINER }
     }
 
     /// Its name without its version.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Its package URL.
+    pub(super) fn purl(&self) -> &str {
+        &self.purl
+    }
+
+    /// Its name if it is of this kind of packages, such as `cargo`.
+    pub(super) fn of(&self, kind: &str) -> Option<&str> {
+        let rest = self.purl.strip_prefix("pkg:")?.strip_prefix(kind)?;
+        rest.starts_with('/').then_some(&*self.name)
+    }
+
+    /// Whether it is an image.
+    pub(super) fn is_image(&self) -> bool {
+        self.kind == CONTAINER
     }
 
     fn library(kind: &str, name: &str, version: &str, qualifiers: &str) -> Self {
@@ -134,20 +156,17 @@ pub(super) fn go_modules(listing: &str) -> BTreeSet<Component> {
     modules.map(|(module, version)| Component::go(module, version)).collect()
 }
 
-/// The crates in the output of `cargo tree --prefix none`.
-pub(super) fn crates(listing: &str) -> BTreeSet<Component> {
-    let crates = listing.lines().filter_map(|line| {
-        let (name, rest) = line.split_once(" v")?;
-        Some(Component::cargo(name, rest.split_whitespace().next()?))
-    });
-    crates.collect()
+/// The package URLs of the components of an SBOM that are no images.
+pub(super) fn purls(sbom: &Value) -> impl Iterator<Item = &str> {
+    let components = sbom["components"].as_array().into_iter().flatten();
+    components.filter(|component| component["type"] != CONTAINER).filter_map(|component| component["purl"].as_str())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn purls(components: &BTreeSet<Component>) -> Vec<&str> {
+    fn all(components: &BTreeSet<Component>) -> Vec<&str> {
         components.iter().map(|component| component.purl.as_str()).collect()
     }
 
@@ -161,19 +180,14 @@ mod tests {
             "pkg:golang/github.com/new/x@v1.0.1",
             "pkg:golang/stdlib@1.26.8",
         ];
-        assert_eq!(purls(&go_modules(listing)), expected);
-    }
-
-    #[test]
-    fn crates_are_read_once() {
-        let listing = "worker v0.1.0 (/src/worker)\nserde v1.0.228\nwasi v0.14.7+wasi-0.2.4\nserde v1.0.228 (*)\n\n";
-        let expected = ["pkg:cargo/serde@1.0.228", "pkg:cargo/wasi@0.14.7%2Bwasi-0.2.4", "pkg:cargo/worker@0.1.0"];
-        assert_eq!(purls(&crates(listing)), expected);
+        assert_eq!(all(&go_modules(listing)), expected);
     }
 
     #[test]
     fn package_urls_are_encoded() {
         let package = Component::debian("libstdc++6", "1:12.2.0-14+deb12u1~x", "amd64", "bookworm");
+        assert_eq!((package.of("deb"), package.of("de")), (Some("libstdc++6"), None));
+        assert_eq!(Component::cargo("wasi", "0.14.7+wasi-0.2.4").purl, "pkg:cargo/wasi@0.14.7%2Bwasi-0.2.4");
         assert_eq!(package.purl, "pkg:deb/debian/libstdc%2B%2B6@1:12.2.0-14%2Bdeb12u1~x?arch=amd64&distro=bookworm");
         let image = Named { name: "registry.k8s.io/coredns/coredns:v1".into(), digest: "sha256:ab".into() };
         assert_eq!(
@@ -190,5 +204,57 @@ mod tests {
         assert_eq!(super::digest(&sbom).unwrap(), hash(&image.digest));
         assert_eq!(sbom["serialNumber"], "urn:uuid:01234567-89ab-8cde-8f01-23456789abcd");
         assert_eq!(sbom["components"][0]["purl"], "pkg:cargo/serde@1.0.0");
+    }
+
+    /// What CycloneDX' own schema says of an SBOM. `jv` finds the schemas that this one refers to by their names.
+    fn validated(sbom: &Value) -> Result<()> {
+        let place = |name: &str| {
+            let found = std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run `cargo xtask test`"));
+            std::path::PathBuf::from(found)
+        };
+        let dir = tempfile::tempdir()?;
+        let schemas = place("SLIPWAY_CYCLONEDX").join("schema");
+        // The module has one of its schemas under a slightly different name.
+        for (from, to) in [
+            ("bom-1.6.schema.json", "bom-1.6.schema.json"),
+            ("spdx.schema.json", "spdx.schema.json"),
+            ("jsf-0.82.schemax.json", "jsf-0.82.schema.json"),
+        ] {
+            std::fs::write(dir.path().join(to), std::fs::read(schemas.join(from)).context(from)?)?;
+        }
+        let file = dir.path().join("x.cdx.json");
+        std::fs::write(&file, sbom.to_string())?;
+        let jv = support::command::Cmd::new(place("SLIPWAY_JSONSCHEMA"));
+        let known = format!("http://cyclonedx.org/schema={}", dir.path().display());
+        jv.args(["--assert-format", "--map", &known]).arg(dir.path().join("bom-1.6.schema.json")).arg(&file).run()?;
+        Ok(())
+    }
+
+    #[test]
+    #[ignore = "needs CycloneDX' schemas, which `cargo xtask test` fetches"]
+    fn sbom_is_valid_by_the_schema_of_cyclonedx() {
+        let named =
+            |name: &str| Named { name: name.into(), digest: format!("sha256:{}", "0123456789abcdef".repeat(4)) };
+        let image = named("slipway.local/x:1");
+        let components = BTreeSet::from([
+            Component::cargo("wasi", "0.14.7+wasi-0.2.4"),
+            Component::debian("libstdc++6", "1:12.2.0-14+deb12u1~x", "amd64", "bookworm"),
+            Component::go("github.com/Docker/docker", "v28.5.2+incompatible"),
+            Component::image(&named("registry.k8s.io/coredns/coredns:v1")),
+        ]);
+        let sbom = render(&image, &components);
+        validated(&sbom).unwrap_or_else(|error| panic!("{error:#}"));
+        let changes: [fn(&mut Value); 5] = [
+            |sbom| sbom["components"][1] = sbom["components"][0].clone(),
+            |sbom| sbom["components"][0]["type"] = "crate".into(),
+            |sbom| sbom["serialNumber"] = "1".into(),
+            |sbom| sbom["metadata"]["component"]["hashes"][0]["content"] = "x".into(),
+            |sbom| sbom["colour"] = "red".into(),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut other = sbom.clone();
+            change(&mut other);
+            assert!(validated(&other).is_err(), "change {number}: {other}");
+        }
     }
 }

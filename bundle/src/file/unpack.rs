@@ -17,7 +17,7 @@ use super::{About, CORPUS, DRIVER, FACTS, KIND, KUBECTL, PROGRAMS, SHARE, SHARED
 use crate::cache::Cache;
 use crate::node::NodeImage;
 use crate::oci::{Content, Image, Layer};
-use crate::release::{self, Release};
+use crate::release::{self, Release, Tags};
 
 /// The file of the cache that says what was unpacked.
 const CONTENTS: &str = "contents.json";
@@ -59,12 +59,14 @@ fn release(folder: &Path, file: &Path, contents: &Contents) -> Result<Release> {
     let about = &contents.about;
     let mut facts: Value = read_json(&folder.join(FACTS))?;
     facts["bundle"] = json!({"commit": about.commit, "modified": about.modified, "sha256": contents.sha256});
+    let names: Vec<&str> = about.images.iter().map(|image| image.name.as_str()).collect();
     let release = Release {
         kind: folder.join(KIND),
         kubectl: folder.join(KUBECTL),
         driver: folder.join(DRIVER),
         node: NodeImage::of(node(file, about, &contents.node)),
-        toolbox: release::toolbox(about.images.iter().map(|image| image.name.as_str()))?,
+        toolbox: release::toolbox(&names)?,
+        tags: Tags::of(&names)?,
         manifests: folder.join(SHARED_MANIFESTS),
         corpus: folder.join(CORPUS),
         suites: folder.join(SUITES),
@@ -128,6 +130,7 @@ mod tests {
         let mut archive = Vec::new();
         release.node.write_over(&[], &mut archive).unwrap();
         let mut archive = tar::Archive::new(archive.as_slice());
+        assert_eq!((release.tags.etcd.as_str(), release.tags.coredns.as_str()), ("v3", "v1"));
         assert_eq!(archive.entries().unwrap().count(), 3 + 2 + 1, "a layout, two blobs of JSON, and a layer");
     }
 

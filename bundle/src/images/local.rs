@@ -73,6 +73,7 @@ impl LocalSource<'_> {
             env: env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             user: spec.user.clone(),
             stop_signal: spec.stop_signal.clone(),
+            labels: spec.labels(self.pins)?,
             ..Config::default()
         };
         Ok(Image::new(name, &config, layers))

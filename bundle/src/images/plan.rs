@@ -11,6 +11,16 @@ use crate::debian::Recipe;
 use crate::pins::Pins;
 use crate::sysroot;
 
+/// The start of the names of the labels.
+const LABEL: &str = "org.opencontainers.image.";
+
+/// The labels of every image: what it is called, and who made it.
+pub(crate) fn labels(reference: &str) -> BTreeMap<String, String> {
+    let name = reference.rsplit('/').next().unwrap_or(reference);
+    let title = name.split(':').next().unwrap_or(name);
+    [("title", title), ("vendor", "Slipway")].map(|(name, value)| (LABEL.to_owned() + name, value.to_owned())).into()
+}
+
 /// All images, their root filesystems, and the node image.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -218,6 +228,30 @@ impl ImageSpec {
         }
     }
 
+    /// The labels that scanners and registries show, by the names of the OCI image specification. They follow from the
+    /// pins alone: a commit among them would give every commit other images of the same programs.
+    ///
+    /// # Errors
+    /// When the pins do not have the image's component.
+    pub fn labels(&self, pins: &Pins) -> Result<BTreeMap<String, String>> {
+        let reference = self.reference(pins)?;
+        let mut labels = labels(&reference);
+        match self.component.as_deref() {
+            Some(component) if OURS.contains(&component) => {
+                labels.insert(LABEL.to_owned() + "version", env!("CARGO_PKG_VERSION").to_owned());
+                labels.insert(LABEL.to_owned() + "licenses", env!("CARGO_PKG_LICENSE").to_owned());
+            }
+            Some(component) => {
+                let (module, version) = self.module(pins)?;
+                labels.insert(LABEL.to_owned() + "version", version.to_owned());
+                labels.insert(LABEL.to_owned() + "source", format!("https://pkg.go.dev/{module}@{version}"));
+                labels.insert(LABEL.to_owned() + "licenses", pins.component(component)?.license.clone());
+            }
+            None => {}
+        }
+        Ok(labels)
+    }
+
     fn faults(&self, pins: &Pins) -> Vec<String> {
         let mut faults: Vec<String> =
             self.programs.values().filter_map(|program| program_fault(pins, program)).collect();
@@ -288,6 +322,23 @@ mod tests {
         ] {
             assert!(names.contains(&name), "{name} is not among {names:?}");
         }
+    }
+
+    #[test]
+    fn labels_name_version_source_and_licences_of_the_program() {
+        let (plan, pins) = shipped();
+        let labels = |part: &str| {
+            let image = plan.images.iter().find(|image| image.name.contains(part)).unwrap();
+            let labels = image.labels(&pins).unwrap();
+            ["title", "version", "source", "licenses"].map(|it| labels.get(&(LABEL.to_owned() + it)).cloned())
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let temporal = &pins.components["temporal"].version;
+        let source = format!("https://pkg.go.dev/go.temporal.io/server@{temporal}");
+        assert_eq!(labels("temporal-server"), [some("temporal-server"), some(temporal), some(&source), some("MIT")]);
+        let ours = [some("temporal-worker"), some(env!("CARGO_PKG_VERSION")), None, some("Apache-2.0")];
+        assert_eq!(labels("temporal-worker"), ours);
+        assert_eq!(labels("redis"), [some("redis"), None, None, None], "its packages are many programs");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +15,7 @@ use support::command::Cmd;
 use support::progress;
 use toml::{Table, Value};
 
+use super::audit::Crates;
 use super::{Builder, FETCH_FIRST};
 use crate::action::Action;
 use crate::cache::Cache;
@@ -87,6 +89,7 @@ impl Builder<'_> {
             .env(&format!("CC_{for_c}"), "{sysroot}/bin/cc")
             .input("rustc", rustc::about()?)
             .input(rustc::FILES, rustc::files(self.cache)?.unwrap_or_default())
+            .code(&[include_str!("audit.rs")])
             .c_compiler(&self.sysroot()?)?
             .file("Cargo.toml", &root.join("Cargo.toml"))?
             .file("Cargo.lock", &root.join("Cargo.lock"))?
@@ -115,12 +118,28 @@ impl Builder<'_> {
         let cargo = cargo.local("CARGO_HOME", &home).local("CARGO_TARGET_DIR", &target);
         cargo.command().log(log).run().context("build the workspace's programs")?;
         let folders = self.folders(programs)?;
-        for CargoProgram { binary, .. } in programs {
+        let tree = self.tree(programs)?;
+        for CargoProgram { package, binary } in programs {
             let built = target.join(host_triple()?).join("release").join(binary);
             check_sources(&self.workspace.root, &folders, &built.with_extension("d"))?;
-            fs::copy(&built, place.join(binary)).with_context(|| format!("copy {}", built.display()))?;
+            let program = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+            let program = Crates::of_tree(&tree, package).and_then(|crates| crates.embed(&program));
+            let program = program.with_context(|| format!("put the list of crates into {binary}"))?;
+            let finished = place.join(binary);
+            fs::write(&finished, program).with_context(|| format!("write {}", finished.display()))?;
+            let executable = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(&finished, executable).with_context(|| format!("write {}", finished.display()))?;
         }
         Ok(())
+    }
+
+    /// What is linked into programs that are built in one run: no build scripts, procedural macros and tests.
+    fn tree(&self, programs: &[CargoProgram]) -> Result<String> {
+        let tree =
+            Cmd::new("cargo").cwd(&self.workspace.root).args(["tree", "--frozen", "--target"]).arg(host_triple()?);
+        let tree = tree.args(programs.iter().flat_map(|program| ["--package", program.package]));
+        let tree = tree.args(["--edges", "normal,no-proc-macro", "--prefix", "depth", "--format", "{p}"]);
+        Ok(tree.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "").quiet().read()?)
     }
 
     /// Fetches the crates of Cargo.lock, as the host's settings say. Cargo checks every hash.

@@ -17,7 +17,7 @@ use crate::cache::{files_below, sha256_file};
 use crate::file::verify::tests::bundle;
 
 /// Bytes of the largest layer. Everything else of the bundle together is much less.
-const LARGE: usize = 4 << 20;
+pub(crate) const LARGE: usize = 4 << 20;
 /// How long the registry may take to start.
 const START: Duration = Duration::from_secs(30);
 
@@ -25,19 +25,28 @@ fn program(variable: &str) -> PathBuf {
     std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`")).into()
 }
 
-fn crane() -> PathBuf {
+pub(crate) fn crane() -> PathBuf {
     program("SLIPWAY_CRANE")
 }
 
 /// A registry with a folder of its own, and the proxy before it.
-struct Registry {
+pub(crate) struct Registry {
     server: Child,
     folder: TempDir,
-    proxy: Proxy,
+    pub(crate) proxy: Proxy,
 }
 
 impl Registry {
-    fn start(readonly: bool) -> Self {
+    pub(crate) fn start(readonly: bool) -> Self {
+        Self::with(readonly, None)
+    }
+
+    /// A registry with a disk of so many bytes.
+    fn small(bytes: usize) -> Self {
+        Self::with(false, Some(bytes))
+    }
+
+    fn with(readonly: bool, disk: Option<usize>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = json!({
@@ -51,7 +60,17 @@ impl Registry {
         });
         let file = folder.path().join("config.yml");
         fs::write(&file, config.to_string()).unwrap();
-        let server = Cmd::new(program("SLIPWAY_REGISTRY")).arg("serve").arg(&file);
+        let server = match disk {
+            None => Cmd::new(program("SLIPWAY_REGISTRY")),
+            Some(bytes) => {
+                const MOUNT: &str =
+                    "mkdir \"$1\" && mount -t tmpfs -o size=\"$2\" tmpfs \"$1\" && shift 2 && exec \"$@\"";
+                let unshare =
+                    Cmd::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", MOUNT, "sh"]);
+                unshare.arg(folder.path().join("data")).arg(bytes.to_string()).arg(program("SLIPWAY_REGISTRY"))
+            }
+        };
+        let server = server.arg("serve").arg(&file);
         let server = server.log(folder.path().join("log")).daemon().unwrap();
         eventually("the registry answers", START, || {
             Ok(TcpStream::connect(address).map_or_else(|error| Probe::NotYet(error.to_string()), |_| Probe::Ready(())))
@@ -60,12 +79,12 @@ impl Registry {
         Self { server, folder, proxy: Proxy::start(address) }
     }
 
-    fn repository(&self) -> String {
+    pub(crate) fn repository(&self) -> String {
         format!("{}/team/slipway", self.proxy.address)
     }
 
     /// The files of its blobs with so many bytes at least.
-    fn blobs(&self, bytes: usize) -> Vec<PathBuf> {
+    pub(crate) fn blobs(&self, bytes: usize) -> Vec<PathBuf> {
         let files = files_below(&self.folder.path().join("data")).unwrap();
         files.into_iter().filter(|file| file.metadata().unwrap().len() >= bytes as u64).collect()
     }
@@ -79,7 +98,7 @@ impl Drop for Registry {
 }
 
 /// Forwards connections. Counts the bytes of each direction, and cuts a connection at the limit of all together.
-struct Proxy {
+pub(crate) struct Proxy {
     address: SocketAddr,
     passed: [Arc<AtomicU64>; 2],
     limit: Arc<AtomicU64>,
@@ -109,13 +128,13 @@ impl Proxy {
     }
 
     /// What clients sent and received while `act` ran.
-    fn during<T>(&self, act: impl FnOnce() -> T) -> (T, [u64; 2]) {
+    pub(crate) fn during<T>(&self, act: impl FnOnce() -> T) -> (T, [u64; 2]) {
         self.passed.iter().for_each(|count| count.store(0, Ordering::SeqCst));
         let done = act();
         (done, self.passed.each_ref().map(|count| count.load(Ordering::SeqCst)))
     }
 
-    fn limited<T>(&self, bytes: u64, act: impl FnOnce() -> T) -> T {
+    pub(crate) fn limited<T>(&self, bytes: u64, act: impl FnOnce() -> T) -> T {
         self.limit.store(bytes, Ordering::SeqCst);
         let (done, _) = self.during(act);
         self.limit.store(u64::MAX, Ordering::SeqCst);
@@ -148,7 +167,7 @@ fn saved(text: &str) -> (TempDir, PathBuf, Cache) {
 }
 
 /// An error of one line.
-fn line<T: std::fmt::Debug>(result: Result<T>) -> String {
+pub(crate) fn line<T: std::fmt::Debug>(result: Result<T>) -> String {
     let error = format!("{:#}", result.unwrap_err());
     assert!(!error.contains('\n'), "{error}");
     error
@@ -211,6 +230,17 @@ fn lost_connection_is_told_and_the_next_run_goes_on() {
     assert!(!copy.exists());
     assert_eq!(pull().unwrap().sha256, sha256_file(&file).unwrap());
     assert_eq!(layouts(&cache), 0);
+}
+
+#[test]
+#[ignore = "needs the registry"]
+fn full_registry_is_told_and_another_one_takes_the_bundle() {
+    let registry = Registry::small(LARGE / 2);
+    let (_dir, file, cache) = saved(&"x".repeat(LARGE));
+    let error = line(push(&crane(), &cache, &file, &registry.repository()));
+    assert!(error.starts_with(&format!("push {}", registry.repository())), "{error}");
+    let larger = Registry::small(LARGE * 4);
+    push(&crane(), &cache, &file, &larger.repository()).unwrap();
 }
 
 #[test]

@@ -15,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 use super::reader::{Head, Reader};
 use crate::file::members::BLOCK;
 use crate::file::{
-    About, BLOBS, DOCKER_MANIFEST, INDEX, MANIFESTS, NAME, Named, OCI_LAYOUT, PROGRAMS, PROVENANCE, SHARE, members,
-    provenance, render, sbom, sbom_member,
+    About, BLOBS, DOCKER_MANIFEST, INDEX, MANIFESTS, NAME, Named, OCI_LAYOUT, PROGRAMS, PROVENANCE, REVISION, SHARE,
+    licences, members, provenance, render, sbom, sbom_member,
 };
 use crate::oci;
 
@@ -66,7 +66,7 @@ impl Kept {
     pub(super) fn read<R: Read>(&mut self, reader: &mut Reader<R>, head: &Head) -> Result<String> {
         let mut hash = Sha256::new();
         let mut text = Vec::new();
-        let of_programs = [PROGRAMS, SHARE].iter().any(|folder| head.name.starts_with(folder));
+        let of_programs = [PROGRAMS, SHARE, licences::TEXTS].iter().any(|folder| head.name.starts_with(folder));
         let wanted = |it: &&Unpacking| it.prefixes.iter().any(|prefix| head.name.starts_with(prefix));
         let unpacking = self.unpacking.as_ref().filter(wanted);
         let mut file = unpacking.map(|it| create(&it.folder, &head.name)).transpose()?;
@@ -148,9 +148,10 @@ fn create(folder: &Path, name: &str) -> Result<File> {
 
 /// The faults in what the members say of each other.
 pub(super) fn compare(about: &About, sums: &BTreeMap<String, String>, kept: &Kept) -> Vec<String> {
-    let checks: [(&str, &dyn Fn() -> Result<()>); 4] = [
+    let checks: [(&str, &dyn Fn() -> Result<()>); 5] = [
         (INDEX, &|| check_layout(about, kept)),
         ("sbom", &|| check_sboms(about, kept)),
+        ("licenses", &|| check_licences(sums, kept)),
         (PROVENANCE, &|| check_provenance(about, sums, kept)),
         ("manifests", &|| check_manifests(about, kept)),
     ];
@@ -170,6 +171,8 @@ fn check_layout(about: &About, kept: &Kept) -> Result<()> {
         found.push(Named { name, digest: descriptor["digest"].as_str().unwrap_or_default().to_owned() });
     }
     ensure!(found == about.images, "its images are not those of bundle.json");
+    let revision = &index["annotations"][REVISION];
+    ensure!(*revision == about.commit, "its commit is {revision}, not {}", about.commit);
     ensure!(about.images.iter().any(|image| image.name == about.node), "there is no node image {}", about.node);
     let docker = kept.json(DOCKER_MANIFEST)?;
     let tags: Vec<&str> = docker.as_array().into_iter().flatten().filter_map(|it| it["RepoTags"][0].as_str()).collect();
@@ -219,6 +222,20 @@ fn check_sboms(about: &About, kept: &Kept) -> Result<()> {
     }
     let other = kept.sizes.keys().find(|name| name.starts_with("sbom/") && !expected.contains(*name));
     ensure!(other.is_none(), "{} is of no image", other.map_or("", String::as_str));
+    Ok(())
+}
+
+/// Each component of an SBOM has a licence text, and each text is that of its name.
+fn check_licences(sums: &BTreeMap<String, String>, kept: &Kept) -> Result<()> {
+    let mut purls = BTreeSet::new();
+    for name in kept.texts.keys().filter(|name| name.starts_with("sbom/")) {
+        purls.extend(sbom::purls(&kept.json(name)?).map(str::to_owned));
+    }
+    licences::check(&kept.json(licences::list())?, &purls, sums.keys())?;
+    let other = sums.iter().find(|(name, sum)| {
+        name.strip_prefix(licences::TEXTS).is_some_and(|text| text.strip_suffix(".txt") != Some(sum.as_str()))
+    });
+    ensure!(other.is_none(), "{} has another SHA-256 than its name", other.map_or("", |(name, _)| name));
     Ok(())
 }
 

@@ -14,6 +14,8 @@ use crate::oci::{Config, Content, Image, Layer, Tree};
 
 const HOST: &str = "amd64";
 const IMAGE: &str = "slipway.local/toolbox:1";
+/// The images whose tags kubeadm is told.
+const KUBEADM: [&str; 2] = ["registry.k8s.io/coredns/coredns:v1", "registry.k8s.io/etcd:v3"];
 /// What a bundle has beside its images, so that a cluster can be made of it.
 const FILES: [(&str, &str); 8] = [
     ("bin/kind", "kind"),
@@ -34,16 +36,17 @@ struct Parts {
 }
 
 impl Parts {
-    /// Two images that share a layer, whose sources are in `dir`. `text` is in one of them.
+    /// Images that share a layer, whose sources are in `dir`. `text` is in one of them.
     fn new(dir: &Path, text: &str) -> Self {
         std::fs::write(dir.join("one"), text).unwrap();
         let base = layer("/base", "a base".into());
         let worker = layer("/app/worker", Content::whole(dir.join("one")).unwrap());
         let config = Config { architecture: HOST.into(), entrypoint: vec!["/base".into()], ..Config::default() };
-        let images = vec![
-            Image::new("slipway.local/node:1", &config, vec![Arc::clone(&base)]),
-            Image::new(IMAGE, &config, vec![base, worker]),
-        ];
+        let node = Image::new("slipway.local/node:1", &config, vec![Arc::clone(&base)]);
+        // Of the same content, so that they have no blobs of their own.
+        let control_plane = KUBEADM.map(|name| node.clone().renamed(name));
+        let images: Vec<Image> =
+            [node, Image::new(IMAGE, &config, vec![base, worker])].into_iter().chain(control_plane).collect();
         let named: Vec<Named> =
             images.iter().map(|image| Named { name: image.name.clone(), digest: image.digest() }).collect();
         let manifest = format!("kind: Pod\nspec:\n- image: {IMAGE}@{}\n", named[1].digest);
@@ -58,6 +61,10 @@ impl Parts {
             let components = BTreeSet::from([Component::cargo("serde", "1.0.0")]);
             files.insert(sbom_member(&image.name), sbom::render(image, &components).to_string().into());
         }
+        let text = "a licence";
+        let list = json!({"pkg:cargo/serde@1.0.0": {"LICENSE": hex_of(text.as_bytes())}});
+        files.insert("licenses/components.json".into(), list.to_string().into());
+        files.insert(licence(text), text.into());
         let about = About {
             format: FORMAT,
             version: "0.1.0".into(),
@@ -80,6 +87,11 @@ pub(in crate::file) fn bundle(text: &str) -> (TempDir, Bundle) {
     let dir = tempfile::tempdir().unwrap();
     let bundle = Parts::new(dir.path(), text).bundle();
     (dir, bundle)
+}
+
+/// The member with a licence's text.
+fn licence(text: &str) -> String {
+    format!("licenses/texts/{}.txt", hex_of(text.as_bytes()))
 }
 
 fn layer(path: &str, content: Content) -> Arc<Layer> {
@@ -135,7 +147,7 @@ fn bundles_from_two_folders_are_equal_and_without_faults() {
     assert_eq!(verified.bytes, first.len() as u64);
     assert_eq!(verified.sha256, hex_of(&first));
     assert_eq!(verified.members, members(&first).len());
-    assert_eq!(verified.about.images.len(), 2);
+    assert_eq!(verified.about.images.len(), 2 + KUBEADM.len());
 }
 
 #[test]
@@ -254,6 +266,10 @@ fn members_that_do_not_agree_are_found() {
         ("an SBOM more", with("sbom/x.cdx.json", "{}"), "sbom/x.cdx.json is of no image"),
         ("an SBOM that is no SBOM", with(&sbom, "{}"), sbom.as_str()),
         ("an SBOM that is no JSON", with(&sbom, "{"), "not valid JSON"),
+        ("no licence", changed(|parts| drop(parts.files.remove(&licence("a licence")))), "licenses: licenses/texts/"),
+        ("a licence more", with("licenses/texts/x.txt", "x"), "licenses: no component has licenses/texts/x.txt"),
+        ("a component less", with("licenses/components.json", "{}"), "does not have pkg:cargo/serde@1.0.0"),
+        ("another licence", with(&licence("a licence"), "x"), "has another SHA-256 than its name"),
         ("a commit", changed(|parts| parts.about.commit = "f".repeat(40)), "its commit is 0123"),
         ("provenance that is none", with(PROVENANCE, "{}"), "not SLSA provenance"),
         ("a program that provenance does not name", with("bin/x", "x"), "subjects"),
