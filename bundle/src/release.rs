@@ -19,7 +19,7 @@ const TOOLBOX: &str = "slipway.local/toolbox:";
 /// The folder of a checkout with the names of scenarios and mutations.
 pub const SUITES: &str = "kind-e2e";
 /// The files in it.
-pub const SUITE_FILES: [&str; 2] = ["scenarios.toml", "mutations.toml"];
+pub const SUITE_FILES: [&str; 3] = ["scenarios.toml", "mutations.toml", "faults.toml"];
 
 /// The programs, images and files of one version.
 #[derive(Debug)]
