@@ -19,7 +19,7 @@ const TOOLBOX: &str = "slipway.local/toolbox:";
 /// The folder of a checkout with the names of scenarios and mutations.
 pub const SUITES: &str = "kind-e2e";
 /// The files in it.
-pub const SUITE_FILES: [&str; 2] = ["scenarios.toml", "mutations.toml"];
+pub const SUITE_FILES: [&str; 3] = ["scenarios.toml", "mutations.toml", "faults.toml"];
 
 /// Start of the names of the images that kubeadm starts in a version of its own choice, unless it is told one.
 const ETCD: &str = "registry.k8s.io/etcd:";

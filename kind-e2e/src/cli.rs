@@ -56,6 +56,9 @@ pub struct Run {
     /// A suite to run; `core` where neither scenario nor suite is given.
     #[arg(long, value_name = "NAME")]
     pub suite: Option<String>,
+    /// Play only these faults, by name; more than one with a comma between. Without a scenario or suite, nothing else.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub fault: Vec<String>,
     /// Size the loads for a host that carries so many documents a second: the same load again as in another run.
     #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
     pub capacity: Option<f64>,
@@ -106,19 +109,22 @@ pub struct Unknown {
     known: String,
 }
 
-/// The scenarios that `names` and `suite` ask for, each once, in the registry's order.
+/// The scenarios that `names`, `suite` and `faults` ask for, each once, in the registry's order.
 ///
 /// # Errors
 /// A name is not known.
-pub fn select(names: &[String], suite: Option<&str>) -> Result<Vec<Entry>, Unknown> {
+pub fn select(names: &[String], suite: Option<&str>, faults: &[String]) -> Result<Vec<Entry>, Unknown> {
     for name in names {
         known("scenario", name, REGISTRY.iter().map(|entry| entry.name))?;
     }
-    let suite = suite.or(names.is_empty().then_some(CORE));
+    let suite = suite.or((names.is_empty() && faults.is_empty()).then_some(CORE));
     if let Some(suite) = suite {
         known("suite", suite, REGISTRY.iter().map(Entry::suite))?;
     }
-    let asked = |entry: &Entry| names.iter().any(|name| name == entry.name) || suite == Some(entry.suite());
+    let asked = |entry: &Entry| {
+        let of_faults = entry.name == crate::scenarios::faults::NAME && !faults.is_empty();
+        names.iter().any(|name| name == entry.name) || suite == Some(entry.suite()) || of_faults
+    };
     Ok(REGISTRY.into_iter().filter(asked).collect())
 }
 
@@ -159,7 +165,7 @@ mod tests {
 
     fn selected(names: &[&str], suite: Option<&str>) -> Result<Vec<&'static str>, String> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let found = select(&names, suite).map_err(|error| error.to_string())?;
+        let found = select(&names, suite, &[]).map_err(|error| error.to_string())?;
         Ok(found.iter().map(|entry| entry.name).collect())
     }
 
@@ -179,6 +185,14 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_selects_its_scenario_alone() {
+        let found = select(&[], None, &["poison".to_owned()]).unwrap();
+        assert_eq!(found.iter().map(|entry| entry.name).collect::<Vec<_>>(), ["faults"]);
+        let error = known("fault", "poisn", crate::scenarios::faults::names()).unwrap_err().to_string();
+        assert!(error.starts_with("no fault is called \"poisn\"; did you mean \"poison\"? known: "), "{error}");
+    }
+
+    #[test]
     fn an_unknown_name_is_told_the_nearest() {
         let error = selected(&["setp"], None).unwrap_err();
         assert!(
@@ -186,7 +200,7 @@ mod tests {
             "{error}"
         );
         let error = selected(&[], Some("cor")).unwrap_err();
-        assert_eq!(error, "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling, overload");
+        assert_eq!(error, "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling, overload, faults");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! the whole run. Pure.
 
 use crate::cluster::reading::Reading;
+use crate::cluster::survey::Survey;
 use crate::facts::{Facts, ScenarioFacts};
 use crate::judge::host;
 use crate::judge::survey;
@@ -23,12 +24,23 @@ pub fn judge(facts: &Facts, samples: &[Sample]) -> Verdict {
         let check = came_to_its_end(Outcome::inconclusive("was not begun"), "not begun");
         ScenarioVerdict::of(name, 0.0, vec![check])
     });
-    let mut whole = survey::checks(&facts.began, &facts.ended);
+    let on_purpose = restarted_on_purpose(facts);
+    let survey = |found: &Reading<Survey>| match found {
+        Reading::Seen(survey) => Reading::Seen(survey.clone().without(&on_purpose)),
+        Reading::Gap(why) => Reading::Gap(why.clone()),
+    };
+    let mut whole = survey::checks(&survey(&facts.began), &survey(&facts.ended));
     if facts.interrupted {
         whole.push(came_to_its_end(Outcome::inconclusive("the run was interrupted"), "interrupted"));
     }
     let cluster = ScenarioVerdict::of(CLUSTER, facts.run.seconds, whole);
     Verdict::of(calibration.into_iter().chain(scenarios).chain(missing).chain([cluster]).collect())
+}
+
+/// The pods that a scenario of the run restarts on purpose: what they show is judged there.
+fn restarted_on_purpose(facts: &Facts) -> Vec<&'static str> {
+    let scenarios = facts.scenarios.iter().filter_map(|one| one.scenario().ok());
+    scenarios.flat_map(|scenario| scenario.restarts()).copied().collect()
 }
 
 fn scenario(facts: &ScenarioFacts, samples: &[Sample]) -> ScenarioVerdict {
@@ -105,7 +117,6 @@ fn calibration(found: &Reading<Calibration>, samples: &[Sample]) -> ScenarioVerd
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::survey::Survey;
     use crate::facts::Run;
 
     fn facts(scenarios: Vec<ScenarioFacts>) -> Facts {

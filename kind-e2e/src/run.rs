@@ -24,7 +24,7 @@ use crate::observe::clock::Clock;
 use crate::observe::{self, progress, rows};
 use crate::report::{self, agreement};
 use crate::scenarios::mutation::{MUTATIONS, Mutation};
-use crate::scenarios::{Entry, Recorded, restore_cluster};
+use crate::scenarios::{Entry, Recorded, faults, restore_cluster};
 use crate::{cli, conclude};
 
 /// The exit code of an interrupted run: 128 and the number of SIGINT.
@@ -35,7 +35,10 @@ const INTERRUPTED: u8 = 130;
 /// # Errors
 /// The arguments or the cluster cannot be used: nothing was changed; or the run's files cannot be written.
 pub async fn run(arguments: &cli::Run) -> Result<u8> {
-    let scenarios = cli::select(&arguments.scenario, arguments.suite.as_deref())?;
+    for name in &arguments.fault {
+        cli::known("fault", name, faults::names())?;
+    }
+    let scenarios = cli::select(&arguments.scenario, arguments.suite.as_deref(), &arguments.fault)?;
     let mutation = arguments.mutation.as_deref().map(mutation).transpose()?;
     let cluster = Cluster::read(&arguments.cluster)?;
     let (folder, seed) = (arguments.corpus.clone(), arguments.seed);
@@ -63,6 +66,7 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
         autoscaling,
         settings,
         calibration: Reading::default(),
+        faults: arguments.fault.clone(),
         later: mutation.map_or(0.0, |mutation| mutation.later()),
         fixture,
     };

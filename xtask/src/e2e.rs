@@ -38,6 +38,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "core")]
     suite: String,
 
+    /// Play only these faults of the suite `faults`, and no other scenario; more than one with a comma between.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    fault: Vec<String>,
+
     /// List the suites and scenarios, and do nothing else.
     #[arg(long)]
     list: bool,
@@ -88,6 +92,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     scenarios::check(&known, &args.scenario, &args.suite).map_err(Unusable)?;
+    scenarios::check_faults(&suites, &args.fault).map_err(Unusable)?;
     scenarios::check_mutation(&suites, args.mutation.as_deref()).map_err(Unusable)?;
     if let Some(dir) = &args.corpus {
         corpus::check(dir).map_err(Unusable)?;
@@ -158,11 +163,14 @@ impl Run {
             .arg("--corpus")
             .arg(self.args.corpus.as_ref().unwrap_or(&release.corpus))
             .args(["--seed", &self.seed.to_string()]);
-        if self.args.scenario.is_empty() {
+        if self.args.scenario.is_empty() && self.args.fault.is_empty() {
             driver = driver.args(["--suite", &self.args.suite]);
         }
         for name in &self.args.scenario {
             driver = driver.args(["--scenario", name]);
+        }
+        for name in &self.args.fault {
+            driver = driver.args(["--fault", name]);
         }
         if let Some(capacity) = self.args.capacity {
             driver = driver.args(["--capacity", &capacity.to_string()]);

@@ -50,6 +50,24 @@ pub(crate) fn check_mutation(folder: &Path, name: Option<&str>) -> Result<()> {
     Ok(())
 }
 
+/// Refuses faults that are not in `kind-e2e/faults.toml`.
+pub(crate) fn check_faults(folder: &Path, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let path = folder.join("faults.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let known: BTreeMap<String, toml::Table> =
+        toml::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
+    let all: Vec<&str> = known.keys().map(String::as_str).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains_key(*name)) {
+        let likeness = |one: &&str| strsim::jaro_winkler(name, one);
+        let nearest = all.iter().copied().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+        bail!("no fault {name}; did you mean {}? The faults are: {}", nearest.unwrap_or_default(), distinct(&all));
+    }
+    Ok(())
+}
+
 fn distinct(names: &[&str]) -> String {
     let set: std::collections::BTreeSet<&str> = names.iter().copied().collect();
     set.into_iter().collect::<Vec<_>>().join(", ")
@@ -58,6 +76,16 @@ fn distinct(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_fault_is_refused_with_the_nearest() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("faults.toml"), "[poison]\nnumber = 24\n[disk-full]\nnumber = 12").unwrap();
+        let check = |name: &str| check_faults(folder.path(), &[name.to_owned()]);
+        check("poison").unwrap();
+        let error = check("disk").unwrap_err().to_string();
+        assert_eq!(error, "no fault disk; did you mean disk-full? The faults are: disk-full, poison");
+    }
 
     #[test]
     fn an_unknown_name_is_refused_with_the_known_ones() {

@@ -6,6 +6,7 @@ pub mod autoscaling;
 pub mod evidence;
 pub mod hpa_sync;
 pub mod kubernetes;
+pub mod node;
 pub mod prometheus;
 pub mod reading;
 pub mod scalers;

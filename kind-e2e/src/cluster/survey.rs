@@ -20,6 +20,17 @@ pub struct Survey {
     pub out_of_memory: BTreeSet<String>,
 }
 
+impl Survey {
+    /// The same without the pods whose `namespace/pod` begins so.
+    #[must_use]
+    pub fn without(mut self, beginnings: &[&str]) -> Self {
+        let begins = |pod: &String| beginnings.iter().any(|beginning| pod.starts_with(beginning));
+        self.restarts.retain(|pod, _| !begins(pod));
+        self.out_of_memory.retain(|pod| !begins(pod));
+        self
+    }
+}
+
 /// Reads the cluster's events and pods.
 pub async fn survey(client: &kube::Client) -> Result<Survey> {
     let all = ListParams::default();
@@ -66,6 +77,17 @@ fn pulled_image(reason: &str, message: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_that_are_restarted_on_purpose_are_left_out() {
+        let survey = Survey {
+            restarts: [("a/one".to_owned(), 1), ("b/two".to_owned(), 1)].into(),
+            out_of_memory: ["a/one".to_owned()].into(),
+            ..Survey::default()
+        };
+        let left = survey.without(&["a/"]);
+        assert!(left.restarts.keys().eq(["b/two"]) && left.out_of_memory.is_empty(), "{left:?}");
+    }
 
     #[test]
     fn a_pull_is_told_from_an_image_that_is_there() {

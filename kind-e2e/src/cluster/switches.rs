@@ -3,17 +3,26 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{Fixture, SCALED_OBJECT, scalers};
+use super::{DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT, scalers};
+use support::command::Cmd;
 use support::wait::{Probe, eventually};
 
 /// KEDA's annotation: while it is set, the ScaledObject has this many replicas.
 const PAUSED: &str = "autoscaling.keda.sh/paused-replicas";
 /// A Deployment that was set to one replica is available within this time.
 const AVAILABLE: Duration = Duration::from_secs(90);
+
+/// A StatefulSet whose pod was deleted or scaled away is Ready within this time: Postgres replays its log.
+const STATEFUL: Duration = Duration::from_secs(120);
+/// A rollout of the workers ends within this time.
+const ROLLED_OUT: Duration = Duration::from_secs(180);
+/// The disruption budget lets a pod go within this time: each replacement has to be Ready before the next eviction.
+const EVICTED: Duration = Duration::from_secs(120);
 
 /// A Deployment by namespace and name.
 pub type Target = (&'static str, &'static str);
@@ -64,4 +73,88 @@ pub async fn available(fixture: &Fixture, targets: &[Target]) -> Result<()> {
         .await?;
     }
     Ok(())
+}
+
+/// Sets the replicas of a StatefulSet.
+///
+/// # Errors
+/// It cannot be changed.
+pub async fn set_stateful(fixture: &Fixture, (namespace, name): Target, replicas: i32) -> Result<()> {
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    let api: Api<StatefulSet> = Api::namespaced(fixture.kube.clone(), namespace);
+    let patched = api.patch(name, &PatchParams::default(), &patch).await;
+    patched.with_context(|| format!("setting {namespace}/{name} to {replicas}")).map(drop)
+}
+
+/// Waits until a StatefulSet has so many pods, each of them Ready.
+///
+/// # Errors
+/// It has not in time.
+pub async fn stateful(fixture: &Fixture, (namespace, name): Target, replicas: i32) -> Result<()> {
+    let api: Api<StatefulSet> = Api::namespaced(fixture.kube.clone(), namespace);
+    eventually(&format!("{name} has {replicas} Ready pods"), STATEFUL, async || match api.get(name).await {
+        Ok(found) => match found.status {
+            Some(status) if status.replicas == replicas && status.ready_replicas.unwrap_or(0) == replicas => {
+                Probe::Ready(())
+            }
+            status => Probe::NotYet(format!("{status:?}")),
+        },
+        Err(error) => Probe::NotYet(error.to_string()),
+    })
+    .await?;
+    Ok(())
+}
+
+/// Deletes a pod, as an operator would.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn delete_pod(fixture: &Fixture, namespace: &str, name: &str) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(fixture.kube.clone(), namespace);
+    pods.delete(name, &DeleteParams::default()).await.with_context(|| format!("deleting pod {name}")).map(drop)
+}
+
+/// Evicts a pod, as the drain of a node does: again and again until the disruption budget lets it go.
+///
+/// # Errors
+/// It does not in time.
+pub async fn evict(fixture: &Fixture, namespace: &str, name: &str) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(fixture.kube.clone(), namespace);
+    eventually(&format!("pod {name} is evicted"), EVICTED, async || {
+        match pods.evict(name, &EvictParams::default()).await {
+            Ok(_) => Probe::Ready(()),
+            // Gone already: the autoscaler or a rollout took it.
+            Err(kube::Error::Api(status)) if status.code == 404 => Probe::Ready(()),
+            Err(error) => Probe::NotYet(error.to_string()),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+/// Rolls the workers out anew, as `kubectl rollout restart` does, and waits for the end.
+///
+/// # Errors
+/// The Deployment cannot be changed, or does not roll out in time.
+pub async fn roll_out_again(fixture: &Fixture) -> Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
+    deployments.restart(DEPLOYMENT).await.context("restarting the workers")?;
+    rolled_out(fixture).await
+}
+
+/// Waits until the workers are rolled out.
+///
+/// # Errors
+/// They are not in time.
+pub async fn rolled_out(fixture: &Fixture) -> Result<()> {
+    let cluster = &fixture.cluster;
+    Cmd::new(&cluster.kubectl)
+        .args(["rollout", "status", "deployment", DEPLOYMENT, "--namespace", NAMESPACE])
+        .env("KUBECONFIG", &cluster.kubeconfig)
+        .limit(ROLLED_OUT)
+        .quiet()
+        .read_async()
+        .await
+        .context("rolling out the workers")
+        .map(drop)
 }

@@ -16,13 +16,14 @@ use temporalio_client::{
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
 use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
-use temporalio_common::protos::temporal::api::enums::v1::TaskQueueType;
+use temporalio_common::protos::temporal::api::enums::v1::{TaskQueueType, WorkflowTaskFailedCause};
 use temporalio_common::protos::temporal::api::failure::v1::Failure;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_common::protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_common::protos::temporal::api::workflowservice::v1::{
-    DescribeTaskQueueRequest, GetWorkflowExecutionHistoryRequest,
+    DescribeTaskQueueRequest, GetWorkflowExecutionHistoryRequest, PollWorkflowTaskQueueRequest,
+    RespondWorkflowTaskFailedRequest,
 };
 
 use super::{CPU_QUEUE, IO_QUEUE, WORKFLOW_QUEUE};
@@ -33,6 +34,13 @@ const NAMESPACE: &str = "default";
 const WORKFLOW: &str = "DocumentWorkflow";
 /// Temporal times a workflow out after this, so that a run that went wrong leaves none to the next run.
 const WORKFLOW_LIMIT: Duration = Duration::from_secs(900);
+
+/// The workers' queues.
+const QUEUES: [(&str, TaskQueueType); 3] = [
+    (WORKFLOW_QUEUE, TaskQueueType::Workflow),
+    (IO_QUEUE, TaskQueueType::Activity),
+    (CPU_QUEUE, TaskQueueType::Activity),
+];
 
 /// A connection to Temporal.
 #[derive(Clone)]
@@ -117,16 +125,64 @@ impl Temporal {
 
     /// The backlog of each of the three queues as Temporal itself reports it.
     pub async fn backlogs(&self) -> Result<BTreeMap<String, f64>> {
-        let queues = [
-            (WORKFLOW_QUEUE, TaskQueueType::Workflow),
-            (IO_QUEUE, TaskQueueType::Activity),
-            (CPU_QUEUE, TaskQueueType::Activity),
-        ];
         let mut backlogs = BTreeMap::new();
-        for (queue, kind) in queues {
+        for (queue, kind) in QUEUES {
             backlogs.insert(queue.to_owned(), self.backlog(queue, kind).await?);
         }
         Ok(backlogs)
+    }
+
+    /// The pollers of the queue that has fewest of them.
+    ///
+    /// # Errors
+    /// Temporal does not answer.
+    pub async fn pollers(&self) -> Result<usize> {
+        let mut fewest = usize::MAX;
+        for (queue, kind) in QUEUES {
+            let request = DescribeTaskQueueRequest {
+                namespace: NAMESPACE.to_owned(),
+                task_queue: Some(TaskQueue { name: queue.to_owned(), ..Default::default() }),
+                task_queue_type: kind.into(),
+                ..Default::default()
+            };
+            let mut service = self.client.connection().workflow_service();
+            let answer = service.describe_task_queue(request.into_request()).await;
+            let answer = answer.with_context(|| format!("describing {queue}"))?.into_inner();
+            fewest = fewest.min(answer.pollers.len());
+        }
+        Ok(fewest)
+    }
+
+    /// Takes one task of the workflow queue as a worker does whose code does not match the histories: it fails the task
+    /// with the cause that an SDK gives then. Says whether there was a task.
+    ///
+    /// # Errors
+    /// Temporal does not answer.
+    pub async fn fail_a_workflow_task(&self) -> Result<bool> {
+        const IDENTITY: &str = "a version that does not match the histories";
+        let request = PollWorkflowTaskQueueRequest {
+            namespace: NAMESPACE.to_owned(),
+            task_queue: Some(TaskQueue { name: WORKFLOW_QUEUE.to_owned(), ..Default::default() }),
+            identity: IDENTITY.to_owned(),
+            ..Default::default()
+        };
+        let mut service = self.client.connection().workflow_service();
+        let answer = service.poll_workflow_task_queue(request.into_request()).await;
+        let task = answer.context("polling the workflow queue")?.into_inner();
+        if task.task_token.is_empty() {
+            return Ok(false);
+        }
+        let request = RespondWorkflowTaskFailedRequest {
+            namespace: NAMESPACE.to_owned(),
+            task_token: task.task_token,
+            cause: WorkflowTaskFailedCause::NonDeterministicError.into(),
+            failure: Some(Failure { message: IDENTITY.to_owned(), ..Default::default() }),
+            identity: IDENTITY.to_owned(),
+            ..Default::default()
+        };
+        let answer = service.respond_workflow_task_failed(request.into_request()).await;
+        answer.context("failing a workflow task")?;
+        Ok(true)
     }
 
     async fn backlog(&self, queue: &str, kind: TaskQueueType) -> Result<f64> {

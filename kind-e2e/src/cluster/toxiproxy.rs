@@ -8,6 +8,8 @@ use serde_json::json;
 
 /// The proxy between the workers and S3.
 const PROXY: &str = "s3";
+/// The toxic that holds every answer back.
+const HANG: &str = "hang";
 
 /// A client of the proxy's API.
 #[derive(Debug, Clone)]
@@ -46,14 +48,35 @@ impl Toxiproxy {
         Ok(())
     }
 
+    /// Lets no byte of an answer of S3 through: a request gets no answer, and no connection is closed.
+    pub async fn hang(&self) -> Result<()> {
+        let toxic = json!({
+            "name": HANG, "type": "timeout", "stream": "downstream", "toxicity": 1.0, "attributes": {"timeout": 0},
+        });
+        let response = self.http.post(self.url("")).json(&toxic).send().await.context("cutting S3 off")?;
+        succeeded(response).await.map(drop)
+    }
+
+    /// Ends what [`Self::hang`] began.
+    pub async fn answer(&self) -> Result<()> {
+        match self.toxics().await?.iter().any(|name| name == HANG) {
+            true => self.remove(HANG).await,
+            false => Ok(()),
+        }
+    }
+
     /// Takes away every toxic, ours and those that a killed run left behind.
     pub async fn clear(&self) -> Result<()> {
         for name in self.toxics().await? {
-            let url = self.url(&format!("/{name}"));
-            let response = self.http.delete(url).send().await.with_context(|| format!("removing toxic {name}"))?;
-            succeeded(response).await?;
+            self.remove(&name).await?;
         }
         Ok(())
+    }
+
+    async fn remove(&self, name: &str) -> Result<()> {
+        let url = self.url(&format!("/{name}"));
+        let response = self.http.delete(url).send().await.with_context(|| format!("removing toxic {name}"))?;
+        succeeded(response).await.map(drop)
     }
 
     fn url(&self, rest: &str) -> String {

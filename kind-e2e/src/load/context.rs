@@ -38,6 +38,8 @@ pub struct Context {
     pub settings: Settings,
     /// What this host carries.
     pub calibration: Reading<Calibration>,
+    /// The faults that were asked for by name; all of them where there are none.
+    pub faults: Vec<String>,
     /// Seconds that a mutation adds to the latency on the way to S3.
     pub later: f64,
 }

@@ -14,6 +14,7 @@ pub mod waits;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use self::arrivals::Arrival;
 use self::context::Context;
@@ -77,13 +78,25 @@ impl Load {
     /// Returns when the last start is answered. `starts` holds what is known so far, also where this future is
     /// dropped before its end.
     pub async fn play(&self, phase: &str, arrivals: &[Arrival], starts: &mut Vec<Start>) {
+        self.play_until(phase, arrivals, starts, &CancellationToken::new()).await;
+    }
+
+    /// As [`Self::play`], but nothing is sent any more after `stop`.
+    pub async fn play_until(
+        &self,
+        phase: &str,
+        arrivals: &[Arrival],
+        starts: &mut Vec<Start>,
+        stop: &CancellationToken,
+    ) {
         let begin = Instant::now();
         let mut answers = JoinSet::new();
-        for arrival in arrivals {
+        'arrivals: for arrival in arrivals {
             // Answers that came meanwhile are noted while waiting for the next arrival.
             loop {
                 tokio::select! {
                     biased;
+                    () = stop.cancelled() => break 'arrivals,
                     () = sleep_until(begin + arrival.at) => break,
                     Some(answer) = answers.join_next() => note(starts, answer),
                 }

@@ -20,6 +20,9 @@ pub struct Retried {
     pub attempts: i64,
     /// The pod that made the last attempt but one.
     pub worker: String,
+    /// When the last attempt began, in seconds since the run began.
+    #[serde(default)]
+    pub at: f64,
     /// Why that attempt ended, by Temporal's history.
     pub reason: String,
     /// Whether the worker was leaving or gone before the next attempt began; none where it was not seen.
@@ -44,6 +47,7 @@ pub fn retried(attempts: &[Attempt], samples: &[Sample], began: f64) -> Vec<Retr
             workflow_id: (*workflow).to_owned(),
             step: (*step).to_owned(),
             attempts: last.attempt,
+            at: last.at - began,
             leaving: worker.as_deref().and_then(|worker| leaving(samples, worker, last.at - began)),
             worker: worker.unwrap_or_else(|| "unknown".to_owned()),
             reason: String::new(),
@@ -102,6 +106,7 @@ mod tests {
         assert_eq!(shown, [("b", 3), ("c", 2)], "a first attempt is no retry");
         assert_eq!((retried[0].worker.as_str(), retried[0].leaving), ("leaves", Some(true)));
         assert_eq!((retried[1].worker.as_str(), retried[1].leaving), ("unknown", None));
+        assert_eq!(retried[1].at, 9.0);
     }
 
     #[test]

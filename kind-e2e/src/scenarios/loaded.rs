@@ -9,6 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore as _};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::prometheus;
 use crate::cluster::reading::Reading;
@@ -104,6 +105,20 @@ impl Loaded {
             load.play(&stretch.name, &arrivals, &mut self.starts).await;
             sleep_until(context.clock.instant(window.to)).await;
         }
+    }
+
+    /// Plays Poisson arrivals until `stop`, for at most `stretch.seconds`. The window ends when the load does.
+    pub async fn play_until(&mut self, context: &Context, load: &Load, stretch: Stretch, stop: &CancellationToken) {
+        let mut rng = generator(context.seed, &self.name);
+        let length = Duration::from_secs_f64(stretch.seconds);
+        let arrivals = poisson(stretch.rate, length, context.documents.len(), &mut rng);
+        let from = context.clock.now();
+        let (name, index) = (stretch.name.clone(), self.stretches.len());
+        self.stretches.push((stretch, Window { from, to: from }));
+        load.play_until(&name, &arrivals, &mut self.starts, stop).await;
+        let (stretch, window) = &mut self.stretches[index];
+        window.to = context.clock.now();
+        stretch.seconds = window.seconds();
     }
 
     /// Plays an even load for `seconds` with the minimum of workers fixed, then gives them to the autoscaler.

@@ -4,6 +4,7 @@
 
 pub mod comparison;
 pub mod default_period;
+pub mod faults;
 pub mod fleet;
 pub mod isolation;
 pub mod loaded;
@@ -58,6 +59,11 @@ pub trait Scenario: Send + Sync {
         Vec::new()
     }
 
+    /// The beginnings of `namespace/pod` of the pods that it restarts on purpose.
+    fn restarts(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What it tells the report beside its checks.
     fn tables(&self, samples: &[Sample]) -> Vec<Table> {
         let _ = samples;
@@ -105,6 +111,7 @@ pub const REGISTRY: [Entry; 12] = [
     Entry::of::<outage::Outages>("outage", true),
     Entry::of::<pause::Pause>("pause", false),
     Entry::of::<overload::Overload>("overload", true),
+    Entry::of::<faults::Faults>(faults::NAME, true),
 ];
 
 /// The suite of a plain run.
@@ -197,6 +204,7 @@ pub async fn restore_cluster(context: &Context) {
             context.say(&format!("{what}: {error:#}"));
         }
     };
+    tell("a fault may still be in force", faults::restore(context).await);
     tell("what an outage took away may still be away", outage::restore(context).await);
     tell("the number of workers may still be fixed", switches::pause(fixture, None).await);
     tell("another way to scale may still be in force", comparison::restore(context).await);

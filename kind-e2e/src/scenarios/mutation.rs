@@ -5,20 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
-use support::command::Cmd;
 
 use crate::cluster::scalers::{self, Scaler};
 use crate::cluster::settings::TEMPORAL_SCALER;
+use crate::cluster::switches::rolled_out;
 use crate::cluster::{DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT};
 
-/// A rollout of the workers ends within this time.
-const ROLLED_OUT: Duration = Duration::from_secs(180);
 /// Seconds that the mutation `latency` adds to the latency that a load is sized by.
 const LATER: f64 = 3.0;
 
@@ -115,19 +112,6 @@ async fn patch_scaler(fixture: &Fixture, patch: Value) -> Result<()> {
         .await
         .with_context(|| format!("changing scaledobject {SCALED_OBJECT}"))?;
     scalers::taken_over(fixture).await.map(drop)
-}
-
-async fn rolled_out(fixture: &Fixture) -> Result<()> {
-    let cluster = &fixture.cluster;
-    Cmd::new(&cluster.kubectl)
-        .args(["rollout", "status", "deployment", DEPLOYMENT, "--namespace", NAMESPACE])
-        .env("KUBECONFIG", &cluster.kubeconfig)
-        .limit(ROLLED_OUT)
-        .quiet()
-        .read_async()
-        .await
-        .context("rolling out the workers")
-        .map(drop)
 }
 
 #[cfg(test)]

@@ -18,9 +18,12 @@ initdb --pgdata="$new" --username=postgres --encoding=UTF8 --locale=C.UTF-8 \
 
 # The superuser has no password, so it cannot log in over the network.
 quoted() { printf "'%s'" "${1//\'/\'\'}"; }
+
+# Each role has a limit of its own, so that a client that opens too many sessions takes none of Temporal's. The limits add
+# up to max_connections without the superuser's three (postgresql.conf).
 postgres --single -c exit_on_error=on -D "$new" postgres > /dev/null <<SQL
-CREATE ROLE slipway LOGIN PASSWORD $(quoted "$SLIPWAY_PASSWORD")
-CREATE ROLE temporal LOGIN PASSWORD $(quoted "$TEMPORAL_PASSWORD")
+CREATE ROLE slipway LOGIN CONNECTION LIMIT 177 PASSWORD $(quoted "$SLIPWAY_PASSWORD")
+CREATE ROLE temporal LOGIN CONNECTION LIMIT 120 PASSWORD $(quoted "$TEMPORAL_PASSWORD")
 CREATE DATABASE documents OWNER slipway
 CREATE DATABASE temporal OWNER temporal
 CREATE DATABASE temporal_visibility OWNER temporal

@@ -1,0 +1,387 @@
+//! Faults, one at a time, under an open load: nothing that was acknowledged is lost, and all is well again in time.
+//!
+//! [`table`] has a row for each fault, [`mechanism`] the ways to break a cluster, [`invariant`] what must hold beside the
+//! oracle, and [`judge`] the oracle of a fault.
+
+mod invariant;
+mod judge;
+mod mechanism;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Result;
+use capacity::table::Fleet as Plan;
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use serde::{Deserialize, Serialize};
+use support::wait::{Probe, eventually, when};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use self::invariant::{Invariant, Seen, right_count};
+use self::mechanism::{Made, Mechanism, poison};
+use self::table::{FAULTS, Fault};
+use super::loaded::{Loaded, Stretch};
+use super::{Scenario, prepare};
+use crate::judge::part::Part;
+use crate::judge::table::Table;
+use crate::judge::verdict::Check;
+use crate::load::acknowledged;
+use crate::load::context::Context;
+use crate::load::sizing::{GUIDE_SERVICE, Peak, Sizing};
+use crate::load::waits::hand_over;
+use crate::observe::sample::Sample;
+use crate::observe::window::Window;
+
+/// The scenario's name.
+pub const NAME: &str = "faults";
+/// Workers' worth of load: more than the minimum, so that a fault meets a fleet that was scaled.
+const WORKERS: f64 = 4.5;
+/// Seconds in which the fleet grows before the first fault.
+const FIRST: f64 = 25.0;
+/// Seconds of load before each fault: documents are in flight in every step.
+const BEFORE: f64 = 8.0;
+/// Documents that are due while all is well again: a p99 of fewer says nothing.
+const SETTLED: f64 = 105.0;
+/// Seconds after the bound in which all may still become well, to tell a late recovery from none.
+const LATE: f64 = 30.0;
+/// Seconds in which the last documents of a load are stored. Without them the next fault would meet this one's rest.
+const DRAINED: f64 = 240.0;
+/// The longest load of a fault, in seconds.
+const LONGEST: f64 = 1500.0;
+/// How often invariants are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// `faults.toml`, which `cargo xtask` reads too, to know the names before anything is built.
+static LIST: LazyLock<BTreeMap<String, Described>> = LazyLock::new(|| {
+    toml::from_str(include_str!("../../../faults.toml")).expect("faults.toml is compiled in, and tested")
+});
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    number: u8,
+    about: String,
+}
+
+/// The names of the faults, in the order in which they are played.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FAULTS.iter().map(|fault| fault.name)
+}
+
+impl Fault {
+    fn described(&self) -> &'static Described {
+        LIST.get(self.name).expect("every fault is in faults.toml, which a test holds")
+    }
+}
+
+fn by_name(name: &str) -> Option<&'static Fault> {
+    FAULTS.iter().find(|fault| fault.name == name)
+}
+
+/// What the scenario found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Faults {
+    sizing: Option<Sizing>,
+    /// The faults that were asked for.
+    asked: Vec<String>,
+    played: Vec<Played>,
+    /// Why the faults after the last that was played were not.
+    stopped: Option<String>,
+}
+
+/// One fault and what came of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Played {
+    /// Which fault.
+    name: String,
+    /// Its load.
+    loaded: Loaded,
+    /// From the time at which it was made to the time at which it was undone.
+    made: Option<Window>,
+    /// When all was well again: the queues empty, and no more documents in flight than the load has.
+    recovered: Option<f64>,
+    /// The load of which the latency is judged afterwards.
+    settled: Option<Window>,
+    /// Connections that the plan of the fleet has for its workers.
+    planned: u64,
+    /// What was looked at.
+    seen: Seen,
+    /// Why it was not made, or not undone.
+    error: Option<String>,
+}
+
+impl Scenario for Faults {
+    fn run<'a>(&'a mut self, context: &'a Context) -> LocalBoxFuture<'a, Result<()>> {
+        self.carry_out(context).boxed_local()
+    }
+
+    fn judge(&self, samples: &[Sample]) -> Vec<Check> {
+        self.asked.iter().flat_map(|name| self.judge_one(name, samples)).collect()
+    }
+
+    fn loads(&self) -> Vec<Part<'_>> {
+        let loads = self.played.iter().map(|played| &played.loaded);
+        loads.map(|one| Part::new(&one.name, &one.starts, one.whole(), self.sizing.as_ref())).collect()
+    }
+
+    fn tables(&self, samples: &[Sample]) -> Vec<Table> {
+        let retried = self.played.iter().filter_map(|played| played.loaded.ending.table(&played.name));
+        std::iter::once(self.table(samples)).chain(retried).collect()
+    }
+
+    fn restarts(&self) -> &'static [&'static str] {
+        // What is killed, and what gives up its lease while the node stands still.
+        &["default/", "keda/", "kube-system/", "local-path-storage/"]
+    }
+}
+
+impl Faults {
+    async fn carry_out(&mut self, context: &Context) -> Result<()> {
+        let asked = names().filter(|name| context.faults.is_empty() || context.faults.iter().any(|one| one == name));
+        self.asked = asked.map(str::to_owned).collect();
+        let sizing = prepare(context, "faults/prepare", Peak::steady(WORKERS), GUIDE_SERVICE).await?;
+        self.sizing = Some(sizing);
+        hand_over(context).await?;
+        let mut before = FIRST;
+        for name in self.asked.clone() {
+            let Some(fault) = by_name(&name) else { continue };
+            self.played.push(Played { name, planned: planned(context), ..Played::default() });
+            let Some(played) = self.played.last_mut() else { continue };
+            let ended = play(context, fault, &sizing, before, played).await;
+            if let Err(error) = ended {
+                context.say(&format!("{}: {error:#}", fault.name));
+                played.error.get_or_insert(format!("{error:#}"));
+            }
+            if let Some(left) = played.left() {
+                self.stopped = Some(format!("after {}: {left}", fault.name));
+                context.say(&format!("the other faults would meet the rest of this one: {left}"));
+                break;
+            }
+            before = BEFORE;
+        }
+        Ok(())
+    }
+}
+
+fn planned(context: &Context) -> u64 {
+    Plan::of(&context.settings, context.settings.max).connections
+}
+
+/// Plays one fault: the load, the fault, the recovery, and what is stored in the end.
+async fn play(context: &Context, fault: &Fault, sizing: &Sizing, before: f64, played: &mut Played) -> Result<()> {
+    let name = format!("{NAME}/{}", fault.name);
+    context.enter(&format!("{name}/prepare"), &fault.described().about);
+    fault.mechanism.prepare(context).await?;
+    let (loaded, load) = Loaded::begin(context, &name);
+    played.loaded = loaded;
+    let (stop, began) = (CancellationToken::new(), context.clock.now());
+    let stretch = Stretch::new("load", sizing.rate_of(WORKERS), LONGEST);
+    let Played { loaded, made, recovered, settled, seen, .. } = played;
+    seen.before = Seen::pods(context).await;
+    context.enter(&format!("{name}/before"), &format!("{:.1} documents/s", stretch.rate));
+    let marks = (made, recovered, settled);
+    let acting = async {
+        // However it ends, the load ends with it.
+        let _stops = stop.clone().drop_guard();
+        act(context, fault, sizing, began + before, marks, seen).await
+    };
+    let ((), acted) = futures::join!(loaded.play_until(context, &load, stretch, &stop), acting);
+    // What could not be undone above is tried again here.
+    let undone = fault.mechanism.undo(context, sizing.service).await.map(drop);
+    loaded.drain(context, DRAINED).await;
+    loaded.read(context).await?;
+    seen.after = Seen::pods(context).await;
+    let cleaned = fault.mechanism.clean(context).await;
+    acted.and(undone).and(cleaned)
+}
+
+type Marks<'a> = (&'a mut Option<Window>, &'a mut Option<f64>, &'a mut Option<Window>);
+
+/// Makes the fault, undoes it, and waits until all is well again.
+async fn act(
+    context: &Context,
+    fault: &Fault,
+    sizing: &Sizing,
+    at: f64,
+    (made, recovered, settled): Marks<'_>,
+    seen: &mut Seen,
+) -> Result<()> {
+    let name = format!("{NAME}/{}", fault.name);
+    sleep_until(context.clock.instant(at)).await;
+    seen.look(context, fault.invariants, false).await;
+    context.enter(&format!("{name}/fault"), &fault.described().about);
+    let from = context.clock.now();
+    let broken = looking(context, fault, seen, false, fault.mechanism.make(context, fault.lasts)).await;
+    let broken = note(broken?, seen);
+    let until = sleep_until(context.clock.instant(from + fault.lasts));
+    looking(context, fault, seen, false, until).await;
+    seen.failed_tasks = broken.failed_tasks.load(Ordering::Relaxed);
+    drop(broken);
+    seen.dropped = fault.mechanism.undo(context, sizing.service).await?;
+    let to = context.clock.now();
+    *made = Some(Window { from, to });
+    context.enter(&format!("{name}/recovery"), "undone");
+    let well = looking(context, fault, seen, true, well_again(context, fault, sizing)).await;
+    fault.mechanism.back(context).await?;
+    well?;
+    let at = context.clock.now();
+    *recovered = Some(at);
+    context.enter(&format!("{name}/settled"), &format!("{:.1} s after it was undone", at - to));
+    let window = Window { from: at, to: at + SETTLED / sizing.rate_of(WORKERS) };
+    looking(context, fault, seen, true, sleep_until(context.clock.instant(window.to))).await;
+    *settled = Some(window);
+    if fault.mechanism == Mechanism::Poison {
+        seen.poisoned = poisoned(context).await?;
+    }
+    Ok(())
+}
+
+fn note(made: Made, seen: &mut Seen) -> Made {
+    seen.hit.clone_from(&made.pods);
+    seen.hits.clone_from(&made.at);
+    seen.sessions = made.sessions;
+    seen.refusal.clone_from(&made.refusal);
+    made
+}
+
+/// Does something, and looks at the fault's invariants meanwhile.
+async fn looking<T>(
+    context: &Context,
+    fault: &Fault,
+    seen: &mut Seen,
+    undone: bool,
+    doing: impl Future<Output = T>,
+) -> T {
+    let watching = async {
+        let mut tick = interval(LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            seen.look(context, fault.invariants, undone).await;
+        }
+    };
+    tokio::select! {
+        done = doing => done,
+        () = watching => unreachable!("it looks for ever"),
+    }
+}
+
+/// Waits until the queues are empty and no more documents are in flight than the load has at any time.
+async fn well_again(context: &Context, fault: &Fault, sizing: &Sizing) -> Result<()> {
+    let since = context.clock.now();
+    let rate = sizing.rate_of(WORKERS);
+    let mean = rate * sizing.p99_bound();
+    let usual = (mean + 3.0 * mean.sqrt()).ceil() as u64;
+    let limit = Duration::from_secs_f64(fault.bound() + LATE);
+    eventually("all is well again", limit, async || {
+        let Some(sample) = context.board.latest().filter(|sample| sample.at > since) else {
+            return Probe::NotYet("no sample yet".to_owned());
+        };
+        let Some(stored) = sample.stored.seen() else {
+            return Probe::NotYet(format!("documents not counted: {:?}", sample.stored));
+        };
+        let flying = sample.load.acknowledged.saturating_sub(*stored);
+        if flying > usual || sample.load.acknowledged == 0 {
+            return Probe::NotYet(format!("{flying} documents in flight"));
+        }
+        if fault.invariants.contains(&Invariant::RightCount) {
+            let (least, most) = right_count(sizing, rate);
+            match context.board.fleet(context.clock.now()) {
+                Ok(fleet) if (least..=most).contains(&fleet.ready) && fleet.is_settled_at(fleet.ready) => {}
+                Ok(fleet) => return Probe::NotYet(format!("{fleet}, {least} to {most} are right")),
+                Err(unseen) => return Probe::NotYet(unseen),
+            }
+        }
+        match context.fixture.temporal.backlogs().await {
+            Ok(backlogs) => when(backlogs.values().all(|waiting| *waiting == 0.0), || format!("{backlogs:?}")),
+            Err(error) => Probe::NotYet(format!("{error:#}")),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+/// The poisoned document's workflows by status, as soon as visibility has one that ended.
+async fn poisoned(context: &Context) -> Result<BTreeMap<String, u64>> {
+    let id = poison(context);
+    let temporal = &context.fixture.temporal;
+    let ended = eventually("visibility", Duration::from_secs(30), async || match temporal.count_by_status(&id).await {
+        Ok(counts) if !counts.is_empty() && !counts.contains_key("Running") => Probe::Ready(counts),
+        Ok(counts) => Probe::NotYet(format!("{counts:?}")),
+        Err(error) => Probe::NotYet(format!("{error:#}")),
+    });
+    match ended.await {
+        Ok(counts) => Ok(counts),
+        Err(_) => temporal.count_by_status(&id).await,
+    }
+}
+
+impl Played {
+    /// When it was undone.
+    fn undone(&self) -> Option<f64> {
+        self.made.map(|window| window.to)
+    }
+
+    /// Documents a second of its load.
+    fn rate(&self) -> f64 {
+        self.loaded.stretches.first().map_or(0.0, |(stretch, _)| stretch.rate)
+    }
+
+    /// From the fault to the end of its load.
+    fn lasted(&self, made: Window) -> Window {
+        self.loaded.whole().map_or(made, |whole| Window { from: made.from, ..whole })
+    }
+
+    /// What is left of it for the next fault, if anything is.
+    fn left(&self) -> Option<String> {
+        let (due, kept) = (acknowledged(&self.loaded.starts), self.loaded.ending.stored.len() as u64);
+        match self.loaded.drain {
+            None => Some("its load was not drained".to_owned()),
+            Some(_) if kept < due => Some(format!("{kept} of {due} acknowledged documents are stored")),
+            Some(_) => None,
+        }
+    }
+}
+
+/// Undoes the fault that a run was interrupted in, which the phase names.
+///
+/// # Errors
+/// The cluster refuses it.
+pub async fn restore(context: &Context) -> Result<()> {
+    let phase = context.board.phase();
+    let mut names = phase.split('/');
+    let fault = (names.next() == Some(NAME)).then(|| by_name(names.next()?)).flatten();
+    let Some(fault) = fault else { return Ok(()) };
+    fault.mechanism.undo(context, 0.0).await?;
+    fault.mechanism.back(context).await?;
+    fault.mechanism.clean(context).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_and_the_table_name_the_same_faults() {
+        let mut listed: Vec<(&str, u8)> = LIST.iter().map(|(name, one)| (name.as_str(), one.number)).collect();
+        let mut names: Vec<&str> = names().collect();
+        names.sort_unstable();
+        assert_eq!(listed.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+        listed.sort_by_key(|(_, number)| *number);
+        assert!(listed.iter().map(|(_, number)| *number).eq(1..=26), "each number once: {listed:?}");
+    }
+
+    #[test]
+    fn a_bound_is_the_sum_that_it_says() {
+        let fault = by_name("worker-killed").unwrap();
+        assert_eq!(fault.bound(), 15.0 + 10.0 + 10.0 + 10.0);
+        assert!(fault.why().starts_with("15 s until Temporal misses the heartbeats; 10 s "), "{}", fault.why());
+        let away = by_name("worker-cut-off").unwrap();
+        assert_eq!(away.bound(), 50.0 + 30.0 * 7.0 / 3.0 + 10.0);
+    }
+}

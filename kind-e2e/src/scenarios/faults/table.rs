@@ -1,0 +1,180 @@
+//! The faults, one a row: how each is made, for how long, what must hold beside the oracle, and when all is well again.
+//!
+//! The numbers are those of `docs/faults.md`. A row that differs from that table says how, and why.
+
+use super::invariant::Invariant::{self, *};
+use super::mechanism::Mechanism::{self, *};
+use super::mechanism::{KEDA, POSTGRES, PROMETHEUS, Share, TEMPORAL, WORKERS};
+use crate::cluster::NAMESPACE;
+
+/// A part of a bound: seconds, and what takes them.
+pub(super) type Part = (f64, &'static str);
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Fault {
+    /// Its name on the command line and in reports.
+    pub name: &'static str,
+    /// How it is made and undone.
+    pub mechanism: Mechanism,
+    /// Seconds from the time at which it was made until it is undone.
+    pub lasts: f64,
+    /// What must hold beside the oracle.
+    pub invariants: &'static [Invariant],
+    /// Whether Temporal may refuse starts while it lasts, and until all is well again.
+    pub refuses: bool,
+    /// What takes time until all is well again, counted from the time at which it was undone. The sum is the bound.
+    pub recovery: &'static [Part],
+    /// How this differs from the table of faults, and why.
+    pub differs: Option<&'static str>,
+}
+
+impl Fault {
+    /// All is well again within so many seconds.
+    pub(super) fn bound(&self) -> f64 {
+        self.recovery.iter().map(|(seconds, _)| seconds).sum::<f64>() + self.drain()
+    }
+
+    /// Why the bound is what it is.
+    pub(super) fn why(&self) -> String {
+        let parts = self.recovery.iter().map(|(seconds, what)| format!("{seconds:.0} s {what}"));
+        let drain = format!(
+            "{:.0} s for what waits: the load takes 70 % of this host at most, so that the work of {:.0} s is done in \
+             7/3 of that, and the last documents take {TAIL:.0} s",
+            self.drain(),
+            self.lasts
+        );
+        parts.chain([drain]).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Nothing is started while Temporal is away, and nothing waits when it is back.
+    fn drain(&self) -> f64 {
+        let worked_off = if self.refuses { 0.0 } else { self.lasts * 7.0 / 3.0 };
+        worked_off + TAIL
+    }
+}
+
+/// The last documents of a backlog: their own IO, and what the guide leaves beside it, twice.
+const TAIL: f64 = 10.0;
+
+/// `HEARTBEAT_TIMEOUT` of the worker.
+pub(super) const HEARTBEAT: f64 = 15.0;
+const HEARTBEATS: Part = (HEARTBEAT, "until Temporal misses the heartbeats");
+const STICKY: Part = (10.0, "for which a workflow task waits for the worker that has its workflow");
+const TASK: Part = (10.0, "of the timeout of a workflow task whose worker is gone");
+const RESTART: Part =
+    (30.0, "until a container runs again: the kubelet waits 10 s at its second end, and 20 s at its third");
+const START: Part = (15.0, "in which new workers start beside the load");
+const POLLS: Part = (15.0, "until the workers poll again: their pauses grow to 10 s");
+const TEMPORAL_STARTS: Part = (40.0, "in which Temporal starts and has its shards");
+const POSTGRES_STARTS: Part = (20.0, "in which Postgres starts and replays its log");
+const LIVENESS: Part = (200.0, "until the liveness probe restarts a Temporal whose pool is closed (temporal#11691)");
+const RETRY: Part = (30.0, "of the longest pause before an attempt");
+const CIRCUIT: Part = (40.0, "until a circuit breaker lets a probe through: its pause was 20 s at last, or 40 s");
+const CIRCUIT_LONG: Part =
+    (200.0, "until a circuit breaker lets a probe through: its longest pause is 160 s, and a quarter");
+const STATEMENT: Part = (30.0, "of the timeout of a statement that was in flight");
+const LEFT: Part = (40.0, "for what waits since 3 workers do the work of 10");
+const SCALING: Part = (20.0, "until the fleet is scaled again: KEDA and its API start");
+
+const PROMETHEUS_ONLY: &[(&str, &str)] = &[(NAMESPACE, "prometheus")];
+const METRICS_API: &[(&str, &str)] = &[("keda", "keda-metrics-apiserver")];
+const DNS: &[(&str, &str)] = &[("kube-system", "coredns")];
+
+const fn fault(
+    name: &'static str,
+    mechanism: Mechanism,
+    lasts: f64,
+    invariants: &'static [Invariant],
+    recovery: &'static [Part],
+) -> Fault {
+    Fault { name, mechanism, lasts, invariants, refuses: false, recovery, differs: None }
+}
+
+impl Fault {
+    const fn refusing(self) -> Self {
+        Self { refuses: true, ..self }
+    }
+
+    const fn differing(self, how: &'static str) -> Self {
+        Self { differs: Some(how), ..self }
+    }
+}
+
+/// Every fault, in the order in which they are played. Those whose pods start from new ones come between those that
+/// kill, so that the kubelet's back-off stays short.
+pub(super) const FAULTS: [Fault; 26] = [
+    fault(
+        "worker-killed",
+        Kill(WORKERS, Share::One, 1),
+        0.0,
+        &[Retried, Restarted(1)],
+        &[HEARTBEATS, STICKY, TASK],
+    ),
+    fault("workers-killed", Kill(WORKERS, Share::All, 1), 0.0, &[Restarted(1)], &[RESTART, HEARTBEATS, STICKY, TASK]),
+    fault("rolling-update", RollOut, 0.0, &[FirstAttempts, Punctual], &[START]),
+    fault(
+        "quarter-killed",
+        Kill(WORKERS, Share::Quarter, 2),
+        0.0,
+        &[Retried, PunctualBetween],
+        &[RESTART, HEARTBEATS, STICKY, TASK],
+    )
+    .differing("a quarter every 40 s instead of every 2 min, twice: each is over before the next"),
+    fault("scale-in", ScaleIn(10, 6.0), 0.0, &[FirstAttempts], &[START, SCALING, LEFT]),
+    fault("out-of-memory", Exhaust(WORKERS), 0.0, &[Restarted(1), OutOfMemory], &[HEARTBEATS, STICKY, TASK]),
+    fault("node-drained", Evict(WORKERS), 0.0, &[FirstAttempts, Budget], &[START]).differing(
+        "one node: every worker is evicted by the API that a drain uses, and the node still takes pods. With more nodes \
+         the pods of one would move to the others",
+    ),
+    fault("hung-activity", Stop(WORKERS), 25.0, &[Retried, MissedHeartbeat], &[HEARTBEATS, STICKY, TASK]),
+    fault("poison", Poison, 5.0, &[FirstAttempts, Punctual, OnePoisoned], &[]),
+    fault("worker-cut-off", Cut(WORKERS, 7233), 30.0, &[FewPackets], &[HEARTBEATS, POLLS, STICKY, TASK]),
+    fault("database-half-open", Cut(WORKERS, 5432), 40.0, &[ErrorsOf("database")], &[CIRCUIT, RETRY]),
+    fault("dns-away", Away(DNS, 2), 30.0, &[], &[CIRCUIT, RETRY]),
+    fault("object-store-away", HangS3, 40.0, &[SlotsFreed], &[CIRCUIT, RETRY]),
+    fault("prometheus-away", Away(PROMETHEUS_ONLY, 1), 65.0, &[NeverFewer, Punctual], &[SCALING]),
+    fault(
+        "series-absent",
+        Cut(PROMETHEUS, 9464),
+        60.0,
+        &[NeverFewer, TriggerErrors, Alert("QueueDepthUnknown"), Punctual],
+        &[SCALING],
+    ),
+    fault("keda-killed", Kill(KEDA, Share::All, 1), 0.0, &[NeverFewer, RightCount], &[(100.0, "of the promised 2 min")]),
+    fault(
+        "metrics-api-away",
+        Away(METRICS_API, 1),
+        75.0,
+        &[NeverFewer, Alert("MetricsNotRead"), Punctual],
+        &[SCALING],
+    ),
+    fault("temporal-killed", Kill(TEMPORAL, Share::All, 1), 0.0, &[Restarted(1)], &[TEMPORAL_STARTS, POLLS, HEARTBEATS, TASK])
+        .refusing()
+        .differing("history alone cannot be killed: the four services are one process here"),
+    fault("temporal-deleted", Delete(TEMPORAL), 0.0, &[PollersReturn(60.0)], &[TEMPORAL_STARTS, RETRY, POLLS, HEARTBEATS, TASK])
+        .refusing()
+        .differing(
+            "frontend and matching are one process with history here: its pod is deleted, and another comes",
+        ),
+    fault("wrong-version", WrongVersion, 20.0, &[TasksFailed], &[STICKY, TASK, RETRY]).differing(
+        "the driver takes workflow tasks and fails each with the cause NonDeterministicError, as the SDK of such a \
+         version does. A worker image with other steps would be built for this test alone",
+    ),
+    fault("sessions-exhausted", Sessions, 20.0, &[TemporalsShare, Refused], &[RETRY]),
+    fault("database-slow", Pulse(POSTGRES), 25.0, &[], &[RETRY, STATEMENT]).refusing(),
+    fault("database-restarted", Delete(POSTGRES), 0.0, &[NoPodDeleted], &[POSTGRES_STARTS, LIVENESS, POLLS, CIRCUIT])
+        .refusing(),
+    fault("disk-full", FillDisk, 20.0, &[NoPodDeleted], &[POSTGRES_STARTS, LIVENESS, RETRY, POLLS, CIRCUIT]).refusing(),
+    fault("node-stopped", PauseNode, 20.0, &[], &[RESTART, HEARTBEATS, POLLS, STICKY, TASK]).refusing().differing(
+        "one node: it stands still for 20 s. If it were killed, nothing would be left to come back to",
+    ),
+    fault(
+        "database-away",
+        PostgresAway,
+        300.0,
+        &[Connections, NoPodDeleted],
+        &[POSTGRES_STARTS, TEMPORAL_STARTS, RETRY, POLLS, CIRCUIT_LONG],
+    )
+    .refusing(),
+];
