@@ -15,6 +15,7 @@ use crate::outputs::{OUTPUTS_FILE, Outputs};
 use crate::parts::{ARCHITECTURE, Builder, Parts, cargo};
 use crate::pins::Pins;
 use crate::rustc;
+use crate::steps;
 use crate::sysroot::{self, Sysroot};
 
 /// The manifest of the default storage class, below `manifests/`.
@@ -118,16 +119,19 @@ pub fn assemble(builder: &Builder<'_>, locking: &Locking) -> Result<Assembly> {
     let debian = debian(builder, &plan, locking)?;
     let sysroot = debian.sysroot(builder.cache, &plan.sysroot)?;
     let builder = &Builder { sysroot: Some(sysroot.clone()), ..builder.clone() };
-    // Side by side, because each of the three waits now and then: for the network, for a lock, for the linker.
-    let ((rootfs, programs), mut parts) = side_by_side(
-        || {
-            side_by_side(
-                || images::root_filesystems(&plan, &debian, builder.cache),
-                || cargo::RUNS.iter().map(|programs| builder.cargo(programs)).collect::<Result<Vec<_>>>(),
-            )
-        },
-        || builder.components(),
+    let pending = steps::pending(builder)?;
+    if !pending.is_empty() {
+        progress::note(&format!("to build, the longest first: {}", steps::describe(&pending)));
+    }
+    builder.sysroot_folder()?;
+    // Beside the programs, because it waits for the network and the disk.
+    let (rootfs, ()) = side_by_side(
+        || images::root_filesystems(&plan, &debian, builder.cache),
+        || steps::build_in_columns(builder, &pending),
     )?;
+    // The cache has all of these now.
+    let programs = cargo::RUNS.iter().map(|programs| builder.cargo(programs)).collect::<Result<Vec<_>>>()?;
+    let mut parts = builder.components()?;
     let [ours, driver] = [&programs[0], &programs[1]];
     let folder = ours[0].parent().context("find the folder of the built programs")?;
     images::OURS.iter().for_each(|component| parts.add(component, folder));

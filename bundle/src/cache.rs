@@ -11,28 +11,38 @@
 mod garbage;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use support::progress;
+use support::wait::{Probe, blocking::eventually};
 
 use crate::action::Action;
+use crate::host;
 
 pub use garbage::Garbage;
 
 /// The file in an entry that holds its [`Seal`]. Its modification time is that of the entry's last use.
 pub(crate) const SEAL: &str = ".sealed";
 
+/// The number of digits of a key in the name of an entry.
+const KEY: usize = 16;
+/// What programs and the kernel say if a disk is full, in lower case.
+const FULL: &str = "no space left on device";
+
 /// What an entry consists of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Seal {
     /// The build that made it.
     pub action: Action,
+    /// The seconds that the build took. 0 in entries of an older version.
+    #[serde(default)]
+    pub seconds: f64,
     /// Its files by their paths in it.
     pub files: BTreeMap<String, Sealed>,
 }
@@ -70,7 +80,7 @@ impl Cache {
 
     /// The path of an entry, whether the entry exists or not.
     pub fn place(&self, kind: &str, name: &str, action: &Action) -> PathBuf {
-        self.root.join(kind).join(format!("{name}-{}", &action.key()[..16]))
+        self.root.join(kind).join(format!("{name}-{}", &action.key()[..KEY]))
     }
 
     /// The entry's path, if the entry exists and its files have their sizes.
@@ -113,27 +123,83 @@ impl Cache {
         let work = parent.join(format!(".building-{name}"));
         remove_folder(&work)?;
         fs::create_dir(&work).with_context(|| format!("make {}", work.display()))?;
-        build(&work).inspect_err(|_| drop(remove_folder(&work)))?;
-        seal(&work, action).inspect_err(|_| drop(remove_folder(&work)))?;
-        persist(&work, &place).with_context(|| format!("move {name} into the cache"))?;
+        let start = Instant::now();
+        let sealed = build(&work).and_then(|()| seal(&work, action, start.elapsed().as_secs_f64()));
+        let done = sealed.and_then(|()| persist(&work, &place).with_context(|| format!("move {name} into the cache")));
+        if let Err(error) = done {
+            // Before the work folder is removed, which frees space.
+            let error = self.explain_full(name, error);
+            let _ = remove_folder(&work);
+            return Err(error);
+        }
         Ok(place)
     }
 
-    /// Holds a named lock for as long as the returned file lives.
+    /// The seconds that the last build of this name took, whatever it was built from. None if there was none.
+    pub fn last_build(&self, kind: &str, name: &str) -> Option<f64> {
+        let entries = fs::read_dir(self.root.join(kind)).ok()?;
+        let of_name = |path: &Path| {
+            let key = path.file_name()?.to_str()?.strip_prefix(name)?.strip_prefix('-')?;
+            (key.len() == KEY && key.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(())
+        };
+        let paths = entries.flatten().map(|entry| entry.path()).filter(|path| of_name(path).is_some());
+        let seals = paths.map(|path| path.join(SEAL));
+        let seal = seals.max_by_key(|seal| seal.metadata().and_then(|meta| meta.modified()).ok())?;
+        let seal: Seal = serde_json::from_slice(&fs::read(seal).ok()?).ok()?;
+        Some(seal.seconds).filter(|seconds| *seconds > 0.0)
+    }
+
+    /// Says so if a disk is full: with what was to be written, and where how much is free.
+    pub(crate) fn explain_full(&self, name: &str, error: anyhow::Error) -> anyhow::Error {
+        let text = format!("{error:#}");
+        if !text.to_lowercase().contains(FULL) {
+            return error;
+        }
+        let free = |folder: &Path| {
+            let bytes = host::disk_free(folder).map_or_else(|| "unknown".to_owned(), host::gib);
+            format!("{bytes} in {}", folder.display())
+        };
+        let (cache, temporary) = (free(&self.root), free(&std::env::temp_dir()));
+        anyhow::anyhow!(
+            "the disk is full at {name} (free: {cache}, {temporary}): free some, run `cargo xtask gc`, or set {} to a \
+             folder on another disk; {text}",
+            crate::workspace::CACHE_VARIABLE
+        )
+    }
+
+    /// Holds a named lock for as long as the returned file lives. While another process holds it, says which.
     ///
     /// # Errors
-    /// When the lock file cannot be created or locked.
+    /// When the lock file cannot be created or locked, or the user does not want to wait.
     pub fn lock(&self, name: &str) -> Result<File> {
         let dir = self.root.join("locks");
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
-        let file = File::create(dir.join(name)).with_context(|| format!("make the lock {name}"))?;
-        file.lock().with_context(|| format!("lock {name}"))?;
+        let path = dir.join(name);
+        let file = File::options().create(true).append(true).open(&path);
+        let mut file = file.with_context(|| format!("make the lock {}", path.display()))?;
+        let what = format!("the lock {}", path.display());
+        let holder = || fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+        let mut told = false;
+        eventually(&what, Duration::MAX, || match file.try_lock() {
+            Ok(()) => Ok(Probe::Ready(())),
+            Err(TryLockError::WouldBlock) => {
+                if !std::mem::replace(&mut told, true) {
+                    progress::note(&format!("waiting for {what}, which {} holds", holder()));
+                }
+                Ok(Probe::NotYet(format!("{} holds it", holder())))
+            }
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {name}")),
+        })?;
+        let holder =
+            format!("process {} in {}", std::process::id(), std::env::current_dir().unwrap_or_default().display());
+        let written = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
+        written.with_context(|| format!("write {}", path.display()))?;
         Ok(file)
     }
 }
 
 /// Records the files of an entry, and writes all of them through to the disk.
-fn seal(entry: &Path, action: &Action) -> Result<()> {
+fn seal(entry: &Path, action: &Action, seconds: f64) -> Result<()> {
     let mut files = BTreeMap::new();
     let mut folders = vec![entry.to_owned()];
     for file in files_below(entry)? {
@@ -148,7 +214,7 @@ fn seal(entry: &Path, action: &Action) -> Result<()> {
         );
     }
     let path = entry.join(SEAL);
-    let text = serde_json::to_vec(&Seal { action: action.clone(), files }).context("serialise a seal")?;
+    let text = serde_json::to_vec(&Seal { action: action.clone(), seconds, files }).context("serialise a seal")?;
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     sync(&path)?;
     folders.iter().try_for_each(|folder| sync(folder))
@@ -307,6 +373,77 @@ mod tests {
         assert!(built.is_err());
         assert_eq!(cache.get("parts", "x", &Action::new("k")), None);
         assert_eq!(fs::read_dir(dir.path().join("parts")).unwrap().count(), 0, "no incomplete entry stays");
+    }
+
+    #[test]
+    fn full_disk_is_named_with_what_was_built_and_the_way_out() {
+        let (dir, cache) = cache();
+        let fails = |error: fn() -> anyhow::Error| {
+            cache.get_or_build("parts", "keda", &Action::new("k"), |_| Err(error())).unwrap_err().to_string()
+        };
+        let of_kernel = fails(|| anyhow::Error::new(std::io::Error::from_raw_os_error(28)).context("write keda"));
+        let of_go = fails(|| anyhow::anyhow!("build component keda: go: compile: writing x: No space left on device"));
+        for text in [of_kernel, of_go] {
+            let place = format!("in {}", dir.path().display());
+            for part in ["the disk is full at keda", &place, "cargo xtask gc", "SLIPWAY_CACHE"] {
+                assert!(text.contains(part), "{part} is not in {text}");
+            }
+        }
+        assert_eq!(fails(|| anyhow::anyhow!("no rule")), "no rule");
+        assert_eq!(fs::read_dir(dir.path().join("parts")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn lock_says_who_holds_it_and_the_next_one_waits() {
+        let (dir, cache) = cache();
+        let held = cache.lock("x").unwrap();
+        let said = fs::read_to_string(dir.path().join("locks/x")).unwrap();
+        assert!(said.starts_with(&format!("process {} in /", std::process::id())), "{said}");
+        let path = dir.path().join("locks/x");
+        assert!(matches!(File::open(&path).unwrap().try_lock(), Err(TryLockError::WouldBlock)));
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| cache.lock("x").map(drop));
+            drop(held);
+            next.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn two_builds_of_one_entry_at_once_run_once() {
+        let (_dir, cache) = cache();
+        let runs = std::sync::atomic::AtomicUsize::new(0);
+        let build = || {
+            cache.get_or_build("parts", "x", &Action::new("k"), |place| {
+                runs.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                Ok(fs::write(place.join("p"), "program")?)
+            })
+        };
+        std::thread::scope(|scope| {
+            let threads = [scope.spawn(build), scope.spawn(build), scope.spawn(build)];
+            threads.into_iter().for_each(|thread| drop(thread.join().unwrap().unwrap()));
+        });
+        assert_eq!(runs.into_inner(), 1);
+    }
+
+    #[test]
+    fn time_of_the_last_build_is_that_of_the_newest_entry_of_the_name() {
+        let (_dir, cache) = cache();
+        assert_eq!(cache.last_build("parts", "x"), None);
+        let entry = |name: &str, key: &str, seconds: f64| {
+            let place = cache.place("parts", name, &Action::new(key));
+            fs::create_dir_all(&place).unwrap();
+            seal(&place, &Action::new(key), seconds).unwrap();
+            place
+        };
+        let old = entry("x", "a", 7.5);
+        let new = entry("x", "b", 9.0);
+        entry("x-y", "a", 4.0);
+        let earlier = SystemTime::now() - Duration::from_secs(60);
+        for (place, time) in [(&old, earlier), (&new, SystemTime::now())] {
+            File::options().append(true).open(place.join(SEAL)).unwrap().set_modified(time).unwrap();
+        }
+        assert_eq!(cache.last_build("parts", "x"), Some(9.0));
+        assert_eq!(cache.last_build("parts", "x-y"), Some(4.0));
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn cgroup_version() -> Option<&'static str> {
     }
 }
 
-fn disk_free(path: &Path) -> Option<u64> {
+pub(crate) fn disk_free(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
     let stat = rustix::fs::statvfs(existing).ok()?;
     Some(stat.f_bavail * stat.f_frsize)

@@ -1,10 +1,13 @@
 //! The builds of a checkout whose keys are known before anything is built: the programs and the root filesystems. Images
 //! are made of their results, and of files of the checkout and of Go's modules.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
+use support::interrupt::side_by_side;
 
 use crate::action::Action;
 use crate::cache::Cache;
@@ -13,6 +16,9 @@ use crate::images::Plan;
 use crate::outputs::Outputs;
 use crate::parts::{ARCHITECTURE, Builder, cargo};
 use crate::sysroot::{self, Sysroot};
+
+/// A guess of the seconds of a run of cargo: longer than those of any component.
+const PROGRAMS_OF_OURS: f64 = 2000.0;
 
 /// One entry of the cache, and the build that makes it.
 #[derive(Debug, Clone)]
@@ -59,6 +65,15 @@ impl Step {
         }
     }
 
+    /// A guess of the seconds of a first build. Only the order of guesses matters.
+    fn guess(&self, builder: &Builder<'_>) -> f64 {
+        let Ok(sums) = fs::read_to_string(builder.workspace.components().join(&self.name).join("go.sum")) else {
+            return if self.kind == "parts" { PROGRAMS_OF_OURS } else { 0.0 };
+        };
+        // Two lines a module: a component of many modules compiles many packages.
+        f64::from(u32::try_from(sums.lines().count()).unwrap_or(u32::MAX))
+    }
+
     /// Builds the entry if the cache does not have it.
     ///
     /// # Errors
@@ -102,6 +117,70 @@ pub fn steps(builder: &Builder<'_>) -> Result<Vec<Step>> {
         steps.push(Step { kind: "rootfs", name: name.clone(), action, files: vec![debian::TAR.to_owned()] });
     }
     Ok(steps)
+}
+
+/// A build that is to come.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// What it makes.
+    pub step: Step,
+    /// The seconds that it took last time. None if it never ran with this cache.
+    pub seconds: Option<f64>,
+    /// The seconds that it is expected to take.
+    expected: f64,
+}
+
+/// The builds that the cache lacks, those of tools excepted, the longest first.
+///
+/// # Errors
+/// As [`steps`].
+pub fn pending(builder: &Builder<'_>) -> Result<Vec<Pending>> {
+    let mut pending = Vec::new();
+    for step in steps(builder)? {
+        let tool = builder.pins.components.get(&step.name).is_some_and(|component| component.tool);
+        if tool || builder.cache.get(step.kind, &step.name, &step.action).is_some() {
+            continue;
+        }
+        let seconds = builder.cache.last_build(step.kind, &step.name);
+        let expected = seconds.unwrap_or_else(|| step.guess(builder));
+        pending.push(Pending { step, seconds, expected });
+    }
+    pending.sort_by(|one, other| other.expected.total_cmp(&one.expected));
+    Ok(pending)
+}
+
+/// What is to be built, and how long each took last time, in one line.
+pub fn describe(pending: &[Pending]) -> String {
+    let each = pending.iter().map(|Pending { step, seconds, .. }| match seconds {
+        Some(seconds) => format!("{} ({seconds:.0} s last time)", step.name),
+        None => format!("{} (never built here)", step.name),
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Builds components and the programs of the workspace in two columns, the longest first. Each column takes the next
+/// build when it is done with one, so both end at nearly the same time.
+///
+/// # Errors
+/// When something does not build. The error names it.
+pub fn build_in_columns(builder: &Builder<'_>, pending: &[Pending]) -> Result<()> {
+    let queue = Mutex::new(jobs(pending, |name| builder.pins.components.contains_key(name)));
+    let column = || loop {
+        let job = queue.lock().ok().and_then(|mut queue| queue.pop_front());
+        let Some(job) = job else { return Ok(()) };
+        job.iter().try_for_each(|it| it.step.build(builder))?;
+    };
+    side_by_side(column, column).map(drop)
+}
+
+/// What a column builds in one piece, the longest first: a component, or all runs of cargo, which share a target folder.
+fn jobs(pending: &[Pending], is_component: impl Fn(&str) -> bool) -> VecDeque<Vec<&Pending>> {
+    let parts = pending.iter().filter(|it| it.step.kind == "parts");
+    let (go, cargo): (Vec<&Pending>, Vec<&Pending>) = parts.partition(|it| is_component(&it.step.name));
+    let mut jobs: Vec<Vec<&Pending>> = go.into_iter().map(|it| vec![it]).chain([cargo]).collect();
+    let expected = |job: &[&Pending]| -> f64 { job.iter().map(|it| it.expected).sum() };
+    jobs.sort_by(|one, other| expected(other).total_cmp(&expected(one)));
+    jobs.into()
 }
 
 /// The entries and packages in the cache that this checkout needs.
@@ -178,6 +257,23 @@ mod tests {
             let (found, locked) = step(kind, name).locked(file, &lock);
             assert_eq!((found.as_str(), locked.map(String::as_str)), (expected, digest));
         }
+    }
+
+    #[test]
+    fn longest_build_comes_first_and_runs_of_cargo_stay_together() {
+        let pending = |kind, name: &str, expected: f64, seconds| Pending { step: step(kind, name), seconds, expected };
+        let all = [
+            pending("parts", "keda", 1100.0, Some(1100.0)),
+            pending("parts", "worker", 900.0, Some(900.4)),
+            pending("parts", "driver", 700.0, None),
+            pending("parts", "cni", 40.0, None),
+            pending("rootfs", "node", 9.0, None),
+        ];
+        let jobs = jobs(&all, |name| ["keda", "cni"].contains(&name));
+        let names: Vec<String> =
+            jobs.iter().map(|job| job.iter().map(|it| it.step.name.as_str()).collect::<Vec<_>>().join("+")).collect();
+        assert_eq!(names, ["worker+driver", "keda", "cni"]);
+        assert_eq!(describe(&all[1..3]), "worker (900 s last time), driver (never built here)");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use bundle::outputs::Outputs;
 use bundle::packages::{self, Need};
 use bundle::pins::Pins;
 use bundle::rustc;
+use bundle::steps::{describe, pending};
 
 use crate::session::Session;
 
@@ -27,9 +28,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let pins = if session.workspace.is_checkout() { Some(session.pins()?) } else { None };
     let missing = pins.as_ref().map_or_else(Vec::new, |pins| {
         let builder = session.builder(pins, &session.workspace.target().join("logs"));
-        builder.missing().unwrap_or_else(|_| pins.components.keys().cloned().collect())
+        pending(&builder).map_or_else(
+            |error| vec![format!("unknown: {error:#}")],
+            |pending| pending.iter().map(|it| describe(std::slice::from_ref(it))).collect(),
+        )
     });
-    let work = pins.as_ref().map_or(Work::Run, |pins| Work::Build { pins, cold: !missing.is_empty() });
+    let work = pins.as_ref().map_or(Work::Run, |pins| Work::Build { pins, cold: missing.len() > 3 });
     let mut faults = host.faults(work);
     let mut needs = Vec::from_iter(pins.is_some().then_some(Need::Images));
     needs.extend(host.docker.is_none().then_some(Need::Engine));

@@ -11,7 +11,8 @@ use super::{Cache, SEAL, files_below, remove_folder};
 
 /// The kinds of entries, and the folder of Debian's packages. The engine's data and cargo's target folder are not
 /// entries: they have a use as long as there is a checkout.
-const KINDS: [&str; 9] = ["bundles", "c", "corpus", "layers", "layouts", "packages", "parts", "rootfs", "tools"];
+const KINDS: [&str; 10] =
+    ["bundles", "c", "corpus", "layers", "layouts", "packages", "parts", "rootfs", crate::sysroot::NAME, "tools"];
 
 /// An entry that can be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]

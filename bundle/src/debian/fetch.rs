@@ -69,6 +69,7 @@ pub(super) fn ensure(cache: &Cache, mirrors: &[Mirror], packages: &[Package]) ->
         remove_folder(&work)?;
         fs::create_dir(&work).with_context(|| format!("make {}", work.display()))?;
         let fetched = fetch(cache, mirrors, missing, &work);
+        let fetched = fetched.map_err(|error| cache.explain_full("Debian packages", error));
         remove_folder(&work)?;
         fetched
     })
