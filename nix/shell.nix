@@ -13,15 +13,12 @@
   docker,
   docker-client,
   git,
-  glibc,
   go,
   iproute2,
   iptables,
-  libseccomp,
   mmdebstrap,
   nixfmt,
   pgbouncer,
-  pkg-config,
   postgresql,
   protobuf,
   redis,
@@ -41,7 +38,6 @@ mkShell {
     go
     nixfmt
     pgbouncer
-    pkg-config
     postgresql
     protobuf
     redis
@@ -56,12 +52,6 @@ mkShell {
     mmdebstrap
   ]
   ++ lib.optionals (!isLinux) [ docker-client ];
-
-  # runc is linked statically, against these.
-  buildInputs = lib.optionals isLinux [
-    glibc.static
-    (libseccomp.overrideAttrs { dontDisableStatic = true; })
-  ];
 
   env = {
     GOTOOLCHAIN = "local";

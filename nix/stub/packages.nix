@@ -115,19 +115,14 @@ let
     docker = linux "docker";
     docker-client = any "docker";
     git = any "git";
-    glibc = linux "glibc" // {
-      static = linux "glibc-static";
-    };
     # Older than the pin, so that the other branch of nix/go.nix is the one that is evaluated.
     go_1_26 = package "go" "1.26";
     iproute2 = linux "iproute2";
     iptables = linux "iptables";
-    libseccomp = linux "libseccomp";
     mmdebstrap = linux "mmdebstrap";
     nixfmt = any "nixfmt";
     nixfmt-tree = any "nixfmt-tree";
     pgbouncer = any "pgbouncer";
-    pkg-config = any "pkg-config";
     postgresql = any "postgresql";
     protobuf = any "protobuf";
     redis = any "redis";
