@@ -1,9 +1,9 @@
 //! A build as one value: the command, its environment, and every input by its hash. The hash of the value is the key of
 //! what is built. So a build that changes in any way has another key, and nobody has to remember to change one.
 //!
-//! The process of a build inherits nothing but the variables of [`HOST`] and [`COMPILER`], and has no use for a network: everything was
-//! fetched before. Folders of this machine are written as `{name}` in the value, so that every checkout has the same
-//! keys. What Rust code makes has that code as an input ([`Action::code`]).
+//! The process of a build inherits nothing but the variables of [`HOST`] and [`COMPILER`], and has no use for a
+//! network: everything was fetched before. Folders of this machine are written as `{name}` in the value, so that every
+//! checkout has the same keys. What Rust code makes has that code as an input ([`Action::code`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -171,7 +171,7 @@ impl Action {
     }
 }
 
-/// The variables of [`HOST`] and [`COMPILER`] that are set. rustup's folder is named, because it is in the home by default.
+/// The variables of [`HOST`] and [`COMPILER`] that are set. rustup's folder is named: it is in the home by default.
 fn host_variables() -> Vec<(OsString, OsString)> {
     let rustup = || Some(Path::new(&std::env::var_os("HOME")?).join(".rustup")).filter(|folder| folder.is_dir());
     let value = |name| match name {

@@ -178,7 +178,10 @@ impl Cache {
         let file = File::options().create(true).append(true).open(&path);
         let mut file = file.with_context(|| format!("make the lock {}", path.display()))?;
         let what = format!("the lock {}", path.display());
-        let holder = || fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+        let holder = || match fs::read_to_string(&path) {
+            Ok(text) if !text.is_empty() => text,
+            _ => "another process".to_owned(),
+        };
         let mut told = false;
         eventually(&what, Duration::MAX, || match file.try_lock() {
             Ok(()) => Ok(Probe::Ready(())),

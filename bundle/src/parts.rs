@@ -166,8 +166,9 @@ impl Builder<'_> {
                 let (build, modules) = go_folders()?;
                 let go = action.clone().place("out", place).local("GOCACHE", build).local("GOMODCACHE", modules);
                 let go = if component.cgo { go.place("sysroot", self.sysroot_folder()?) } else { go };
-                // The Go compiler is faster with fewer garbage collections, and its output is the same.
-                let go = go.local("GOGC", "400").command().log(self.log(name));
+                // The Go compiler is faster with fewer garbage collections, and its output is the same. The limit is
+                // for the linkers of large programs.
+                let go = go.local("GOGC", "1200").local("GOMEMLIMIT", "1500MiB").command().log(self.log(name));
                 go.run().map_err(|error| explain(name, error))?;
                 rename_programs(component, place)
             })

@@ -124,7 +124,7 @@ pub fn steps(builder: &Builder<'_>) -> Result<Vec<Step>> {
 pub struct Pending {
     /// What it makes.
     pub step: Step,
-    /// The seconds that it took last time. None if it never ran with this cache.
+    /// The seconds that it took last time. None if that is not known.
     pub seconds: Option<f64>,
     /// The seconds that it is expected to take.
     expected: f64,
@@ -153,7 +153,7 @@ pub fn pending(builder: &Builder<'_>) -> Result<Vec<Pending>> {
 pub fn describe(pending: &[Pending]) -> String {
     let each = pending.iter().map(|Pending { step, seconds, .. }| match seconds {
         Some(seconds) => format!("{} ({seconds:.0} s last time)", step.name),
-        None => format!("{} (never built here)", step.name),
+        None => format!("{} (not timed yet)", step.name),
     });
     each.collect::<Vec<_>>().join(", ")
 }
@@ -173,7 +173,7 @@ pub fn build_in_columns(builder: &Builder<'_>, pending: &[Pending]) -> Result<()
     side_by_side(column, column).map(drop)
 }
 
-/// What a column builds in one piece, the longest first: a component, or all runs of cargo, which share a target folder.
+/// What a column builds in one piece, the longest first: a component, or all runs of cargo, which share a folder.
 fn jobs(pending: &[Pending], is_component: impl Fn(&str) -> bool) -> VecDeque<Vec<&Pending>> {
     let parts = pending.iter().filter(|it| it.step.kind == "parts");
     let (go, cargo): (Vec<&Pending>, Vec<&Pending>) = parts.partition(|it| is_component(&it.step.name));
@@ -273,7 +273,7 @@ mod tests {
         let names: Vec<String> =
             jobs.iter().map(|job| job.iter().map(|it| it.step.name.as_str()).collect::<Vec<_>>().join("+")).collect();
         assert_eq!(names, ["worker+driver", "keda", "cni"]);
-        assert_eq!(describe(&all[1..3]), "worker (900 s last time), driver (never built here)");
+        assert_eq!(describe(&all[1..3]), "worker (900 s last time), driver (not timed yet)");
     }
 
     #[test]

@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn files_of_the_host_are_found_in_what_a_linker_says() {
-        let said = "/s/usr/bin/../lib/crt1.o\n/tmp/x.o\n(/s/usr/lib/libc.a)exit.o\n/usr/lib/libm.a\nx.o: x.c \\\n /usr/include/y.h\n";
+        let said = "/s/usr/bin/../lib/crt1.o\n/tmp/x.o\n(/s/usr/lib/libc.a)exit.o\n/usr/lib/libm.a\n\
+                    x.o: x.c \\\n /usr/include/y.h\n";
         let folders = [Path::new("/s"), Path::new("/tmp")];
         let foreign: Vec<&str> = files_read(said).filter(|file| !ours(file, &folders)).collect();
         assert_eq!(foreign, ["/usr/lib/libm.a", "/usr/include/y.h"]);

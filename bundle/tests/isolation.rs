@@ -114,8 +114,8 @@ fn child() {
     let workspace = Workspace::at(folder.join("checkout"));
     let cache = Cache::open(folder.join("cache")).unwrap();
     let pins = format!(
-        "[toolchain]\ngo = '{}'\nrust = 'x'\n[debian]\nsuite = 'x'\n[components.hello]\nabout = ''\nmodule = 'example.com/hello'\n\
-         version = 'v0'\nprograms = [{{ package = 'example.com/hello', name = 'hi' }}]",
+        "[toolchain]\ngo = '{}'\nrust = 'x'\n[debian]\nsuite = 'x'\n[components.hello]\nabout = ''\n\
+         module = 'example.com/hello'\nversion = 'v0'\nlicense = 'MIT'\nprograms = [{{ package = 'example.com/hello', name = 'hi' }}]",
         go_version().unwrap()
     );
     let pins = Pins::parse(&pins).unwrap();

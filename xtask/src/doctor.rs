@@ -26,15 +26,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let session = Session::begin()?;
     let host = &session.host;
     let pins = if session.workspace.is_checkout() { Some(session.pins()?) } else { None };
-    let missing = pins.as_ref().map_or_else(Vec::new, |pins| {
-        let builder = session.builder(pins, &session.workspace.target().join("logs"));
-        pending(&builder).map_or_else(
-            |error| vec![format!("unknown: {error:#}")],
-            |pending| pending.iter().map(|it| describe(std::slice::from_ref(it))).collect(),
-        )
-    });
+    let pending = pins.as_ref().map(|pins| pending(&session.builder(pins, &session.workspace.target().join("logs"))));
+    let (pending, unknown) = match pending.transpose() {
+        Ok(pending) => (pending.unwrap_or_default(), None),
+        Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+    };
+    let missing: Vec<String> = pending.iter().map(|it| describe(std::slice::from_ref(it))).collect();
     let work = pins.as_ref().map_or(Work::Run, |pins| Work::Build { pins, cold: missing.len() > 3 });
     let mut faults = host.faults(work);
+    // On a host that is able to build, it is a fault of the checkout, such as a lock of another release.
+    faults.extend(unknown.filter(|_| host.platform_faults(work).is_empty()));
     let mut needs = Vec::from_iter(pins.is_some().then_some(Need::Images));
     needs.extend(host.docker.is_none().then_some(Need::Engine));
     let packages = packages::missing(&needs);
@@ -68,9 +69,7 @@ fn print(
     println!("user        {}", if host.root { "root" } else { "not root" });
     println!("cgroups     {}", text(host.cgroup));
     if let Some(pins) = pins {
-        println!("go          {} (needed: {} or newer)", text(host.go.as_deref()), pins.toolchain.go);
-    }
-    if let Some(pins) = pins {
+        println!("go          {} (pinned: {})", text(host.go.as_deref()), pins.toolchain.go);
         let lock = Outputs::load(&session.workspace.root).ok();
         let about = rustc::difference(pins, lock.as_ref(), &session.cache)?;
         println!("rustc       {}", about.unwrap_or_else(|| pins.toolchain.rust.clone()));

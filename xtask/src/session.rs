@@ -147,7 +147,15 @@ impl Session {
     }
 
     fn check_host(&self, work: Work<'_>) -> Result<()> {
-        let faults = self.host.faults(work);
+        Self::refuse(&self.host.faults(work))
+    }
+
+    /// Refuses a host on which nothing can be built.
+    pub(crate) fn check_platform(&self, pins: &Pins) -> Result<()> {
+        Self::refuse(&self.host.platform_faults(Work::Build { pins, cold: false }))
+    }
+
+    fn refuse(faults: &[String]) -> Result<()> {
         if faults.is_empty() {
             return Ok(());
         }

@@ -63,8 +63,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let pins = session.pins()?;
     let lock = Outputs::load(&session.workspace.root).map_err(Unusable)?;
     if args.rebuild {
+        // A part of it needs less disk.
         if args.only.is_empty() {
             session.check_build(&pins)?;
+        } else {
+            session.check_platform(&pins)?;
         }
         packages::ensure(&[Need::Images], &session.host, args.yes).map_err(Unusable)?;
     }

@@ -77,8 +77,8 @@ impl Builder<'_> {
     /// When a source cannot be read, or a compiler is missing.
     pub fn cargo_action(&self, programs: &[CargoProgram]) -> Result<Action> {
         let root = &self.workspace.root;
-        // The build names the target, so that flags apply to the programs, but not to build scripts and procedural macros,
-        // which cannot be linked statically.
+        // The build names the target, so that flags apply to the programs, but not to build scripts and procedural
+        // macros, which cannot be linked statically.
         let triple = host_triple()?;
         let for_c = triple.replace('-', "_");
         let mut action = Action::new("cargo")
