@@ -98,7 +98,7 @@ pub struct Entry {
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const REGISTRY: [Entry; 12] = [
+pub const REGISTRY: [Entry; 13] = [
     Entry::of::<fleet::Fleet>("fleet", true),
     Entry::of::<step::Step>("step", true),
     Entry::of::<monitoring::Monitoring>("monitoring", false),
