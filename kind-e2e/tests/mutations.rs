@@ -452,6 +452,15 @@ const CORE: &[Mutation] = &[
             run.samples(phase, |sample| sample.fleet = Reading::Gap("refused".to_owned()));
         }
     }),
+    mutation("core", "a privileged pod is admitted", &["pod-security"], |run| {
+        run.detail("security", |found| found["tried"][2]["refused"] = Value::Null);
+    }),
+    mutation("core", "a restricted pod is refused", &["pod-admitted"], |run| {
+        run.detail("security", |found| found["tried"][0]["refused"] = "violates PodSecurity".into());
+    }),
+    mutation("core", "a pod may run as root", &["pods-hardened"], |run| {
+        run.detail("security", |found| found["pods"][0]["faults"] = vec!["may run as root".to_owned()].into());
+    }),
 ];
 
 /// The mutations of the suite `scaling`.

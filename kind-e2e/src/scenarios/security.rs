@@ -289,7 +289,7 @@ mod tests {
         let mut altered = good.clone();
         altered.tried.iter_mut().filter(|one| one.more.is_empty()).for_each(|one| one.refused = Some("x".to_owned()));
         assert_eq!(failed(&altered), ["pod-admitted"]);
-        let mut altered = good.clone();
+        let mut altered = good;
         altered.pods[0].faults.push("may run as root".to_owned());
         assert_eq!(failed(&altered), ["pods-hardened"]);
     }
