@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use support::command::Cmd;
 
@@ -28,6 +29,30 @@ const STANDARD: [(&str, &str); 2] =
 const DOC: &str = "usr/share/doc/";
 const COMMON: &str = "usr/share/common-licenses/";
 const COMMON_PACKAGE: &str = "base-files";
+
+/// The file with the modules that have no text.
+const WITHOUT: &str = "bundle/licences.toml";
+
+/// What is known of a module without a text.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    /// Its licence, if it has one. [`STANDARD`] has the text.
+    license: Option<String>,
+    copyright: Option<String>,
+    about: String,
+}
+
+impl Known {
+    fn text(&self) -> Result<String> {
+        let Known { license, copyright, about } = self;
+        let Some(license) = license else { return Ok(format!("{about}\n")) };
+        let (_, text) =
+            STANDARD.into_iter().find(|(known, _)| known == license).context("its licence has no text here")?;
+        let copyright = copyright.as_ref().map(|who| format!("Copyright (c) {who}\n\n")).unwrap_or_default();
+        Ok(format!("{about}\n\n{license}\n\n{copyright}{text}"))
+    }
+}
 
 /// Texts by the names of their files.
 type Texts = BTreeMap<String, Vec<u8>>;
@@ -54,6 +79,7 @@ pub(super) struct Sources {
     /// Go's own folder.
     go: PathBuf,
     packages: BTreeMap<String, Texts>,
+    without: BTreeMap<String, Known>,
 }
 
 impl Sources {
@@ -68,7 +94,9 @@ impl Sources {
         for rootfs in rootfs.values() {
             packages.extend(of_rootfs(&rootfs.tar).with_context(|| format!("read root filesystem {}", rootfs.name))?);
         }
+        let known = fs::read_to_string(root.join(WITHOUT)).with_context(|| format!("read {WITHOUT}"))?;
         Ok(Self {
+            without: toml::from_str(&known).with_context(|| format!("parse {WITHOUT}"))?,
             ours: fs::read(root.join("LICENSE")).context("read LICENSE")?,
             crates: crates(&serde_json::from_str(&metadata).context("parse the output of cargo metadata")?),
             modules: modules.into(),
@@ -88,7 +116,11 @@ impl Sources {
         let texts = if component.of("golang") == Some("stdlib") {
             in_folder(&self.go)?
         } else if let Some(folder) = self.module(component) {
-            in_folder(&folder)?
+            let texts = in_folder(&folder)?;
+            match self.without.get(component.name()).filter(|_| texts.is_empty()) {
+                Some(known) => Texts::from([("LICENSE".to_owned(), known.text()?.into_bytes())]),
+                None => texts,
+            }
         } else if let Some(name) = component.of("cargo") {
             self.of_crate(name, component.version())?
         } else if let Some(name) = component.of("deb") {
@@ -337,7 +369,10 @@ mod tests {
         write(&dir.join("a/license.rs"), "code");
         write(&dir.join("modules/github.com/!big/x@v1.0.0-!r!c/COPYING"), "of X");
         write(&dir.join("go/LICENSE"), "of Go");
+        let without = "['example.com/known']\nabout = 'In a file.'\nlicense = 'MIT'\ncopyright = '2012 Anna'\n\
+                       ['example.com/none']\nabout = 'Has none.'";
         Sources {
+            without: toml::from_str(without).unwrap(),
             ours: b"ours".to_vec(),
             crates: crates(&metadata),
             modules: dir.join("modules"),
@@ -361,6 +396,12 @@ mod tests {
         let both = texts(&Component::cargo("both", "1.0.0"));
         assert!(both[0] == "Apache-2.0: ours" && both[1].contains("Copyright (c) The both people\n"), "{both:?}");
         assert_eq!(texts(&Component::go("github.com/Big/x", "v1.0.0-RC")), ["COPYING: of X"]);
+        let known = texts(&Component::go("example.com/known", "v1.0.0"));
+        assert!(
+            known[0].starts_with("LICENSE: In a file.\n\nMIT\n\nCopyright (c) 2012 Anna\n\nPermission"),
+            "{known:?}"
+        );
+        assert_eq!(texts(&Component::go("example.com/none", "v1.0.0")), ["LICENSE: Has none.\n"]);
         assert_eq!(texts(&Component::go("stdlib", "1.26.8")), ["LICENSE: of Go"]);
         assert_eq!(texts(&Component::debian("bash", "5", "amd64", "bookworm")), ["copyright: of bash"]);
     }
