@@ -83,8 +83,14 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Asks cargo and Go where their sources are, and reads the root filesystems. `go` is the pinned version.
-    pub(super) fn find(root: &Path, go: &str, rootfs: &BTreeMap<String, Rootfs>) -> Result<Self> {
+    /// Asks cargo and Go where their sources are, and reads the root filesystems. `go` is the pinned version, `sysroot` the
+    /// folder of the C libraries, and `linked` the packages there that are linked into programs.
+    pub(super) fn find(
+        root: &Path,
+        go: &str,
+        rootfs: &BTreeMap<String, Rootfs>,
+        (sysroot, linked): (&Path, &[&str]),
+    ) -> Result<Self> {
         let metadata = Cmd::new("cargo").cwd(root).args(["metadata", "--frozen", "--format-version", "1"]);
         let metadata = metadata.args(["--filter-platform", &crate::rustc::host_triple()?]).quiet().read()?;
         let asked = Cmd::new("go").args(["env", "GOMODCACHE", "GOROOT"]).env("GOTOOLCHAIN", format!("go{go}"));
@@ -94,6 +100,7 @@ impl Sources {
         for rootfs in rootfs.values() {
             packages.extend(of_rootfs(&rootfs.tar).with_context(|| format!("read root filesystem {}", rootfs.name))?);
         }
+        packages.extend(of_sysroot(sysroot, linked)?);
         let known = fs::read_to_string(root.join(WITHOUT)).with_context(|| format!("read {WITHOUT}"))?;
         Ok(Self {
             without: toml::from_str(&known).with_context(|| format!("parse {WITHOUT}"))?,
@@ -338,6 +345,13 @@ fn of_rootfs(tar: &Path) -> Result<BTreeMap<String, Texts>> {
     Ok(found)
 }
 
+/// The copyright files of packages in a folder with their files. The folder of a package may be a link.
+fn of_sysroot(sysroot: &Path, packages: &[&str]) -> Result<BTreeMap<String, Texts>> {
+    let texts =
+        packages.iter().map(|package| Ok(((*package).to_owned(), in_folder(&sysroot.join(DOC).join(package))?)));
+    texts.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,6 +457,16 @@ mod tests {
         assert_eq!(fault(&list, &[&text, "licenses/texts/x.txt"]), "no component has licenses/texts/x.txt");
         assert_eq!(fault(&json!({}), &[]), format!("{LIST} does not have {}", component.purl()));
         assert!(fault(&json!({component.purl(): {}}), &[]).contains("has no text of"));
+    }
+
+    #[test]
+    fn copyright_of_a_package_of_the_sysroot_may_be_in_a_linked_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir.path().join("usr/share/doc/gcc-12-base/copyright"), "of GCC");
+        std::os::unix::fs::symlink("gcc-12-base", dir.path().join("usr/share/doc/libgcc-12-dev")).unwrap();
+        let found = of_sysroot(dir.path(), &["libgcc-12-dev", "libc6-dev"]).unwrap();
+        assert_eq!(found["libgcc-12-dev"]["copyright"], b"of GCC");
+        assert!(found["libc6-dev"].is_empty(), "collect names it");
     }
 
     #[test]
