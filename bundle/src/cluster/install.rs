@@ -1,12 +1,15 @@
 //! Installs into a cluster that somebody else made, and takes it out again. The images come from a registry.
 //!
 //! Every object gets a label. An object of the same name without it is somebody else's: then nothing is installed. What
-//! has the label is what an update changes and what is deleted in the end. An inventory in the cluster says what that is.
+//! has the label is what an update changes and what is deleted in the end. An inventory in the cluster says what that
+//! is.
 
 mod inventory;
 mod objects;
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -44,8 +47,8 @@ pub struct Foreign<'a> {
 }
 
 impl Foreign<'_> {
-    /// Installs or updates, with the images of this repository, and waits until everything is ready. An update that fails
-    /// is taken back: the version before is applied again.
+    /// Installs or updates, with the images of this repository, and waits until everything is ready. An update that
+    /// fails is taken back: the version before is applied again.
     ///
     /// # Errors
     /// [`NotOurs`] before anything is changed, if the cluster has objects or ports of others that this would need.
@@ -111,7 +114,7 @@ impl Foreign<'_> {
         let view = Cmd::new(&self.release.kubectl).args(["config", "view", "--raw", "--minify", "--flatten"]);
         let view = view.args(["--context", self.context]).quiet().read();
         let view = view.with_context(|| format!("find the context {} of kubectl", self.context))?;
-        fs::write(&kubeconfig, view).with_context(|| format!("write {}", kubeconfig.display()))?;
+        write_secret(&kubeconfig, &view).with_context(|| format!("write {}", kubeconfig.display()))?;
         let mut record = Record {
             name: self.context.to_owned(),
             nodes: Vec::new(),
@@ -221,6 +224,13 @@ fn in_registry(text: &str, images: &[(String, String)], repository: &str) -> Str
         }
     }
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// Writes a file that only this user can read: a kubeconfig has keys.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// The address of the first node that has one.

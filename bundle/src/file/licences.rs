@@ -1,7 +1,7 @@
 //! The licence texts of what a bundle has: one list of all components, and each text once.
 //!
-//! Texts come from the sources that were built: crates, Go modules, Go itself, and the packages in the root filesystems.
-//! A component without a text is an error, because a bundle without it must not be passed on.
+//! Texts come from the sources that were built: crates, Go modules, Go itself, and the packages in the root
+//! filesystems. A component without a text is an error, because a bundle without it must not be passed on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -83,8 +83,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Asks cargo and Go where their sources are, and reads the root filesystems. `go` is the pinned version, `sysroot` the
-    /// folder of the C libraries, and `linked` the packages there that are linked into programs.
+    /// Asks cargo and Go where their sources are, and reads the root filesystems. `go` is the pinned version, `sysroot`
+    /// the folder of the C libraries, and `linked` the packages there that are linked into programs.
     pub(super) fn find(
         root: &Path,
         go: &str,
