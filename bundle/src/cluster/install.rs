@@ -20,7 +20,7 @@ use support::{interrupt, progress};
 
 use self::inventory::{INVENTORY, Installed, Inventory, NAMESPACE};
 pub use self::objects::NotOurs;
-use self::objects::{DATA, Id, claims, delete, label, refuse_others};
+use self::objects::{DATA, Id, claims, delete, label, refuse_others, wait_for_no_pods};
 use super::{Endpoints, Record, S3, kind, kubectl};
 use crate::cache::files_below;
 use crate::checks;
@@ -69,9 +69,11 @@ impl Foreign<'_> {
         let Err(error) = now.apply(&record, &before.ids) else { return Ok(record) };
         let Some(older) = before.installed.filter(|_| !interrupt::requested()) else { return Err(error) };
         progress::note(&format!("the update failed and is taken back: {error:#}"));
-        let back = older.apply(&record, &now.ids());
+        let back = older.apply_again(&record, &now.ids());
         back.with_context(|| format!("take back the update, which failed because {error:#}"))?;
-        self.write(&self.record(&older.registry)?)?;
+        let record = self.record(&older.registry)?;
+        self.stage(&older.registry, &record.manifests)?;
+        self.write(&record)?;
         Err(error.context("the update was taken back, and the version before runs"))
     }
 
@@ -90,6 +92,7 @@ impl Foreign<'_> {
         // KEDA has to be there while its objects are deleted.
         step("delete the autoscaling", || delete(&record, &some(&|id| id.api.starts_with("keda.sh/"))))?;
         step("delete the worker and the services", || delete(&record, &some(&|id| !LAST.contains(&id.kind.as_str()))))?;
+        step("end the pods", || wait_for_no_pods(&record))?;
         if data {
             step("delete the data", || delete(&record, &claims))?;
         }

@@ -14,7 +14,7 @@ use super::super::actions::{
     apply_when_admitted, register_namespace, wait_for_metrics, wait_for_scaler, wait_for_workloads,
 };
 use super::super::{Record, kubectl};
-use super::objects::{DATA, Id, MANAGER, NotOurs, OURS, apply, delete, is_ours, label};
+use super::objects::{DATA, Id, MANAGER, NotOurs, OURS, apply, delete, delete_broken_pods, is_ours, label};
 
 /// The object with the inventory.
 pub(super) const INVENTORY: &str = "slipway-installation";
@@ -43,16 +43,26 @@ impl Installed {
         step("apply the services", || apply(record, &self.services))?;
         step("start the services", || wait_for_workloads(record, Some(OURS)))?;
         step("register Temporal's namespace", || register_namespace(record))?;
-        step("apply the worker and its autoscaling", || {
-            let objects = self.worker.iter().map(|object| (Id::of(object).shown(), object.to_string()));
-            objects.into_iter().try_for_each(|(name, text)| apply_when_admitted(record, &name, &text, MANAGER))
-        })?;
+        step("apply the worker and its autoscaling", || self.apply_worker(record))?;
         step("scale the worker to its minimum", || wait_for_scaler(record))?;
         step("start the worker", || wait_for_workloads(record, Some(OURS)))?;
         step("answer `kubectl top`", || wait_for_metrics(record))?;
         let gone: BTreeSet<Id> = other.difference(&self.ids()).filter(|id| id.kind != DATA).cloned().collect();
         step("delete what another version had", || delete(record, &gone))?;
         Inventory { ids: self.ids(), installed: Some(self.clone()) }.write(record)
+    }
+
+    fn apply_worker(&self, record: &Record) -> Result<()> {
+        let mut objects = self.worker.iter().map(|object| (Id::of(object).shown(), object.to_string()));
+        objects.try_for_each(|(name, text)| apply_when_admitted(record, &name, &text, MANAGER))
+    }
+
+    /// Applies this version in place of one that does not start. Pods of that one whose images cannot be had are
+    /// deleted, because a StatefulSet waits for them before it makes others.
+    pub(super) fn apply_again(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
+        step("apply the version before", || apply(record, &self.services).and_then(|()| self.apply_worker(record)))?;
+        step("delete the pods that do not start", || delete_broken_pods(record))?;
+        self.apply(record, other)
     }
 }
 

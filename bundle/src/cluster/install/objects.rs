@@ -1,15 +1,21 @@
 //! Objects in a cluster of others: which are ours, and what is done with those.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use support::wait::{Probe, blocking::eventually};
+
+use super::super::observe::missing_images;
 use super::super::{Record, kubectl};
 
 /// The label of every object that was installed, as kubectl's selector.
 pub(super) const OURS: &str = "slipway.local/installed=true";
+/// The timeout for pods to end. The worker's grace period is the longest.
+const PODS_DEADLINE: Duration = Duration::from_secs(300);
 /// Kinds that hold data.
 pub(super) const DATA: &str = "PersistentVolumeClaim";
 /// Who owns the fields that are applied.
@@ -121,6 +127,37 @@ pub(super) fn delete(record: &Record, ids: &BTreeSet<Id>) -> Result<()> {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": ours}).to_string();
     kubectl(record).args(["delete", "--ignore-not-found", "--wait", "--filename", "-"]).stdin(list).run()?;
     Ok(())
+}
+
+/// Deletes pods of ours whose images cannot be had, until there is none.
+pub(super) fn delete_broken_pods(record: &Record) -> Result<()> {
+    eventually("no pod of ours lacks its image", PODS_DEADLINE, || {
+        let pods = pods(record)?;
+        let items = pods["items"].as_array().into_iter().flatten();
+        let broken: BTreeSet<Id> =
+            items.filter(|pod| !missing_images(&json!({"items": [pod]})).is_empty()).map(Id::of).collect();
+        if broken.is_empty() {
+            return Ok(Probe::Ready(()));
+        }
+        delete(record, &broken)?;
+        Ok(Probe::NotYet(broken.iter().map(Id::shown).collect::<Vec<_>>().join(", ")))
+    })?;
+    Ok(())
+}
+
+/// Waits until the pods of deleted workloads have ended.
+pub(super) fn wait_for_no_pods(record: &Record) -> Result<()> {
+    eventually("every pod has ended", PODS_DEADLINE, || {
+        let pods = pods(record)?;
+        let left: Vec<String> = pods["items"].as_array().into_iter().flatten().map(|it| Id::of(it).shown()).collect();
+        Ok(if left.is_empty() { Probe::Ready(()) } else { Probe::NotYet(left.join(", ")) })
+    })?;
+    Ok(())
+}
+
+fn pods(record: &Record) -> Result<Value> {
+    let get = kubectl(record).args(["get", "pods", "--all-namespaces", "--selector", OURS, "-o", "json"]);
+    serde_json::from_str(&get.quiet().read()?).context("parse the pods")
 }
 
 /// The volumes with data. Kubernetes makes some of them, with the labels of a StatefulSet's templates.
