@@ -1,8 +1,8 @@
 //! Built programs and root filesystems in a registry, so that another host need not build them.
 //!
-//! An entry of the cache is an artifact there: a tag with the entry's name and the key of its build, and a blob for each
-//! file. Who takes it trusts nothing of the registry: the key says that it was built from the same inputs, and each file
-//! must have the digest that `bundle/outputs.lock` has. So only what the lock has is shared.
+//! An entry of the cache is an artifact there: a tag with the entry's name and the key of its build, and a blob for
+//! each file. Who takes it trusts nothing of the registry: the key says that it was built from the same inputs, and
+//! each file must have the digest that `bundle/outputs.lock` has. So only what the lock has is shared.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};

@@ -116,8 +116,8 @@ struct RenderArgs {
 
 /// Send what this checkout has built to a registry, so that others take it with --from instead of building it.
 ///
-/// These are the programs and root filesystems of bundle/outputs.lock that the cache has. Only what the registry does not
-/// have is sent.
+/// These are the programs and root filesystems of bundle/outputs.lock that the cache has. Only what the registry does
+/// not have is sent.
 #[derive(Debug, clap::Args)]
 struct ShareArgs {
     /// The repository, as registry.example.com/slipway.

@@ -300,8 +300,8 @@ fn unready_nodes(nodes: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Waits until every workload has its replicas and every API is available. A missing image ends the wait at once. With a
-/// selector, only what has this label matters.
+/// Waits until every workload has its replicas and every API is available. A missing image ends the wait at once. With
+/// a selector, only what has this label matters.
 pub(super) fn wait_for_workloads(record: &Record, selector: Option<&str>) -> Result<()> {
     let get = |record: &Record, what: &[&str]| {
         let selected: Vec<&str> = selector.into_iter().flat_map(|selector| ["--selector", selector]).collect();

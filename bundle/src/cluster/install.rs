@@ -1,41 +1,35 @@
 //! Installs into a cluster that somebody else made, and takes it out again. The images come from a registry.
 //!
 //! Every object gets a label. An object of the same name without it is somebody else's: then nothing is installed. What
-//! has the label is what an update changes and what is deleted in the end. An inventory in the cluster says what that is.
+//! has the label is what an update changes and what is deleted in the end. An inventory in the cluster says what that
+//! is.
 
-use std::collections::BTreeSet;
+mod inventory;
+mod objects;
+
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use flate2::Compression;
-use flate2::read::ZlibDecoder;
-use flate2::write::ZlibEncoder;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use support::command::Cmd;
 use support::progress::step;
 use support::{interrupt, progress};
 
-use super::actions::{apply_when_admitted, register_namespace, wait_for_metrics, wait_for_scaler, wait_for_workloads};
+use self::inventory::{INVENTORY, Installed, Inventory, NAMESPACE};
+pub use self::objects::NotOurs;
+use self::objects::{DATA, Id, claims, delete, label, refuse_others, wait_for_no_pods};
 use super::{Endpoints, Record, S3, kind, kubectl};
 use crate::cache::files_below;
 use crate::checks;
 use crate::release::Release;
 use crate::workspace::Workspace;
 
-/// The label of every object that was installed, as kubectl's selector.
-pub(super) const OURS: &str = "slipway.local/installed=true";
-/// The object with the inventory.
-const INVENTORY: &str = "slipway-installation";
-const NAMESPACE: &str = "default";
-/// Who owns the fields that are applied.
-const MANAGER: &str = "slipway";
 /// The kustomizations that are installed, in order.
 const SERVICES: &str = "overlays/kind/services";
 const WORKER: &str = "base";
-/// Kinds that hold data. They stay, unless the data shall be deleted.
-const DATA: &str = "PersistentVolumeClaim";
 /// Kinds that others depend on, which are deleted last.
 const LAST: [&str; 3] = ["APIService", "CustomResourceDefinition", "Namespace"];
 /// Kubernetes' default of the HPA's sync period in seconds.
@@ -52,46 +46,9 @@ pub struct Foreign<'a> {
     pub context: &'a str,
 }
 
-/// An object by what identifies it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Id {
-    api: String,
-    kind: String,
-    #[serde(default)]
-    namespace: String,
-    name: String,
-}
-
-impl Id {
-    fn of(object: &Value) -> Self {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let meta = &object["metadata"];
-        Self {
-            api: text(&object["apiVersion"]),
-            kind: text(&object["kind"]),
-            namespace: text(&meta["namespace"]),
-            name: text(&meta["name"]),
-        }
-    }
-
-    /// The object with nothing but its identity, for kubectl.
-    fn object(&self) -> Value {
-        let mut object = json!({"apiVersion": self.api, "kind": self.kind, "metadata": {"name": self.name}});
-        if !self.namespace.is_empty() {
-            object["metadata"]["namespace"] = json!(self.namespace);
-        }
-        object
-    }
-
-    fn shown(&self) -> String {
-        let namespace = if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) };
-        format!("{} {namespace}{}", self.kind, self.name)
-    }
-}
-
 impl Foreign<'_> {
-    /// Installs or updates, with the images of this repository, and waits until everything is ready. An update that fails
-    /// is taken back: the version before is applied again.
+    /// Installs or updates, with the images of this repository, and waits until everything is ready. An update that
+    /// fails is taken back: the version before is applied again.
     ///
     /// # Errors
     /// [`NotOurs`] before anything is changed, if the cluster has objects or ports of others that this would need.
@@ -112,9 +69,11 @@ impl Foreign<'_> {
         let Err(error) = now.apply(&record, &before.ids) else { return Ok(record) };
         let Some(older) = before.installed.filter(|_| !interrupt::requested()) else { return Err(error) };
         progress::note(&format!("the update failed and is taken back: {error:#}"));
-        let back = older.apply(&record, &now.ids());
+        let back = older.apply_again(&record, &now.ids());
         back.with_context(|| format!("take back the update, which failed because {error:#}"))?;
-        self.write(&self.record(&older.registry)?)?;
+        let record = self.record(&older.registry)?;
+        self.stage(&older.registry, &record.manifests)?;
+        self.write(&record)?;
         Err(error.context("the update was taken back, and the version before runs"))
     }
 
@@ -133,6 +92,7 @@ impl Foreign<'_> {
         // KEDA has to be there while its objects are deleted.
         step("delete the autoscaling", || delete(&record, &some(&|id| id.api.starts_with("keda.sh/"))))?;
         step("delete the worker and the services", || delete(&record, &some(&|id| !LAST.contains(&id.kind.as_str()))))?;
+        step("end the pods", || wait_for_no_pods(&record))?;
         if data {
             step("delete the data", || delete(&record, &claims))?;
         }
@@ -157,7 +117,7 @@ impl Foreign<'_> {
         let view = Cmd::new(&self.release.kubectl).args(["config", "view", "--raw", "--minify", "--flatten"]);
         let view = view.args(["--context", self.context]).quiet().read();
         let view = view.with_context(|| format!("find the context {} of kubectl", self.context))?;
-        fs::write(&kubeconfig, view).with_context(|| format!("write {}", kubeconfig.display()))?;
+        write_secret(&kubeconfig, &view).with_context(|| format!("write {}", kubeconfig.display()))?;
         let mut record = Record {
             name: self.context.to_owned(),
             nodes: Vec::new(),
@@ -245,206 +205,6 @@ fn folder(workspace: &Workspace, context: &str) -> PathBuf {
     workspace.target().join("installed").join(safe.collect::<String>())
 }
 
-/// What keeps an installation from beginning. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-#[error("the cluster has {what} of others, which Slipway would need: {}", .names.join(", "))]
-pub struct NotOurs {
-    what: &'static str,
-    names: Vec<String>,
-}
-
-/// Refuses to change objects of others, and to take node ports of others.
-fn refuse_others(record: &Record, objects: &[&Value]) -> Result<()> {
-    let ids: BTreeSet<Id> = objects.iter().map(|object| Id::of(object)).collect();
-    let found = existing(record, &ids)?;
-    let names: Vec<String> = found.iter().filter(|object| !is_ours(object)).map(|it| Id::of(it).shown()).collect();
-    if !names.is_empty() {
-        return Err(NotOurs { what: "objects", names }.into());
-    }
-    let services = kubectl(record).args(["get", "services", "--all-namespaces", "-o", "json"]).quiet().read()?;
-    let services: Value = serde_json::from_str(&services).context("parse the output of kubectl")?;
-    let wanted: BTreeSet<u64> = objects.iter().flat_map(|object| node_ports(object)).collect();
-    let others = services["items"].as_array().into_iter().flatten().filter(|service| !is_ours(service));
-    let taken =
-        others.flat_map(|service| node_ports(service).into_iter().map(move |port| (port, Id::of(service).shown())));
-    let names: Vec<String> =
-        taken.filter(|(port, _)| wanted.contains(port)).map(|(port, name)| format!("{port} ({name})")).collect();
-    if names.is_empty() { Ok(()) } else { Err(NotOurs { what: "node ports", names }.into()) }
-}
-
-/// Those of the objects that the cluster has. A kind that it does not know has none.
-fn existing(record: &Record, ids: &BTreeSet<Id>) -> Result<Vec<Value>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let known = kubectl(record).args(["api-resources", "--no-headers"]).quiet().run_any()?;
-    // Answers in part if an aggregated API is away, and then with an error. Its objects are none of ours.
-    let kinds: BTreeSet<(String, String)> = known.stdout.lines().filter_map(api_and_kind).collect();
-    ensure!(!kinds.is_empty(), "ask the cluster for its kinds: {}", known.all.trim());
-    let ids = ids.iter().filter(|id| kinds.contains(&(id.api.clone(), id.kind.clone())));
-    let asked: Vec<Value> = ids.map(Id::object).collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": asked}).to_string();
-    let get = kubectl(record).args(["get", "--ignore-not-found", "-o", "json", "--filename", "-"]).stdin(list);
-    let text = get.quiet().read()?;
-    if text.trim().is_empty() {
-        return Ok(Vec::new());
-    }
-    let found: Value = serde_json::from_str(&text).context("parse the output of kubectl")?;
-    Ok(match found["items"].as_array() {
-        Some(items) => items.clone(),
-        None => vec![found],
-    })
-}
-
-/// The API version and the kind in a line of `kubectl api-resources`: the two before and after the word that says
-/// whether its objects are in a namespace.
-fn api_and_kind(line: &str) -> Option<(String, String)> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let at = words.iter().position(|word| ["true", "false"].contains(word))?;
-    Some((words.get(at.checked_sub(1)?)?.to_string(), words.get(at + 1)?.to_string()))
-}
-
-/// Deletes those of the objects that are there and ours, and waits until they are gone.
-fn delete(record: &Record, ids: &BTreeSet<Id>) -> Result<()> {
-    let ours: Vec<Value> =
-        existing(record, ids)?.iter().filter(|it| is_ours(it)).map(|it| Id::of(it).object()).collect();
-    if ours.is_empty() {
-        return Ok(());
-    }
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": ours}).to_string();
-    kubectl(record).args(["delete", "--ignore-not-found", "--wait", "--filename", "-"]).stdin(list).run()?;
-    Ok(())
-}
-
-/// The volumes with data. Kubernetes makes some of them, with the labels of a StatefulSet's templates.
-fn claims(record: &Record) -> Result<BTreeSet<Id>> {
-    let list = kubectl(record).args(["get", "persistentvolumeclaims", "--all-namespaces", "--selector", OURS]);
-    let list: Value = serde_json::from_str(&list.args(["-o", "json"]).quiet().read()?).context("parse the claims")?;
-    Ok(list["items"].as_array().into_iter().flatten().map(Id::of).collect())
-}
-
-fn apply(record: &Record, objects: &[Value]) -> Result<()> {
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-    let apply = kubectl(record).args(["apply", "--server-side", "--force-conflicts", "--field-manager", MANAGER]);
-    apply.args(["--filename", "-"]).stdin(list).run()?;
-    Ok(())
-}
-
-/// One version in a cluster: its objects, with all their fields.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Installed {
-    registry: String,
-    services: Vec<Value>,
-    worker: Vec<Value>,
-}
-
-impl Installed {
-    fn all(&self) -> impl Iterator<Item = &Value> {
-        self.services.iter().chain(&self.worker)
-    }
-
-    fn ids(&self) -> BTreeSet<Id> {
-        self.all().map(Id::of).collect()
-    }
-
-    /// Applies this version, waits until it is ready, and deletes those of the `other` objects that it does not have,
-    /// such as configurations with another hash.
-    fn apply(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
-        step("apply the services", || apply(record, &self.services))?;
-        step("start the services", || wait_for_workloads(record, Some(OURS)))?;
-        step("register Temporal's namespace", || register_namespace(record))?;
-        step("apply the worker and its autoscaling", || {
-            let objects = self.worker.iter().map(|object| (Id::of(object).shown(), object.to_string()));
-            objects.into_iter().try_for_each(|(name, text)| apply_when_admitted(record, &name, &text, MANAGER))
-        })?;
-        step("scale the worker to its minimum", || wait_for_scaler(record))?;
-        step("start the worker", || wait_for_workloads(record, Some(OURS)))?;
-        step("answer `kubectl top`", || wait_for_metrics(record))?;
-        let gone: BTreeSet<Id> = other.difference(&self.ids()).filter(|id| id.kind != DATA).cloned().collect();
-        step("delete what another version had", || delete(record, &gone))?;
-        Inventory { ids: self.ids(), installed: Some(self.clone()) }.write(record)
-    }
-}
-
-/// What the cluster knows of an installation.
-#[derive(Debug, Clone, Default)]
-struct Inventory {
-    /// Every object that may be there.
-    ids: BTreeSet<Id>,
-    /// The version that runs, if one ever did.
-    installed: Option<Installed>,
-}
-
-impl Inventory {
-    fn read(record: &Record) -> Result<Self> {
-        let get = ["get", "configmap", INVENTORY, "--namespace", NAMESPACE, "--ignore-not-found", "-o", "json"];
-        let text = kubectl(record).args(get).quiet().read()?;
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        let object: Value = serde_json::from_str(&text).context("parse the inventory")?;
-        if !is_ours(&object) {
-            return Err(NotOurs { what: "objects", names: vec![Id::of(&object).shown()] }.into());
-        }
-        Self::of(&object).context("parse the inventory")
-    }
-
-    fn of(object: &Value) -> Result<Self> {
-        let ids = serde_json::from_str(object["data"]["objects"].as_str().unwrap_or("[]"))?;
-        let installed = match object["data"]["installed"].as_str() {
-            Some(packed) => {
-                let packed = hex::decode(packed)?;
-                Some(serde_json::from_reader(ZlibDecoder::new(packed.as_slice()))?)
-            }
-            None => None,
-        };
-        Ok(Self { ids, installed })
-    }
-
-    /// The objects are compressed: an object of Kubernetes has at most 1 MiB, and the definitions of KEDA have more.
-    fn object(&self) -> Result<Value> {
-        let mut data = json!({"objects": serde_json::to_string(&self.ids)?, "version": env!("CARGO_PKG_VERSION")});
-        if let Some(installed) = &self.installed {
-            let mut packed = ZlibEncoder::new(Vec::new(), Compression::best());
-            serde_json::to_writer(&mut packed, installed)?;
-            data["installed"] = json!(hex::encode(packed.finish()?));
-            data["registry"] = json!(installed.registry);
-        }
-        let metadata = json!({"name": INVENTORY, "namespace": NAMESPACE});
-        let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
-        label(&mut object);
-        Ok(object)
-    }
-
-    fn write(&self, record: &Record) -> Result<()> {
-        apply(record, &[self.object().context("write the inventory")?])
-    }
-}
-
-/// Labels an object, its pods, and the claims that are made for them.
-fn label(object: &mut Value) {
-    let (name, value) = OURS.split_once('=').unwrap_or((OURS, ""));
-    let set = |object: &mut Value| object["metadata"]["labels"][name] = json!(value);
-    set(object);
-    if let Some(pods) = object.pointer_mut("/spec/template").filter(|pods| pods["spec"]["containers"].is_array()) {
-        set(pods);
-    }
-    if let Some(claims) = object.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut) {
-        claims.iter_mut().for_each(set);
-    }
-}
-
-fn is_ours(object: &Value) -> bool {
-    let (name, value) = OURS.split_once('=').unwrap_or((OURS, ""));
-    object["metadata"]["labels"][name] == value
-}
-
-/// The node ports of a Service.
-fn node_ports(object: &Value) -> Vec<u64> {
-    let ports = object["spec"]["ports"].as_array().filter(|_| object["kind"] == "Service");
-    ports.into_iter().flatten().filter_map(|port| port["nodePort"].as_u64()).collect()
-}
-
 /// The text with each image as a digest of a repository, whether it is written in one piece or as kustomize has it.
 fn in_registry(text: &str, images: &[(String, String)], repository: &str) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -467,6 +227,13 @@ fn in_registry(text: &str, images: &[(String, String)], repository: &str) -> Str
         }
     }
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// Writes a file that only this user can read: a kubeconfig has keys.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// The address of the first node that has one.
@@ -535,60 +302,6 @@ mod tests {
         let expected = "  - image: r.example/x@sha256:aa\n    newName: r.example/x\n    digest: sha256:aa\n\
                         image: slipway.local/b:1\n";
         assert_eq!(in_registry(text, &images, "r.example/x"), expected);
-    }
-
-    #[test]
-    fn label_is_on_the_object_its_pods_and_its_claims_and_changes_nothing_else() {
-        let workload = json!({
-            "kind": "StatefulSet",
-            "metadata": {"name": "p", "labels": {"app": "p"}},
-            "spec": {"template": {"metadata": {"labels": {"app": "p"}}, "spec": {"containers": []}},
-                     "volumeClaimTemplates": [{"metadata": {"name": "data"}}]},
-        });
-        let mut labelled = workload.clone();
-        label(&mut labelled);
-        for place in ["/metadata", "/spec/template/metadata", "/spec/volumeClaimTemplates/0/metadata"] {
-            let labels = labelled.pointer_mut(place).unwrap()["labels"].as_object_mut().unwrap();
-            assert_eq!(labels.remove("slipway.local/installed"), Some(json!("true")), "{place}");
-            if labels.is_empty() {
-                labelled.pointer_mut(place).unwrap().as_object_mut().unwrap().remove("labels");
-            }
-        }
-        assert_eq!(labelled, workload);
-        for plain in [json!({"kind": "Secret", "metadata": {"name": "s"}}), json!({"spec": {"x": 1}, "metadata": {}})] {
-            let mut labelled = plain.clone();
-            label(&mut labelled);
-            assert!(is_ours(&labelled) && !is_ours(&plain));
-            labelled["metadata"].as_object_mut().unwrap().remove("labels");
-            assert_eq!(labelled, plain);
-        }
-    }
-
-    #[test]
-    fn inventory_keeps_the_objects_of_the_version_that_runs() {
-        let worker =
-            vec![json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}, "spec": {}})];
-        let installed = Installed { registry: "r/x".into(), services: Vec::new(), worker };
-        let inventory = Inventory { ids: installed.ids(), installed: Some(installed) };
-        let object = inventory.object().unwrap();
-        assert!(is_ours(&object));
-        let read = Inventory::of(&object).unwrap();
-        assert_eq!(read.ids, inventory.ids);
-        assert_eq!(read.installed.unwrap().worker, inventory.installed.unwrap().worker);
-        assert!(Inventory::of(&Inventory::default().object().unwrap()).unwrap().installed.is_none());
-    }
-
-    #[test]
-    fn kinds_are_read_from_the_clusters_list() {
-        let lines = [
-            "pods          po           v1       true   Pod           create,delete   all",
-            "nodes         no           v1       false  Node          create",
-            "scaledobjects so           keda.sh/v1alpha1 true ScaledObject delete",
-            "bindings                   v1       true   Binding       create",
-        ];
-        let found: Vec<(String, String)> = lines.iter().filter_map(|line| api_and_kind(line)).collect();
-        let expected = [("v1", "Pod"), ("v1", "Node"), ("keda.sh/v1alpha1", "ScaledObject"), ("v1", "Binding")];
-        assert_eq!(found, expected.map(|(api, kind)| (api.to_owned(), kind.to_owned())));
     }
 
     #[test]

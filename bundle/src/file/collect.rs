@@ -30,6 +30,11 @@ const LOCKS: [&str; 5] = [pins::FILE, images::FILE, LOCK_FILE, OUTPUTS_FILE, "Ca
 /// The programs for the host that are components: component and program.
 const HOST_PROGRAMS: [(&str, &str); 3] = [("crane", "crane"), ("kind", "kind"), ("kubernetes", "kubectl")];
 
+/// The packages that are linked into every static program with C code: the C library and gcc's runtime.
+const LINKED: [&str; 2] = ["libc6-dev", "libgcc-12-dev"];
+/// The packages that are linked into a static program in Go with cgo, which is runc.
+const LINKED_BY_GO: [&str; 3] = [LINKED[0], LINKED[1], "libseccomp-dev"];
+
 /// Members by name.
 type Files = BTreeMap<String, Content>;
 
@@ -144,7 +149,10 @@ fn licences(builder: &Builder<'_>, built: &Assembly, mut all: BTreeSet<Component
     for (component, program) in HOST_PROGRAMS {
         all.extend(go_modules(&builder.some(&[component])?.program(component, program)?)?);
     }
-    let sources = licences::Sources::find(&builder.workspace.root, &builder.pins.toolchain.go, &built.rootfs)?;
+    all.extend(linked(built, &LINKED));
+    let sysroot = builder.sysroot_folder()?;
+    let (root, go) = (&builder.workspace.root, &builder.pins.toolchain.go);
+    let sources = licences::Sources::find(root, go, &built.rootfs, (&sysroot, &LINKED_BY_GO))?;
     // The programs may be older than what Go's module cache has now.
     for component in &all {
         let absent = |folder: &PathBuf| !folder.is_dir();
@@ -199,6 +207,9 @@ impl Programs<'_> {
             let (module, version) = spec.module(self.builder.pins)?;
             components.insert(Component::go(module, version));
         }
+        if !spec.compile.is_empty() {
+            components.extend(linked(self.built, &LINKED));
+        }
         // A file that is copied from a root filesystem belongs to a package that is in it.
         for (path, rootfs) in &spec.copies {
             let owner = path.rsplit('/').next().and_then(|file| file.split('.').next());
@@ -221,10 +232,17 @@ impl Programs<'_> {
     }
 
     fn read(&self, component: &str, program: &str) -> Result<BTreeSet<Component>> {
-        if self.builder.pins.components.contains_key(component) {
-            return go_modules(&self.built.parts.program(component, program)?);
+        let file = self.built.parts.program(component, program)?;
+        let Some(pinned) = self.builder.pins.components.get(component) else {
+            let mut components = crates(&file)?;
+            components.extend(linked(self.built, &LINKED));
+            return Ok(components);
+        };
+        let mut components = go_modules(&file)?;
+        if pinned.cgo && pinned.link_static {
+            components.extend(linked(self.built, &LINKED_BY_GO));
         }
-        crates(&self.built.parts.program(component, program)?)
+        Ok(components)
     }
 }
 
@@ -238,6 +256,13 @@ fn crates(program: &Path) -> Result<BTreeSet<Component>> {
 fn go_modules(program: &Path) -> Result<BTreeSet<Component>> {
     let listing = Cmd::new("go").args(["version", "-m"]).arg(program).env("GOTOOLCHAIN", "local").quiet().read()?;
     Ok(sbom::go_modules(&listing))
+}
+
+/// Those of the packages of the C compiler and libraries that have these names.
+fn linked(built: &Assembly, names: &[&str]) -> Vec<Component> {
+    let lock = &built.packages;
+    let found = built.sysroot.packages.iter().filter(|package| names.contains(&&*package.name));
+    found.map(|it| Component::debian(&it.name, &it.version, &lock.architecture, &lock.suite)).collect()
 }
 
 fn packages<'a>(built: &'a Assembly, rootfs: &str) -> impl Iterator<Item = Component> + use<'a> {

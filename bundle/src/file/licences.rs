@@ -1,13 +1,14 @@
 //! The licence texts of what a bundle has: one list of all components, and each text once.
 //!
-//! Texts come from the sources that were built: crates, Go modules, Go itself, and the packages in the root filesystems.
-//! A component without a text is an error, because a bundle without it must not be passed on.
+//! Texts come from the sources that were built: crates, Go modules, Go itself, and the packages in the root
+//! filesystems. A component without a text is an error, because a bundle without it must not be passed on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use support::command::Cmd;
 
@@ -28,6 +29,30 @@ const STANDARD: [(&str, &str); 2] =
 const DOC: &str = "usr/share/doc/";
 const COMMON: &str = "usr/share/common-licenses/";
 const COMMON_PACKAGE: &str = "base-files";
+
+/// The file with the modules that have no text.
+const WITHOUT: &str = "bundle/licences.toml";
+
+/// What is known of a module without a text.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    /// Its licence, if it has one. [`STANDARD`] has the text.
+    license: Option<String>,
+    copyright: Option<String>,
+    about: String,
+}
+
+impl Known {
+    fn text(&self) -> Result<String> {
+        let Known { license, copyright, about } = self;
+        let Some(license) = license else { return Ok(format!("{about}\n")) };
+        let (_, text) =
+            STANDARD.into_iter().find(|(known, _)| known == license).context("its licence has no text here")?;
+        let copyright = copyright.as_ref().map(|who| format!("Copyright (c) {who}\n\n")).unwrap_or_default();
+        Ok(format!("{about}\n\n{license}\n\n{copyright}{text}"))
+    }
+}
 
 /// Texts by the names of their files.
 type Texts = BTreeMap<String, Vec<u8>>;
@@ -54,11 +79,18 @@ pub(super) struct Sources {
     /// Go's own folder.
     go: PathBuf,
     packages: BTreeMap<String, Texts>,
+    without: BTreeMap<String, Known>,
 }
 
 impl Sources {
-    /// Asks cargo and Go where their sources are, and reads the root filesystems. `go` is the pinned version.
-    pub(super) fn find(root: &Path, go: &str, rootfs: &BTreeMap<String, Rootfs>) -> Result<Self> {
+    /// Asks cargo and Go where their sources are, and reads the root filesystems. `go` is the pinned version, `sysroot`
+    /// the folder of the C libraries, and `linked` the packages there that are linked into programs.
+    pub(super) fn find(
+        root: &Path,
+        go: &str,
+        rootfs: &BTreeMap<String, Rootfs>,
+        (sysroot, linked): (&Path, &[&str]),
+    ) -> Result<Self> {
         let metadata = Cmd::new("cargo").cwd(root).args(["metadata", "--frozen", "--format-version", "1"]);
         let metadata = metadata.args(["--filter-platform", &crate::rustc::host_triple()?]).quiet().read()?;
         let asked = Cmd::new("go").args(["env", "GOMODCACHE", "GOROOT"]).env("GOTOOLCHAIN", format!("go{go}"));
@@ -68,7 +100,10 @@ impl Sources {
         for rootfs in rootfs.values() {
             packages.extend(of_rootfs(&rootfs.tar).with_context(|| format!("read root filesystem {}", rootfs.name))?);
         }
+        packages.extend(of_sysroot(sysroot, linked)?);
+        let known = fs::read_to_string(root.join(WITHOUT)).with_context(|| format!("read {WITHOUT}"))?;
         Ok(Self {
+            without: toml::from_str(&known).with_context(|| format!("parse {WITHOUT}"))?,
             ours: fs::read(root.join("LICENSE")).context("read LICENSE")?,
             crates: crates(&serde_json::from_str(&metadata).context("parse the output of cargo metadata")?),
             modules: modules.into(),
@@ -88,7 +123,11 @@ impl Sources {
         let texts = if component.of("golang") == Some("stdlib") {
             in_folder(&self.go)?
         } else if let Some(folder) = self.module(component) {
-            in_folder(&folder)?
+            let texts = in_folder(&folder)?;
+            match self.without.get(component.name()).filter(|_| texts.is_empty()) {
+                Some(known) => Texts::from([("LICENSE".to_owned(), known.text()?.into_bytes())]),
+                None => texts,
+            }
         } else if let Some(name) = component.of("cargo") {
             self.of_crate(name, component.version())?
         } else if let Some(name) = component.of("deb") {
@@ -306,6 +345,13 @@ fn of_rootfs(tar: &Path) -> Result<BTreeMap<String, Texts>> {
     Ok(found)
 }
 
+/// The copyright files of packages in a folder with their files. The folder of a package may be a link.
+fn of_sysroot(sysroot: &Path, packages: &[&str]) -> Result<BTreeMap<String, Texts>> {
+    let texts =
+        packages.iter().map(|package| Ok(((*package).to_owned(), in_folder(&sysroot.join(DOC).join(package))?)));
+    texts.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,7 +383,10 @@ mod tests {
         write(&dir.join("a/license.rs"), "code");
         write(&dir.join("modules/github.com/!big/x@v1.0.0-!r!c/COPYING"), "of X");
         write(&dir.join("go/LICENSE"), "of Go");
+        let without = "['example.com/known']\nabout = 'In a file.'\nlicense = 'MIT'\ncopyright = '2012 Anna'\n\
+                       ['example.com/none']\nabout = 'Has none.'";
         Sources {
+            without: toml::from_str(without).unwrap(),
             ours: b"ours".to_vec(),
             crates: crates(&metadata),
             modules: dir.join("modules"),
@@ -361,6 +410,12 @@ mod tests {
         let both = texts(&Component::cargo("both", "1.0.0"));
         assert!(both[0] == "Apache-2.0: ours" && both[1].contains("Copyright (c) The both people\n"), "{both:?}");
         assert_eq!(texts(&Component::go("github.com/Big/x", "v1.0.0-RC")), ["COPYING: of X"]);
+        let known = texts(&Component::go("example.com/known", "v1.0.0"));
+        assert!(
+            known[0].starts_with("LICENSE: In a file.\n\nMIT\n\nCopyright (c) 2012 Anna\n\nPermission"),
+            "{known:?}"
+        );
+        assert_eq!(texts(&Component::go("example.com/none", "v1.0.0")), ["LICENSE: Has none.\n"]);
         assert_eq!(texts(&Component::go("stdlib", "1.26.8")), ["LICENSE: of Go"]);
         assert_eq!(texts(&Component::debian("bash", "5", "amd64", "bookworm")), ["copyright: of bash"]);
     }
@@ -402,6 +457,16 @@ mod tests {
         assert_eq!(fault(&list, &[&text, "licenses/texts/x.txt"]), "no component has licenses/texts/x.txt");
         assert_eq!(fault(&json!({}), &[]), format!("{LIST} does not have {}", component.purl()));
         assert!(fault(&json!({component.purl(): {}}), &[]).contains("has no text of"));
+    }
+
+    #[test]
+    fn copyright_of_a_package_of_the_sysroot_may_be_in_a_linked_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir.path().join("usr/share/doc/gcc-12-base/copyright"), "of GCC");
+        std::os::unix::fs::symlink("gcc-12-base", dir.path().join("usr/share/doc/libgcc-12-dev")).unwrap();
+        let found = of_sysroot(dir.path(), &["libgcc-12-dev", "libc6-dev"]).unwrap();
+        assert_eq!(found["libgcc-12-dev"]["copyright"], b"of GCC");
+        assert!(found["libc6-dev"].is_empty(), "collect names it");
     }
 
     #[test]

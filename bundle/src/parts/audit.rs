@@ -1,5 +1,5 @@
-//! The list of crates in a program of the workspace, in the program itself: the section `.dep-v0` that `cargo auditable`
-//! defines and that scanners read. It is JSON, compressed with zlib.
+//! The list of crates in a program of the workspace, in the program itself: the section `.dep-v0` that `cargo
+//! auditable` defines and that scanners read. It is JSON, compressed with zlib.
 //!
 //! The section is added to the finished program. It is not loaded into memory, and code and data stay as they are.
 
@@ -52,8 +52,8 @@ pub struct Crate {
 }
 
 impl Crates {
-    /// The crates of a package in the output of `cargo tree --prefix depth --format {p}`, which may have other packages,
-    /// too. A crate whose dependencies were listed before has `(*)` after it.
+    /// The crates of a package in the output of `cargo tree --prefix depth --format {p}`, which may have other
+    /// packages, too. A crate whose dependencies were listed before has `(*)` after it.
     ///
     /// # Errors
     /// When the output has another form, or has no such package at its top.
@@ -216,8 +216,9 @@ fn part(bytes: &[u8], at: usize, length: usize) -> Result<&[u8]> {
 mod tests {
     use super::*;
 
-    const TREE: &str = "0worker v0.1.0 (/src/worker)\n1serde v1.0.228\n2serde_core v1.0.228\n1wasi v0.14.7+wasi-0.2.4\n\n\
-                        0temporal-scaler v0.1.0 (/src/temporal-scaler)\n1scaler v0.1.0 (/src/scaler)\n2serde v1.0.228 (*)\n";
+    const TREE: &str = "0worker v0.1.0 (/src/worker)\n1serde v1.0.228\n2serde_core v1.0.228\n\
+                        1wasi v0.14.7+wasi-0.2.4\n\n0temporal-scaler v0.1.0 (/src/temporal-scaler)\n\
+                        1scaler v0.1.0 (/src/scaler)\n2serde v1.0.228 (*)\n";
 
     fn names(crates: &Crates) -> Vec<&str> {
         crates.packages.iter().map(|it| it.name.as_str()).collect()

@@ -118,7 +118,7 @@ impl Builder<'_> {
         let cargo = cargo.local("CARGO_HOME", &home).local("CARGO_TARGET_DIR", &target);
         cargo.command().log(log).run().context("build the workspace's programs")?;
         let folders = self.folders(programs)?;
-        let tree = self.tree(programs)?;
+        let tree = self.tree(programs, &home)?;
         for CargoProgram { package, binary } in programs {
             let built = target.join(host_triple()?).join("release").join(binary);
             check_sources(&self.workspace.root, &folders, &built.with_extension("d"))?;
@@ -134,12 +134,14 @@ impl Builder<'_> {
     }
 
     /// What is linked into programs that are built in one run: no build scripts, procedural macros and tests.
-    fn tree(&self, programs: &[CargoProgram]) -> Result<String> {
-        let tree =
-            Cmd::new("cargo").cwd(&self.workspace.root).args(["tree", "--frozen", "--target"]).arg(host_triple()?);
-        let tree = tree.args(programs.iter().flat_map(|program| ["--package", program.package]));
-        let tree = tree.args(["--edges", "normal,no-proc-macro", "--prefix", "depth", "--format", "{p}"]);
-        Ok(tree.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "").quiet().read()?)
+    fn tree(&self, programs: &[CargoProgram], home: &Path) -> Result<String> {
+        let tree = Action::new("cargo")
+            .args(["tree", "--frozen", "--manifest-path", "{root}/Cargo.toml", "--target", &host_triple()?])
+            .args(programs.iter().flat_map(|program| ["--package", program.package]))
+            .args(["--edges", "normal,no-proc-macro", "--prefix", "depth", "--format", "{p}"])
+            .place("root", &self.workspace.root)
+            .local("CARGO_HOME", home);
+        tree.command().quiet().read().context("list the crates of the workspace's programs")
     }
 
     /// Fetches the crates of Cargo.lock, as the host's settings say. Cargo checks every hash.

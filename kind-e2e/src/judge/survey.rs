@@ -22,8 +22,10 @@ pub fn checks(began: &Reading<Survey>, ended: &Reading<Survey>) -> Vec<Check> {
         Reading::Seen(after) => after,
         Reading::Gap(why) => return vec![pulls.unseen(why), restarts.unseen(why)],
     };
-    let pulled = after.pulls.iter().map(|(image, message)| format!("{image}: {message}"));
-    let pulls = pulls.answer(format!("{} images pulled", after.pulls.len()), faults(pulled));
+    // A cluster of others pulls what was installed, each image by its digest. Our own manifests have tags.
+    let pulled = after.pulls.iter().filter(|(image, _)| !image.contains("@sha256:"));
+    let pulled: Vec<String> = pulled.map(|(image, message)| format!("{image}: {message}")).collect();
+    let pulls = pulls.answer(format!("{} images pulled", pulled.len()), faults(pulled));
     let restarts = match began {
         Reading::Seen(before) => {
             let compared = format!("{} pods compared", after.restarts.len());
@@ -48,4 +50,21 @@ fn restarted(before: &Survey, after: &Survey) -> Vec<String> {
         }
     }
     broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pull_by_tag_is_a_fault_and_pull_by_digest_is_none() {
+        let judged = |image: &str| {
+            let mut survey = Survey::default();
+            survey.pulls.insert(image.to_owned(), "Pulling".to_owned());
+            let checks = checks(&Reading::Seen(Survey::default()), &Reading::Seen(survey));
+            matches!(checks[0].outcome, Outcome::Pass)
+        };
+        assert!(judged("registry.example.com/slipway@sha256:ab"));
+        assert!(!judged("slipway.local/redis:7"));
+    }
 }

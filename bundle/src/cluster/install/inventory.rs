@@ -1,0 +1,141 @@
+//! One version in a cluster of others, and what the cluster knows of it.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use support::progress::step;
+
+use super::super::actions::{
+    apply_when_admitted, register_namespace, wait_for_metrics, wait_for_scaler, wait_for_workloads,
+};
+use super::super::{Record, kubectl};
+use super::objects::{DATA, Id, MANAGER, NotOurs, OURS, apply, delete, delete_broken_pods, is_ours, label};
+
+/// The object with the inventory.
+pub(super) const INVENTORY: &str = "slipway-installation";
+pub(super) const NAMESPACE: &str = "default";
+
+/// One version in a cluster: its objects, with all their fields.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Installed {
+    pub(super) registry: String,
+    pub(super) services: Vec<Value>,
+    pub(super) worker: Vec<Value>,
+}
+
+impl Installed {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Value> {
+        self.services.iter().chain(&self.worker)
+    }
+
+    pub(super) fn ids(&self) -> BTreeSet<Id> {
+        self.all().map(Id::of).collect()
+    }
+
+    /// Applies this version, waits until it is ready, and deletes those of the `other` objects that it does not have,
+    /// such as configurations with another hash.
+    pub(super) fn apply(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
+        step("apply the services", || apply(record, &self.services))?;
+        step("start the services", || wait_for_workloads(record, Some(OURS)))?;
+        step("register Temporal's namespace", || register_namespace(record))?;
+        step("apply the worker and its autoscaling", || self.apply_worker(record))?;
+        step("scale the worker to its minimum", || wait_for_scaler(record))?;
+        step("start the worker", || wait_for_workloads(record, Some(OURS)))?;
+        step("answer `kubectl top`", || wait_for_metrics(record))?;
+        let gone: BTreeSet<Id> = other.difference(&self.ids()).filter(|id| id.kind != DATA).cloned().collect();
+        step("delete what another version had", || delete(record, &gone))?;
+        Inventory { ids: self.ids(), installed: Some(self.clone()) }.write(record)
+    }
+
+    fn apply_worker(&self, record: &Record) -> Result<()> {
+        let mut objects = self.worker.iter().map(|object| (Id::of(object).shown(), object.to_string()));
+        objects.try_for_each(|(name, text)| apply_when_admitted(record, &name, &text, MANAGER))
+    }
+
+    /// Applies this version in place of one that does not start. Pods of that one whose images cannot be had are
+    /// deleted, because a StatefulSet waits for them before it makes others.
+    pub(super) fn apply_again(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
+        step("apply the version before", || apply(record, &self.services).and_then(|()| self.apply_worker(record)))?;
+        step("delete the pods that do not start", || delete_broken_pods(record))?;
+        self.apply(record, other)
+    }
+}
+
+/// What the cluster knows of an installation.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inventory {
+    /// Every object that may be there.
+    pub(super) ids: BTreeSet<Id>,
+    /// The version that runs, if one ever did.
+    pub(super) installed: Option<Installed>,
+}
+
+impl Inventory {
+    pub(super) fn read(record: &Record) -> Result<Self> {
+        let get = ["get", "configmap", INVENTORY, "--namespace", NAMESPACE, "--ignore-not-found", "-o", "json"];
+        let text = kubectl(record).args(get).quiet().read()?;
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let object: Value = serde_json::from_str(&text).context("parse the inventory")?;
+        if !is_ours(&object) {
+            return Err(NotOurs { what: "objects", names: vec![Id::of(&object).shown()] }.into());
+        }
+        Self::of(&object).context("parse the inventory")
+    }
+
+    fn of(object: &Value) -> Result<Self> {
+        let ids = serde_json::from_str(object["data"]["objects"].as_str().unwrap_or("[]"))?;
+        let installed = match object["data"]["installed"].as_str() {
+            Some(packed) => {
+                let packed = hex::decode(packed)?;
+                Some(serde_json::from_reader(ZlibDecoder::new(packed.as_slice()))?)
+            }
+            None => None,
+        };
+        Ok(Self { ids, installed })
+    }
+
+    /// The objects are compressed: an object of Kubernetes has at most 1 MiB, and the definitions of KEDA have more.
+    fn object(&self) -> Result<Value> {
+        let mut data = json!({"objects": serde_json::to_string(&self.ids)?, "version": env!("CARGO_PKG_VERSION")});
+        if let Some(installed) = &self.installed {
+            let mut packed = ZlibEncoder::new(Vec::new(), Compression::best());
+            serde_json::to_writer(&mut packed, installed)?;
+            data["installed"] = json!(hex::encode(packed.finish()?));
+            data["registry"] = json!(installed.registry);
+        }
+        let metadata = json!({"name": INVENTORY, "namespace": NAMESPACE});
+        let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
+        label(&mut object);
+        Ok(object)
+    }
+
+    pub(super) fn write(&self, record: &Record) -> Result<()> {
+        apply(record, &[self.object().context("write the inventory")?])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inventory_keeps_the_objects_of_the_version_that_runs() {
+        let worker =
+            vec![json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}, "spec": {}})];
+        let installed = Installed { registry: "r/x".into(), services: Vec::new(), worker };
+        let inventory = Inventory { ids: installed.ids(), installed: Some(installed) };
+        let object = inventory.object().unwrap();
+        assert!(is_ours(&object));
+        let read = Inventory::of(&object).unwrap();
+        assert_eq!(read.ids, inventory.ids);
+        assert_eq!(read.installed.unwrap().worker, inventory.installed.unwrap().worker);
+        assert!(Inventory::of(&Inventory::default().object().unwrap()).unwrap().installed.is_none());
+    }
+}
