@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Played;
 use super::table::HEARTBEAT;
-use crate::cluster::kubernetes::{PodState, pod_of};
+use crate::cluster::kubernetes::{Fleet, PodState, pod_of};
 use crate::cluster::prometheus::{query, total};
 use crate::judge::fleet::{never_fewer, sized, timed};
 use crate::judge::host::excuse;
@@ -48,7 +48,7 @@ pub(super) enum Invariant {
     OutOfMemory,
     /// Every step ended on its first attempt.
     FirstAttempts,
-    /// Documents that were due while it lasted are in time.
+    /// Documents that are due since it was made are in time.
     Punctual,
     /// And so are those that were due between two kills.
     PunctualBetween,
@@ -190,7 +190,10 @@ impl Invariant {
             Self::FirstAttempts => {
                 played.loaded.ending.first_attempts().excused_by(excuse(samples, played.lasted(window)).as_deref())
             }
-            Self::Punctual => punctual("documents due while it lasts", played, window, sizing, samples),
+            Self::Punctual => {
+                let window = played.lasted(window);
+                punctual("documents due since it was made", played, window, sizing, samples)
+            }
             Self::PunctualBetween => between(played, window, sizing, samples),
             Self::Budget => budget(samples, window),
             Self::MissedHeartbeat => missed_heartbeat(played),
@@ -303,8 +306,10 @@ fn budget(samples: &[Sample], window: Window) -> Check {
         "maxUnavailable: 25 % in manifests/base, rounded up",
     );
     question.of(crate::observe::window::fleets(samples, window).map(|fleets| {
-        let missing = |wanted: i32| (f64::from(wanted) / 4.0).ceil() as i32;
-        let worst = fleets.iter().map(|(_, fleet)| fleet.ready - (fleet.wanted - missing(fleet.wanted))).min();
+        // Workers that the autoscaler adds meanwhile start first.
+        let first = fleets.first().map_or(0, |(_, fleet)| fleet.wanted);
+        let due = |fleet: &Fleet| fleet.wanted.min(first) - (f64::from(fleet.wanted) / 4.0).ceil() as i32;
+        let worst = fleets.iter().map(|(_, fleet)| fleet.ready - due(fleet)).min();
         let least = fleets.iter().map(|(_, fleet)| fleet.ready).min().unwrap_or(0);
         (worst.unwrap_or(0) >= 0, format!("{least} Ready at least"))
     }))

@@ -83,6 +83,10 @@ fn made() -> Question {
 impl Played {
     fn judge(&self, fault: &Fault, sizing: &Sizing, samples: &[Sample]) -> Vec<Check> {
         let starts = &self.loaded.starts;
+        if self.loaded.drain.is_none() {
+            let why = self.error.clone().unwrap_or_else(|| "the run ended before its load did".to_owned());
+            return vec![made().unseen(why)];
+        }
         let mut checks = Vec::new();
         match (self.made, &self.error) {
             (None, error) => {
@@ -461,7 +465,7 @@ mod tests {
         let fewer = |sample: &mut Sample| sample.fleet = Reading::Seen(Fleet { wanted: 3, present: 3, ready: 1 });
         assert_eq!(with("prometheus-away", fewer), ["outage-holds"]);
         assert_eq!(with("node-drained", fewer), ["fault-budget"]);
-        assert_eq!(with("keda-killed", fewer), ["outage-holds", "fault-count"]);
+        assert_eq!(with("keda-killed", fewer), ["fault-count"]);
         let held = |sample: &mut Sample| {
             sample.slots_used = Reading::Seen([(crate::cluster::IO_QUEUE.to_owned(), 60.0)].into());
         };
@@ -474,6 +478,8 @@ mod tests {
     #[test]
     fn a_fault_that_was_not_played_is_inconclusive_and_says_why() {
         let mut found = passing(&FAULTS[0]);
+        found.played[0].loaded.drain = None;
+        assert_eq!(noticed(&found, &samples()), ["fault-made"]);
         found.asked.push("poison".to_owned());
         found.stopped = Some("after worker-killed: 3 of 4 acknowledged documents are stored".to_owned());
         let checks = found.judge_one("poison", &samples());

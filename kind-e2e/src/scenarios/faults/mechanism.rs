@@ -25,7 +25,7 @@ use crate::scenarios::delay;
 use support::wait::{Probe, eventually, when};
 
 /// Seconds between two kills of a fault that kills again.
-pub(super) const AGAIN: f64 = 40.0;
+pub(super) const AGAIN: f64 = 50.0;
 /// Loops that poll as the wrong version, so that it gets a share of the tasks: as many as a worker has.
 const POLLS: usize = 5;
 /// A poll that failed is made again after this time.

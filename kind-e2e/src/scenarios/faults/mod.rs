@@ -18,7 +18,7 @@ use capacity::table::Fleet as Plan;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
-use support::wait::{Probe, eventually, when};
+use support::wait::{Probe, WaitError, eventually, when};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ use crate::judge::verdict::Check;
 use crate::load::acknowledged;
 use crate::load::context::Context;
 use crate::load::sizing::{GUIDE_SERVICE, Peak, Sizing};
-use crate::load::waits::hand_over;
+use crate::load::waits::{fix_workers, hand_over, tell};
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
 
@@ -45,8 +45,8 @@ const WORKERS: f64 = 4.5;
 const FIRST: f64 = 25.0;
 /// Seconds of load before each fault: documents are in flight in every step.
 const BEFORE: f64 = 8.0;
-/// Documents that are due while all is well again: a p99 of fewer says nothing.
-const SETTLED: f64 = 105.0;
+/// Documents that are due while all is well again: a p99 of fewer than a hundred says nothing.
+const SETTLED: u64 = 105;
 /// Seconds after the bound in which all may still become well, to tell a late recovery from none.
 const LATE: f64 = 30.0;
 /// Seconds in which the last documents of a load are stored. Without them the next fault would meet this one's rest.
@@ -146,6 +146,7 @@ impl Faults {
         self.asked = asked.map(str::to_owned).collect();
         let sizing = prepare(context, "faults/prepare", Peak::steady(WORKERS), GUIDE_SERVICE).await?;
         self.sizing = Some(sizing);
+        fix_workers(context, sizing.min).await?;
         hand_over(context).await?;
         let mut before = FIRST;
         for name in self.asked.clone() {
@@ -194,8 +195,8 @@ async fn play(context: &Context, fault: &Fault, sizing: &Sizing, before: f64, pl
     // What could not be undone above is tried again here.
     let undone = fault.mechanism.undo(context, sizing.service).await.map(drop);
     loaded.drain(context, DRAINED).await;
+    tell(context, "every workflow ended", ended(context, &loaded.prefix).await);
     loaded.read(context).await?;
-    seen.after = Seen::pods(context).await;
     let cleaned = fault.mechanism.clean(context).await;
     acted.and(undone).and(cleaned)
 }
@@ -231,10 +232,15 @@ async fn act(
     well?;
     let at = context.clock.now();
     *recovered = Some(at);
+    seen.after = Seen::pods(context).await;
     context.enter(&format!("{name}/settled"), &format!("{:.1} s after it was undone", at - to));
-    let window = Window { from: at, to: at + SETTLED / sizing.rate_of(WORKERS) };
-    looking(context, fault, seen, true, sleep_until(context.clock.instant(window.to))).await;
-    *settled = Some(window);
+    let due = context.board.load().scheduled + SETTLED;
+    let most = Duration::from_secs_f64(3.0 * SETTLED as f64 / sizing.rate_of(WORKERS));
+    let enough = eventually("a hundred documents are due", most, async || {
+        when(context.board.load().scheduled >= due, || "fewer are".to_owned())
+    });
+    looking(context, fault, seen, true, enough).await?;
+    *settled = Some(Window { from: at, to: context.clock.now() });
     if fault.mechanism == Mechanism::Poison {
         seen.poisoned = poisoned(context).await?;
     }
@@ -304,6 +310,16 @@ async fn well_again(context: &Context, fault: &Fault, sizing: &Sizing) -> Result
     })
     .await?;
     Ok(())
+}
+
+/// Waits until no workflow runs any more, also of those whose start was accepted and not acknowledged.
+async fn ended(context: &Context, prefix: &str) -> Result<(), WaitError> {
+    let limit = Duration::from_secs_f64(DRAINED);
+    eventually("no workflow runs", limit, async || match context.fixture.temporal.count_by_status(prefix).await {
+        Ok(counts) => when(!counts.contains_key("Running"), || format!("{counts:?}")),
+        Err(error) => Probe::NotYet(format!("{error:#}")),
+    })
+    .await
 }
 
 /// The poisoned document's workflows by status, as soon as visibility has one that ended.
