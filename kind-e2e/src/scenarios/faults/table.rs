@@ -79,7 +79,6 @@ const SCALING: Part = (20.0, "until the fleet is scaled again: KEDA and its API 
 
 const PROMETHEUS_ONLY: &[(&str, &str)] = &[(NAMESPACE, "prometheus")];
 const METRICS_API: &[(&str, &str)] = &[("keda", "keda-metrics-apiserver")];
-const DNS: &[(&str, &str)] = &[("kube-system", "coredns")];
 
 const fn fault(
     name: &'static str,
@@ -131,7 +130,7 @@ pub(super) const FAULTS: [Fault; 26] = [
     fault("poison", Poison, 5.0, &[FirstAttempts, Punctual, OnePoisoned], &[]),
     fault("worker-cut-off", Cut(WORKERS, 7233), 30.0, &[FewPackets], &[HEARTBEATS, POLLS, STICKY, TASK]),
     fault("database-half-open", Cut(WORKERS, 5432), 40.0, &[ErrorsOf("database")], &[CIRCUIT, RETRY]),
-    fault("dns-away", Away(DNS, 2), 30.0, &[], &[CIRCUIT, RETRY]),
+    fault("dns-away", DnsAway, 30.0, &[Retried], &[RESTART, START, RETRY]),
     fault("object-store-away", HangS3, 40.0, &[SlotsFreed], &[CIRCUIT, RETRY]),
     fault("prometheus-away", Away(PROMETHEUS_ONLY, 1), 65.0, &[NeverFewer, Punctual], &[SCALING]),
     fault(
