@@ -8,7 +8,7 @@ use crate::judge::load::{kept_schedule, p99};
 use crate::judge::statistics::{latency, seconds};
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Outcome, Question};
-use crate::load::sizing::Sizing;
+use crate::load::sizing::{GUIDE_SERVICE, Sizing};
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
 
@@ -38,8 +38,8 @@ impl Faults {
             "verdict",
             "differs from the table of faults",
         ];
-        let note = "One fault at a time. Well again: the queues empty, and no more documents in flight than the load has; \
-                    counted from the time at which the fault was undone.";
+        let note = "One fault at a time. Well again: the queues empty, and every document stored that was due before; counted \
+                    from the time at which the fault was undone.";
         let mut table = Table::new("Faults", &heads, note);
         table.rows = self.asked.iter().filter_map(|name| self.row(name, samples)).collect();
         table
@@ -50,7 +50,8 @@ impl Faults {
         let checks = self.judge_one(name, samples);
         let verdict = Outcome::of_all(checks.iter().map(|check| &check.outcome)).word().to_owned();
         let number = fault.described().number.to_string();
-        let bound = format!("{:.0} s", fault.bound());
+        let service = self.sizing.as_ref().map_or(GUIDE_SERVICE, |sizing| sizing.service);
+        let bound = format!("{:.0} s", fault.bound(service));
         let differs = fault.differs.unwrap_or_default().to_owned();
         let Some(played) = self.played.iter().find(|played| played.name == name) else {
             let none = String::new;
@@ -99,7 +100,7 @@ impl Played {
                     Some(error) if self.recovered.is_some() => made().unseen(error),
                     _ => made().require(true, took),
                 });
-                checks.extend([self.recovery(fault, samples), self.settled_in_time(sizing, samples)]);
+                checks.extend([self.recovery(fault, sizing, samples), self.settled_in_time(sizing, samples)]);
                 checks.extend(fault.invariants.iter().map(|one| one.judge(self, window, sizing, samples)));
             }
         }
@@ -109,17 +110,25 @@ impl Played {
         checks
     }
 
-    /// Seconds from the time at which it was undone until all was well again.
+    /// Seconds from the time at which it was undone until all was well again: the queues were empty, and every document
+    /// that was due before was stored.
     fn after(&self) -> Option<f64> {
-        Some(self.recovered? - self.undone()?)
+        let undone = self.undone()?;
+        let due = self.loaded.starts.iter().filter(|start| start.acknowledged.is_some() && start.due <= undone);
+        let last = due.map(|start| start.stored.unwrap_or(f64::INFINITY)).fold(self.recovered?, f64::max);
+        last.is_finite().then_some(last - undone)
     }
 
-    fn recovery(&self, fault: &Fault, samples: &[Sample]) -> Check {
-        let bound = fault.bound();
-        let question =
-            Question::new("fault-recovery", "the queues are empty again", format!("≤ {bound:.0} s"), fault.why());
+    fn recovery(&self, fault: &Fault, sizing: &Sizing, samples: &[Sample]) -> Check {
+        let bound = fault.bound(sizing.service);
+        let question = Question::new(
+            "fault-recovery",
+            "the queues are empty, and every document that was due before is stored",
+            format!("≤ {bound:.0} s after it was undone"),
+            fault.why(sizing.service),
+        );
         let window = self.made.map_or_else(Window::default, |made| self.lasted(made));
-        let never = || self.error.clone().unwrap_or_else(|| "it was not watched".to_owned());
+        let never = || self.error.clone().unwrap_or_else(|| "not every document was stored".to_owned());
         timed(question, self.after(), bound, None, never).excused_by(excuse(samples, window).as_deref())
     }
 
@@ -304,7 +313,7 @@ mod tests {
     /// Every clause of the oracle, broken on purpose.
     #[test]
     fn each_clause_of_the_oracle_is_noticed() {
-        let table: [(&str, Change, &[&str]); 13] = [
+        let table: [(&str, Change, &[&str]); 14] = [
             ("a document is lost", |played| drop(played.loaded.ending.stored.pop()), &["stored-once"]),
             (
                 "a document is stored twice",
@@ -337,6 +346,11 @@ mod tests {
             ),
             ("a step took no effect", |played| played.loaded.ending.stored[3].effects.clear(), &["effects"]),
             ("the queues are not empty in time", |played| played.recovered = Some(600.0), &["fault-recovery"]),
+            (
+                "a document that was due before is stored late",
+                |played| played.loaded.starts[500].stored = Some(500.0),
+                &["fault-recovery"],
+            ),
             (
                 "the queues are never empty",
                 |played| (played.recovered, played.settled) = (None, None),

@@ -103,7 +103,7 @@ struct Played {
     loaded: Loaded,
     /// From the time at which it was made to the time at which it was undone.
     made: Option<Window>,
-    /// When all was well again: the queues empty, and no more documents in flight than the load has.
+    /// When the queues were empty, and no more documents in flight than the load has.
     recovered: Option<f64>,
     /// The load of which the latency is judged afterwards.
     settled: Option<Window>,
@@ -183,7 +183,6 @@ async fn play(context: &Context, fault: &Fault, sizing: &Sizing, before: f64, pl
     let (stop, began) = (CancellationToken::new(), context.clock.now());
     let stretch = Stretch::new("load", sizing.rate_of(WORKERS), LONGEST);
     let Played { loaded, made, recovered, settled, seen, .. } = played;
-    seen.before = Seen::pods(context).await;
     context.enter(&format!("{name}/before"), &format!("{:.1} documents/s", stretch.rate));
     let marks = (made, recovered, settled);
     let acting = async {
@@ -214,6 +213,7 @@ async fn act(
 ) -> Result<()> {
     let name = format!("{NAME}/{}", fault.name);
     sleep_until(context.clock.instant(at)).await;
+    seen.before = Seen::pods(context).await;
     seen.look(context, fault.invariants, false).await;
     context.enter(&format!("{name}/fault"), &fault.described().about);
     let from = context.clock.now();
@@ -232,7 +232,6 @@ async fn act(
     well?;
     let at = context.clock.now();
     *recovered = Some(at);
-    seen.after = Seen::pods(context).await;
     context.enter(&format!("{name}/settled"), &format!("{:.1} s after it was undone", at - to));
     let due = context.board.load().scheduled + SETTLED;
     let most = Duration::from_secs_f64(3.0 * SETTLED as f64 / sizing.rate_of(WORKERS));
@@ -241,6 +240,7 @@ async fn act(
     });
     looking(context, fault, seen, true, enough).await?;
     *settled = Some(Window { from: at, to: context.clock.now() });
+    seen.after = Seen::pods(context).await;
     if fault.mechanism == Mechanism::Poison {
         seen.poisoned = poisoned(context).await?;
     }
@@ -283,7 +283,7 @@ async fn well_again(context: &Context, fault: &Fault, sizing: &Sizing) -> Result
     let rate = sizing.rate_of(WORKERS);
     let mean = rate * sizing.p99_bound();
     let usual = (mean + 3.0 * mean.sqrt()).ceil() as u64;
-    let limit = Duration::from_secs_f64(fault.bound() + LATE);
+    let limit = Duration::from_secs_f64(fault.bound(sizing.service) + LATE);
     eventually("all is well again", limit, async || {
         let Some(sample) = context.board.latest().filter(|sample| sample.at > since) else {
             return Probe::NotYet("no sample yet".to_owned());
@@ -395,9 +395,10 @@ mod tests {
     #[test]
     fn a_bound_is_the_sum_that_it_says() {
         let fault = by_name("worker-killed").unwrap();
-        assert_eq!(fault.bound(), 15.0 + 10.0 + 10.0 + 10.0);
-        assert!(fault.why().starts_with("15 s until Temporal misses the heartbeats; 10 s "), "{}", fault.why());
+        assert_eq!(fault.bound(2.0), 15.0 + 10.0 + 10.0 + 11.5);
+        let why = fault.why(2.0);
+        assert!(why.starts_with("15 s until Temporal misses the heartbeats; 10 s "), "{why}");
         let away = by_name("worker-cut-off").unwrap();
-        assert_eq!(away.bound(), 50.0 + 30.0 * 7.0 / 3.0 + 10.0);
+        assert_eq!(away.bound(2.0), 50.0 + 30.0 * 7.0 / 3.0 + 11.5);
     }
 }

@@ -6,6 +6,8 @@ use super::invariant::Invariant::{self, *};
 use super::mechanism::Mechanism::{self, *};
 use super::mechanism::{KEDA, POSTGRES, PROMETHEUS, Share, TEMPORAL, WORKERS};
 use crate::cluster::NAMESPACE;
+use crate::load::corpus::CLAIM_TRIPS;
+use crate::load::sizing::WAITING;
 
 /// A part of a bound: seconds, and what takes them.
 pub(super) type Part = (f64, &'static str);
@@ -30,32 +32,36 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// All is well again within so many seconds.
-    pub(super) fn bound(&self) -> f64 {
-        self.recovery.iter().map(|(seconds, _)| seconds).sum::<f64>() + self.drain()
+    /// All is well again within so many seconds, where a document takes `service` seconds on each way to S3.
+    pub(super) fn bound(&self, service: f64) -> f64 {
+        self.recovery.iter().map(|(seconds, _)| seconds).sum::<f64>() + self.backlog() + tail(service)
     }
 
     /// Why the bound is what it is.
-    pub(super) fn why(&self) -> String {
+    pub(super) fn why(&self, service: f64) -> String {
         let parts = self.recovery.iter().map(|(seconds, what)| format!("{seconds:.0} s {what}"));
-        let drain = format!(
-            "{:.0} s for what waits: the load takes 70 % of this host at most, so that the work of {:.0} s is done in \
-             7/3 of that, and the last documents take {TAIL:.0} s",
-            self.drain(),
-            self.lasts
-        );
-        parts.chain([drain]).collect::<Vec<_>>().join("; ")
+        let backlog = (self.backlog() > 0.0).then(|| {
+            format!(
+                "{:.0} s for what waits: the load takes 70 % of this host at most, so that the work of {:.0} s is done in 7/3 \
+                 of that",
+                self.backlog(),
+                self.lasts
+            )
+        });
+        let tail = format!("{:.0} s for the last document, which may go to S3 {CLAIM_TRIPS} times", tail(service));
+        parts.chain(backlog).chain([tail]).collect::<Vec<_>>().join("; ")
     }
 
     /// Nothing is started while Temporal is away, and nothing waits when it is back.
-    fn drain(&self) -> f64 {
-        let worked_off = if self.refuses { 0.0 } else { self.lasts * 7.0 / 3.0 };
-        worked_off + TAIL
+    fn backlog(&self) -> f64 {
+        if self.refuses { 0.0 } else { self.lasts * 7.0 / 3.0 }
     }
 }
 
-/// The last documents of a backlog: their own IO, and what the guide leaves beside it, twice.
-const TAIL: f64 = 10.0;
+/// Seconds of the slowest document.
+fn tail(service: f64) -> f64 {
+    f64::from(CLAIM_TRIPS) * service + WAITING
+}
 
 /// `HEARTBEAT_TIMEOUT` of the worker.
 pub(super) const HEARTBEAT: f64 = 15.0;
