@@ -107,7 +107,7 @@ pub(super) struct Seen {
     pub trigger_errors: Option<(f64, f64)>,
     /// Alerts, and when each was first seen to fire.
     pub alerts: BTreeMap<String, f64>,
-    /// When pollers were looked for after the fault, and the fewest of a queue.
+    /// When pollers were looked for after the fault, and the fewest of a queue; 0 where Temporal gave no answer.
     pub pollers: Vec<(f64, usize)>,
     /// The most connections since the fault was undone.
     pub most: Option<Held>,
@@ -131,9 +131,8 @@ impl Seen {
                     }
                 }
                 Invariant::PollersReturn(_) if undone => {
-                    if let Ok(fewest) = context.fixture.temporal.pollers().await {
-                        self.pollers.push((context.clock.now(), fewest));
-                    }
+                    let fewest = context.fixture.temporal.pollers().await.unwrap_or(0);
+                    self.pollers.push((context.clock.now(), fewest));
                 }
                 Invariant::Connections if undone => {
                     if let Ok(found) = connections::read(&context.fixture.postgres).await
@@ -450,7 +449,11 @@ fn pollers(seen: &Seen, window: Window, bound: f64) -> Check {
         format!("≤ {bound:.0} s"),
         "Temporal's start, and the pauses of clients that could not reach it",
     );
-    let first = seen.pollers.iter().find(|(_, count)| *count > 0).map(|(at, _)| at - window.to);
+    // Temporal answers until it is gone.
+    let Some(away) = seen.pollers.iter().rposition(|(_, count)| *count == 0) else {
+        return question.unseen("Temporal was never seen without pollers");
+    };
+    let first = seen.pollers.get(away + 1).map(|(at, _)| at - window.to);
     timed(question, first, bound, None, || format!("{} looks", seen.pollers.len()))
 }
 

@@ -128,7 +128,7 @@ pub(super) enum Mechanism {
 pub(super) struct Made {
     /// The pods that it hit.
     pub pods: Vec<String>,
-    /// When, where it hit more than once.
+    /// When it killed, where that was later than it began, or more than once.
     pub at: Vec<f64>,
     /// Sessions that are held.
     pub sessions: usize,
@@ -238,6 +238,7 @@ impl Mechanism {
                 none(fixture, DNS).await?;
                 let hit = Share::One.of(hit(fixture, WORKERS).await?);
                 made.note(&hit);
+                made.at.push(context.clock.now());
                 node::signal(fixture, "KILL", &hit).await?;
             }
             Self::Cut(pods, port) => {
