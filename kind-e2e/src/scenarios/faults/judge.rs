@@ -405,13 +405,13 @@ mod tests {
             (
                 "rolling-update",
                 "late documents",
-                |one| one.loaded.starts[100..140].iter_mut().for_each(|start| start.stored = Some(99.0)),
+                |one| one.loaded.starts[100..140].iter_mut().for_each(|start| start.stored = Some(start.due + 6.0)),
                 "p99",
             ),
             (
                 "quarter-killed",
                 "late documents between two kills",
-                |one| one.loaded.starts[280..320].iter_mut().for_each(|start| start.stored = Some(99.0)),
+                |one| one.loaded.starts[280..320].iter_mut().for_each(|start| start.stored = Some(start.due + 6.0)),
                 "p99",
             ),
             (
