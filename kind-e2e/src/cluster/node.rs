@@ -20,10 +20,10 @@ const ONE_SCRIPT: Duration = Duration::from_secs(120);
 const PRELUDE: &str = r#"
 set -uo pipefail
 processes() {
-    for process in /proc/[0-9]*; do
-        grep --quiet --extended-regexp "$1|${1//-/_}" "$process/cgroup" 2> /dev/null || continue
-        [[ $(cat "$process/comm" 2> /dev/null) == pause ]] || echo "${process#/proc/}"
-    done
+    grep --files-with-matches --extended-regexp "$1|${1//-/_}" /proc/[0-9]*/cgroup 2> /dev/null |
+        while IFS=/ read -r _ _ process _; do
+            { [[ $(< "/proc/$process/comm") == pause ]] || echo "$process"; } 2> /dev/null
+        done
 }
 network() { nsenter --target "$1" --net iptables --wait "${@:2}"; }
 "#;

@@ -142,7 +142,7 @@ pub(super) const FAULTS: [Fault; 26] = [
     fault(
         "series-absent",
         Cut(PROMETHEUS, 9464),
-        60.0,
+        75.0,
         &[NeverFewer, TriggerErrors, Alert("QueueDepthUnknown"), Punctual],
         &[SCALING],
     ),
