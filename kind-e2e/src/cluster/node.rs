@@ -49,14 +49,16 @@ done
 true
 "#;
 
-/// `cut PORT UID…`: every packet to this port that these pods send is dropped. The chain counts them.
+/// `cut PORT UID…`: every packet to this port that these pods send is dropped. The chain counts them. A pod may end
+/// meanwhile.
 const CUT: &str = r#"
 for pod in "${@:2}"; do
     process=$(processes "$pod" | head -1)
     [[ $process ]] || continue
-    network "$process" -N SLIPWAY || exit 1
-    network "$process" -A SLIPWAY --protocol tcp --dport "$1" -j DROP || exit 1
-    network "$process" -I OUTPUT -j SLIPWAY || exit 1
+    network "$process" -N SLIPWAY &&
+        network "$process" -A SLIPWAY --protocol tcp --dport "$1" -j DROP &&
+        network "$process" -I OUTPUT -j SLIPWAY && continue
+    [[ ! -d /proc/$process ]] || exit 1
 done
 "#;
 
