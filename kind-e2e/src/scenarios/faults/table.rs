@@ -157,7 +157,7 @@ pub(super) const FAULTS: [Fault; 26] = [
     fault("temporal-killed", Kill(TEMPORAL, Share::All, 1), 0.0, &[Restarted(1)], &[TEMPORAL_STARTS, POLLS, HEARTBEATS, TASK])
         .refusing()
         .differing("history alone cannot be killed: the four services are one process here"),
-    fault("temporal-deleted", Delete(TEMPORAL), 0.0, &[PollersReturn(60.0)], &[TEMPORAL_STARTS, RETRY, POLLS, HEARTBEATS, TASK])
+    fault("temporal-deleted", Delete(TEMPORAL), 0.0, &[PollersReturn(90.0)], &[TEMPORAL_STARTS, RETRY, POLLS, HEARTBEATS, TASK])
         .refusing()
         .differing(
             "frontend and matching are one process with history here: its pod is deleted, and another comes",
