@@ -190,6 +190,9 @@ impl Maker<'_> {
             self.in_node(node, &["cp", "/dev/stdin", "/etc/cni/net.d/10-slipway.conflist"])
                 .stdin(serde_json::to_vec_pretty(&kind::cni(cidr))?)
                 .run()?;
+            // Each pod has a route of its own. Without this one, a packet to a pod that is gone would leave the node, and
+            // whoever answers there would keep a client's connection to the pod alive.
+            self.in_node(node, &["ip", "route", "replace", "unreachable", cidr]).run()?;
             for (_, address, other) in nodes.iter().filter(|(name, ..)| name != node) {
                 self.in_node(node, &["ip", "route", "replace", other, "via", address]).run()?;
             }

@@ -20,10 +20,10 @@ const ONE_SCRIPT: Duration = Duration::from_secs(120);
 const PRELUDE: &str = r#"
 set -uo pipefail
 processes() {
-    for process in /proc/[0-9]*; do
-        grep --quiet --extended-regexp "$1|${1//-/_}" "$process/cgroup" 2> /dev/null || continue
-        [[ $(cat "$process/comm" 2> /dev/null) == pause ]] || echo "${process#/proc/}"
-    done
+    grep --files-with-matches --extended-regexp "$1|${1//-/_}" /proc/[0-9]*/cgroup 2> /dev/null |
+        while IFS=/ read -r _ _ process _; do
+            { [[ $(< "/proc/$process/comm") == pause ]] || echo "$process"; } 2> /dev/null
+        done
 }
 network() { nsenter --target "$1" --net iptables --wait "${@:2}"; }
 "#;
@@ -49,14 +49,16 @@ done
 true
 "#;
 
-/// `cut PORT UID…`: every packet to this port that these pods send is dropped. The chain counts them.
+/// `cut PORT UID…`: every packet to this port that these pods send is dropped. The chain counts them. A pod may end
+/// meanwhile.
 const CUT: &str = r#"
 for pod in "${@:2}"; do
     process=$(processes "$pod" | head -1)
     [[ $process ]] || continue
-    network "$process" -N SLIPWAY || exit 1
-    network "$process" -A SLIPWAY --protocol tcp --dport "$1" -j DROP || exit 1
-    network "$process" -I OUTPUT -j SLIPWAY || exit 1
+    network "$process" -N SLIPWAY &&
+        network "$process" -A SLIPWAY --protocol tcp --dport "$1" -j DROP &&
+        network "$process" -I OUTPUT -j SLIPWAY && continue
+    [[ ! -d /proc/$process ]] || exit 1
 done
 "#;
 

@@ -24,7 +24,7 @@ pub const INLINE: u64 = 64 * 1024;
 pub const CLAIMS: &str = "claims";
 /// Requests to S3 for a document that travels as a claim, at most: the document, its claim and that of its text are
 /// written and read.
-const CLAIM_TRIPS: u32 = 5;
+pub const CLAIM_TRIPS: u32 = 5;
 /// One in so many documents of the load may travel as a claim: each holds an IO slot several times as long.
 const ONE_LARGE_IN: usize = 20;
 /// Larger files are left out: no document of the guide's rates is that large.

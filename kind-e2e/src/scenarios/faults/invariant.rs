@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Played;
 use super::table::HEARTBEAT;
-use crate::cluster::kubernetes::{PodState, pod_of};
+use crate::cluster::kubernetes::{Fleet, PodState, pod_of};
 use crate::cluster::prometheus::{query, total};
 use crate::judge::fleet::{never_fewer, sized, timed};
 use crate::judge::host::excuse;
@@ -48,7 +48,7 @@ pub(super) enum Invariant {
     OutOfMemory,
     /// Every step ended on its first attempt.
     FirstAttempts,
-    /// Documents that were due while it lasted are in time.
+    /// Documents that are due since it was made are in time.
     Punctual,
     /// And so are those that were due between two kills.
     PunctualBetween,
@@ -107,7 +107,7 @@ pub(super) struct Seen {
     pub trigger_errors: Option<(f64, f64)>,
     /// Alerts, and when each was first seen to fire.
     pub alerts: BTreeMap<String, f64>,
-    /// When pollers were looked for after the fault, and the fewest of a queue.
+    /// When pollers were looked for after the fault, and the fewest of a queue; 0 where Temporal gave no answer.
     pub pollers: Vec<(f64, usize)>,
     /// The most connections since the fault was undone.
     pub most: Option<Held>,
@@ -131,9 +131,8 @@ impl Seen {
                     }
                 }
                 Invariant::PollersReturn(_) if undone => {
-                    if let Ok(fewest) = context.fixture.temporal.pollers().await {
-                        self.pollers.push((context.clock.now(), fewest));
-                    }
+                    let fewest = context.fixture.temporal.pollers().await.unwrap_or(0);
+                    self.pollers.push((context.clock.now(), fewest));
                 }
                 Invariant::Connections if undone => {
                     if let Ok(found) = connections::read(&context.fixture.postgres).await
@@ -190,7 +189,10 @@ impl Invariant {
             Self::FirstAttempts => {
                 played.loaded.ending.first_attempts().excused_by(excuse(samples, played.lasted(window)).as_deref())
             }
-            Self::Punctual => punctual("documents due while it lasts", played, window, sizing, samples),
+            Self::Punctual => {
+                let window = played.lasted(window);
+                punctual("documents due since it was made", played, window, sizing, samples)
+            }
             Self::PunctualBetween => between(played, window, sizing, samples),
             Self::Budget => budget(samples, window),
             Self::MissedHeartbeat => missed_heartbeat(played),
@@ -303,8 +305,10 @@ fn budget(samples: &[Sample], window: Window) -> Check {
         "maxUnavailable: 25 % in manifests/base, rounded up",
     );
     question.of(crate::observe::window::fleets(samples, window).map(|fleets| {
-        let missing = |wanted: i32| (f64::from(wanted) / 4.0).ceil() as i32;
-        let worst = fleets.iter().map(|(_, fleet)| fleet.ready - (fleet.wanted - missing(fleet.wanted))).min();
+        // Workers that the autoscaler adds meanwhile start first.
+        let first = fleets.first().map_or(0, |(_, fleet)| fleet.wanted);
+        let due = |fleet: &Fleet| fleet.wanted.min(first) - (f64::from(fleet.wanted) / 4.0).ceil() as i32;
+        let worst = fleets.iter().map(|(_, fleet)| fleet.ready - due(fleet)).min();
         let least = fleets.iter().map(|(_, fleet)| fleet.ready).min().unwrap_or(0);
         (worst.unwrap_or(0) >= 0, format!("{least} Ready at least"))
     }))
@@ -445,7 +449,11 @@ fn pollers(seen: &Seen, window: Window, bound: f64) -> Check {
         format!("≤ {bound:.0} s"),
         "Temporal's start, and the pauses of clients that could not reach it",
     );
-    let first = seen.pollers.iter().find(|(_, count)| *count > 0).map(|(at, _)| at - window.to);
+    // Temporal answers until it is gone.
+    let Some(away) = seen.pollers.iter().rposition(|(_, count)| *count == 0) else {
+        return question.unseen("Temporal was never seen without pollers");
+    };
+    let first = seen.pollers.get(away + 1).map(|(at, _)| at - window.to);
     timed(question, first, bound, None, || format!("{} looks", seen.pollers.len()))
 }
 

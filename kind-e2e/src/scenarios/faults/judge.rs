@@ -8,7 +8,7 @@ use crate::judge::load::{kept_schedule, p99};
 use crate::judge::statistics::{latency, seconds};
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Outcome, Question};
-use crate::load::sizing::Sizing;
+use crate::load::sizing::{GUIDE_SERVICE, Sizing};
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
 
@@ -38,8 +38,8 @@ impl Faults {
             "verdict",
             "differs from the table of faults",
         ];
-        let note = "One fault at a time. Well again: the queues empty, and no more documents in flight than the load has; \
-                    counted from the time at which the fault was undone.";
+        let note = "One fault at a time. Well again: the queues empty, and every document stored that was due before; counted \
+                    from the time at which the fault was undone.";
         let mut table = Table::new("Faults", &heads, note);
         table.rows = self.asked.iter().filter_map(|name| self.row(name, samples)).collect();
         table
@@ -50,7 +50,8 @@ impl Faults {
         let checks = self.judge_one(name, samples);
         let verdict = Outcome::of_all(checks.iter().map(|check| &check.outcome)).word().to_owned();
         let number = fault.described().number.to_string();
-        let bound = format!("{:.0} s", fault.bound());
+        let service = self.sizing.as_ref().map_or(GUIDE_SERVICE, |sizing| sizing.service);
+        let bound = format!("{:.0} s", fault.bound(service));
         let differs = fault.differs.unwrap_or_default().to_owned();
         let Some(played) = self.played.iter().find(|played| played.name == name) else {
             let none = String::new;
@@ -83,6 +84,10 @@ fn made() -> Question {
 impl Played {
     fn judge(&self, fault: &Fault, sizing: &Sizing, samples: &[Sample]) -> Vec<Check> {
         let starts = &self.loaded.starts;
+        if self.loaded.drain.is_none() {
+            let why = self.error.clone().unwrap_or_else(|| "the run ended before its load did".to_owned());
+            return vec![made().unseen(why)];
+        }
         let mut checks = Vec::new();
         match (self.made, &self.error) {
             (None, error) => {
@@ -95,7 +100,7 @@ impl Played {
                     Some(error) if self.recovered.is_some() => made().unseen(error),
                     _ => made().require(true, took),
                 });
-                checks.extend([self.recovery(fault, samples), self.settled_in_time(sizing, samples)]);
+                checks.extend([self.recovery(fault, sizing, samples), self.settled_in_time(sizing, samples)]);
                 checks.extend(fault.invariants.iter().map(|one| one.judge(self, window, sizing, samples)));
             }
         }
@@ -105,17 +110,25 @@ impl Played {
         checks
     }
 
-    /// Seconds from the time at which it was undone until all was well again.
+    /// Seconds from the time at which it was undone until all was well again: the queues were empty, and every document
+    /// that was due before was stored.
     fn after(&self) -> Option<f64> {
-        Some(self.recovered? - self.undone()?)
+        let undone = self.undone()?;
+        let due = self.loaded.starts.iter().filter(|start| start.acknowledged.is_some() && start.due <= undone);
+        let last = due.map(|start| start.stored.unwrap_or(f64::INFINITY)).fold(self.recovered?, f64::max);
+        last.is_finite().then_some(last - undone)
     }
 
-    fn recovery(&self, fault: &Fault, samples: &[Sample]) -> Check {
-        let bound = fault.bound();
-        let question =
-            Question::new("fault-recovery", "the queues are empty again", format!("≤ {bound:.0} s"), fault.why());
+    fn recovery(&self, fault: &Fault, sizing: &Sizing, samples: &[Sample]) -> Check {
+        let bound = fault.bound(sizing.service);
+        let question = Question::new(
+            "fault-recovery",
+            "the queues are empty, and every document that was due before is stored",
+            format!("≤ {bound:.0} s after it was undone"),
+            fault.why(sizing.service),
+        );
         let window = self.made.map_or_else(Window::default, |made| self.lasted(made));
-        let never = || self.error.clone().unwrap_or_else(|| "it was not watched".to_owned());
+        let never = || self.error.clone().unwrap_or_else(|| "not every document was stored".to_owned());
         timed(question, self.after(), bound, None, never).excused_by(excuse(samples, window).as_deref())
     }
 
@@ -300,7 +313,7 @@ mod tests {
     /// Every clause of the oracle, broken on purpose.
     #[test]
     fn each_clause_of_the_oracle_is_noticed() {
-        let table: [(&str, Change, &[&str]); 13] = [
+        let table: [(&str, Change, &[&str]); 14] = [
             ("a document is lost", |played| drop(played.loaded.ending.stored.pop()), &["stored-once"]),
             (
                 "a document is stored twice",
@@ -333,6 +346,11 @@ mod tests {
             ),
             ("a step took no effect", |played| played.loaded.ending.stored[3].effects.clear(), &["effects"]),
             ("the queues are not empty in time", |played| played.recovered = Some(600.0), &["fault-recovery"]),
+            (
+                "a document that was due before is stored late",
+                |played| played.loaded.starts[500].stored = Some(500.0),
+                &["fault-recovery"],
+            ),
             (
                 "the queues are never empty",
                 |played| (played.recovered, played.settled) = (None, None),
@@ -387,13 +405,13 @@ mod tests {
             (
                 "rolling-update",
                 "late documents",
-                |one| one.loaded.starts[100..140].iter_mut().for_each(|start| start.stored = Some(99.0)),
+                |one| one.loaded.starts[100..140].iter_mut().for_each(|start| start.stored = Some(start.due + 6.0)),
                 "p99",
             ),
             (
                 "quarter-killed",
                 "late documents between two kills",
-                |one| one.loaded.starts[280..320].iter_mut().for_each(|start| start.stored = Some(99.0)),
+                |one| one.loaded.starts[280..320].iter_mut().for_each(|start| start.stored = Some(start.due + 6.0)),
                 "p99",
             ),
             (
@@ -461,7 +479,7 @@ mod tests {
         let fewer = |sample: &mut Sample| sample.fleet = Reading::Seen(Fleet { wanted: 3, present: 3, ready: 1 });
         assert_eq!(with("prometheus-away", fewer), ["outage-holds"]);
         assert_eq!(with("node-drained", fewer), ["fault-budget"]);
-        assert_eq!(with("keda-killed", fewer), ["outage-holds", "fault-count"]);
+        assert_eq!(with("keda-killed", fewer), ["fault-count"]);
         let held = |sample: &mut Sample| {
             sample.slots_used = Reading::Seen([(crate::cluster::IO_QUEUE.to_owned(), 60.0)].into());
         };
@@ -474,6 +492,8 @@ mod tests {
     #[test]
     fn a_fault_that_was_not_played_is_inconclusive_and_says_why() {
         let mut found = passing(&FAULTS[0]);
+        found.played[0].loaded.drain = None;
+        assert_eq!(noticed(&found, &samples()), ["fault-made"]);
         found.asked.push("poison".to_owned());
         found.stopped = Some("after worker-killed: 3 of 4 acknowledged documents are stored".to_owned());
         let checks = found.judge_one("poison", &samples());

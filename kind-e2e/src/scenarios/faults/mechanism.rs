@@ -25,7 +25,7 @@ use crate::scenarios::delay;
 use support::wait::{Probe, eventually, when};
 
 /// Seconds between two kills of a fault that kills again.
-pub(super) const AGAIN: f64 = 40.0;
+pub(super) const AGAIN: f64 = 50.0;
 /// Loops that poll as the wrong version, so that it gets a share of the tasks: as many as a worker has.
 const POLLS: usize = 5;
 /// A poll that failed is made again after this time.
@@ -53,6 +53,9 @@ pub(super) const POSTGRES: Pods = (NAMESPACE, "app=postgres");
 pub(super) const PROMETHEUS: Pods = (NAMESPACE, "app=prometheus");
 /// KEDA's operator.
 pub(super) const KEDA: Pods = ("keda", "app=keda-operator");
+/// The cluster's DNS.
+const DNS: Pods = ("kube-system", "k8s-app=kube-dns");
+const DNS_SERVERS: &[Target] = &[("kube-system", "coredns")];
 /// The StatefulSet of Postgres.
 const POSTGRES_SET: Target = (NAMESPACE, "postgres");
 
@@ -102,6 +105,8 @@ pub(super) enum Mechanism {
     Away(&'static [Target], i32),
     /// Postgres has no pod, and one again.
     PostgresAway,
+    /// The cluster's DNS has no pod, and a worker starts meanwhile: those that run keep their connections.
+    DnsAway,
     /// What pods send to a port is dropped.
     Cut(Pods, u16),
     /// A client holds every session that Postgres gives it.
@@ -123,7 +128,7 @@ pub(super) enum Mechanism {
 pub(super) struct Made {
     /// The pods that it hit.
     pub pods: Vec<String>,
-    /// When, where it hit more than once.
+    /// When it killed, where that was later than it began, or more than once.
     pub at: Vec<f64>,
     /// Sessions that are held.
     pub sessions: usize,
@@ -228,6 +233,14 @@ impl Mechanism {
             }
             Self::Away(targets, _) => set_replicas(fixture, targets, 0).await?,
             Self::PostgresAway => set_stateful(fixture, POSTGRES_SET, 0).await?,
+            Self::DnsAway => {
+                set_replicas(fixture, DNS_SERVERS, 0).await?;
+                none(fixture, DNS).await?;
+                let hit = Share::One.of(hit(fixture, WORKERS).await?);
+                made.note(&hit);
+                made.at.push(context.clock.now());
+                node::signal(fixture, "KILL", &hit).await?;
+            }
             Self::Cut(pods, port) => {
                 let hit = hit(fixture, pods).await?;
                 made.note(&hit);
@@ -263,6 +276,7 @@ impl Mechanism {
             }
             Self::Away(targets, replicas) => set_replicas(fixture, targets, replicas).await?,
             Self::PostgresAway => set_stateful(fixture, POSTGRES_SET, 1).await?,
+            Self::DnsAway => set_replicas(fixture, DNS_SERVERS, 2).await?,
             Self::Cut(pods, _) => return node::join(fixture, &places(fixture, pods.0, pods.1).await?).await,
             Self::FillDisk => node::disk(fixture, Disk::Free).await?,
             Self::HangS3 => fixture.toxiproxy.answer().await?,
@@ -279,6 +293,7 @@ impl Mechanism {
     pub(super) async fn back(self, context: &Context) -> Result<()> {
         match self {
             Self::Away(targets, _) => available(&context.fixture, targets).await,
+            Self::DnsAway => available(&context.fixture, DNS_SERVERS).await,
             Self::PostgresAway | Self::FillDisk => stateful(&context.fixture, POSTGRES_SET, 1).await,
             _ => Ok(()),
         }
@@ -332,6 +347,18 @@ async fn hit(fixture: &Fixture, (namespace, selector): Pods) -> Result<Vec<Place
     let found = places(fixture, namespace, selector).await?;
     ensure!(!found.is_empty(), "no pod of {namespace} has {selector}");
     Ok(found)
+}
+
+/// Waits until no pod runs that does not leave.
+async fn none(fixture: &Fixture, (namespace, selector): Pods) -> Result<()> {
+    eventually(&format!("no pod of {namespace} has {selector}"), GONE, async || {
+        match places(fixture, namespace, selector).await {
+            Ok(found) => when(found.is_empty(), || format!("{} pods", found.len())),
+            Err(error) => Probe::NotYet(format!("{error:#}")),
+        }
+    })
+    .await?;
+    Ok(())
 }
 
 /// Waits until there are exactly so many worker pods, also of those that leave.

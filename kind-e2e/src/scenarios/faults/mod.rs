@@ -18,7 +18,7 @@ use capacity::table::Fleet as Plan;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
-use support::wait::{Probe, eventually, when};
+use support::wait::{Probe, WaitError, eventually, when};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ use crate::judge::verdict::Check;
 use crate::load::acknowledged;
 use crate::load::context::Context;
 use crate::load::sizing::{GUIDE_SERVICE, Peak, Sizing};
-use crate::load::waits::hand_over;
+use crate::load::waits::{fix_workers, hand_over, tell};
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
 
@@ -45,8 +45,8 @@ const WORKERS: f64 = 4.5;
 const FIRST: f64 = 25.0;
 /// Seconds of load before each fault: documents are in flight in every step.
 const BEFORE: f64 = 8.0;
-/// Documents that are due while all is well again: a p99 of fewer says nothing.
-const SETTLED: f64 = 105.0;
+/// Documents that are due while all is well again: a p99 of fewer than a hundred says nothing.
+const SETTLED: u64 = 105;
 /// Seconds after the bound in which all may still become well, to tell a late recovery from none.
 const LATE: f64 = 30.0;
 /// Seconds in which the last documents of a load are stored. Without them the next fault would meet this one's rest.
@@ -103,7 +103,7 @@ struct Played {
     loaded: Loaded,
     /// From the time at which it was made to the time at which it was undone.
     made: Option<Window>,
-    /// When all was well again: the queues empty, and no more documents in flight than the load has.
+    /// When the queues were empty, and no more documents in flight than the load has.
     recovered: Option<f64>,
     /// The load of which the latency is judged afterwards.
     settled: Option<Window>,
@@ -146,6 +146,7 @@ impl Faults {
         self.asked = asked.map(str::to_owned).collect();
         let sizing = prepare(context, "faults/prepare", Peak::steady(WORKERS), GUIDE_SERVICE).await?;
         self.sizing = Some(sizing);
+        fix_workers(context, sizing.min).await?;
         hand_over(context).await?;
         let mut before = FIRST;
         for name in self.asked.clone() {
@@ -182,7 +183,6 @@ async fn play(context: &Context, fault: &Fault, sizing: &Sizing, before: f64, pl
     let (stop, began) = (CancellationToken::new(), context.clock.now());
     let stretch = Stretch::new("load", sizing.rate_of(WORKERS), LONGEST);
     let Played { loaded, made, recovered, settled, seen, .. } = played;
-    seen.before = Seen::pods(context).await;
     context.enter(&format!("{name}/before"), &format!("{:.1} documents/s", stretch.rate));
     let marks = (made, recovered, settled);
     let acting = async {
@@ -194,8 +194,8 @@ async fn play(context: &Context, fault: &Fault, sizing: &Sizing, before: f64, pl
     // What could not be undone above is tried again here.
     let undone = fault.mechanism.undo(context, sizing.service).await.map(drop);
     loaded.drain(context, DRAINED).await;
+    tell(context, "every workflow ended", ended(context, &loaded.prefix).await);
     loaded.read(context).await?;
-    seen.after = Seen::pods(context).await;
     let cleaned = fault.mechanism.clean(context).await;
     acted.and(undone).and(cleaned)
 }
@@ -213,6 +213,7 @@ async fn act(
 ) -> Result<()> {
     let name = format!("{NAME}/{}", fault.name);
     sleep_until(context.clock.instant(at)).await;
+    seen.before = Seen::pods(context).await;
     seen.look(context, fault.invariants, false).await;
     context.enter(&format!("{name}/fault"), &fault.described().about);
     let from = context.clock.now();
@@ -232,9 +233,14 @@ async fn act(
     let at = context.clock.now();
     *recovered = Some(at);
     context.enter(&format!("{name}/settled"), &format!("{:.1} s after it was undone", at - to));
-    let window = Window { from: at, to: at + SETTLED / sizing.rate_of(WORKERS) };
-    looking(context, fault, seen, true, sleep_until(context.clock.instant(window.to))).await;
-    *settled = Some(window);
+    let due = context.board.load().scheduled + SETTLED;
+    let most = Duration::from_secs_f64(3.0 * SETTLED as f64 / sizing.rate_of(WORKERS));
+    let enough = eventually("a hundred documents are due", most, async || {
+        when(context.board.load().scheduled >= due, || "fewer are".to_owned())
+    });
+    looking(context, fault, seen, true, enough).await?;
+    *settled = Some(Window { from: at, to: context.clock.now() });
+    seen.after = Seen::pods(context).await;
     if fault.mechanism == Mechanism::Poison {
         seen.poisoned = poisoned(context).await?;
     }
@@ -277,7 +283,7 @@ async fn well_again(context: &Context, fault: &Fault, sizing: &Sizing) -> Result
     let rate = sizing.rate_of(WORKERS);
     let mean = rate * sizing.p99_bound();
     let usual = (mean + 3.0 * mean.sqrt()).ceil() as u64;
-    let limit = Duration::from_secs_f64(fault.bound() + LATE);
+    let limit = Duration::from_secs_f64(fault.bound(sizing.service) + LATE);
     eventually("all is well again", limit, async || {
         let Some(sample) = context.board.latest().filter(|sample| sample.at > since) else {
             return Probe::NotYet("no sample yet".to_owned());
@@ -304,6 +310,16 @@ async fn well_again(context: &Context, fault: &Fault, sizing: &Sizing) -> Result
     })
     .await?;
     Ok(())
+}
+
+/// Waits until no workflow runs any more, also of those whose start was accepted and not acknowledged.
+async fn ended(context: &Context, prefix: &str) -> Result<(), WaitError> {
+    let limit = Duration::from_secs_f64(DRAINED);
+    eventually("no workflow runs", limit, async || match context.fixture.temporal.count_by_status(prefix).await {
+        Ok(counts) => when(!counts.contains_key("Running"), || format!("{counts:?}")),
+        Err(error) => Probe::NotYet(format!("{error:#}")),
+    })
+    .await
 }
 
 /// The poisoned document's workflows by status, as soon as visibility has one that ended.
@@ -379,9 +395,10 @@ mod tests {
     #[test]
     fn a_bound_is_the_sum_that_it_says() {
         let fault = by_name("worker-killed").unwrap();
-        assert_eq!(fault.bound(), 15.0 + 10.0 + 10.0 + 10.0);
-        assert!(fault.why().starts_with("15 s until Temporal misses the heartbeats; 10 s "), "{}", fault.why());
+        assert_eq!(fault.bound(2.0), 15.0 + 10.0 + 10.0 + 11.5);
+        let why = fault.why(2.0);
+        assert!(why.starts_with("15 s until Temporal misses the heartbeats; 10 s "), "{why}");
         let away = by_name("worker-cut-off").unwrap();
-        assert_eq!(away.bound(), 50.0 + 30.0 * 7.0 / 3.0 + 10.0);
+        assert_eq!(away.bound(2.0), 50.0 + 30.0 * 7.0 / 3.0 + 11.5);
     }
 }
