@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn names_and_suites_select() {
-        let core = Ok(vec!["fleet", "step", "monitoring"]);
+        let core = Ok(vec!["fleet", "step", "monitoring", "security"]);
         assert_eq!(selected(&[], None), core);
         assert_eq!(selected(&[], Some("core")), core);
         assert_eq!(selected(&[], Some("scaling")).map(|found| found.len()), Ok(7));

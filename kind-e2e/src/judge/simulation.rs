@@ -25,8 +25,9 @@ const WORKERS: i32 = 2;
 const SECONDS: f64 = 4.0;
 /// Worker-minutes: the simulator's, and such a share of them more or less.
 const MINUTES: f64 = 0.25;
-/// Seconds between two scrapes of Prometheus in `manifests/services`, of what the autoscaler reads.
-const SCRAPE: f64 = 15.0;
+/// Seconds between two scrapes in the simulator. No way that is played reads one: temporal-scaler and KEDA's trigger ask
+/// Temporal, and the guide's triggers have no answer in a cluster.
+const SCRAPE: f64 = 0.5;
 /// The queue of the IO tasks, by its place in the simulated fleet.
 const IO: usize = 1;
 

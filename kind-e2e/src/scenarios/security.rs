@@ -29,7 +29,12 @@ type More = (&'static str, &'static str, fn() -> Value);
 /// Each of them alone has to be refused.
 const MORE: [More; 9] = [
     ("runs as root", "/spec/securityContext/runAsNonRoot", || json!(false)),
-    ("is privileged", "/spec/containers/0/securityContext/privileged", || json!(true)),
+    // A privileged container can only be one that escalates privileges.
+    (
+        "is privileged",
+        "/spec/containers/0/securityContext",
+        || json!({"privileged": true, "capabilities": {"drop": ["ALL"]}}),
+    ),
     ("escalates privileges", "/spec/containers/0/securityContext/allowPrivilegeEscalation", || json!(true)),
     ("keeps capabilities", "/spec/containers/0/securityContext/capabilities", || json!({})),
     ("adds a capability", "/spec/containers/0/securityContext/capabilities/add", || json!(["NET_ADMIN"])),
