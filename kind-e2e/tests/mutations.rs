@@ -29,7 +29,7 @@ struct Run {
 
 /// The recorded runs by suite. A scenario that is not of its suite's run has one of its own.
 static RECORDED: LazyLock<BTreeMap<&'static str, Run>> =
-    LazyLock::new(|| ["core", "scaling", "overload"].map(|suite| (suite, recorded(suite))).into());
+    LazyLock::new(|| ["core", "security", "scaling", "overload"].map(|suite| (suite, recorded(suite))).into());
 
 fn recorded(suite: &str) -> Run {
     let text = |name: &str| {
@@ -452,13 +452,17 @@ const CORE: &[Mutation] = &[
             run.samples(phase, |sample| sample.fleet = Reading::Gap("refused".to_owned()));
         }
     }),
-    mutation("core", "a privileged pod is admitted", &["pod-security"], |run| {
+];
+
+/// The mutations of the scenario `security`, which is recorded alone.
+const SECURITY: &[Mutation] = &[
+    mutation("security", "a privileged pod is admitted", &["pod-security"], |run| {
         run.detail("security", |found| found["tried"][2]["refused"] = Value::Null);
     }),
-    mutation("core", "a restricted pod is refused", &["pod-admitted"], |run| {
+    mutation("security", "a restricted pod is refused", &["pod-admitted"], |run| {
         run.detail("security", |found| found["tried"][0]["refused"] = "violates PodSecurity".into());
     }),
-    mutation("core", "a pod may run as root", &["pods-hardened"], |run| {
+    mutation("security", "a pod may run as root", &["pods-hardened"], |run| {
         run.detail("security", |found| found["pods"][0]["faults"] = vec!["may run as root".to_owned()].into());
     }),
 ];
@@ -619,7 +623,7 @@ fn late(run: &mut Run, phase: &str, seconds: f64) {
 }
 
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    EVERY.iter().chain(CORE).chain(SCALING).chain(OVERLOAD)
+    EVERY.iter().chain(CORE).chain(SECURITY).chain(SCALING).chain(OVERLOAD)
 }
 
 /// A check of a verdict: its scenario, its id, and its name, which tells the loads of a scenario apart.
@@ -681,8 +685,13 @@ fn text() -> String {
     let played = std::fs::read_to_string(folder.join("played.md")).unwrap_or_default();
     let mut page = String::from(include_str!("../recorded/page.md"));
     let _ = writeln!(page, "\n## Played in a cluster\n\n{}", played.trim_end());
-    let tables =
-        [("every load", EVERY), ("suite `core`", CORE), ("suite `scaling`", SCALING), ("suite `overload`", OVERLOAD)];
+    let tables = [
+        ("every load", EVERY),
+        ("suite `core`", CORE),
+        ("scenario `security`", SECURITY),
+        ("suite `scaling`", SCALING),
+        ("suite `overload`", OVERLOAD),
+    ];
     for (of, mutations) in tables {
         let _ = writeln!(page, "\n## Alterations of a recorded run: {of}\n");
         let _ = writeln!(page, "| mutation | checks that notice it |\n|---|---|");
