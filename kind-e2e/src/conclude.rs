@@ -29,7 +29,7 @@ pub fn judge(facts: &Facts, samples: &[Sample]) -> Verdict {
         Reading::Seen(survey) => Reading::Seen(survey.clone().without(&on_purpose)),
         Reading::Gap(why) => Reading::Gap(why.clone()),
     };
-    let mut whole = survey::checks(&survey(&facts.began), &survey(&facts.ended));
+    let mut whole = survey::checks(&survey(&facts.began), &survey(&facts.ended), facts.run.installed);
     if facts.interrupted {
         whole.push(came_to_its_end(Outcome::inconclusive("the run was interrupted"), "interrupted"));
     }

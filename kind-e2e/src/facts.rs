@@ -41,6 +41,9 @@ pub struct Run {
     pub began_unix: f64,
     /// Seconds that it took.
     pub seconds: f64,
+    /// Whether the cluster is that of others, into which a bundle was installed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub installed: bool,
     /// The cluster's name.
     pub cluster: String,
     /// The cores that the run and its cluster may use.

@@ -76,6 +76,8 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
             seed,
             began_unix: clock.began_unix(),
             seconds: 0.0,
+            // Nodes of others are no containers of this host.
+            installed: context.fixture.cluster.nodes.is_empty(),
             cluster: context.fixture.cluster.name.clone(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             asked: scenarios.iter().map(|scenario| scenario.name.to_owned()).collect(),

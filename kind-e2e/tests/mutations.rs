@@ -254,6 +254,11 @@ const EVERY: &[Mutation] = &[
             survey.pulls.insert("x:1".to_owned(), "Pulling image".to_owned());
         }
     }),
+    mutation("every", "an image is pulled by its digest", &["no-pull"], |run| {
+        if let Reading::Seen(survey) = &mut run.facts.ended {
+            survey.pulls.insert("x@sha256:ab".to_owned(), "Pulling image".to_owned());
+        }
+    }),
     mutation("every", "KEDA's operator restarts", &["no-restart"], |run| {
         if let Reading::Seen(survey) = &mut run.facts.ended {
             *survey.restarts.values_mut().next().unwrap() += 1;

@@ -4,8 +4,8 @@ use super::verdict::{Check, Outcome, Question, faults};
 use crate::cluster::reading::Reading;
 use crate::cluster::survey::Survey;
 
-/// What two surveys show.
-pub fn checks(began: &Reading<Survey>, ended: &Reading<Survey>) -> Vec<Check> {
+/// What two surveys show. `installed` says that the cluster is that of others, into which a bundle was installed.
+pub fn checks(began: &Reading<Survey>, ended: &Reading<Survey>, installed: bool) -> Vec<Check> {
     let pulls = Question::new(
         "no-pull",
         "no image was pulled",
@@ -22,8 +22,8 @@ pub fn checks(began: &Reading<Survey>, ended: &Reading<Survey>) -> Vec<Check> {
         Reading::Seen(after) => after,
         Reading::Gap(why) => return vec![pulls.unseen(why), restarts.unseen(why)],
     };
-    // A cluster of others pulls what was installed, each image by its digest. Our own manifests have tags.
-    let pulled = after.pulls.iter().filter(|(image, _)| !image.contains("@sha256:"));
+    // A cluster of others pulls what was installed, each image by its digest.
+    let pulled = after.pulls.iter().filter(|(image, _)| !(installed && image.contains("@sha256:")));
     let pulled: Vec<String> = pulled.map(|(image, message)| format!("{image}: {message}")).collect();
     let pulls = pulls.answer(format!("{} images pulled", pulled.len()), faults(pulled));
     let restarts = match began {
@@ -57,14 +57,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pull_by_tag_is_a_fault_and_pull_by_digest_is_none() {
-        let judged = |image: &str| {
+    fn only_a_pull_by_digest_into_a_cluster_of_others_is_no_fault() {
+        let judged = |image: &str, installed| {
             let mut survey = Survey::default();
             survey.pulls.insert(image.to_owned(), "Pulling".to_owned());
-            let checks = checks(&Reading::Seen(Survey::default()), &Reading::Seen(survey));
+            let checks = checks(&Reading::Seen(Survey::default()), &Reading::Seen(survey), installed);
             matches!(checks[0].outcome, Outcome::Pass)
         };
-        assert!(judged("registry.example.com/slipway@sha256:ab"));
-        assert!(!judged("slipway.local/redis:7"));
+        assert!(judged("registry.example.com/slipway@sha256:ab", true));
+        assert!(!judged("registry.example.com/slipway@sha256:ab", false));
+        assert!(!judged("slipway.local/redis:7", true));
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::guide::{Expect, MONITORING, Place, Printed, expectation, find};
 use super::{Scenario, security};
@@ -130,11 +130,11 @@ fn command(context: &Context, printed: &Printed, number: usize) -> Result<Cmd> {
 }
 
 /// What makes a pod of `kubectl run` one that Pod Security `restricted` admits. Its container has the pod's name.
-fn restricted(name: &str) -> serde_json::Value {
+fn restricted(name: &str) -> Value {
     let mut pod = security::restricted_pod("");
-    pod["spec"]["containers"][0]["name"] = name.into();
-    pod["spec"]["containers"][0].as_object_mut().expect("a container").remove("image");
-    pod
+    let container = json!({"name": name, "securityContext": pod["spec"]["containers"][0]["securityContext"].take()});
+    pod["spec"]["containers"] = json!([container]);
+    json!({"spec": pod["spec"]})
 }
 
 /// The search path with the cluster's own kubectl first.
@@ -235,8 +235,7 @@ mod tests {
 
     #[test]
     fn a_scaled_object_whose_triggers_were_not_asked_is_not_known() {
-        let object =
-            |status: &str| serde_json::json!({"status": {"conditions": [{"type": "Active", "status": status}]}});
+        let object = |status: &str| json!({"status": {"conditions": [{"type": "Active", "status": status}]}});
         assert!(is_activity_known(&object("True")) && is_activity_known(&object("False")));
         assert!(!is_activity_known(&object("Unknown")) && !is_activity_known(&Value::Null));
     }
