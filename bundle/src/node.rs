@@ -24,6 +24,10 @@ use crate::pins::Pins;
 /// The command, run in a node, that waits until containerd has every image. It fails if an image cannot be imported.
 pub const WAIT_FOR_IMAGES: [&str; 4] = ["/kind/bin/slipway-import", "control-plane", "services", "worker"];
 
+/// The layers of a node image, the lowest first. None is a part of the node itself; the others are images for it.
+const LAYERS: [Option<ImageSet>; 6] =
+    [None, None, Some(ImageSet::ControlPlane), Some(ImageSet::Services), None, Some(ImageSet::Worker)];
+
 /// The inputs of a node image.
 pub struct Ingredients<'a> {
     /// The plan of the images.
@@ -80,6 +84,12 @@ impl NodeImage {
         self.archive.images().iter().flat_map(|image| &image.layers).map(|layer| layer.digest()).collect()
     }
 
+    /// The sets of images that a node of other layers lacks to be as this one. None if the node itself differs, or its
+    /// control plane.
+    pub fn differing_sets(&self, present: &[String]) -> Option<Vec<&'static str>> {
+        differing_sets(&self.layers(), present)
+    }
+
     /// Writes the archive that `docker load` reads. The archive is not on disk: the layers are generated while written.
     ///
     /// # Errors
@@ -101,20 +111,30 @@ impl NodeImage {
     }
 }
 
+fn differing_sets(ours: &[&str], present: &[String]) -> Option<Vec<&'static str>> {
+    if [ours.len(), present.len()] != [LAYERS.len(); 2] {
+        return None;
+    }
+    let pairs = ours.iter().zip(present).zip(LAYERS).filter(|((ours, present), _)| *ours != *present);
+    pairs.map(|(_, set)| set.filter(|set| *set != ImageSet::ControlPlane).map(|set| set.name())).collect()
+}
+
 /// Assembles the node image.
 ///
 /// # Errors
 /// When an input is missing or cannot be read.
 pub fn build(from: &Ingredients<'_>) -> Result<NodeImage> {
-    let mut layers = vec![
+    let mut own = vec![
         Layer::of_tar(from.cache, "node-rootfs", &from.rootfs.tar)?,
         Layer::cached(from.cache, "node-programs", programs(from)?)?,
-    ];
-    for set in [ImageSet::ControlPlane, ImageSet::Services] {
-        layers.push(Layer::cached(from.cache, &format!("node-images-{}", set.name()), image_set(from, set)?)?);
-    }
-    layers.push(Layer::cached(from.cache, "node-files", files::tree(from)?)?);
-    layers.push(Layer::cached(from.cache, "node-images-worker", image_set(from, ImageSet::Worker)?)?);
+        Layer::cached(from.cache, "node-files", files::tree(from)?)?,
+    ]
+    .into_iter();
+    let layer = |set: Option<ImageSet>| match set {
+        Some(set) => Layer::cached(from.cache, &format!("node-images-{}", set.name()), image_set(from, set)?),
+        None => own.next().context("find a layer of the node itself"),
+    };
+    let layers = LAYERS.into_iter().map(layer).collect::<Result<Vec<_>>>()?;
 
     let config = Config {
         architecture: from.architecture.to_owned(),
@@ -169,6 +189,23 @@ mod tests {
     fn waiting_names_every_set() {
         let sets: Vec<&str> = ImageSet::ALL.iter().map(|set| set.name()).collect();
         assert_eq!(WAIT_FOR_IMAGES[1..], sets);
+    }
+
+    #[test]
+    fn only_a_node_that_differs_in_images_of_pods_can_become_another() {
+        let layers = ["root", "programs", "control", "services", "files", "worker"];
+        let other = |changed: &[usize]| {
+            let each = layers.iter().enumerate();
+            each.map(|(at, name)| if changed.contains(&at) { "other".into() } else { (*name).to_owned() }).collect()
+        };
+        let sets = |present: Vec<String>| differing_sets(&layers, &present);
+        assert_eq!(sets(other(&[])), Some(vec![]));
+        assert_eq!(sets(other(&[5])), Some(vec!["worker"]));
+        assert_eq!(sets(other(&[3, 5])), Some(vec!["services", "worker"]));
+        for own in [0, 1, 2, 4] {
+            assert_eq!(sets(other(&[own, 5])), None, "{own}");
+        }
+        assert_eq!(sets(other(&[])[..5].to_vec()), None);
     }
 
     #[test]

@@ -94,6 +94,19 @@ impl Release {
     }
 }
 
+impl Release {
+    /// Name and digest of every image.
+    ///
+    /// # Errors
+    /// When the facts of the release do not have them.
+    pub(crate) fn images(&self) -> Result<BTreeMap<String, String>> {
+        let listed = self.facts["images"].as_array().context("find the images of the release")?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let images = listed.iter().map(|image| text(&image["name"]).zip(text(&image["digest"])));
+        images.collect::<Option<_>>().context("read the images of the release")
+    }
+}
+
 /// The image with a shell and curl among images.
 pub(crate) fn toolbox(images: &[&str]) -> Result<String> {
     images

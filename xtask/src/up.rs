@@ -3,18 +3,19 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bundle::cluster::{Maker, Record, Wanted};
+use bundle::cluster::{Maker, OtherNode, Record, Wanted, is_kept};
 use bundle::docker::Engine;
 use bundle::release::Release;
 use support::interrupt;
 
+use crate::Unusable;
 use crate::session::{Session, SourceArgs};
 
 /// Start a cluster with every service, the worker and its autoscaling.
 ///
-/// The checkout is built where the cache lacks something, or everything comes from a bundle. If a kept cluster of the
-/// same images is up, it is reused, and the manifests are applied again. Otherwise a new one is created. The cluster
-/// stays until `down`.
+/// The checkout is built where the cache lacks something, or everything comes from a bundle. If a kept cluster is up, it
+/// is reused, and the manifests are applied again. One of another version is upgraded: its data stays, and if something
+/// does not start, the version before is applied again. Otherwise a new cluster is created. It stays until `down`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -52,8 +53,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let logs = session.workspace.target().join("logs");
     let release = source.release(&session, &engine, &logs)?;
     let wanted = args.cluster.wanted(true);
+    // A cluster that was there before has data.
+    let promised = is_kept(&engine, &session.workspace)?;
     let record = make(&session, &engine, &release, wanted, &logs.join("up")).inspect_err(|_| {
-        if interrupt::requested() {
+        if interrupt::requested() && !promised {
             take_down(&session, &engine);
         }
     })?;
@@ -71,7 +74,7 @@ pub(crate) fn make(
 ) -> Result<Record> {
     let maker =
         Maker { workspace: &session.workspace, host: &session.host, engine, release, evidence: evidence.to_owned() };
-    maker.up(wanted)
+    maker.up(wanted).map_err(|error| if error.is::<OtherNode>() { Unusable(error).into() } else { error })
 }
 
 /// Deletes the cluster and stops the private engine after a run, whether it succeeded or not.

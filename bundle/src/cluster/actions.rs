@@ -1,5 +1,6 @@
 //! The actions that create a cluster, in order. Each has a name and is reported as it runs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ impl Maker<'_> {
         step("answer `kubectl top`", || wait_for_metrics(&record))?;
         step("check that nothing was pulled", || refuse_pulls(&record))?;
         record.kept = wanted.keep;
-        self.write(&record)?;
+        self.remember(&mut record)?;
         Ok(record)
     }
 
@@ -60,12 +61,12 @@ impl Maker<'_> {
         step("start the worker", || wait_for_workloads(record, None))
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(super) fn folder(&self) -> PathBuf {
         let file = self.workspace.cluster_file();
         file.parent().unwrap_or(&file).to_owned()
     }
 
-    fn write(&self, record: &Record) -> Result<()> {
+    pub(super) fn write(&self, record: &Record) -> Result<()> {
         let path = self.workspace.cluster_file();
         fs::write(&path, serde_json::to_string_pretty(record)?).with_context(|| format!("write {}", path.display()))
     }
@@ -88,10 +89,12 @@ impl Maker<'_> {
             cpus: self.host.confined_to.clone(),
             hpa_sync,
             kept: false,
+            images: BTreeMap::new(),
+            upgraded: false,
         })
     }
 
-    fn load_node_image(&self) -> Result<()> {
+    pub(super) fn load_node_image(&self) -> Result<()> {
         let node = &self.release.node;
         if self.layers(&node.reference).is_some() {
             return Ok(());
@@ -112,7 +115,7 @@ impl Maker<'_> {
     }
 
     /// The digests of an image's layers, if the engine has it.
-    fn layers(&self, image: &str) -> Option<Vec<String>> {
+    pub(super) fn layers(&self, image: &str) -> Option<Vec<String>> {
         let command = self.engine.docker().args(["image", "inspect", "--format", "{{json .RootFS.Layers}}", image]);
         serde_json::from_str(&command.quiet().read().ok()?).ok()
     }
@@ -224,7 +227,7 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn in_node(&self, node: &str, command: &[&str]) -> Cmd {
+    pub(super) fn in_node(&self, node: &str, command: &[&str]) -> Cmd {
         self.engine.docker().args(["exec", "-i", node]).args(command).quiet()
     }
 

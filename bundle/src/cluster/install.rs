@@ -4,9 +4,10 @@
 //! has the label is what an update changes and what is deleted in the end. An inventory in the cluster says what that
 //! is.
 
-mod inventory;
-mod objects;
+pub(super) mod inventory;
+pub(super) mod objects;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -28,8 +29,8 @@ use crate::release::Release;
 use crate::workspace::Workspace;
 
 /// The kustomizations that are installed, in order.
-const SERVICES: &str = "overlays/kind/services";
-const WORKER: &str = "base";
+pub(super) const SERVICES: &str = "overlays/kind/services";
+pub(super) const WORKER: &str = "base";
 /// Kinds that others depend on, which are deleted last.
 const LAST: [&str; 3] = ["APIService", "CustomResourceDefinition", "Namespace"];
 /// Kubernetes' default of the HPA's sync period in seconds.
@@ -66,10 +67,11 @@ impl Foreign<'_> {
         // Before the first object: an installation that is interrupted can be taken out, too.
         let both = before.ids.union(&now.ids()).cloned().collect();
         Inventory { ids: both, installed: before.installed.clone() }.write(&record)?;
-        let Err(error) = now.apply(&record, &before.ids) else { return Ok(record) };
+        let applied = now.apply(&record, &before.ids).and_then(|()| now.write(&record));
+        let Err(error) = applied else { return Ok(record) };
         let Some(older) = before.installed.filter(|_| !interrupt::requested()) else { return Err(error) };
         progress::note(&format!("the update failed and is taken back: {error:#}"));
-        let back = older.apply_again(&record, &now.ids());
+        let back = older.apply_again(&record, &now.ids()).and_then(|()| older.write(&record));
         back.with_context(|| format!("take back the update, which failed because {error:#}"))?;
         let record = self.record(&older.registry)?;
         self.stage(&older.registry, &record.manifests)?;
@@ -132,10 +134,11 @@ impl Foreign<'_> {
             cpus: None,
             hpa_sync: HPA_SYNC,
             kept: true,
+            images: BTreeMap::new(),
+            upgraded: false,
         };
-        let images = self.images()?;
-        let toolbox = images.iter().find(|(name, _)| *name == self.release.toolbox);
-        let (_, digest) = toolbox.context("find the toolbox image among the images")?;
+        let images = self.release.images()?;
+        let digest = images.get(&self.release.toolbox).context("find the toolbox image among the images")?;
         record.toolbox_image = format!("{repository}@{digest}");
         let nodes = kubectl(&record).args(["get", "nodes", "-o", "json"]).quiet().read();
         let nodes = nodes.with_context(|| format!("reach the cluster of context {}", self.context))?;
@@ -144,24 +147,16 @@ impl Foreign<'_> {
         Ok(record)
     }
 
-    /// Name and digest of every image.
-    fn images(&self) -> Result<Vec<(String, String)>> {
-        let listed = self.release.facts["images"].as_array().context("find the images of the release")?;
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let images = listed.iter().map(|image| text(&image["name"]).zip(text(&image["digest"])));
-        images.collect::<Option<Vec<_>>>().context("read the images of the release")
-    }
-
     /// A copy of the manifests whose images are those of the repository, for everybody who applies them later.
     fn stage(&self, repository: &str, to: &Path) -> Result<PathBuf> {
         let from = &self.release.manifests;
-        let images = self.images()?;
+        let images = self.release.images()?;
         for file in files_below(from)? {
             let path = to.join(file.strip_prefix(from).unwrap_or(&file));
             fs::create_dir_all(path.parent().unwrap_or(to)).with_context(|| format!("make {}", path.display()))?;
             let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
             let bytes = match String::from_utf8(bytes) {
-                Ok(text) => in_registry(&text, &images, repository).into_bytes(),
+                Ok(text) => by_digest(&text, &images, Some(repository)).into_bytes(),
                 Err(other) => other.into_bytes(),
             };
             fs::write(&path, bytes).with_context(|| format!("write {}", path.display()))?;
@@ -171,12 +166,10 @@ impl Foreign<'_> {
 
     /// The objects of a kustomization, with the images of the repository and the label.
     fn objects(&self, record: &Record, folder: &Path, repository: &str) -> Result<Vec<Value>> {
-        let text = kubectl(record).arg("kustomize").arg(folder).quiet().run()?.stdout;
-        let mut objects = checks::parse(&in_registry(&text, &self.images()?, repository))?;
+        let objects = objects(record, folder, &self.release.images()?, Some(repository))?;
         for image in objects.iter().flat_map(checks::images) {
             ensure!(image.starts_with(repository), "image {image} is not in {repository}");
         }
-        objects.iter_mut().for_each(label);
         Ok(objects)
     }
 }
@@ -205,8 +198,22 @@ fn folder(workspace: &Workspace, context: &str) -> PathBuf {
     workspace.target().join("installed").join(safe.collect::<String>())
 }
 
-/// The text with each image as a digest of a repository, whether it is written in one piece or as kustomize has it.
-fn in_registry(text: &str, images: &[(String, String)], repository: &str) -> String {
+/// The objects of a kustomization, with each image by its digest and with the label.
+pub(super) fn objects(
+    record: &Record,
+    folder: &Path,
+    images: &BTreeMap<String, String>,
+    repository: Option<&str>,
+) -> Result<Vec<Value>> {
+    let text = kubectl(record).arg("kustomize").arg(folder).quiet().run()?.stdout;
+    let mut objects = checks::parse(&by_digest(&text, images, repository))?;
+    objects.iter_mut().for_each(label);
+    Ok(objects)
+}
+
+/// The text with each image as a digest, under its own name or in a repository, whether it is written in one piece or as
+/// kustomize has it.
+fn by_digest(text: &str, images: &BTreeMap<String, String>, repository: Option<&str>) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for at in 0..lines.len() {
         let value = |line: &str, key: &str| {
@@ -214,15 +221,15 @@ fn in_registry(text: &str, images: &[(String, String)], repository: &str) -> Str
             before.trim_matches([' ', '-']).is_empty().then(|| (before.len(), value.trim().to_owned()))
         };
         if let Some((_, image)) = value(&lines[at], "image: ")
-            && let Some((name, digest)) = images.iter().find(|(name, _)| *name == image)
+            && let Some(digest) = images.get(&image)
         {
-            lines[at] = lines[at].replace(name, &format!("{repository}@{digest}"));
+            lines[at] = lines[at].replace(&image, &format!("{}@{digest}", repository.unwrap_or(&image)));
         }
         if let Some((indent, name)) = value(&lines[at], "newName: ")
             && let Some((_, tag)) = lines.get(at + 1).and_then(|line| value(line, "newTag: "))
-            && let Some((_, digest)) = images.iter().find(|(image, _)| *image == format!("{name}:{tag}"))
+            && let Some(digest) = images.get(&format!("{name}:{tag}"))
         {
-            lines[at] = format!("{}newName: {repository}", " ".repeat(indent));
+            lines[at] = format!("{}newName: {}", " ".repeat(indent), repository.unwrap_or(&name));
             lines[at + 1] = format!("{}digest: {digest}", " ".repeat(indent));
         }
     }
@@ -296,12 +303,15 @@ mod tests {
 
     #[test]
     fn images_of_both_forms_get_the_repository_and_their_digest() {
-        let images = [("slipway.local/a:1".to_owned(), "sha256:aa".to_owned())];
+        let images = BTreeMap::from([("slipway.local/a:1".to_owned(), "sha256:aa".to_owned())]);
         let text =
             "  - image: slipway.local/a:1\n    newName: slipway.local/a\n    newTag: 1\nimage: slipway.local/b:1\n";
         let expected = "  - image: r.example/x@sha256:aa\n    newName: r.example/x\n    digest: sha256:aa\n\
                         image: slipway.local/b:1\n";
-        assert_eq!(in_registry(text, &images, "r.example/x"), expected);
+        assert_eq!(by_digest(text, &images, Some("r.example/x")), expected);
+        let expected = "  - image: slipway.local/a:1@sha256:aa\n    newName: slipway.local/a\n    digest: sha256:aa\n\
+                        image: slipway.local/b:1\n";
+        assert_eq!(by_digest(text, &images, None), expected);
     }
 
     #[test]

@@ -7,7 +7,9 @@ mod actions;
 pub mod install;
 pub mod kind;
 pub mod observe;
+mod upgrade;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::docker::{Engine, Private};
 use crate::host::Host;
 use crate::release::Release;
 use crate::workspace::Workspace;
+pub use upgrade::OtherNode;
 
 /// The start of the name of every node image. A cluster of another image was not created by this crate.
 const NODE_IMAGES: &str = "slipway.local/node:";
@@ -51,7 +54,8 @@ pub struct Record {
     pub endpoints: Endpoints,
     /// The bucket of the documents.
     pub s3: S3,
-    /// Reference of the node image. A cluster is reused if image, nodes, CPUs and `hpa_sync` are the same.
+    /// Reference of the node image of the version that runs. A cluster is reused if nodes, CPUs and `hpa_sync` are the
+    /// same, and upgraded if it is of another version.
     pub node_image: String,
     /// The CPUs that the nodes may use, as a list. Absent where they may use all of the host's.
     pub cpus: Option<String>,
@@ -59,14 +63,19 @@ pub struct Record {
     pub hpa_sync: u8,
     /// Whether the cluster outlives the command that created it.
     pub kept: bool,
+    /// The digest of every image of the version that runs, by its name.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
+    /// Whether an older version ran here before. Then each image is named by its digest.
+    #[serde(default)]
+    pub upgraded: bool,
 }
 
 impl Record {
     /// How this cluster differs from the wanted one; none if it can be used in its place.
-    fn difference(&self, node_image: &str, cpus: Option<&str>, wanted: Wanted) -> Option<String> {
+    fn difference(&self, cpus: Option<&str>, wanted: Wanted) -> Option<String> {
         let all = |cpus: Option<&str>| cpus.map_or_else(|| "every CPU".to_owned(), |cpus| format!("CPU {cpus}"));
         let pairs = [
-            ("its node image is", self.node_image.clone(), node_image.to_owned()),
             ("its nodes are", self.nodes.len().to_string(), wanted.nodes.to_string()),
             ("its HPA's period in seconds is", self.hpa_sync.to_string(), wanted.hpa_sync.to_string()),
             ("it may use", all(self.cpus.as_deref()), all(cpus)),
@@ -133,11 +142,12 @@ pub struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// Reuses a kept cluster that answers and has the wanted options, or creates a new one.
+    /// Reuses a kept cluster that answers and has the wanted options, or creates a new one. A kept cluster of another
+    /// version is upgraded.
     ///
     /// # Errors
-    /// When a cluster of the same name was created by somebody else, a kept cluster would be deleted and not replaced by
-    /// a kept one, or an action fails. The evidence is saved then.
+    /// When a cluster of the same name was created by somebody else, a kept cluster would be changed by a command that
+    /// keeps none, its node cannot be upgraded ([`OtherNode`]), or an action fails. The evidence is saved then.
     pub fn up(&self, wanted: Wanted) -> Result<Record> {
         refuse_foreign(self.engine, self.workspace)?;
         if let Some(record) = self.kept(wanted)? {
@@ -152,15 +162,19 @@ impl Maker<'_> {
         })
     }
 
-    /// The kept cluster, if it has the wanted options. The manifests of the release are applied to it.
+    /// The kept cluster, if it has the wanted options. The release is applied to it.
     fn kept(&self, wanted: Wanted) -> Result<Option<Record>> {
         if !is_kept(self.engine, self.workspace)? {
             return Ok(None);
         }
-        let record = read_record(self.workspace)?;
-        let differs = record.difference(&self.release.node.reference, self.host.confined_to.as_deref(), wanted);
-        if let Some(differs) = differs {
-            let command = self.workspace.command();
+        let mut record = read_record(self.workspace)?;
+        let command = self.workspace.command();
+        let other_version = record.node_image != self.release.node.reference;
+        ensure!(
+            wanted.keep || !other_version,
+            "a kept cluster of another version is up: `{command} down` deletes it, `{command} up` or --keep upgrades it"
+        );
+        if let Some(differs) = record.difference(self.host.confined_to.as_deref(), wanted) {
             ensure!(
                 wanted.keep,
                 "a kept cluster is up, and {differs}: `{command} down` deletes it, `{command} up` or --keep replaces it"
@@ -173,10 +187,15 @@ impl Maker<'_> {
             Ok(ready.map_or_else(|error| Probe::NotYet(error.to_string()), |_| Probe::Ready(())))
         };
         // After a crash of the engine the cluster restarts by itself, and its services later than its API server.
-        let found = progress::step("reuse the kept cluster, which has the same images", || {
+        let found = progress::step("find the kept cluster", || {
             eventually("the kept cluster answers", ANSWER_DEADLINE, answers)
         });
-        let current = found.and_then(|()| self.apply(&record));
+        if found.is_ok() && other_version {
+            return self.upgrade(&record).map(Some);
+        }
+        let current = found
+            .and_then(|()| if record.upgraded { self.apply_by_digest(&record) } else { self.apply(&record) })
+            .and_then(|()| self.remember(&mut record));
         interrupt::check()?;
         if let Err(error) = &current {
             progress::note(&format!("the kept cluster is replaced by a new one: {error:#}"));
@@ -331,19 +350,13 @@ mod tests {
         }))
         .unwrap();
         let wanted = Wanted { nodes: 1, hpa_sync: 1, keep: false };
-        assert_eq!(record.difference("node:1", None, wanted), None);
-        for (image, cpus, wanted, shown) in [
-            ("node:2", None, wanted, "its node image is node:1, where this command wants node:2"),
-            ("node:1", Some("0"), wanted, "it may use every CPU, where this command wants CPU 0"),
-            ("node:1", None, Wanted { nodes: 3, ..wanted }, "its nodes are 1, where this command wants 3"),
-            (
-                "node:1",
-                None,
-                Wanted { hpa_sync: 15, ..wanted },
-                "its HPA's period in seconds is 1, where this command wants 15",
-            ),
+        assert_eq!(record.difference(None, wanted), None);
+        for (cpus, wanted, shown) in [
+            (Some("0"), wanted, "it may use every CPU, where this command wants CPU 0"),
+            (None, Wanted { nodes: 3, ..wanted }, "its nodes are 1, where this command wants 3"),
+            (None, Wanted { hpa_sync: 15, ..wanted }, "its HPA's period in seconds is 1, where this command wants 15"),
         ] {
-            assert_eq!(record.difference(image, cpus, wanted).as_deref(), Some(shown));
+            assert_eq!(record.difference(cpus, wanted).as_deref(), Some(shown));
         }
     }
 

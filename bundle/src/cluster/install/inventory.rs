@@ -14,32 +14,32 @@ use super::super::actions::{
     apply_when_admitted, register_namespace, wait_for_metrics, wait_for_scaler, wait_for_workloads,
 };
 use super::super::{Record, kubectl};
-use super::objects::{DATA, Id, MANAGER, NotOurs, OURS, apply, delete, delete_broken_pods, is_ours, label};
+use super::objects::{Id, MANAGER, NotOurs, OURS, apply, delete, delete_broken_pods, is_ours, label};
 
 /// The object with the inventory.
-pub(super) const INVENTORY: &str = "slipway-installation";
-pub(super) const NAMESPACE: &str = "default";
+pub(in crate::cluster) const INVENTORY: &str = "slipway-installation";
+pub(in crate::cluster) const NAMESPACE: &str = "default";
 
 /// One version in a cluster: its objects, with all their fields.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Installed {
-    pub(super) registry: String,
-    pub(super) services: Vec<Value>,
-    pub(super) worker: Vec<Value>,
+pub(in crate::cluster) struct Installed {
+    pub(in crate::cluster) registry: String,
+    pub(in crate::cluster) services: Vec<Value>,
+    pub(in crate::cluster) worker: Vec<Value>,
 }
 
 impl Installed {
-    pub(super) fn all(&self) -> impl Iterator<Item = &Value> {
+    pub(in crate::cluster) fn all(&self) -> impl Iterator<Item = &Value> {
         self.services.iter().chain(&self.worker)
     }
 
-    pub(super) fn ids(&self) -> BTreeSet<Id> {
+    pub(in crate::cluster) fn ids(&self) -> BTreeSet<Id> {
         self.all().map(Id::of).collect()
     }
 
     /// Applies this version, waits until it is ready, and deletes those of the `other` objects that it does not have,
     /// such as configurations with another hash.
-    pub(super) fn apply(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
+    pub(in crate::cluster) fn apply(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
         step("apply the services", || apply(record, &self.services))?;
         step("start the services", || wait_for_workloads(record, Some(OURS)))?;
         step("register Temporal's namespace", || register_namespace(record))?;
@@ -47,8 +47,12 @@ impl Installed {
         step("scale the worker to its minimum", || wait_for_scaler(record))?;
         step("start the worker", || wait_for_workloads(record, Some(OURS)))?;
         step("answer `kubectl top`", || wait_for_metrics(record))?;
-        let gone: BTreeSet<Id> = other.difference(&self.ids()).filter(|id| id.kind != DATA).cloned().collect();
-        step("delete what another version had", || delete(record, &gone))?;
+        let gone: BTreeSet<Id> = other.difference(&self.ids()).filter(|id| !id.holds_data()).cloned().collect();
+        step("delete what another version had", || delete(record, &gone))
+    }
+
+    /// Tells the cluster that this version is installed.
+    pub(in crate::cluster) fn write(&self, record: &Record) -> Result<()> {
         Inventory { ids: self.ids(), installed: Some(self.clone()) }.write(record)
     }
 
@@ -59,7 +63,7 @@ impl Installed {
 
     /// Applies this version in place of one that does not start. Pods of that one whose images cannot be had are
     /// deleted, because a StatefulSet waits for them before it makes others.
-    pub(super) fn apply_again(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
+    pub(in crate::cluster) fn apply_again(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
         step("apply the version before", || apply(record, &self.services).and_then(|()| self.apply_worker(record)))?;
         step("delete the pods that do not start", || delete_broken_pods(record))?;
         self.apply(record, other)
@@ -68,15 +72,15 @@ impl Installed {
 
 /// What the cluster knows of an installation.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Inventory {
+pub(in crate::cluster) struct Inventory {
     /// Every object that may be there.
-    pub(super) ids: BTreeSet<Id>,
+    pub(in crate::cluster) ids: BTreeSet<Id>,
     /// The version that runs, if one ever did.
-    pub(super) installed: Option<Installed>,
+    pub(in crate::cluster) installed: Option<Installed>,
 }
 
 impl Inventory {
-    pub(super) fn read(record: &Record) -> Result<Self> {
+    pub(in crate::cluster) fn read(record: &Record) -> Result<Self> {
         let get = ["get", "configmap", INVENTORY, "--namespace", NAMESPACE, "--ignore-not-found", "-o", "json"];
         let text = kubectl(record).args(get).quiet().read()?;
         if text.trim().is_empty() {
@@ -116,7 +120,7 @@ impl Inventory {
         Ok(object)
     }
 
-    pub(super) fn write(&self, record: &Record) -> Result<()> {
+    pub(in crate::cluster) fn write(&self, record: &Record) -> Result<()> {
         apply(record, &[self.object().context("write the inventory")?])
     }
 }

@@ -13,26 +13,26 @@ use super::super::observe::missing_images;
 use super::super::{Record, kubectl};
 
 /// The label of every object that was installed, as kubectl's selector.
-pub(super) const OURS: &str = "slipway.local/installed=true";
+pub(in crate::cluster) const OURS: &str = "slipway.local/installed=true";
 /// The timeout for pods to end. The worker's grace period is the longest.
 const PODS_DEADLINE: Duration = Duration::from_secs(300);
 /// Kinds that hold data.
-pub(super) const DATA: &str = "PersistentVolumeClaim";
+pub(in crate::cluster) const DATA: &str = "PersistentVolumeClaim";
 /// Who owns the fields that are applied.
-pub(super) const MANAGER: &str = "slipway";
+pub(in crate::cluster) const MANAGER: &str = "slipway";
 
 /// An object by what identifies it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Id {
-    pub(super) api: String,
-    pub(super) kind: String,
+pub(in crate::cluster) struct Id {
+    pub(in crate::cluster) api: String,
+    pub(in crate::cluster) kind: String,
     #[serde(default)]
     namespace: String,
     name: String,
 }
 
 impl Id {
-    pub(super) fn of(object: &Value) -> Self {
+    pub(in crate::cluster) fn of(object: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let meta = &object["metadata"];
         Self {
@@ -52,7 +52,12 @@ impl Id {
         object
     }
 
-    pub(super) fn shown(&self) -> String {
+    /// Whether data is lost with the object.
+    pub(in crate::cluster) fn holds_data(&self) -> bool {
+        [DATA, "Namespace"].contains(&self.kind.as_str())
+    }
+
+    pub(in crate::cluster) fn shown(&self) -> String {
         let namespace = if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) };
         format!("{} {namespace}{}", self.kind, self.name)
     }
@@ -62,12 +67,12 @@ impl Id {
 #[derive(Debug, thiserror::Error)]
 #[error("the cluster has {what} of others, which Slipway would need: {}", .names.join(", "))]
 pub struct NotOurs {
-    pub(super) what: &'static str,
-    pub(super) names: Vec<String>,
+    pub(in crate::cluster) what: &'static str,
+    pub(in crate::cluster) names: Vec<String>,
 }
 
 /// Refuses to change objects of others, and to take node ports of others.
-pub(super) fn refuse_others(record: &Record, objects: &[&Value]) -> Result<()> {
+pub(in crate::cluster) fn refuse_others(record: &Record, objects: &[&Value]) -> Result<()> {
     let ids: BTreeSet<Id> = objects.iter().map(|object| Id::of(object)).collect();
     let found = existing(record, &ids)?;
     let names: Vec<String> = found.iter().filter(|object| !is_ours(object)).map(|it| Id::of(it).shown()).collect();
@@ -117,8 +122,16 @@ fn api_and_kind(line: &str) -> Option<(String, String)> {
     Some((words.get(at.checked_sub(1)?)?.to_string(), words.get(at + 1)?.to_string()))
 }
 
+/// Labels those of the objects that are there, in a cluster that is ours as a whole.
+pub(in crate::cluster) fn claim(record: &Record, ids: &BTreeSet<Id>) -> Result<()> {
+    let there: Vec<Value> = existing(record, ids)?.iter().map(|it| Id::of(it).object()).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": there}).to_string();
+    kubectl(record).args(["label", "--overwrite", "--filename", "-", OURS]).stdin(list).quiet().run()?;
+    Ok(())
+}
+
 /// Deletes those of the objects that are there and ours, and waits until they are gone.
-pub(super) fn delete(record: &Record, ids: &BTreeSet<Id>) -> Result<()> {
+pub(in crate::cluster) fn delete(record: &Record, ids: &BTreeSet<Id>) -> Result<()> {
     let ours: Vec<Value> =
         existing(record, ids)?.iter().filter(|it| is_ours(it)).map(|it| Id::of(it).object()).collect();
     if ours.is_empty() {
@@ -130,7 +143,7 @@ pub(super) fn delete(record: &Record, ids: &BTreeSet<Id>) -> Result<()> {
 }
 
 /// Deletes pods of ours whose images cannot be had, until there is none.
-pub(super) fn delete_broken_pods(record: &Record) -> Result<()> {
+pub(in crate::cluster) fn delete_broken_pods(record: &Record) -> Result<()> {
     eventually("no pod of ours lacks its image", PODS_DEADLINE, || {
         let pods = pods(record)?;
         let items = pods["items"].as_array().into_iter().flatten();
@@ -146,7 +159,7 @@ pub(super) fn delete_broken_pods(record: &Record) -> Result<()> {
 }
 
 /// Waits until the pods of deleted workloads have ended.
-pub(super) fn wait_for_no_pods(record: &Record) -> Result<()> {
+pub(in crate::cluster) fn wait_for_no_pods(record: &Record) -> Result<()> {
     eventually("every pod has ended", PODS_DEADLINE, || {
         let pods = pods(record)?;
         let left: Vec<String> = pods["items"].as_array().into_iter().flatten().map(|it| Id::of(it).shown()).collect();
@@ -161,13 +174,13 @@ fn pods(record: &Record) -> Result<Value> {
 }
 
 /// The volumes with data. Kubernetes makes some of them, with the labels of a StatefulSet's templates.
-pub(super) fn claims(record: &Record) -> Result<BTreeSet<Id>> {
+pub(in crate::cluster) fn claims(record: &Record) -> Result<BTreeSet<Id>> {
     let list = kubectl(record).args(["get", "persistentvolumeclaims", "--all-namespaces", "--selector", OURS]);
     let list: Value = serde_json::from_str(&list.args(["-o", "json"]).quiet().read()?).context("parse the claims")?;
     Ok(list["items"].as_array().into_iter().flatten().map(Id::of).collect())
 }
 
-pub(super) fn apply(record: &Record, objects: &[Value]) -> Result<()> {
+pub(in crate::cluster) fn apply(record: &Record, objects: &[Value]) -> Result<()> {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
     let apply = kubectl(record).args(["apply", "--server-side", "--force-conflicts", "--field-manager", MANAGER]);
     apply.args(["--filename", "-"]).stdin(list).run()?;
@@ -175,7 +188,7 @@ pub(super) fn apply(record: &Record, objects: &[Value]) -> Result<()> {
 }
 
 /// Labels an object, its pods, and the claims that are made for them.
-pub(super) fn label(object: &mut Value) {
+pub(in crate::cluster) fn label(object: &mut Value) {
     let (name, value) = OURS.split_once('=').unwrap_or((OURS, ""));
     let set = |object: &mut Value| object["metadata"]["labels"][name] = json!(value);
     set(object);
@@ -187,7 +200,7 @@ pub(super) fn label(object: &mut Value) {
     }
 }
 
-pub(super) fn is_ours(object: &Value) -> bool {
+pub(in crate::cluster) fn is_ours(object: &Value) -> bool {
     let (name, value) = OURS.split_once('=').unwrap_or((OURS, ""));
     object["metadata"]["labels"][name] == value
 }
