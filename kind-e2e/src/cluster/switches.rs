@@ -8,9 +8,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT, scalers};
+use super::{DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT, WORKER_SELECTOR, scalers};
 use support::command::Cmd;
-use support::wait::{Probe, eventually};
+use support::wait::{Probe, eventually, when};
 
 /// KEDA's annotation: while it is set, the ScaledObject has this many replicas.
 const PAUSED: &str = "autoscaling.keda.sh/paused-replicas";
@@ -23,6 +23,9 @@ const STATEFUL: Duration = Duration::from_secs(120);
 const ROLLED_OUT: Duration = Duration::from_secs(180);
 /// The disruption budget lets a pod go within this time: each replacement has to be Ready before the next eviction.
 const EVICTED: Duration = Duration::from_secs(120);
+
+/// An image of the workers that does not exist.
+const BAD_IMAGE: &str = "slipway.local/temporal-worker:no-such-version";
 
 /// A Deployment by namespace and name.
 pub type Target = (&'static str, &'static str);
@@ -142,19 +145,58 @@ pub async fn roll_out_again(fixture: &Fixture) -> Result<()> {
     rolled_out(fixture).await
 }
 
+/// Rolls the workers out with an image that does not exist, and waits until a pod lacks it.
+///
+/// # Errors
+/// The Deployment cannot be changed, or no pod lacks the image in time.
+pub async fn roll_out_bad_image(fixture: &Fixture) -> Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
+    let container = json!({"name": DEPLOYMENT, "image": BAD_IMAGE});
+    let patch = Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": [container]}}}}));
+    deployments.patch(DEPLOYMENT, &PatchParams::default(), &patch).await.context("changing the workers' image")?;
+    let pods: Api<Pod> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
+    let workers = ListParams::default().labels(WORKER_SELECTOR);
+    eventually("a worker lacks its image", AVAILABLE, async || match pods.list(&workers).await {
+        Ok(list) => when(list.items.iter().any(lacks_image), || "none does".to_owned()),
+        Err(error) => Probe::NotYet(error.to_string()),
+    })
+    .await?;
+    Ok(())
+}
+
+fn lacks_image(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten();
+    let mut reasons = statuses.filter_map(|one| one.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    reasons.any(|reason| reason.contains("ImagePull"))
+}
+
+/// Takes such a rollout back, as `kubectl rollout undo` does. Nothing changes if the workers have another image.
+///
+/// # Errors
+/// The Deployment cannot be read or changed.
+pub async fn roll_back(fixture: &Fixture) -> Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
+    let found = deployments.get(DEPLOYMENT).await.context("reading the workers' Deployment")?;
+    let pods = found.spec.and_then(|spec| spec.template.spec);
+    let images = pods.into_iter().flat_map(|pod| pod.containers).filter_map(|container| container.image);
+    if !images.into_iter().any(|image| image == BAD_IMAGE) {
+        return Ok(());
+    }
+    kubectl(fixture, &["rollout", "undo"]).await.context("taking the rollout back")
+}
+
 /// Waits until the workers are rolled out.
 ///
 /// # Errors
 /// They are not in time.
 pub async fn rolled_out(fixture: &Fixture) -> Result<()> {
+    kubectl(fixture, &["rollout", "status"]).await.context("rolling out the workers")
+}
+
+/// kubectl about the workers' Deployment.
+async fn kubectl(fixture: &Fixture, command: &[&str]) -> Result<()> {
     let cluster = &fixture.cluster;
-    Cmd::new(&cluster.kubectl)
-        .args(["rollout", "status", "deployment", DEPLOYMENT, "--namespace", NAMESPACE])
-        .env("KUBECONFIG", &cluster.kubeconfig)
-        .limit(ROLLED_OUT)
-        .quiet()
-        .read_async()
-        .await
-        .context("rolling out the workers")
-        .map(drop)
+    let kubectl = Cmd::new(&cluster.kubectl).args(command).args(["deployment", DEPLOYMENT, "--namespace", NAMESPACE]);
+    kubectl.env("KUBECONFIG", &cluster.kubeconfig).limit(ROLLED_OUT).quiet().read_async().await?;
+    Ok(())
 }

@@ -8,6 +8,7 @@ use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
 use super::Played;
+use super::mechanism::GONE;
 use super::table::HEARTBEAT;
 use crate::cluster::kubernetes::{Fleet, PodState, pod_of};
 use crate::cluster::prometheus::{query, total};
@@ -52,6 +53,8 @@ pub(super) enum Invariant {
     Punctual,
     /// And so are those that were due between two kills.
     PunctualBetween,
+    /// A rollout that is stuck does not keep workers that are no longer needed.
+    ScalesIn,
     /// Three quarters of the workers are Ready all the time.
     Budget,
     /// An attempt ended because its heartbeats were missing.
@@ -99,6 +102,8 @@ pub(super) struct Seen {
     pub sessions: usize,
     /// Why Postgres gave it no more.
     pub refusal: Option<String>,
+    /// Seconds in which the workers became the minimum, while a rollout is stuck.
+    pub scaled_in: Option<f64>,
     /// Workflow tasks that the wrong version failed.
     pub failed_tasks: u64,
     /// The poisoned document's workflows by status.
@@ -194,6 +199,7 @@ impl Invariant {
                 punctual("documents due since it was made", played, window, sizing, samples)
             }
             Self::PunctualBetween => between(played, window, sizing, samples),
+            Self::ScalesIn => scales_in(seen),
             Self::Budget => budget(samples, window),
             Self::MissedHeartbeat => missed_heartbeat(played),
             Self::OnePoisoned => one_poisoned(seen),
@@ -312,6 +318,17 @@ fn budget(samples: &[Sample], window: Window) -> Check {
         let least = fleets.iter().map(|(_, fleet)| fleet.ready).min().unwrap_or(0);
         (worst.unwrap_or(0) >= 0, format!("{least} Ready at least"))
     }))
+}
+
+fn scales_in(seen: &Seen) -> Check {
+    let bound = GONE.as_secs_f64();
+    let question = Question::new(
+        "fault-scale-in",
+        "the workers become the minimum while the rollout is stuck",
+        format!("≤ {bound:.0} s"),
+        "the grace period, in which a worker that leaves ends its tasks, and the time to say so",
+    );
+    timed(question, seen.scaled_in, bound, None, || "more workers, or fewer, were Ready all the time".to_owned())
 }
 
 fn missed_heartbeat(played: &Played) -> Check {

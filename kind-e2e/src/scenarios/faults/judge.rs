@@ -255,6 +255,7 @@ mod tests {
             dropped: 100,
             sessions: 150,
             refusal: Some("too many connections for role \"slipway\"".to_owned()),
+            scaled_in: Some(20.0),
             failed_tasks: 3,
             poisoned: [("Failed".to_owned(), 1)].into(),
             trigger_errors: Some((1.0, 9.0)),
@@ -386,7 +387,7 @@ mod tests {
 
     #[test]
     fn each_invariant_is_noticed() {
-        let table: [(&str, &str, Change, &str); 18] = [
+        let table: [(&str, &str, Change, &str); 20] = [
             ("worker-killed", "tried again too late", |one| one.loaded.ending.retried[0].at = 40.0, "fault-retried"),
             ("worker-killed", "a crash loop", |one| one.seen.after[0].restarts = 7, "fault-restarts"),
             ("worker-killed", "no restart", |one| one.seen.after[0].restarts = 1, "fault-restarts"),
@@ -408,6 +409,8 @@ mod tests {
                 |one| one.loaded.starts[100..140].iter_mut().for_each(|start| start.stored = Some(start.due + 6.0)),
                 "p99",
             ),
+            ("bad-rollout", "the scale-in is blocked", |one| one.seen.scaled_in = None, "fault-scale-in"),
+            ("bad-rollout", "a slow scale-in", |one| one.seen.scaled_in = Some(100.0), "fault-scale-in"),
             (
                 "quarter-killed",
                 "late documents between two kills",

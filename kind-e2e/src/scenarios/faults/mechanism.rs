@@ -15,7 +15,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use crate::cluster::kubernetes::read_pods;
 use crate::cluster::node::{self, Disk, Place, places};
 use crate::cluster::switches::{
-    Target, available, delete_pod, evict, pause, roll_out_again, set_replicas, set_stateful, stateful,
+    Target, available, delete_pod, evict, pause, roll_back, roll_out_again, roll_out_bad_image, rolled_out,
+    set_replicas, set_stateful, stateful,
 };
 use crate::cluster::{Fixture, NAMESPACE};
 use crate::load::context::Context;
@@ -35,7 +36,7 @@ const FREE: u32 = 512;
 /// More sessions than Postgres can allow one client, so that the loop has an end.
 const MOST_SESSIONS: usize = 400;
 /// The workers that a scale-in leaves have ended within this time: their grace period and some more.
-const GONE: Duration = Duration::from_secs(90);
+pub(super) const GONE: Duration = Duration::from_secs(90);
 /// Temporal heals within this time after a restart of Postgres: its liveness probe fails after three minutes.
 const HEALED: Duration = Duration::from_secs(300);
 /// The poison: by its name and its first bytes a PDF, and nothing that can be read.
@@ -99,6 +100,8 @@ pub(super) enum Mechanism {
     Evict(Pods),
     /// The workers are rolled out anew.
     RollOut,
+    /// The workers are rolled out with an image that does not exist. Then so many become the minimum.
+    BadRollOut(i32),
     /// So many workers become the minimum, while the answers of S3 take so many seconds.
     ScaleIn(i32, f64),
     /// Deployments have no pod, and so many again.
@@ -134,6 +137,8 @@ pub(super) struct Made {
     pub sessions: usize,
     /// Why Postgres gave no more of them.
     pub refusal: Option<String>,
+    /// Seconds in which the workers became the minimum, while a rollout is stuck.
+    pub scaled_in: Option<f64>,
     /// Workflow tasks that the wrong version failed.
     pub failed_tasks: Arc<AtomicU64>,
     held: Vec<PgConnection>,
@@ -162,6 +167,7 @@ impl Mechanism {
                 delay(context, service).await?;
                 fix_workers(context, workers).await
             }
+            Self::BadRollOut(workers) => fix_workers(context, workers).await,
             Self::FillDisk => move_postgres(context, Disk::Shrink(FREE)).await,
             Self::Poison => {
                 let put = fixture.documents.put(&POISON.0.into(), PutPayload::from_static(POISON.1)).await;
@@ -223,6 +229,14 @@ impl Mechanism {
                 made.note(&hit(fixture, WORKERS).await?);
                 roll_out_again(fixture).await?;
             }
+            Self::BadRollOut(_) => {
+                let min = context.autoscaling.min;
+                made.note(&hit(fixture, WORKERS).await?);
+                roll_out_bad_image(fixture).await?;
+                let from = context.clock.now();
+                pause(fixture, Some(min)).await?;
+                made.scaled_in = ready(fixture, usize::try_from(min)?).await.then(|| context.clock.now() - from);
+            }
             Self::ScaleIn(..) => {
                 let min = context.autoscaling.min;
                 let before = hit(fixture, WORKERS).await?;
@@ -274,6 +288,10 @@ impl Mechanism {
                 delay(context, service).await?;
                 hand_over(context).await?;
             }
+            Self::BadRollOut(_) => {
+                roll_back(fixture).await?;
+                hand_over(context).await?;
+            }
             Self::Away(targets, replicas) => set_replicas(fixture, targets, replicas).await?,
             Self::PostgresAway => set_stateful(fixture, POSTGRES_SET, 1).await?,
             Self::DnsAway => set_replicas(fixture, DNS_SERVERS, 2).await?,
@@ -292,6 +310,7 @@ impl Mechanism {
     /// It is not in time.
     pub(super) async fn back(self, context: &Context) -> Result<()> {
         match self {
+            Self::BadRollOut(_) => rolled_out(&context.fixture).await,
             Self::Away(targets, _) => available(&context.fixture, targets).await,
             Self::DnsAway => available(&context.fixture, DNS_SERVERS).await,
             Self::PostgresAway | Self::FillDisk => stateful(&context.fixture, POSTGRES_SET, 1).await,
@@ -370,6 +389,19 @@ async fn only(fixture: &Fixture, count: usize) -> Result<()> {
     })
     .await?;
     Ok(())
+}
+
+/// Whether so many workers become Ready, whatever other pods of workers there are.
+async fn ready(fixture: &Fixture, count: usize) -> bool {
+    let settled =
+        eventually(&format!("{count} workers are Ready"), GONE, async || match read_pods(&fixture.kube).await {
+            Ok(pods) => {
+                let ready = pods.iter().filter(|pod| pod.ready).count();
+                when(ready == count, || format!("{ready} are Ready"))
+            }
+            Err(error) => Probe::NotYet(format!("{error:#}")),
+        });
+    settled.await.is_ok()
 }
 
 /// Changes the disk of Postgres while it does not run.

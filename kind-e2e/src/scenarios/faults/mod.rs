@@ -252,6 +252,7 @@ fn note(made: Made, seen: &mut Seen) -> Made {
     seen.hits.clone_from(&made.at);
     seen.sessions = made.sessions;
     seen.refusal.clone_from(&made.refusal);
+    seen.scaled_in = made.scaled_in;
     made
 }
 
@@ -389,7 +390,7 @@ mod tests {
         names.sort_unstable();
         assert_eq!(listed.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
         listed.sort_by_key(|(_, number)| *number);
-        assert!(listed.iter().map(|(_, number)| *number).eq(1..=26), "each number once: {listed:?}");
+        assert!(listed.iter().map(|(_, number)| *number).eq(1..=30), "each number once: {listed:?}");
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Fault {
 
 /// Every fault, in the order in which they are played. Those whose pods start from new ones come between those that
 /// kill, so that the kubelet's back-off stays short.
-pub(super) const FAULTS: [Fault; 26] = [
+pub(super) const FAULTS: [Fault; 30] = [
     fault(
         "worker-killed",
         Kill(WORKERS, Share::One, 1),
@@ -126,6 +126,7 @@ pub(super) const FAULTS: [Fault; 26] = [
         &[RESTART, HEARTBEATS, STICKY, TASK],
     )
     .differing("a quarter every 50 s instead of every 2 min, twice: each is over before the next"),
+    fault("bad-rollout", BadRollOut(6), 10.0, &[FirstAttempts, Punctual, ScalesIn], &[START, SCALING]),
     fault("scale-in", ScaleIn(10, 6.0), 0.0, &[FirstAttempts], &[START, SCALING, LEFT]),
     fault("out-of-memory", Exhaust(WORKERS), 0.0, &[Restarted(1), OutOfMemory], &[HEARTBEATS, STICKY, TASK]),
     fault("node-drained", Evict(WORKERS), 0.0, &[FirstAttempts, Budget], &[START]).differing(
@@ -139,6 +140,9 @@ pub(super) const FAULTS: [Fault; 26] = [
     fault("dns-away", DnsAway, 30.0, &[Retried], &[RESTART, START, RETRY]),
     fault("object-store-away", HangS3, 40.0, &[SlotsFreed], &[CIRCUIT, RETRY]),
     fault("prometheus-away", Away(PROMETHEUS_ONLY, 1), 65.0, &[NeverFewer, Punctual], &[SCALING]),
+    fault("prometheus-away-20", Away(PROMETHEUS_ONLY, 1), 20.0, &[NeverFewer, Punctual], &[SCALING]),
+    fault("prometheus-away-40", Away(PROMETHEUS_ONLY, 1), 40.0, &[NeverFewer, Punctual], &[SCALING]),
+    fault("prometheus-away-55", Away(PROMETHEUS_ONLY, 1), 55.0, &[NeverFewer, Punctual], &[SCALING]),
     fault(
         "series-absent",
         Cut(PROMETHEUS, 9464),
