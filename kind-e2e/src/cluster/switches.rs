@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, EvictParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::{DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT, WORKER_SELECTOR, scalers};
@@ -177,7 +177,7 @@ fn lacks_image(pod: &Pod) -> bool {
 pub async fn roll_back(fixture: &Fixture) -> Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
     let found = deployments.get(DEPLOYMENT).await.context("reading the workers' Deployment")?;
-    let pods = found.spec.and_then(|spec| spec.template.spec);
+    let pods = found.spec.template.spec;
     let images = pods.into_iter().flat_map(|pod| pod.containers).filter_map(|container| container.image);
     if !images.into_iter().any(|image| image == BAD_IMAGE) {
         return Ok(());

@@ -393,14 +393,14 @@ async fn only(fixture: &Fixture, count: usize) -> Result<()> {
 
 /// Whether so many workers become Ready, whatever other pods of workers there are.
 async fn ready(fixture: &Fixture, count: usize) -> bool {
-    let settled =
-        eventually(&format!("{count} workers are Ready"), GONE, async || match read_pods(&fixture.kube).await {
-            Ok(pods) => {
-                let ready = pods.iter().filter(|pod| pod.ready).count();
-                when(ready == count, || format!("{ready} are Ready"))
-            }
-            Err(error) => Probe::NotYet(format!("{error:#}")),
-        });
+    let what = format!("{count} workers are Ready");
+    let settled = eventually(&what, GONE, async || match read_pods(&fixture.kube).await {
+        Ok(pods) => {
+            let ready = pods.iter().filter(|pod| pod.ready).count();
+            when(ready == count, || format!("{ready} are Ready"))
+        }
+        Err(error) => Probe::NotYet(format!("{error:#}")),
+    });
     settled.await.is_ok()
 }
 
