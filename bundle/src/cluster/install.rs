@@ -18,10 +18,11 @@ use support::command::Cmd;
 use support::progress::step;
 use support::{interrupt, progress};
 
-use self::inventory::{INVENTORY, Installed, Inventory, NAMESPACE};
+use self::inventory::{INVENTORY, INVENTORY_NAMESPACE, Installed, Inventory};
 pub use self::objects::NotOurs;
 use self::objects::{DATA, Id, claims, delete, label, refuse_others, wait_for_no_pods};
-use super::{Endpoints, Record, S3, kind, kubectl};
+use super::actions::use_namespace;
+use super::{Endpoints, NAMESPACE, Record, S3, kind, kubectl};
 use crate::cache::files_below;
 use crate::checks;
 use crate::release::Release;
@@ -58,7 +59,7 @@ impl Foreign<'_> {
         let now = Installed {
             registry: repository.to_owned(),
             services: self.objects(&record, &manifests.join(SERVICES), repository)?,
-            worker: self.objects(&record, &manifests.join(WORKER), repository)?,
+            worker: in_namespace(self.objects(&record, &manifests.join(WORKER), repository)?),
         };
         step("look for objects of others", || refuse_others(&record, &now.all().collect::<Vec<_>>()))?;
         let before = Inventory::read(&record)?;
@@ -97,7 +98,7 @@ impl Foreign<'_> {
             step("delete the data", || delete(&record, &claims))?;
         }
         step("delete the definitions", || delete(&record, &ids))?;
-        let inventory = ["delete", "configmap", INVENTORY, "--namespace", NAMESPACE, "--ignore-not-found"];
+        let inventory = ["delete", "configmap", INVENTORY, "--namespace", INVENTORY_NAMESPACE, "--ignore-not-found"];
         kubectl(&record).args(inventory).run()?;
         let folder = folder(self.workspace, self.context);
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
@@ -133,6 +134,7 @@ impl Foreign<'_> {
             hpa_sync: HPA_SYNC,
             kept: true,
         };
+        use_namespace(&record)?;
         let images = self.images()?;
         let toolbox = images.iter().find(|(name, _)| *name == self.release.toolbox);
         let (_, digest) = toolbox.context("find the toolbox image among the images")?;
@@ -227,6 +229,12 @@ fn in_registry(text: &str, images: &[(String, String)], repository: &str) -> Str
         }
     }
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// The worker's objects in its namespace. Their manifests name none, and an inventory has to.
+fn in_namespace(mut objects: Vec<Value>) -> Vec<Value> {
+    objects.iter_mut().for_each(|object| object["metadata"]["namespace"] = NAMESPACE.into());
+    objects
 }
 
 /// Writes a file that only this user can read: a kubeconfig has keys.

@@ -23,6 +23,8 @@ use crate::host::Host;
 use crate::release::Release;
 use crate::workspace::Workspace;
 
+/// The namespace of the worker and of its autoscaling.
+const NAMESPACE: &str = "documents";
 /// The start of the name of every node image. A cluster of another image was not created by this crate.
 const NODE_IMAGES: &str = "slipway.local/node:";
 /// The label that kind gives the node containers of a cluster, with its name as the value.
