@@ -13,7 +13,7 @@ use support::progress::step;
 use support::wait::{Probe, blocking::eventually};
 
 use super::observe::{crashing, missing_images, pulls, unavailable_apis, unready_workloads};
-use super::{Endpoints, Maker, Record, S3, Wanted, kind, kubectl, node_containers};
+use super::{Endpoints, Maker, NAMESPACE, Record, S3, Wanted, kind, kubectl, node_containers};
 
 /// The timeout for a node to boot, import its images and join. 20 to 30 s were measured on 2 cores.
 const NODES_DEADLINE: Duration = Duration::from_secs(240);
@@ -36,6 +36,7 @@ impl Maker<'_> {
         let mut record = self.record(&ports, wanted.hpa_sync)?;
         step("create the cluster with kind", || self.create_nodes(&record, wanted, &ports))?;
         record.nodes = node_containers(self.engine, &record.name)?.into_iter().map(|(name, ..)| name).collect();
+        step("make the worker's namespace the default of kubectl", || use_namespace(&record))?;
         self.write(&record)?;
         if let Some(cpus) = &record.cpus {
             step(&format!("confine the nodes to CPU {cpus}"), || self.confine(&record, cpus))?;
@@ -249,6 +250,12 @@ impl Maker<'_> {
     }
 }
 
+/// Makes the worker's namespace the one that kubectl uses if a command names none, as the guide's commands do.
+pub(super) fn use_namespace(record: &Record) -> Result<()> {
+    kubectl(record).args(["config", "set-context", "--current", "--namespace", NAMESPACE]).quiet().run()?;
+    Ok(())
+}
+
 /// Applies an object in a cluster of others as soon as the API server knows its kind and its webhooks answer.
 pub(super) fn apply_when_admitted(record: &Record, name: &str, text: &str, manager: &str) -> Result<()> {
     when_admitted(name, || {
@@ -356,7 +363,7 @@ fn scaler_state(scaler: &Value, worker: &Value) -> Result<(), String> {
 }
 
 pub(super) fn register_namespace(record: &Record) -> Result<()> {
-    const PATH: &str = "/api/v1/namespaces/default/services/temporal-frontend:7243/proxy/api/v1/namespaces";
+    const PATH: &str = "/api/v1/namespaces/temporal/services/temporal-frontend:7243/proxy/api/v1/namespaces";
     let body = json!({"namespace": "default", "workflowExecutionRetentionPeriod": RETENTION}).to_string();
     eventually("Temporal registers the namespace", SERVICES_DEADLINE, || {
         let command = kubectl(record).args(["create", "--raw", PATH, "--filename", "-"]).stdin(body.clone());

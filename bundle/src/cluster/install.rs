@@ -19,10 +19,11 @@ use support::command::Cmd;
 use support::progress::step;
 use support::{interrupt, progress};
 
-use self::inventory::{INVENTORY, Installed, Inventory, NAMESPACE};
+use self::inventory::{INVENTORY, INVENTORY_NAMESPACE, Installed, Inventory};
 pub use self::objects::NotOurs;
 use self::objects::{DATA, Id, claims, delete, label, refuse_others, wait_for_no_pods};
-use super::{Endpoints, Record, S3, kind, kubectl};
+use super::actions::use_namespace;
+use super::{Endpoints, NAMESPACE, Record, S3, kind, kubectl};
 use crate::cache::files_below;
 use crate::checks;
 use crate::release::Release;
@@ -59,7 +60,7 @@ impl Foreign<'_> {
         let now = Installed {
             registry: repository.to_owned(),
             services: self.objects(&record, &manifests.join(SERVICES), repository)?,
-            worker: self.objects(&record, &manifests.join(WORKER), repository)?,
+            worker: in_namespace(self.objects(&record, &manifests.join(WORKER), repository)?),
         };
         step("look for objects of others", || refuse_others(&record, &now.all().collect::<Vec<_>>()))?;
         let before = Inventory::read(&record)?;
@@ -99,7 +100,7 @@ impl Foreign<'_> {
             step("delete the data", || delete(&record, &claims))?;
         }
         step("delete the definitions", || delete(&record, &ids))?;
-        let inventory = ["delete", "configmap", INVENTORY, "--namespace", NAMESPACE, "--ignore-not-found"];
+        let inventory = ["delete", "configmap", INVENTORY, "--namespace", INVENTORY_NAMESPACE, "--ignore-not-found"];
         kubectl(&record).args(inventory).run()?;
         let folder = folder(self.workspace, self.context);
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
@@ -137,6 +138,7 @@ impl Foreign<'_> {
             images: BTreeMap::new(),
             upgraded: false,
         };
+        use_namespace(&record)?;
         let images = self.release.images()?;
         let digest = images.get(&self.release.toolbox).context("find the toolbox image among the images")?;
         record.toolbox_image = format!("{repository}@{digest}");
@@ -234,6 +236,12 @@ fn by_digest(text: &str, images: &BTreeMap<String, String>, repository: Option<&
         }
     }
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// The worker's objects in its namespace. Their manifests name none, and an inventory has to.
+fn in_namespace(mut objects: Vec<Value>) -> Vec<Value> {
+    objects.iter_mut().for_each(|object| object["metadata"]["namespace"] = NAMESPACE.into());
+    objects
 }
 
 /// Writes a file that only this user can read: a kubeconfig has keys.

@@ -26,6 +26,8 @@ use crate::release::Release;
 use crate::workspace::Workspace;
 pub use upgrade::OtherNode;
 
+/// The namespace of the worker and of its autoscaling.
+const NAMESPACE: &str = "documents";
 /// The start of the name of every node image. A cluster of another image was not created by this crate.
 const NODE_IMAGES: &str = "slipway.local/node:";
 /// The label that kind gives the node containers of a cluster, with its name as the value.

@@ -97,7 +97,7 @@ mod tests {
     fn a_pod_that_was_restarted_has_two_logs() {
         let pod = |restarts: i32| -> Pod {
             serde_json::from_value(json!({
-                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "w-1", "namespace": "default"},
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "w-1", "namespace": "documents"},
                 "status": {"containerStatuses": [{
                     "name": "w", "image": "i", "imageID": "", "ready": true, "restartCount": restarts,
                 }]},
@@ -105,8 +105,8 @@ mod tests {
             .unwrap()
         };
         let files = |restarts| logs_of(&pod(restarts)).into_iter().map(|(file, _)| file).collect::<Vec<_>>();
-        assert_eq!(files(0), ["log-default-w-1.txt"]);
-        assert_eq!(files(1), ["log-default-w-1.txt", "log-default-w-1-previous.txt"]);
+        assert_eq!(files(0), ["log-documents-w-1.txt"]);
+        assert_eq!(files(1), ["log-documents-w-1.txt", "log-documents-w-1-previous.txt"]);
         let previous = &logs_of(&pod(1))[1].1;
         assert!(previous.contains(&"--previous".to_owned()), "{previous:?}");
     }

@@ -31,7 +31,15 @@ use self::temporal::Temporal;
 use self::toxiproxy::Toxiproxy;
 
 /// The namespace of everything that a user ships.
-pub const NAMESPACE: &str = "default";
+pub const NAMESPACE: &str = "documents";
+/// The namespace of Temporal.
+pub const TEMPORAL: &str = "temporal";
+/// The namespace of Postgres, S3 and Redis.
+pub const STORAGE: &str = "storage";
+/// The namespace of Prometheus.
+pub const MONITORING: &str = "monitoring";
+/// The namespace of KEDA.
+pub const KEDA: &str = "keda";
 /// The worker's Deployment.
 pub const DEPLOYMENT: &str = "temporal-worker";
 /// The worker pods' label, as the guide's commands have it.

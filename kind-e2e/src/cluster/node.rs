@@ -102,7 +102,7 @@ true
 /// `shrink MEGABYTES`: moves the data of Postgres, which does not run, to a file system with so much free.
 const SHRINK: &str = r#"
 set -e
-volume=$(echo /var/local-path-provisioner/*_default_data-postgres-0)
+volume=$(echo /var/local-path-provisioner/*_storage_data-postgres-0)
 [[ -d $volume ]] || exit 0
 mountpoint --quiet "$volume" && exit 0
 used=$(du --summarize --block-size=1M "$volume" | cut --fields=1)
@@ -119,7 +119,7 @@ mount -o loop /var/slipway-disk "$volume"
 /// `grow`: moves the data back.
 const GROW: &str = r#"
 set -e
-volume=$(echo /var/local-path-provisioner/*_default_data-postgres-0)
+volume=$(echo /var/local-path-provisioner/*_storage_data-postgres-0)
 mountpoint --quiet "$volume" || exit 0
 rm --force "$volume/slipway-fill"
 umount "$volume"
@@ -132,7 +132,7 @@ rm --force /var/slipway-disk
 
 /// `fill`: a file that takes all that is free.
 const FILL: &str = r#"
-volume=$(echo /var/local-path-provisioner/*_default_data-postgres-0)
+volume=$(echo /var/local-path-provisioner/*_storage_data-postgres-0)
 [[ -d $volume ]] || exit 0
 mountpoint --quiet "$volume" || { echo "$volume is not bounded"; exit 1; }
 dd if=/dev/zero of="$volume/slipway-fill" bs=1M 2> /dev/null
@@ -141,7 +141,7 @@ df --output=avail "$volume" | tail -1
 
 /// `free`: takes the file away.
 const FREE: &str = r#"
-rm --force /var/local-path-provisioner/*_default_data-postgres-0/slipway-fill
+rm --force /var/local-path-provisioner/*_storage_data-postgres-0/slipway-fill
 "#;
 
 /// A pod, and where it runs.

@@ -15,7 +15,7 @@ use super::{Scenario, prepare};
 use crate::cluster::autoscaling::Autoscaling;
 use crate::cluster::kubernetes::hpa;
 use crate::cluster::switches::{Target, available, set_replicas};
-use crate::cluster::{NAMESPACE, scalers};
+use crate::cluster::{KEDA, MONITORING, scalers};
 use crate::judge::bounds::{self, MEAN};
 use crate::judge::fleet::{carried_out, never_fewer, peak, scaled_in, timed};
 use crate::judge::part::Part;
@@ -46,8 +46,8 @@ const PROMETHEUS: &str = "prometheus";
 
 /// What is taken away.
 const OUTAGES: [(&str, &[Target]); 2] = [
-    (PROMETHEUS, &[(NAMESPACE, "prometheus")]),
-    ("keda", &[("keda", "keda-operator"), ("keda", "keda-metrics-apiserver")]),
+    (PROMETHEUS, &[(MONITORING, "prometheus")]),
+    ("keda", &[(KEDA, "keda-operator"), (KEDA, "keda-metrics-apiserver")]),
 ];
 
 /// What the scenario found.

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Scenario;
-use crate::cluster::{Fixture, NAMESPACE};
+use crate::cluster::{Fixture, KEDA, MONITORING, NAMESPACE, STORAGE, TEMPORAL};
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question, faults};
 use crate::load::context::Context;
 use crate::observe::sample::Sample;
 
 /// The namespaces of the manifests. Those of the node itself are not among them.
-const NAMESPACES: [&str; 2] = [NAMESPACE, "keda"];
+const NAMESPACES: [&str; 5] = [NAMESPACE, TEMPORAL, STORAGE, MONITORING, KEDA];
 
 /// Service accounts whose pods use the API server. No other pod has a token.
 const USE_THE_API: [&str; 5] =
@@ -282,7 +282,7 @@ mod tests {
             bad.chain([tried(namespace, "", false)])
         });
         let good =
-            Security { tried: all.collect(), pods: vec![Seen { pod: "default/a".to_owned(), faults: Vec::new() }] };
+            Security { tried: all.collect(), pods: vec![Seen { pod: "documents/a".to_owned(), faults: Vec::new() }] };
         let failed = |facts: &Security| -> Vec<String> {
             let checks = facts.judge(&[]);
             checks.into_iter().filter(|check| check.outcome != Outcome::Pass).map(|check| check.id).collect()

@@ -18,7 +18,8 @@ use super::objects::{Id, MANAGER, NotOurs, OURS, apply, delete, delete_broken_po
 
 /// The object with the inventory.
 pub(in crate::cluster) const INVENTORY: &str = "slipway-installation";
-pub(in crate::cluster) const NAMESPACE: &str = "default";
+/// Its namespace, which every cluster has and which is none of ours.
+pub(in crate::cluster) const INVENTORY_NAMESPACE: &str = "kube-system";
 
 /// One version in a cluster: its objects, with all their fields.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -81,7 +82,8 @@ pub(in crate::cluster) struct Inventory {
 
 impl Inventory {
     pub(in crate::cluster) fn read(record: &Record) -> Result<Self> {
-        let get = ["get", "configmap", INVENTORY, "--namespace", NAMESPACE, "--ignore-not-found", "-o", "json"];
+        let get =
+            ["get", "configmap", INVENTORY, "--namespace", INVENTORY_NAMESPACE, "--ignore-not-found", "-o", "json"];
         let text = kubectl(record).args(get).quiet().read()?;
         if text.trim().is_empty() {
             return Ok(Self::default());
@@ -114,7 +116,7 @@ impl Inventory {
             data["installed"] = json!(hex::encode(packed.finish()?));
             data["registry"] = json!(installed.registry);
         }
-        let metadata = json!({"name": INVENTORY, "namespace": NAMESPACE});
+        let metadata = json!({"name": INVENTORY, "namespace": INVENTORY_NAMESPACE});
         let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
         label(&mut object);
         Ok(object)

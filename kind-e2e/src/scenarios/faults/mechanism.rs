@@ -18,7 +18,7 @@ use crate::cluster::switches::{
     Target, available, delete_pod, evict, pause, roll_back, roll_out_again, roll_out_bad_image, rolled_out,
     set_replicas, set_stateful, stateful,
 };
-use crate::cluster::{Fixture, NAMESPACE};
+use crate::cluster::{self, Fixture, MONITORING, NAMESPACE, STORAGE};
 use crate::load::context::Context;
 use crate::load::waits::{fix_workers, hand_over};
 use crate::observe::rows;
@@ -45,20 +45,20 @@ const POISON: (&str, &[u8]) = ("poison.pdf", b"%PDF-1.7\nthis is no document\n%%
 /// Pods by namespace and label.
 pub(super) type Pods = (&'static str, &'static str);
 /// The workers.
-pub(super) const WORKERS: Pods = (NAMESPACE, crate::cluster::WORKER_SELECTOR);
+pub(super) const WORKERS: Pods = (NAMESPACE, cluster::WORKER_SELECTOR);
 /// Temporal, whose four services are one process.
-pub(super) const TEMPORAL: Pods = (NAMESPACE, "app=temporal");
+pub(super) const TEMPORAL: Pods = (cluster::TEMPORAL, "app=temporal");
 /// Postgres.
-pub(super) const POSTGRES: Pods = (NAMESPACE, "app=postgres");
+pub(super) const POSTGRES: Pods = (STORAGE, "app=postgres");
 /// Prometheus.
-pub(super) const PROMETHEUS: Pods = (NAMESPACE, "app=prometheus");
+pub(super) const PROMETHEUS: Pods = (MONITORING, "app=prometheus");
 /// KEDA's operator.
-pub(super) const KEDA: Pods = ("keda", "app=keda-operator");
+pub(super) const KEDA: Pods = (cluster::KEDA, "app=keda-operator");
 /// The cluster's DNS.
 const DNS: Pods = ("kube-system", "k8s-app=kube-dns");
 const DNS_SERVERS: &[Target] = &[("kube-system", "coredns")];
 /// The StatefulSet of Postgres.
-const POSTGRES_SET: Target = (NAMESPACE, "postgres");
+const POSTGRES_SET: Target = (STORAGE, "postgres");
 
 /// How many of the pods are hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

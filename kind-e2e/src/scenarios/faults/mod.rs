@@ -136,7 +136,7 @@ impl Scenario for Faults {
 
     fn restarts(&self) -> &'static [&'static str] {
         // What is killed, and what gives up its lease while the node stands still.
-        &["default/", "keda/", "kube-system/", "local-path-storage/"]
+        &["documents/", "temporal/", "storage/", "monitoring/", "keda/", "kube-system/", "local-path-storage/"]
     }
 }
 

@@ -5,7 +5,7 @@
 use super::invariant::Invariant::{self, *};
 use super::mechanism::Mechanism::{self, *};
 use super::mechanism::{KEDA, POSTGRES, PROMETHEUS, Share, TEMPORAL, WORKERS};
-use crate::cluster::NAMESPACE;
+use crate::cluster::{self, MONITORING};
 use crate::load::corpus::CLAIM_TRIPS;
 use crate::load::sizing::WAITING;
 
@@ -83,8 +83,8 @@ const STATEMENT: Part = (30.0, "of the timeout of a statement that was in flight
 const LEFT: Part = (40.0, "for what waits since 3 workers do the work of 10");
 const SCALING: Part = (20.0, "until the fleet is scaled again: KEDA and its API start");
 
-const PROMETHEUS_ONLY: &[(&str, &str)] = &[(NAMESPACE, "prometheus")];
-const METRICS_API: &[(&str, &str)] = &[("keda", "keda-metrics-apiserver")];
+const PROMETHEUS_ONLY: &[(&str, &str)] = &[(MONITORING, "prometheus")];
+const METRICS_API: &[(&str, &str)] = &[(cluster::KEDA, "keda-metrics-apiserver")];
 
 const fn fault(
     name: &'static str,

@@ -13,7 +13,7 @@ use crate::cluster::{CPU_QUEUE, IO_QUEUE, SCALED_OBJECT, WORKFLOW_QUEUE};
 pub(super) enum Place {
     /// On this machine, with kubectl.
     Host,
-    /// In a pod of namespace `default`.
+    /// In a pod of the worker's namespace.
     Pod,
 }
 
