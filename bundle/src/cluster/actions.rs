@@ -1,6 +1,6 @@
 //! The actions that create a cluster, in order. Each has a name and is reported as it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -91,7 +91,7 @@ impl Maker<'_> {
             hpa_sync,
             kept: false,
             images: BTreeMap::new(),
-            upgraded: false,
+            by_digest: BTreeSet::new(),
         })
     }
 

@@ -7,7 +7,7 @@
 pub(super) mod inventory;
 pub(super) mod objects;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -21,7 +21,7 @@ use support::{interrupt, progress};
 
 use self::inventory::{INVENTORY, INVENTORY_NAMESPACE, Installed, Inventory};
 pub use self::objects::NotOurs;
-use self::objects::{DATA, Id, claims, delete, label, refuse_others, wait_for_no_pods};
+use self::objects::{DATA, Id, claims, delete, label, label_alone, refuse_others, wait_for_no_pods};
 use super::actions::use_namespace;
 use super::{Endpoints, NAMESPACE, Record, S3, kind, kubectl};
 use crate::cache::files_below;
@@ -136,7 +136,7 @@ impl Foreign<'_> {
             hpa_sync: HPA_SYNC,
             kept: true,
             images: BTreeMap::new(),
-            upgraded: false,
+            by_digest: BTreeSet::new(),
         };
         use_namespace(&record)?;
         let images = self.release.images()?;
@@ -200,7 +200,7 @@ fn folder(workspace: &Workspace, context: &str) -> PathBuf {
     workspace.target().join("installed").join(safe.collect::<String>())
 }
 
-/// The objects of a kustomization, with each image by its digest and with the label.
+/// The objects of a kustomization, with these images by their digests and with the label.
 pub(super) fn objects(
     record: &Record,
     folder: &Path,
@@ -209,7 +209,8 @@ pub(super) fn objects(
 ) -> Result<Vec<Value>> {
     let text = kubectl(record).arg("kustomize").arg(folder).quiet().run()?.stdout;
     let mut objects = checks::parse(&by_digest(&text, images, repository))?;
-    objects.iter_mut().for_each(label);
+    // The templates of our own cluster's objects stay as they are: a change would start every pod anew.
+    objects.iter_mut().for_each(if repository.is_some() { label } else { label_alone });
     Ok(objects)
 }
 

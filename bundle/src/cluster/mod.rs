@@ -9,7 +9,7 @@ pub mod kind;
 pub mod observe;
 mod upgrade;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,9 +68,9 @@ pub struct Record {
     /// The digest of every image of the version that runs, by its name.
     #[serde(default)]
     pub images: BTreeMap<String, String>,
-    /// Whether an older version ran here before. Then each image is named by its digest.
+    /// The images of which another version ran here before. Pods name them by their digests.
     #[serde(default)]
-    pub upgraded: bool,
+    pub by_digest: BTreeSet<String>,
 }
 
 impl Record {
@@ -196,7 +196,10 @@ impl Maker<'_> {
             return self.upgrade(&record).map(Some);
         }
         let current = found
-            .and_then(|()| if record.upgraded { self.apply_by_digest(&record) } else { self.apply(&record) })
+            .and_then(|()| match record.by_digest.is_empty() {
+                true => self.apply(&record),
+                false => self.apply_by_digest(&record),
+            })
             .and_then(|()| self.remember(&mut record));
         interrupt::check()?;
         if let Err(error) = &current {

@@ -12,19 +12,26 @@ use super::{Record, kubectl, node_containers, read_record};
 use crate::docker::Engine;
 use crate::workspace::Workspace;
 
-/// The workloads in a `kubectl get … -o json` that lack ready replicas, as `name 1/3`.
+/// The workloads in a `kubectl get … -o json` that lack ready replicas of their current version, or still have others, as
+/// `name 1/3`.
 pub fn unready_workloads(list: &Value) -> Vec<String> {
     items(list)
         .filter_map(|item| {
             let status = &item["status"];
             let number = |value: &Value| value.as_i64().unwrap_or(0);
-            let (wanted, ready) = if item["kind"] == "DaemonSet" {
-                (number(&status["desiredNumberScheduled"]), number(&status["numberReady"]))
+            let [wanted, ready, updated, present] = if item["kind"] == "DaemonSet" {
+                ["desiredNumberScheduled", "numberReady", "updatedNumberScheduled", "currentNumberScheduled"]
+                    .map(|name| number(&status[name]))
             } else {
-                (item["spec"]["replicas"].as_i64().unwrap_or(1), number(&status["readyReplicas"]))
+                let wanted = item["spec"]["replicas"].as_i64().unwrap_or(1);
+                let [ready, updated, present] =
+                    ["readyReplicas", "updatedReplicas", "replicas"].map(|name| number(&status[name]));
+                [wanted, ready, updated, present]
             };
             let seen = number(&status["observedGeneration"]) >= number(&item["metadata"]["generation"]);
-            (ready < wanted || !seen).then(|| format!("{} {ready}/{wanted}", text(&item["metadata"]["name"])))
+            let ready = ready.min(updated);
+            let done = seen && ready >= wanted && present <= updated;
+            (!done).then(|| format!("{} {ready}/{wanted}", text(&item["metadata"]["name"])))
         })
         .collect()
 }
@@ -150,17 +157,24 @@ mod tests {
 
     #[test]
     fn a_workload_without_its_replicas_is_named() {
+        let workload = |kind: &str, name: &str, generation: u8, replicas: u8, [ready, updated, present]: [u8; 3]| {
+            json!({"kind": kind, "metadata": {"name": name, "generation": generation}, "spec": {"replicas": replicas},
+                   "status": {"readyReplicas": ready, "updatedReplicas": updated, "replicas": present,
+                              "observedGeneration": 1}})
+        };
         let list = json!({"items": [
-            {"kind": "Deployment", "metadata": {"name": "a", "generation": 1}, "spec": {"replicas": 3},
-             "status": {"readyReplicas": 1, "observedGeneration": 1}},
-            {"kind": "StatefulSet", "metadata": {"name": "b", "generation": 1}, "spec": {"replicas": 1},
-             "status": {"readyReplicas": 1, "observedGeneration": 1}},
-            {"kind": "Deployment", "metadata": {"name": "unseen", "generation": 2}, "spec": {"replicas": 1},
-             "status": {"readyReplicas": 1, "observedGeneration": 1}},
+            workload("Deployment", "a", 1, 3, [1, 3, 3]),
+            workload("StatefulSet", "b", 1, 1, [1, 1, 1]),
+            workload("Deployment", "unseen", 2, 1, [1, 1, 1]),
+            workload("Deployment", "begun", 1, 3, [3, 1, 4]),
+            workload("Deployment", "leaving", 1, 3, [4, 3, 4]),
             {"kind": "DaemonSet", "metadata": {"name": "c"}, "spec": {},
-             "status": {"desiredNumberScheduled": 2, "numberReady": 1}},
+             "status": {"desiredNumberScheduled": 2, "numberReady": 1, "updatedNumberScheduled": 2}},
+            {"kind": "DaemonSet", "metadata": {"name": "d"}, "spec": {},
+             "status": {"desiredNumberScheduled": 2, "numberReady": 2, "updatedNumberScheduled": 2,
+                        "currentNumberScheduled": 2}},
         ]});
-        assert_eq!(unready_workloads(&list), ["a 1/3", "unseen 1/1", "c 1/2"]);
+        assert_eq!(unready_workloads(&list), ["a 1/3", "unseen 1/1", "begun 1/3", "leaving 3/3", "c 1/2"]);
     }
 
     #[test]

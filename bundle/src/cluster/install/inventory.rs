@@ -38,15 +38,20 @@ impl Installed {
         self.all().map(Id::of).collect()
     }
 
+    /// The label of what matters. In our own cluster, to which no registry belongs, everything does.
+    fn selector(&self) -> Option<&'static str> {
+        (!self.registry.is_empty()).then_some(OURS)
+    }
+
     /// Applies this version, waits until it is ready, and deletes those of the `other` objects that it does not have,
     /// such as configurations with another hash.
     pub(in crate::cluster) fn apply(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
         step("apply the services", || apply(record, &self.services))?;
-        step("start the services", || wait_for_workloads(record, Some(OURS)))?;
+        step("start the services", || wait_for_workloads(record, self.selector()))?;
         step("register Temporal's namespace", || register_namespace(record))?;
         step("apply the worker and its autoscaling", || self.apply_worker(record))?;
         step("scale the worker to its minimum", || wait_for_scaler(record))?;
-        step("start the worker", || wait_for_workloads(record, Some(OURS)))?;
+        step("start the worker", || wait_for_workloads(record, self.selector()))?;
         step("answer `kubectl top`", || wait_for_metrics(record))?;
         let gone: BTreeSet<Id> = other.difference(&self.ids()).filter(|id| !id.holds_data()).cloned().collect();
         step("delete what another version had", || delete(record, &gone))
@@ -66,7 +71,7 @@ impl Installed {
     /// deleted, because a StatefulSet waits for them before it makes others.
     pub(in crate::cluster) fn apply_again(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
         step("apply the version before", || apply(record, &self.services).and_then(|()| self.apply_worker(record)))?;
-        step("delete the pods that do not start", || delete_broken_pods(record))?;
+        step("delete the pods that do not start", || delete_broken_pods(record, self.selector()))?;
         self.apply(record, other)
     }
 }

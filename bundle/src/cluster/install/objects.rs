@@ -132,27 +132,31 @@ pub(in crate::cluster) fn claim(record: &Record, ids: &BTreeSet<Id>) -> Result<(
 
 /// Deletes those of the objects that are there and ours, and waits until they are gone.
 pub(in crate::cluster) fn delete(record: &Record, ids: &BTreeSet<Id>) -> Result<()> {
-    let ours: Vec<Value> =
-        existing(record, ids)?.iter().filter(|it| is_ours(it)).map(|it| Id::of(it).object()).collect();
-    if ours.is_empty() {
+    let ours: BTreeSet<Id> = existing(record, ids)?.iter().filter(|it| is_ours(it)).map(Id::of).collect();
+    remove(record, ours.iter())
+}
+
+fn remove<'a>(record: &Record, ids: impl Iterator<Item = &'a Id>) -> Result<()> {
+    let items: Vec<Value> = ids.map(Id::object).collect();
+    if items.is_empty() {
         return Ok(());
     }
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": ours}).to_string();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
     kubectl(record).args(["delete", "--ignore-not-found", "--wait", "--filename", "-"]).stdin(list).run()?;
     Ok(())
 }
 
 /// Deletes pods of ours whose images cannot be had, until there is none.
-pub(in crate::cluster) fn delete_broken_pods(record: &Record) -> Result<()> {
+pub(in crate::cluster) fn delete_broken_pods(record: &Record, selector: Option<&str>) -> Result<()> {
     eventually("no pod of ours lacks its image", PODS_DEADLINE, || {
-        let pods = pods(record)?;
+        let pods = pods(record, selector)?;
         let items = pods["items"].as_array().into_iter().flatten();
         let broken: BTreeSet<Id> =
             items.filter(|pod| !missing_images(&json!({"items": [pod]})).is_empty()).map(Id::of).collect();
         if broken.is_empty() {
             return Ok(Probe::Ready(()));
         }
-        delete(record, &broken)?;
+        remove(record, broken.iter())?;
         Ok(Probe::NotYet(broken.iter().map(Id::shown).collect::<Vec<_>>().join(", ")))
     })?;
     Ok(())
@@ -161,15 +165,17 @@ pub(in crate::cluster) fn delete_broken_pods(record: &Record) -> Result<()> {
 /// Waits until the pods of deleted workloads have ended.
 pub(in crate::cluster) fn wait_for_no_pods(record: &Record) -> Result<()> {
     eventually("every pod has ended", PODS_DEADLINE, || {
-        let pods = pods(record)?;
+        let pods = pods(record, Some(OURS))?;
         let left: Vec<String> = pods["items"].as_array().into_iter().flatten().map(|it| Id::of(it).shown()).collect();
         Ok(if left.is_empty() { Probe::Ready(()) } else { Probe::NotYet(left.join(", ")) })
     })?;
     Ok(())
 }
 
-fn pods(record: &Record) -> Result<Value> {
-    let get = kubectl(record).args(["get", "pods", "--all-namespaces", "--selector", OURS, "-o", "json"]);
+/// The pods with this label, or all of them.
+fn pods(record: &Record, selector: Option<&str>) -> Result<Value> {
+    let selected = selector.into_iter().flat_map(|selector| ["--selector", selector]);
+    let get = kubectl(record).args(["get", "pods", "--all-namespaces", "-o", "json"]).args(selected);
     serde_json::from_str(&get.quiet().read()?).context("parse the pods")
 }
 
@@ -187,10 +193,15 @@ pub(in crate::cluster) fn apply(record: &Record, objects: &[Value]) -> Result<()
     Ok(())
 }
 
+/// Labels an object, and nothing that is made from it.
+pub(in crate::cluster) fn label_alone(object: &mut Value) {
+    let (name, value) = OURS.split_once('=').unwrap_or((OURS, ""));
+    object["metadata"]["labels"][name] = json!(value);
+}
+
 /// Labels an object, its pods, and the claims that are made for them.
 pub(in crate::cluster) fn label(object: &mut Value) {
-    let (name, value) = OURS.split_once('=').unwrap_or((OURS, ""));
-    let set = |object: &mut Value| object["metadata"]["labels"][name] = json!(value);
+    let set = label_alone;
     set(object);
     if let Some(pods) = object.pointer_mut("/spec/template").filter(|pods| pods["spec"]["containers"].is_array()) {
         set(pods);
