@@ -41,6 +41,7 @@ impl Maker<'_> {
             step(&format!("confine the nodes to CPU {cpus}"), || self.confine(&record, cpus))?;
         }
         step("connect the pod network", || self.connect_pods(&record))?;
+        record.policies = Some(self.find_queue(&record)?.to_owned());
         step("import the images in the nodes", || self.wait_for_images(&record))?;
         self.apply(&record)?;
         step("answer `kubectl top`", || wait_for_metrics(&record))?;
@@ -53,7 +54,11 @@ impl Maker<'_> {
     /// Applies the manifests and waits until everything is ready. An object that was removed from the manifests stays
     /// in the cluster.
     pub(super) fn apply(&self, record: &Record) -> Result<()> {
-        step("apply the services", || self.apply_services(record))?;
+        step("apply the services", || self.apply_kustomization(record, "overlays/kind/services"))?;
+        step(&format!("enforce the network policies, by {}", record.policies.as_deref().unwrap_or("nobody")), || {
+            self.queue_connections(record)?;
+            self.apply_kustomization(record, "overlays/kind/network-policies")
+        })?;
         step("start the services", || wait_for_workloads(record, None))?;
         step("register Temporal's namespace", || register_namespace(record))?;
         step("apply the worker and its autoscaling", || self.apply_worker(record))?;
@@ -88,6 +93,7 @@ impl Maker<'_> {
             node_image: self.release.node.reference.clone(),
             cpus: self.host.confined_to.clone(),
             hpa_sync,
+            policies: None,
             kept: false,
         })
     }
@@ -225,14 +231,14 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn in_node(&self, node: &str, command: &[&str]) -> Cmd {
+    pub(super) fn in_node(&self, node: &str, command: &[&str]) -> Cmd {
         self.engine.docker().args(["exec", "-i", node]).args(command).quiet()
     }
 
-    fn apply_services(&self, record: &Record) -> Result<()> {
+    fn apply_kustomization(&self, record: &Record, name: &str) -> Result<()> {
         kubectl(record)
             .args(["apply", "--server-side", "--force-conflicts", "--kustomize"])
-            .arg(self.release.manifests.join("overlays/kind/services"))
+            .arg(self.release.manifests.join(name))
             .log(self.folder().join("apply.log"))
             .run()?;
         Ok(())

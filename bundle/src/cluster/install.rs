@@ -132,6 +132,7 @@ impl Foreign<'_> {
             node_image: String::new(),
             cpus: None,
             hpa_sync: HPA_SYNC,
+            policies: None,
             kept: true,
         };
         use_namespace(&record)?;

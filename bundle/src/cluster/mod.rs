@@ -7,6 +7,7 @@ mod actions;
 pub mod install;
 pub mod kind;
 pub mod observe;
+mod policies;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,9 @@ pub struct Record {
     pub cpus: Option<String>,
     /// The HPA's sync period in seconds.
     pub hpa_sync: u8,
+    /// What queues new connections for the network policies: nftables or iptables. Absent in a cluster of others, which
+    /// gets no policies.
+    pub policies: Option<String>,
     /// Whether the cluster outlives the command that created it.
     pub kept: bool,
 }
