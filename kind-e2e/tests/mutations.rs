@@ -459,6 +459,15 @@ const CORE: &[Mutation] = &[
     }),
 ];
 
+/// The first connection from a pod with this answer has another.
+fn knocked(run: &mut Run, from: &str, answer: &str, other: &str) {
+    run.detail("security", |found| {
+        let mut tried = found["doors"]["tried"].as_array_mut().into_iter().flatten();
+        let first = tried.find(|one| one["from"] == from && one["answer"] == answer);
+        first.unwrap_or_else(|| panic!("{from} has no connection that is {answer}"))["answer"] = other.into();
+    });
+}
+
 /// The mutations of the scenario `security`, which is recorded alone.
 const SECURITY: &[Mutation] = &[
     mutation("security", "a privileged pod is admitted", &["pod-security"], |run| {
@@ -466,6 +475,15 @@ const SECURITY: &[Mutation] = &[
     }),
     mutation("security", "a restricted pod is refused", &["pod-admitted"], |run| {
         run.detail("security", |found| found["tried"][0]["refused"] = "violates PodSecurity".into());
+    }),
+    mutation("security", "the worker reaches a port that no policy allows", &["policies-refuse"], |run| {
+        knocked(run, "worker", "silent", "open");
+    }),
+    mutation("security", "a port that no policy allows answers that nobody listens", &["policies-refuse"], |run| {
+        knocked(run, "worker", "silent", "refused");
+    }),
+    mutation("security", "the worker does not reach what it needs", &["policies-allow"], |run| {
+        knocked(run, "worker", "open", "silent");
     }),
     mutation("security", "a pod may run as root", &["pods-hardened"], |run| {
         run.detail("security", |found| found["pods"][0]["faults"] = vec!["may run as root".to_owned()].into());

@@ -21,8 +21,9 @@ use crate::workspace::Workspace;
 pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometheus"];
 
 /// The kustomizations that are rendered and checked, below `manifests/`.
-const KUSTOMIZATIONS: [&str; 6] = [
+const KUSTOMIZATIONS: [&str; 7] = [
     "base",
+    "overlays/kind/network-policies",
     "overlays/kind/services",
     "overlays/scalers/guide",
     "overlays/scalers/no-prometheus",

@@ -12,7 +12,9 @@ use support::command::Cmd;
 use support::progress::step;
 use support::wait::{Probe, blocking::eventually};
 
+use super::install::SERVICES;
 use super::observe::{crashing, missing_images, pulls, unavailable_apis, unready_workloads};
+use super::policies::POLICIES;
 use super::{Endpoints, Maker, NAMESPACE, Record, S3, Wanted, kind, kubectl, node_containers};
 
 /// The timeout for a node to boot, import its images and join. 20 to 30 s were measured on 2 cores.
@@ -42,6 +44,7 @@ impl Maker<'_> {
             step(&format!("confine the nodes to CPU {cpus}"), || self.confine(&record, cpus))?;
         }
         step("connect the pod network", || self.connect_pods(&record))?;
+        record.policies = Some(self.find_queue(&record)?.to_owned());
         step("import the images in the nodes", || self.wait_for_images(&record))?;
         self.apply(&record)?;
         step("answer `kubectl top`", || wait_for_metrics(&record))?;
@@ -54,7 +57,11 @@ impl Maker<'_> {
     /// Applies the manifests and waits until everything is ready. An object that was removed from the manifests stays
     /// in the cluster.
     pub(super) fn apply(&self, record: &Record) -> Result<()> {
-        step("apply the services", || self.apply_services(record))?;
+        step("apply the services", || self.apply_kustomization(record, SERVICES))?;
+        step(&format!("enforce the network policies, by {}", record.policies.as_deref().unwrap_or("nobody")), || {
+            self.queue_connections(record)?;
+            self.apply_kustomization(record, POLICIES)
+        })?;
         step("start the services", || wait_for_workloads(record, None))?;
         step("register Temporal's namespace", || register_namespace(record))?;
         step("apply the worker and its autoscaling", || self.apply_worker(record))?;
@@ -89,6 +96,7 @@ impl Maker<'_> {
             node_image: self.release.node.reference.clone(),
             cpus: self.host.confined_to.clone(),
             hpa_sync,
+            policies: None,
             kept: false,
             images: BTreeMap::new(),
             by_digest: BTreeSet::new(),
@@ -232,10 +240,10 @@ impl Maker<'_> {
         self.engine.docker().args(["exec", "-i", node]).args(command).quiet()
     }
 
-    fn apply_services(&self, record: &Record) -> Result<()> {
+    fn apply_kustomization(&self, record: &Record, name: &str) -> Result<()> {
         kubectl(record)
             .args(["apply", "--server-side", "--force-conflicts", "--kustomize"])
-            .arg(self.release.manifests.join("overlays/kind/services"))
+            .arg(self.release.manifests.join(name))
             .log(self.folder().join("apply.log"))
             .run()?;
         Ok(())

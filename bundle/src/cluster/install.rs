@@ -134,6 +134,7 @@ impl Foreign<'_> {
             node_image: String::new(),
             cpus: None,
             hpa_sync: HPA_SYNC,
+            policies: None,
             kept: true,
             images: BTreeMap::new(),
             by_digest: BTreeSet::new(),

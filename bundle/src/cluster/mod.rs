@@ -7,6 +7,7 @@ mod actions;
 pub mod install;
 pub mod kind;
 pub mod observe;
+mod policies;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +64,9 @@ pub struct Record {
     pub cpus: Option<String>,
     /// The HPA's sync period in seconds.
     pub hpa_sync: u8,
+    /// What queues new connections for the network policies: nftables or iptables. Absent in a cluster of others, which
+    /// gets no policies.
+    pub policies: Option<String>,
     /// Whether the cluster outlives the command that created it.
     pub kept: bool,
     /// The digest of every image of the version that runs, by its name.

@@ -13,6 +13,7 @@ use support::{interrupt, progress};
 use super::install::inventory::Installed;
 use super::install::objects::claim;
 use super::install::{SERVICES, WORKER, objects};
+use super::policies::POLICIES;
 use super::{Maker, Record};
 use crate::manifests::copy_tree;
 use crate::node::WAIT_FOR_IMAGES;
@@ -49,6 +50,8 @@ impl Maker<'_> {
         step("import the images in the nodes", || self.import(&older, &sets))?;
         let mut record = older.clone();
         self.stage(&mut record)?;
+        record.policies = Some(self.find_queue(&record)?.to_owned());
+        self.queue_connections(&record)?;
         let now = version(&record)?;
         step("name the images by their digests", || self.name_by_digest(&older, &now))?;
         claim(&older, &before.ids())?;
@@ -161,7 +164,9 @@ fn version(record: &Record) -> Result<Installed> {
     let by_digest = record.images.iter().filter(|(name, _)| record.by_digest.contains(*name));
     let by_digest = by_digest.map(|(name, digest)| (name.clone(), digest.clone())).collect();
     let objects = |folder: &str| objects(record, &record.manifests.join(folder), &by_digest, None);
-    Ok(Installed { registry: String::new(), services: objects(SERVICES)?, worker: objects(WORKER)? })
+    let mut services = objects(SERVICES)?;
+    services.extend(objects(POLICIES)?);
+    Ok(Installed { registry: String::new(), services, worker: objects(WORKER)? })
 }
 
 /// The images that are named as `name:tag@digest`, each by the two names that containerd knows: `name:tag` and

@@ -83,6 +83,9 @@ pub struct Cluster {
     pub s3: Bucket,
     /// The HPA's sync period that the cluster was made with, in seconds.
     pub hpa_sync: u8,
+    /// What queues new connections for the network policies; none where there are none of ours.
+    #[serde(default)]
+    pub policies: Option<String>,
 }
 
 /// Addresses on this machine.

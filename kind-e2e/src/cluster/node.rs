@@ -3,12 +3,14 @@
 //! A node of kind is a container, so whoever may run `docker exec` may do this. Every script takes its values as
 //! arguments, and each that undoes something may run where nothing was done.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
+use serde::{Deserialize, Serialize};
 
 use super::{Cluster, Fixture};
 use support::command::Cmd;
@@ -144,6 +146,25 @@ const FREE: &str = r#"
 rm --force /var/local-path-provisioner/*_storage_data-postgres-0/slipway-fill
 "#;
 
+/// `knock FROM=ADDRESS,…`: tries to open a connection to each address and port, all at once, from the network of the pod
+/// with the uid FROM, or from that of the node if FROM is `node`. No process is root's, because what the node's root sends
+/// is subject to no policy. Prints from, address and exit code of each: 0 if it opened, 124 if nobody answered.
+const KNOCK: &str = r#"
+for knocks in "$@"; do
+    from=${knocks%%=*}
+    if [[ $from == node ]]; then process=1; else process=$(processes "$from" | head -1); fi
+    [[ $process ]] || { echo "pod $from has no process" >&2; exit 1; }
+    for address in $(tr , ' ' <<< "${knocks#*=}"); do
+        {
+            nsenter --target "$process" --net --setuid 65532 --setgid 65532 timeout 5 \
+                bash -c 'exec 3<> "/dev/tcp/$0/$1"' "${address%:*}" "${address#*:}" 2> /dev/null
+            echo "$from $address $?"
+        } &
+    done
+done
+wait
+"#;
+
 /// A pod, and where it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -216,6 +237,65 @@ pub async fn join(fixture: &Fixture, pods: &[Place]) -> Result<u64> {
 /// A node does not answer.
 pub async fn exhaust(fixture: &Fixture, pods: &[Place]) -> Result<()> {
     on_each_node(fixture, EXHAUST, &[], pods).await.map(drop)
+}
+
+/// A connection to try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Knock {
+    /// The node on which it begins.
+    pub node: String,
+    /// The uid of the pod in whose network it begins; none for the node's own.
+    pub pod: Option<String>,
+    /// Address and port.
+    pub address: String,
+}
+
+/// How it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It opened.
+    Open,
+    /// It was answered that nobody listens, so it was let through.
+    Refused,
+    /// Nobody answered, within 5 s.
+    Silent,
+}
+
+/// Tries connections, all at once.
+///
+/// # Errors
+/// A pod has no process, or a node does not answer.
+pub async fn knock(fixture: &Fixture, knocks: &[Knock]) -> Result<Vec<Answer>> {
+    let mut nodes: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+    for knock in knocks {
+        nodes.entry(&knock.node).or_default().entry(knock.from()).or_default().push(&knock.address);
+    }
+    let answers = try_join_all(nodes.iter().map(|(node, knocks)| async move {
+        let knocks = knocks.iter().map(|(from, addresses)| format!("{from}={}", addresses.join(",")));
+        let knocks: Vec<String> = knocks.collect();
+        let text = run(&fixture.cluster, node, KNOCK, &knocks.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        anyhow::Ok(((*node).to_owned(), text))
+    }));
+    let answers: BTreeMap<String, String> = answers.await?.into_iter().collect();
+    let of = |knock: &Knock| answer_of(answers.get(&knock.node)?, knock);
+    knocks.iter().map(|knock| of(knock).with_context(|| format!("no answer about {knock:?}"))).collect()
+}
+
+impl Knock {
+    fn from(&self) -> &str {
+        self.pod.as_deref().unwrap_or("node")
+    }
+}
+
+fn answer_of(lines: &str, knock: &Knock) -> Option<Answer> {
+    let begin = format!("{} {} ", knock.from(), knock.address);
+    match lines.lines().find_map(|line| line.strip_prefix(&begin))? {
+        "0" => Some(Answer::Open),
+        "124" => Some(Answer::Silent),
+        "1" => Some(Answer::Refused),
+        _ => None,
+    }
 }
 
 /// What is done to the disk of Postgres. Every node is asked, and the one with the volume does it.
@@ -306,5 +386,24 @@ mod tests {
         let found = place_of(&pod(json!({"containers": [], "nodeName": "n"})));
         assert_eq!(found, Some(Place { name: "w".to_owned(), uid: "u".to_owned(), node: "n".to_owned() }));
         assert_eq!(place_of(&pod(json!({"containers": []}))), None);
+    }
+
+    #[test]
+    fn only_what_has_an_answer_opened_or_not() {
+        let knock = |pod: Option<&str>, address: &str| Knock {
+            node: "n".to_owned(),
+            pod: pod.map(str::to_owned),
+            address: address.to_owned(),
+        };
+        let lines = "u 10.0.0.1:53 0\nnode 10.0.0.1:53 124\nu 10.0.0.1:5 1\nu 10.0.0.2:5 126\n";
+        for (from, address, expected) in [
+            (Some("u"), "10.0.0.1:53", Some(Answer::Open)),
+            (None, "10.0.0.1:53", Some(Answer::Silent)),
+            (Some("u"), "10.0.0.1:5", Some(Answer::Refused)),
+            (Some("u"), "10.0.0.2:5", None),
+            (Some("v"), "10.0.0.1:53", None),
+        ] {
+            assert_eq!(answer_of(lines, &knock(from, address)), expected, "{from:?} {address}");
+        }
     }
 }

@@ -5,17 +5,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::cluster::scalers::{self, Scaler};
 use crate::cluster::settings::TEMPORAL_SCALER;
-use crate::cluster::switches::rolled_out;
+use crate::cluster::switches::{Target, rolled_out};
 use crate::cluster::{DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT};
+use support::wait::{Probe, eventually, when};
 
+/// What enforces the network policies.
+const ENGINE: Target = ("kube-system", "kube-network-policies");
+/// The engine's pods have gone, or are back, within this time.
+const ENGINE_DEADLINE: Duration = Duration::from_secs(60);
 /// Seconds that the mutation `latency` adds to the latency that a load is sized by.
 const LATER: f64 = 3.0;
 
@@ -37,6 +44,8 @@ enum Change {
     Variable(&'static str, &'static str),
     /// S3 answers later than the load is sized by.
     Latency,
+    /// Nothing enforces the network policies.
+    NoPolicies,
 }
 
 /// `mutations.toml`, which `cargo xtask` reads too, to know the names before anything is built.
@@ -45,7 +54,7 @@ static LIST: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
 });
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 4] = [
+pub const MUTATIONS: [Mutation; 5] = [
     Mutation { name: "maximum", change: Change::Scaler("maxReplicaCount", 5) },
     Mutation {
         name: "trigger",
@@ -53,6 +62,7 @@ pub const MUTATIONS: [Mutation; 4] = [
     },
     Mutation { name: "slots", change: Change::Variable("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "2") },
     Mutation { name: "latency", change: Change::Latency },
+    Mutation { name: "policies", change: Change::NoPolicies },
 ];
 
 impl Mutation {
@@ -93,6 +103,7 @@ impl Mutation {
                 rolled_out(fixture).await
             }
             Change::Latency => Ok(()),
+            Change::NoPolicies => run_engine(fixture, false).await,
         }
     }
 
@@ -101,9 +112,39 @@ impl Mutation {
     /// # Errors
     /// kubectl refuses it, or the workers do not roll out.
     pub async fn revert(&self, fixture: &Fixture) -> Result<()> {
+        if self.change == Change::NoPolicies {
+            return run_engine(fixture, true).await;
+        }
         scalers::apply(fixture, Scaler::Slipway).await?;
         rolled_out(fixture).await
     }
+}
+
+/// Runs the engine of the network policies on every node, or on none.
+async fn run_engine(fixture: &Fixture, runs: bool) -> Result<()> {
+    let engines: Api<DaemonSet> = Api::namespaced(fixture.kube.clone(), ENGINE.0);
+    let nowhere = if runs { Value::Null } else { json!("none") };
+    let patch = json!({"spec": {"template": {"spec": {"nodeSelector": {"slipway.local/nowhere": nowhere}}}}});
+    let patched = engines.patch(ENGINE.1, &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.with_context(|| format!("changing daemonset {}", ENGINE.1))?;
+    let pods: Api<Pod> = Api::namespaced(fixture.kube.clone(), ENGINE.0);
+    let own = ListParams::default().labels(&format!("app={}", ENGINE.1));
+    let due = if runs { fixture.cluster.nodes.len() } else { 0 };
+    eventually("the engine of the network policies is there, or gone", ENGINE_DEADLINE, async || {
+        match pods.list(&own).await {
+            Ok(found) => when(found.items.len() == due && found.items.iter().all(runs_now), || {
+                format!("{} pods, where {due} are due", found.items.len())
+            }),
+            Err(error) => Probe::NotYet(error.to_string()),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+fn runs_now(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
+        && pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Running"))
 }
 
 async fn patch_scaler(fixture: &Fixture, patch: Value) -> Result<()> {

@@ -1,5 +1,8 @@
 //! What the cluster refuses, and what its pods may do: Pod Security `restricted` is enforced in each namespace of the
-//! manifests, and every pod in them is as small as it can be. It loads nothing and leaves nothing behind.
+//! manifests, every pod in them is as small as it can be, and network policies let it reach what it needs. It loads
+//! nothing and leaves nothing behind.
+
+mod doors;
 
 use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
@@ -9,6 +12,7 @@ use kube::api::{Api, ListParams, PostParams};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::doors::Doors;
 use super::Scenario;
 use crate::cluster::{Fixture, KEDA, MONITORING, NAMESPACE, STORAGE, TEMPORAL};
 use crate::judge::table::Table;
@@ -49,6 +53,8 @@ const MORE: [More; 9] = [
 pub struct Security {
     tried: Vec<Tried>,
     pods: Vec<Seen>,
+    #[serde(default)]
+    doors: Doors,
 }
 
 /// A pod that was offered to the API server, without being made.
@@ -79,7 +85,9 @@ impl Scenario for Security {
         if self.tried.is_empty() && self.pods.is_empty() {
             return Vec::new();
         }
-        vec![self.refused(), self.admitted(), self.hardened()]
+        let mut checks = vec![self.refused(), self.admitted(), self.hardened()];
+        checks.extend(self.doors.judge());
+        checks
     }
 
     fn tables(&self, _samples: &[Sample]) -> Vec<Table> {
@@ -90,7 +98,7 @@ impl Scenario for Security {
             let answer = tried.refused.as_deref().unwrap_or("admitted");
             vec![tried.more.clone(), tried.namespace.clone(), answer.to_owned()]
         }));
-        vec![table]
+        std::iter::once(table).chain(self.doors.table()).collect()
     }
 }
 
@@ -112,6 +120,8 @@ impl Security {
                 faults: faults_of(pod),
             }));
         }
+        context.enter("security/doors", "trying who reaches whom");
+        self.doors = Doors::try_all(fixture).await?;
         Ok(())
     }
 
@@ -281,8 +291,11 @@ mod tests {
             let bad = MORE.iter().map(|(more, ..)| tried(namespace, more, true));
             bad.chain([tried(namespace, "", false)])
         });
-        let good =
-            Security { tried: all.collect(), pods: vec![Seen { pod: "documents/a".to_owned(), faults: Vec::new() }] };
+        let good = Security {
+            tried: all.collect(),
+            pods: vec![Seen { pod: "documents/a".to_owned(), faults: Vec::new() }],
+            ..Security::default()
+        };
         let failed = |facts: &Security| -> Vec<String> {
             let checks = facts.judge(&[]);
             checks.into_iter().filter(|check| check.outcome != Outcome::Pass).map(|check| check.id).collect()
