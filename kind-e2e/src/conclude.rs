@@ -2,11 +2,12 @@
 //! the whole run. Pure.
 
 use crate::cluster::reading::Reading;
+use crate::cluster::secrets::Search;
 use crate::cluster::survey::Survey;
 use crate::facts::{Facts, ScenarioFacts};
 use crate::judge::host;
 use crate::judge::survey;
-use crate::judge::verdict::{Check, Outcome, Question, ScenarioVerdict, Verdict};
+use crate::judge::verdict::{Check, Outcome, Question, ScenarioVerdict, Verdict, faults};
 use crate::load::calibration::{Calibration, NAME as CALIBRATION};
 use crate::observe::sample::Sample;
 
@@ -30,11 +31,28 @@ pub fn judge(facts: &Facts, samples: &[Sample]) -> Verdict {
         Reading::Gap(why) => Reading::Gap(why.clone()),
     };
     let mut whole = survey::checks(&survey(&facts.began), &survey(&facts.ended), facts.run.installed);
+    whole.extend(facts.secrets.as_ref().map(kept_secret));
     if facts.interrupted {
         whole.push(came_to_its_end(Outcome::inconclusive("the run was interrupted"), "interrupted"));
     }
     let cluster = ScenarioVerdict::of(CLUSTER, facts.run.seconds, whole);
     Verdict::of(calibration.into_iter().chain(scenarios).chain(missing).chain([cluster]).collect())
+}
+
+/// No file of the run has a secret of its cluster.
+fn kept_secret(found: &Reading<Search>) -> Check {
+    let question = Question::new(
+        "no-secret",
+        "no file of the run has a secret of the cluster",
+        "none, in any form",
+        "a run's folder is shown to others, and must let nobody in",
+    );
+    match found {
+        Reading::Gap(why) => question.unseen(why),
+        Reading::Seen(search) => {
+            question.answer(format!("{} files searched", search.searched), faults(search.found.iter().cloned()))
+        }
+    }
 }
 
 /// The pods that a scenario of the run restarts on purpose: what they show is judged there.
@@ -144,6 +162,16 @@ mod tests {
         let interrupted = Facts { interrupted: true, ..empty };
         assert_eq!(reasons(&interrupted)[1], "cluster: came to its end: the run was interrupted");
         assert_eq!(judge(&interrupted, &[]).outcome.exit_code(), 3);
+    }
+
+    #[test]
+    fn a_secret_in_a_file_of_the_run_fails_it_and_a_search_that_broke_off_is_inconclusive() {
+        let of = |secrets| judge(&Facts { secrets: Some(secrets), ..facts(Vec::new()) }, &[]).scenarios.remove(1);
+        let found = Search { searched: 2, found: ["run.json: secret-key of storage/s3".to_owned()].into() };
+        let reasons = of(Reading::Seen(found)).outcome.reasons().to_vec();
+        assert!(reasons.iter().any(|reason| reason.contains("run.json")), "{reasons:?}");
+        assert_eq!(of(Reading::Seen(Search::default())).outcome, Outcome::Pass);
+        assert_eq!(of(Reading::Gap("no file".to_owned())).outcome.word(), "Inconclusive");
     }
 
     #[test]

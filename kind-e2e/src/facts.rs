@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cluster::reading::Reading;
+use crate::cluster::secrets::Search;
 use crate::cluster::survey::Survey;
 use crate::load::calibration::Calibration;
 use crate::load::corpus::Summary;
@@ -28,6 +29,9 @@ pub struct Facts {
     pub ended: Reading<Survey>,
     /// Whether the user ended the run.
     pub interrupted: bool,
+    /// The secrets of the cluster that are in files of the run. None before the files are searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Reading<Search>>,
 }
 
 /// A run's identity.

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::reading::Reading;
+use crate::cluster::secrets::Search;
 use crate::cluster::survey::survey;
 use crate::cluster::{Cluster, Fixture, evidence, settings, switches};
 use crate::conclude::judge;
@@ -93,7 +94,7 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
         mutation.revert(&context.fixture).await?;
     }
     ended?;
-    conclude(&context, &facts).await
+    conclude(&context, facts).await
 }
 
 fn mutation(name: &str) -> Result<&'static Mutation> {
@@ -177,19 +178,35 @@ async fn play(context: &Context, entry: &Entry, playing: &mut Option<Box<dyn Rec
 }
 
 /// Judges, writes everything, and collects evidence where the run did not pass.
-async fn conclude(context: &Context, facts: &Facts) -> Result<u8> {
+async fn conclude(context: &Context, mut facts: Facts) -> Result<u8> {
     let samples = context.board.samples();
-    let path = context.folder.join(FACTS);
-    let text = serde_json::to_string(facts).context("writing the facts")?;
-    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-    let verdict = judge(facts, &samples);
+    write(&context.folder, &facts)?;
+    let verdict = judge(&facts, &samples);
     if verdict.outcome != Outcome::Pass && !facts.interrupted {
         let files = evidence::collect(&context.fixture, &context.folder).await?;
         let folder = context.folder.display();
         context.say(&format!("{files} files of logs, events and objects in {folder}"));
     }
-    eprint!("{}", report::write(&context.folder, facts, &samples, &verdict)?);
-    Ok(exit_code(facts, &verdict))
+    report::write(&context.folder, &facts, &samples, &verdict)?;
+    // The search is the last: whatever the run wrote is there.
+    facts.secrets = Some(search(context).into());
+    write(&context.folder, &facts)?;
+    let verdict = judge(&facts, &samples);
+    eprint!("{}", report::write(&context.folder, &facts, &samples, &verdict)?);
+    Ok(exit_code(&facts, &verdict))
+}
+
+fn write(folder: &Path, facts: &Facts) -> Result<()> {
+    let path = folder.join(FACTS);
+    let text = serde_json::to_string(facts).context("writing the facts")?;
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Searches the files of the run for secrets of its cluster.
+fn search(context: &Context) -> Result<Search> {
+    let mut searcher = context.fixture.cluster.secrets.searcher()?;
+    searcher.folder(&context.folder)?;
+    Ok(searcher.finish())
 }
 
 fn exit_code(facts: &Facts, verdict: &Verdict) -> u8 {

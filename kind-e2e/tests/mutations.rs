@@ -485,10 +485,39 @@ const SECURITY: &[Mutation] = &[
     mutation("security", "the worker does not reach what it needs", &["policies-allow"], |run| {
         knocked(run, "worker", "open", "silent");
     }),
+    mutation("security", "Postgres admits a connection without TLS", &["doors-closed"], |run| {
+        attempt(run, "Postgres", "the password without TLS", Value::Null);
+    }),
+    mutation("security", "Temporal admits a client without a certificate", &["doors-closed"], |run| {
+        attempt(run, "Temporal", "gRPC without a certificate", Value::Null);
+    }),
+    mutation("security", "the worker may create a table", &["doors-closed"], |run| {
+        attempt(run, "Postgres", "the worker creates a table", Value::Null);
+    }),
+    mutation("security", "Postgres refuses everybody", &["doors-open"], |run| {
+        attempt(run, "Postgres", "TLS and the password", "timeout".into());
+    }),
+    mutation("security", "a log has a password", &["secrets-unshown"], |run| {
+        run.detail("security", |found| found["secrets"]["found"] = vec!["log of a/b c: password of a/d"].into());
+    }),
+    mutation("security", "a file of the run has a password", &["no-secret"], |run| {
+        if let Some(Reading::Seen(search)) = &mut run.facts.secrets {
+            search.found.insert("run.json: password of a/d".to_owned());
+        }
+    }),
     mutation("security", "a pod may run as root", &["pods-hardened"], |run| {
         run.detail("security", |found| found["pods"][0]["faults"] = vec!["may run as root".to_owned()].into());
     }),
 ];
+
+/// Sets how an attempt at a service was answered: why it was refused, or null.
+fn attempt(run: &mut Run, door: &str, attempt: &str, refused: Value) {
+    run.detail("security", |found| {
+        let attempts = found["attempts"].as_array_mut().unwrap();
+        let one = attempts.iter_mut().find(|one| one["door"] == door && one["attempt"] == attempt);
+        one.unwrap_or_else(|| panic!("{door}, {attempt} was not tried"))["refused"] = refused;
+    });
+}
 
 /// The mutations of the suite `scaling`.
 const SCALING: &[Mutation] = &[

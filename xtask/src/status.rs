@@ -37,4 +37,5 @@ pub(crate) fn print_addresses(record: &Record) {
     println!("prometheus  {}", endpoints.prometheus);
     println!("s3          {} (bucket {})", endpoints.s3, record.s3.bucket);
     println!("toxiproxy   {}", endpoints.toxiproxy);
+    println!("passwords   {}", record.secrets.display());
 }

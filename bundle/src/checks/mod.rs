@@ -2,6 +2,7 @@
 //! `bundle/images.toml`. Prometheus can read its configuration. The autoscaler's queries and the alerts pass their
 //! cases.
 
+mod rights;
 mod scaler;
 mod schemas;
 pub mod supply;
@@ -9,7 +10,7 @@ pub mod supply;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize as _;
 use serde_json::Value;
 use support::command::Cmd;
@@ -21,7 +22,7 @@ use crate::workspace::Workspace;
 pub const COMPONENTS: [&str; 4] = ["keda", "kubeconform", "kubernetes", "prometheus"];
 
 /// The kustomizations that are rendered and checked, below `manifests/`.
-const KUSTOMIZATIONS: [&str; 7] = [
+const KUSTOMIZATIONS: [&str; 8] = [
     "base",
     "overlays/kind/network-policies",
     "overlays/kind/services",
@@ -29,6 +30,7 @@ const KUSTOMIZATIONS: [&str; 7] = [
     "overlays/scalers/no-prometheus",
     "overlays/scalers/no-temporal-scaler",
     "overlays/scalers/temporal",
+    "services/migration",
 ];
 /// The files that are applied as they are or that the node image contains, below `manifests/`.
 const FILES: [&str; 4] = [
@@ -70,8 +72,10 @@ pub fn manifests(workspace: &Workspace, parts: &Parts) -> Result<()> {
     for (name, text) in &rendered {
         let parsed = parse(text).with_context(|| format!("parse manifests {name}"))?;
         check_images(name, &parsed)?;
+        check_no_secrets(name, &parsed)?;
         objects.extend(parsed);
     }
+    rights::check(&objects, &manifests)?;
     check_schemas(parts, &objects, &rendered, work.path())?;
     let promtool = parts.program("prometheus", "promtool")?;
     check_prometheus(&promtool, &manifests)?;
@@ -103,6 +107,15 @@ fn check_images(name: &str, objects: &[Value]) -> Result<()> {
             image.starts_with(IMAGES),
             "manifests/{name} names the image {image}: use one of bundle/images.toml, whose names start with {IMAGES}"
         );
+    }
+    Ok(())
+}
+
+/// Checks that no manifest has a password or key: `bundle::cluster` makes them for each cluster.
+fn check_no_secrets(name: &str, objects: &[Value]) -> Result<()> {
+    if let Some(object) = objects.iter().find(|object| object["kind"] == "Secret") {
+        let secret = object["metadata"]["name"].as_str().unwrap_or_default();
+        bail!("manifests/{name} has the Secret {secret}: a manifest only names Secrets, and has none");
     }
     Ok(())
 }
@@ -166,6 +179,13 @@ mod tests {
         let objects = parse("kind: Pod\nspec:\n  initContainers:\n  - image: elsewhere.example/x:1\n").unwrap();
         let error = check_images("base", &objects).unwrap_err().to_string();
         assert!(error.contains("elsewhere.example/x:1"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_in_a_manifest_is_refused() {
+        let error = check_no_secrets("x", &parse("kind: Secret\nmetadata: {name: s3}\n").unwrap()).unwrap_err();
+        assert!(error.to_string().contains("has the Secret s3"), "{error}");
+        check_no_secrets("x", &parse("kind: ConfigMap\n").unwrap()).unwrap();
     }
 
     #[test]

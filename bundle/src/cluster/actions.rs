@@ -15,7 +15,8 @@ use support::wait::{Probe, blocking::eventually};
 use super::install::SERVICES;
 use super::observe::{crashing, missing_images, pulls, unavailable_apis, unready_workloads};
 use super::policies::POLICIES;
-use super::{Endpoints, Maker, NAMESPACE, Record, S3, Wanted, kind, kubectl, node_containers};
+use super::secrets::Secrets;
+use super::{Endpoints, Maker, NAMESPACE, Record, S3, SECRETS, Wanted, kind, kubectl, node_containers};
 
 /// The timeout for a node to boot, import its images and join. 20 to 30 s were measured on 2 cores.
 const NODES_DEADLINE: Duration = Duration::from_secs(240);
@@ -28,6 +29,8 @@ const ADMISSION_DEADLINE: Duration = Duration::from_secs(120);
 const CRASH_LIMIT: i64 = 5;
 /// Part of the comment of every rule that kube-proxy writes for the API server's address.
 const API_SERVER_RULE: &str = "default/kubernetes:https";
+/// The folder of the Job that migrates the database, below `manifests/`.
+pub(super) const MIGRATION: &str = "services/migration";
 /// How long Temporal keeps the history of a closed workflow: longer than a test cluster exists.
 const RETENTION: &str = "86400s";
 
@@ -57,12 +60,14 @@ impl Maker<'_> {
     /// Applies the manifests and waits until everything is ready. An object that was removed from the manifests stays
     /// in the cluster.
     pub(super) fn apply(&self, record: &Record) -> Result<()> {
-        step("apply the services", || self.apply_kustomization(record, SERVICES))?;
+        step("make the secrets", || self.make_secrets(record))?;
+        step("apply the services", || self.apply_folder(record, SERVICES))?;
         step(&format!("enforce the network policies, by {}", record.policies.as_deref().unwrap_or("nobody")), || {
             self.queue_connections(record)?;
-            self.apply_kustomization(record, POLICIES)
+            self.apply_folder(record, POLICIES)
         })?;
         step("start the services", || wait_for_workloads(record, None))?;
+        step("migrate the database", || migrate(record, || self.apply_folder(record, MIGRATION)))?;
         step("register Temporal's namespace", || register_namespace(record))?;
         step("apply the worker and its autoscaling", || self.apply_worker(record))?;
         step("scale the worker to its minimum", || wait_for_scaler(record))?;
@@ -93,6 +98,7 @@ impl Maker<'_> {
                 mapped.map_or(node_port, |(_, port)| *port)
             }),
             s3: S3::of_services(),
+            secrets: self.folder().join(SECRETS),
             node_image: self.release.node.reference.clone(),
             cpus: self.host.confined_to.clone(),
             hpa_sync,
@@ -240,10 +246,16 @@ impl Maker<'_> {
         self.engine.docker().args(["exec", "-i", node]).args(command).quiet()
     }
 
-    fn apply_kustomization(&self, record: &Record, name: &str) -> Result<()> {
+    /// Makes the secrets in the namespaces of the services, which are therefore made first.
+    pub(super) fn make_secrets(&self, record: &Record) -> Result<()> {
+        self.apply_folder(record, "services/namespaces")?;
+        Secrets::ensure(record, |_| ())
+    }
+
+    fn apply_folder(&self, record: &Record, folder: &str) -> Result<()> {
         kubectl(record)
             .args(["apply", "--server-side", "--force-conflicts", "--kustomize"])
-            .arg(self.release.manifests.join(name))
+            .arg(self.release.manifests.join(folder))
             .log(self.folder().join("apply.log"))
             .run()?;
         Ok(())
@@ -370,12 +382,46 @@ fn scaler_state(scaler: &Value, worker: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// Runs the Job that migrates the database. A Job cannot be changed, so one that is there is deleted.
+pub(super) fn migrate(record: &Record, apply: impl FnOnce() -> Result<()>) -> Result<()> {
+    const JOB: [&str; 2] = ["job", "temporal-worker-migration"];
+    let namespace = ["--namespace", NAMESPACE];
+    kubectl(record).arg("delete").args(JOB).args(namespace).args(["--ignore-not-found", "--wait"]).run()?;
+    apply()?;
+    eventually("the database is migrated", SERVICES_DEADLINE, || {
+        let job = get(record, &[&JOB[..], &namespace[..]].concat())?;
+        let ended = |kind: &str| {
+            let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.into_iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
+        };
+        ensure!(!ended("Failed"), "the migration failed: `kubectl logs job/{}` says why", JOB[1]);
+        Ok(if ended("Complete") { Probe::Ready(()) } else { Probe::NotYet(job["status"].to_string()) })
+    })
+}
+
+/// Registers the namespace of the workflows, from within the server's pod, which has a certificate for its door.
 pub(super) fn register_namespace(record: &Record) -> Result<()> {
-    const PATH: &str = "/api/v1/namespaces/temporal/services/temporal-frontend:7243/proxy/api/v1/namespaces";
+    const IN_THE_POD: [&str; 7] =
+        ["exec", "--stdin", "--namespace", "temporal", "deployment/temporal", "--container=temporal", "--"];
+    const CURL: [&str; 12] = [
+        "curl",
+        "--silent",
+        "--show-error",
+        "--fail-with-body",
+        "--cacert",
+        "/etc/temporal-tls/ca.crt",
+        "--cert",
+        "/etc/temporal-tls/tls.crt",
+        "--key",
+        "/etc/temporal-tls/tls.key",
+        "--header",
+        "@-",
+    ];
+    const URL: &str = "https://localhost:7243/api/v1/namespaces";
     let body = json!({"namespace": "default", "workflowExecutionRetentionPeriod": RETENTION}).to_string();
     eventually("Temporal registers the namespace", SERVICES_DEADLINE, || {
-        let command = kubectl(record).args(["create", "--raw", PATH, "--filename", "-"]).stdin(body.clone());
-        let answer = command.run_any()?;
+        let curl = kubectl(record).args(IN_THE_POD).args(CURL).args(["--data", &body, URL]);
+        let answer = curl.stdin(Secrets::administrator(record)?).run_any()?;
         let known = answer.all.to_lowercase().contains("already");
         Ok(if answer.status.success() || known {
             Probe::Ready(())

@@ -9,8 +9,6 @@ pub(super) mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -21,9 +19,10 @@ use support::{interrupt, progress};
 
 use self::inventory::{INVENTORY, INVENTORY_NAMESPACE, Installed, Inventory};
 pub use self::objects::NotOurs;
-use self::objects::{DATA, Id, claims, delete, label, label_alone, refuse_others, wait_for_no_pods};
-use super::actions::use_namespace;
-use super::{Endpoints, NAMESPACE, Record, S3, kind, kubectl};
+use self::objects::{Id, apply, data_of, delete, label, label_alone, refuse_others, wait_for_no_pods};
+use super::actions::{MIGRATION, use_namespace};
+use super::secrets::{Secrets, write_private};
+use super::{Endpoints, NAMESPACE, Record, S3, SECRETS, kind, kubectl};
 use crate::cache::files_below;
 use crate::checks;
 use crate::release::Release;
@@ -60,6 +59,7 @@ impl Foreign<'_> {
         let now = Installed {
             registry: repository.to_owned(),
             services: self.objects(&record, &manifests.join(SERVICES), repository)?,
+            migration: self.objects(&record, &manifests.join(MIGRATION), repository)?,
             worker: in_namespace(self.objects(&record, &manifests.join(WORKER), repository)?),
         };
         step("look for objects of others", || refuse_others(&record, &now.all().collect::<Vec<_>>()))?;
@@ -68,6 +68,9 @@ impl Foreign<'_> {
         // Before the first object: an installation that is interrupted can be taken out, too.
         let both = before.ids.union(&now.ids()).cloned().collect();
         Inventory { ids: both, installed: before.installed.clone() }.write(&record)?;
+        let is_namespace = |object: &&Value| object["kind"] == "Namespace";
+        let namespaces: Vec<Value> = now.services.iter().filter(is_namespace).cloned().collect();
+        step("make the secrets", || apply(&record, &namespaces).and_then(|()| Secrets::ensure(&record, label)))?;
         let applied = now.apply(&record, &before.ids).and_then(|()| now.write(&record));
         let Err(error) = applied else { return Ok(record) };
         let Some(older) = before.installed.filter(|_| !interrupt::requested()) else { return Err(error) };
@@ -80,16 +83,17 @@ impl Foreign<'_> {
         Err(error.context("the update was taken back, and the version before runs"))
     }
 
-    /// Deletes what was installed. Volumes with data stay, unless `data` says otherwise. Answers what stays.
+    /// Deletes what was installed. Volumes with data stay, and the secrets that were made with them, unless `data` says
+    /// otherwise. Answers what stays.
     ///
     /// # Errors
     /// When nothing is installed, or an object is not deleted.
     pub fn uninstall(&self, data: bool) -> Result<Vec<String>> {
         let record = self.record("")?;
         let mut ids = Inventory::read(&record)?.ids;
-        ids.retain(|id| id.kind != DATA);
-        let claims = claims(&record)?;
-        let nothing = ids.is_empty() && (claims.is_empty() || !data);
+        ids.retain(|id| !id.holds_data());
+        let kept = data_of(&record)?;
+        let nothing = ids.is_empty() && (kept.is_empty() || !data);
         ensure!(!nothing, "nothing of Slipway is installed in the cluster of context {}", self.context);
         let some = |chosen: &dyn Fn(&Id) -> bool| ids.iter().filter(|id| chosen(id)).cloned().collect();
         // KEDA has to be there while its objects are deleted.
@@ -97,14 +101,14 @@ impl Foreign<'_> {
         step("delete the worker and the services", || delete(&record, &some(&|id| !LAST.contains(&id.kind.as_str()))))?;
         step("end the pods", || wait_for_no_pods(&record))?;
         if data {
-            step("delete the data", || delete(&record, &claims))?;
+            step("delete the data", || delete(&record, &kept))?;
         }
         step("delete the definitions", || delete(&record, &ids))?;
         let inventory = ["delete", "configmap", INVENTORY, "--namespace", INVENTORY_NAMESPACE, "--ignore-not-found"];
         kubectl(&record).args(inventory).run()?;
         let folder = folder(self.workspace, self.context);
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
-        Ok(if data { Vec::new() } else { claims.iter().map(Id::shown).collect() })
+        Ok(if data { Vec::new() } else { kept.iter().map(Id::shown).collect() })
     }
 
     fn write(&self, record: &Record) -> Result<()> {
@@ -120,7 +124,7 @@ impl Foreign<'_> {
         let view = Cmd::new(&self.release.kubectl).args(["config", "view", "--raw", "--minify", "--flatten"]);
         let view = view.args(["--context", self.context]).quiet().read();
         let view = view.with_context(|| format!("find the context {} of kubectl", self.context))?;
-        write_secret(&kubeconfig, &view).with_context(|| format!("write {}", kubeconfig.display()))?;
+        write_private(&kubeconfig, &view).with_context(|| format!("write {}", kubeconfig.display()))?;
         let mut record = Record {
             name: self.context.to_owned(),
             nodes: Vec::new(),
@@ -131,6 +135,7 @@ impl Foreign<'_> {
             manifests: folder.join("manifests"),
             endpoints: Endpoints::at("127.0.0.1", |port| port),
             s3: S3::of_services(),
+            secrets: folder.join(SECRETS),
             node_image: String::new(),
             cpus: None,
             hpa_sync: HPA_SYNC,
@@ -246,13 +251,6 @@ fn in_namespace(mut objects: Vec<Value>) -> Vec<Value> {
     objects
 }
 
-/// Writes a file that only this user can read: a kubeconfig has keys.
-fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
-}
-
 /// The address of the first node that has one.
 fn node_address(nodes: &Value) -> Option<String> {
     let items = nodes["items"].as_array()?;
@@ -273,24 +271,24 @@ impl Endpoints {
         let url = |name: &str| format!("http://{}", of(name));
         Self {
             temporal: of("temporal"),
-            temporal_http: url("temporal_http"),
-            postgres: format!("postgres://slipway:slipway@{}/documents", of("postgres")),
-            prometheus: url("prometheus"),
-            s3: url("s3"),
+            temporal_http: format!("https://{}", of("temporal_http")),
+            postgres: format!("postgres://reader@{}/documents", of("postgres")),
+            prometheus: format!("https://{}", of("prometheus")),
+            s3: format!("http://{}", of("s3")),
             toxiproxy: url("toxiproxy"),
         }
+    }
+
+    /// The hosts of the addresses, which are the same for every service.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        self.temporal.rsplit_once(':').map(|(host, _)| host.to_owned()).into_iter().collect()
     }
 }
 
 impl S3 {
     /// The bucket of `manifests/services/s3`.
     pub(super) fn of_services() -> Self {
-        Self {
-            bucket: "documents".into(),
-            region: "us-east-1".into(),
-            access_key: "slipway".into(),
-            secret_key: "slipway-secret".into(),
-        }
+        Self { bucket: "documents".into(), region: "us-east-1".into() }
     }
 }
 

@@ -4,10 +4,13 @@
 //! everything that others need to know about a running cluster.
 
 mod actions;
+mod authority;
 pub mod install;
 pub mod kind;
 pub mod observe;
 mod policies;
+mod secrets;
+mod tokens;
 mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +34,8 @@ pub use upgrade::OtherNode;
 const NAMESPACE: &str = "documents";
 /// The start of the name of every node image. A cluster of another image was not created by this crate.
 const NODE_IMAGES: &str = "slipway.local/node:";
+/// The name of the file with the values of every Secret, beside `cluster.json`.
+const SECRETS: &str = "secrets.json";
 /// The label that kind gives the node containers of a cluster, with its name as the value.
 const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 /// How long a kept cluster may take to answer before it is replaced by a new one.
@@ -57,6 +62,8 @@ pub struct Record {
     pub endpoints: Endpoints,
     /// The bucket of the documents.
     pub s3: S3,
+    /// Path of the file with the values of every Secret of the cluster, which only its owner can read.
+    pub secrets: PathBuf,
     /// Reference of the node image of the version that runs. A cluster is reused if nodes, CPUs and `hpa_sync` are the
     /// same, and upgraded if it is of another version.
     pub node_image: String,
@@ -98,7 +105,7 @@ pub struct Endpoints {
     pub temporal: String,
     /// URL of Temporal's HTTP frontend.
     pub temporal_http: String,
-    /// Connection URL of the documents database.
+    /// Connection URL of the documents database, without the password.
     pub postgres: String,
     /// URL of Prometheus.
     pub prometheus: String,
@@ -108,17 +115,13 @@ pub struct Endpoints {
     pub toxiproxy: String,
 }
 
-/// The bucket of the documents. The credentials are valid only in this test cluster.
+/// The bucket of the documents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct S3 {
     /// Bucket name.
     pub bucket: String,
     /// Region name.
     pub region: String,
-    /// Access key.
-    pub access_key: String,
-    /// Secret key.
-    pub secret_key: String,
 }
 
 /// The options of a cluster.
@@ -354,7 +357,7 @@ mod tests {
             "name": "n", "nodes": ["a"], "kubeconfig": "/k", "kubectl": "/b", "toolbox_image": "t", "manifests": "/m",
             "endpoints": {"temporal": "", "temporal_http": "", "postgres": "", "prometheus": "", "s3": "",
                 "toxiproxy": ""},
-            "s3": {"bucket": "", "region": "", "access_key": "", "secret_key": ""},
+            "s3": {"bucket": "", "region": ""}, "secrets": "/s",
             "node_image": "node:1", "cpus": null, "hpa_sync": 1, "kept": true,
         }))
         .unwrap();

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use support::progress::step;
 use support::{interrupt, progress};
 
+use super::actions::MIGRATION;
 use super::install::inventory::Installed;
 use super::install::objects::claim;
 use super::install::{SERVICES, WORKER, objects};
@@ -55,6 +56,7 @@ impl Maker<'_> {
         let now = version(&record)?;
         step("name the images by their digests", || self.name_by_digest(&older, &now))?;
         claim(&older, &before.ids())?;
+        step("make the secrets", || self.make_secrets(&record))?;
         let Err(error) = now.apply(&record, &before.ids()) else {
             self.remember(&mut record)?;
             return Ok(record);
@@ -166,7 +168,7 @@ fn version(record: &Record) -> Result<Installed> {
     let objects = |folder: &str| objects(record, &record.manifests.join(folder), &by_digest, None);
     let mut services = objects(SERVICES)?;
     services.extend(objects(POLICIES)?);
-    Ok(Installed { registry: String::new(), services, worker: objects(WORKER)? })
+    Ok(Installed { registry: String::new(), services, migration: objects(MIGRATION)?, worker: objects(WORKER)? })
 }
 
 /// The images that are named as `name:tag@digest`, each by the two names that containerd knows: `name:tag` and

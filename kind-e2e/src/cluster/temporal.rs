@@ -11,8 +11,8 @@ use serde::Serialize;
 use temporalio_client::errors::WorkflowStartError;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, UntypedWorkflow, Url, WorkflowCountOptions,
-    WorkflowStartOptions,
+    Client, ClientOptions, Connection, ConnectionOptions, GrpcCompression, TlsOptions, UntypedWorkflow, Url,
+    WorkflowCountOptions, WorkflowStartOptions,
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
 use temporalio_common::protos::temporal::api::common::v1::WorkflowExecution;
@@ -56,11 +56,15 @@ struct Input<'a> {
 }
 
 impl Temporal {
-    /// Connects to `host:port`.
-    pub async fn connect(address: &str) -> Result<Self> {
-        let url = Url::parse(&format!("http://{address}")).with_context(|| format!("temporal address {address}"))?;
+    /// Connects to `host:port`, with TLS if `tls` says how.
+    pub async fn connect(address: &str, tls: Option<TlsOptions>, token: &str) -> Result<Self> {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url =
+            Url::parse(&format!("{scheme}://{address}")).with_context(|| format!("temporal address {address}"))?;
         let options = ConnectionOptions::new(url)
             .identity("kind-e2e")
+            .maybe_tls_options(tls)
+            .headers([("authorization".to_owned(), format!("Bearer {token}"))].into())
             // On the loopback address compression only costs CPU, and the cluster's is on the same cores.
             .grpc_compression(GrpcCompression::None)
             .connect_timeout(Duration::from_secs(5))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use support::progress::step;
 
 use super::super::actions::{
-    apply_when_admitted, register_namespace, wait_for_metrics, wait_for_scaler, wait_for_workloads,
+    apply_when_admitted, migrate, register_namespace, wait_for_metrics, wait_for_scaler, wait_for_workloads,
 };
 use super::super::{Record, kubectl};
 use super::objects::{Id, MANAGER, NotOurs, OURS, apply, delete, delete_broken_pods, is_ours, label};
@@ -26,12 +26,14 @@ pub(in crate::cluster) const INVENTORY_NAMESPACE: &str = "kube-system";
 pub(in crate::cluster) struct Installed {
     pub(in crate::cluster) registry: String,
     pub(in crate::cluster) services: Vec<Value>,
+    #[serde(default)]
+    pub(in crate::cluster) migration: Vec<Value>,
     pub(in crate::cluster) worker: Vec<Value>,
 }
 
 impl Installed {
     pub(in crate::cluster) fn all(&self) -> impl Iterator<Item = &Value> {
-        self.services.iter().chain(&self.worker)
+        self.services.iter().chain(&self.migration).chain(&self.worker)
     }
 
     pub(in crate::cluster) fn ids(&self) -> BTreeSet<Id> {
@@ -48,6 +50,9 @@ impl Installed {
     pub(in crate::cluster) fn apply(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
         step("apply the services", || apply(record, &self.services))?;
         step("start the services", || wait_for_workloads(record, self.selector()))?;
+        if !self.migration.is_empty() {
+            step("migrate the database", || migrate(record, || apply(record, &self.migration)))?;
+        }
         step("register Temporal's namespace", || register_namespace(record))?;
         step("apply the worker and its autoscaling", || self.apply_worker(record))?;
         step("scale the worker to its minimum", || wait_for_scaler(record))?;
@@ -140,7 +145,7 @@ mod tests {
     fn inventory_keeps_the_objects_of_the_version_that_runs() {
         let worker =
             vec![json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}, "spec": {}})];
-        let installed = Installed { registry: "r/x".into(), services: Vec::new(), worker };
+        let installed = Installed { registry: "r/x".into(), services: Vec::new(), migration: Vec::new(), worker };
         let inventory = Inventory { ids: installed.ids(), installed: Some(installed) };
         let object = inventory.object().unwrap();
         assert!(is_ours(&object));

@@ -16,8 +16,8 @@ use super::super::{Record, kubectl};
 pub(in crate::cluster) const OURS: &str = "slipway.local/installed=true";
 /// The timeout for pods to end. The worker's grace period is the longest.
 const PODS_DEADLINE: Duration = Duration::from_secs(300);
-/// Kinds that hold data.
-pub(in crate::cluster) const DATA: &str = "PersistentVolumeClaim";
+/// Kinds that hold data. The passwords in Secrets are part of the data of Postgres.
+const DATA: [&str; 2] = ["PersistentVolumeClaim", "Secret"];
 /// Who owns the fields that are applied.
 pub(in crate::cluster) const MANAGER: &str = "slipway";
 
@@ -54,7 +54,7 @@ impl Id {
 
     /// Whether data is lost with the object.
     pub(in crate::cluster) fn holds_data(&self) -> bool {
-        [DATA, "Namespace"].contains(&self.kind.as_str())
+        self.kind == "Namespace" || DATA.contains(&self.kind.as_str())
     }
 
     pub(in crate::cluster) fn shown(&self) -> String {
@@ -179,10 +179,11 @@ fn pods(record: &Record, selector: Option<&str>) -> Result<Value> {
     serde_json::from_str(&get.quiet().read()?).context("parse the pods")
 }
 
-/// The volumes with data. Kubernetes makes some of them, with the labels of a StatefulSet's templates.
-pub(in crate::cluster) fn claims(record: &Record) -> Result<BTreeSet<Id>> {
-    let list = kubectl(record).args(["get", "persistentvolumeclaims", "--all-namespaces", "--selector", OURS]);
-    let list: Value = serde_json::from_str(&list.args(["-o", "json"]).quiet().read()?).context("parse the claims")?;
+/// What holds data, and what was made with it. Kubernetes makes some volumes, with the labels of a StatefulSet's
+/// templates.
+pub(in crate::cluster) fn data_of(record: &Record) -> Result<BTreeSet<Id>> {
+    let list = kubectl(record).args(["get", "persistentvolumeclaims,secrets", "--all-namespaces", "--selector", OURS]);
+    let list: Value = serde_json::from_str(&list.args(["-o", "json"]).quiet().read()?).context("parse the data")?;
     Ok(list["items"].as_array().into_iter().flatten().map(Id::of).collect())
 }
 

@@ -341,10 +341,14 @@ impl Made {
         self.pods.extend(pods.iter().map(|pod| pod.name.clone()));
     }
 
-    /// Opens sessions until Postgres refuses one.
+    /// Opens sessions of the worker's role until Postgres refuses one.
     async fn hold(&mut self, fixture: &Fixture) {
         while self.held.len() < MOST_SESSIONS {
-            match PgConnection::connect(&fixture.cluster.endpoints.postgres).await {
+            let connected = match fixture.cluster.postgres_as("worker") {
+                Ok(options) => PgConnection::connect_with(&options).await.map_err(anyhow::Error::from),
+                Err(error) => Err(error),
+            };
+            match connected {
                 Ok(session) => self.held.push(session),
                 Err(error) => {
                     self.refusal = Some(error.to_string());

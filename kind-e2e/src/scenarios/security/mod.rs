@@ -2,7 +2,10 @@
 //! manifests, every pod in them is as small as it can be, and network policies let it reach what it needs. It loads
 //! nothing and leaves nothing behind.
 
+mod attempts;
+
 mod doors;
+mod secrets;
 
 use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
@@ -14,6 +17,7 @@ use serde_json::{Value, json};
 
 use self::doors::Doors;
 use super::Scenario;
+use crate::cluster::secrets::Search;
 use crate::cluster::{Fixture, KEDA, MONITORING, NAMESPACE, STORAGE, TEMPORAL};
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question, faults};
@@ -55,6 +59,12 @@ pub struct Security {
     pods: Vec<Seen>,
     #[serde(default)]
     doors: Doors,
+    /// The secrets that are in logs and objects.
+    #[serde(default)]
+    secrets: Search,
+    /// How the services were tried.
+    #[serde(default)]
+    attempts: Vec<attempts::Attempt>,
 }
 
 /// A pod that was offered to the API server, without being made.
@@ -85,9 +95,8 @@ impl Scenario for Security {
         if self.tried.is_empty() && self.pods.is_empty() {
             return Vec::new();
         }
-        let mut checks = vec![self.refused(), self.admitted(), self.hardened()];
-        checks.extend(self.doors.judge());
-        checks
+        let own = [self.refused(), self.admitted(), self.hardened(), secrets::judge(&self.secrets)];
+        own.into_iter().chain(self.doors.judge()).chain(attempts::judge(&self.attempts)).collect()
     }
 
     fn tables(&self, _samples: &[Sample]) -> Vec<Table> {
@@ -98,7 +107,7 @@ impl Scenario for Security {
             let answer = tried.refused.as_deref().unwrap_or("admitted");
             vec![tried.more.clone(), tried.namespace.clone(), answer.to_owned()]
         }));
-        std::iter::once(table).chain(self.doors.table()).collect()
+        [table, attempts::table(&self.attempts)].into_iter().chain(self.doors.table()).collect()
     }
 }
 
@@ -122,6 +131,10 @@ impl Security {
         }
         context.enter("security/doors", "trying who reaches whom");
         self.doors = Doors::try_all(fixture).await?;
+        context.enter("security/attempts", "trying every door in wrong ways");
+        // Before the search: what a service logs of a refusal is searched, too.
+        self.attempts = attempts::try_all(fixture).await?;
+        self.secrets = secrets::search(fixture).await?;
         Ok(())
     }
 
@@ -291,10 +304,13 @@ mod tests {
             let bad = MORE.iter().map(|(more, ..)| tried(namespace, more, true));
             bad.chain([tried(namespace, "", false)])
         });
+        let pods = vec![Seen { pod: "documents/a".to_owned(), faults: Vec::new() }];
         let good = Security {
             tried: all.collect(),
-            pods: vec![Seen { pod: "documents/a".to_owned(), faults: Vec::new() }],
-            ..Security::default()
+            pods,
+            secrets: Search { searched: 1, found: [].into() },
+            attempts: attempts::tests::good(),
+            doors: Doors::default(),
         };
         let failed = |facts: &Security| -> Vec<String> {
             let checks = facts.judge(&[]);
@@ -307,6 +323,9 @@ mod tests {
         let mut altered = good.clone();
         altered.tried.iter_mut().filter(|one| one.more.is_empty()).for_each(|one| one.refused = Some("x".to_owned()));
         assert_eq!(failed(&altered), ["pod-admitted"]);
+        let mut altered = good.clone();
+        altered.secrets.found.insert("log of default/a x: secret-key of storage/s3".to_owned());
+        assert_eq!(failed(&altered), ["secrets-unshown"]);
         let mut altered = good;
         altered.pods[0].faults.push("may run as root".to_owned());
         assert_eq!(failed(&altered), ["pods-hardened"]);
