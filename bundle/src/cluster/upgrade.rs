@@ -75,6 +75,8 @@ impl Maker<'_> {
     pub(super) fn apply_by_digest(&self, older: &Record) -> Result<()> {
         let mut record = older.clone();
         self.stage(&mut record)?;
+        self.make_secrets(&record)?;
+        self.queue_connections(&record)?;
         version(&record)?.apply(&record, &version(older)?.ids())
     }
 
