@@ -4,8 +4,8 @@
 use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Child;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl Drop for Registry {
 /// Forwards connections. Counts the bytes of each direction, and cuts a connection at the limit of all together.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    passed: [Arc<AtomicU64>; 2],
+    passed: Arc<Mutex<[Arc<AtomicU64>; 2]>>,
     limit: Arc<AtomicU64>,
 }
 
@@ -112,11 +112,12 @@ impl Proxy {
             passed: Default::default(),
             limit: Arc::new(AtomicU64::new(u64::MAX)),
         };
-        let (passed, limit) = (proxy.passed.clone(), Arc::clone(&proxy.limit));
+        let (passed, limit) = (Arc::clone(&proxy.passed), Arc::clone(&proxy.limit));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(to) else { continue };
                 let ends = [(&client, &server), (&server, &client)];
+                let passed = passed.lock().unwrap().clone();
                 for ((from, to), count) in ends.into_iter().zip(&passed) {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let (count, limit) = (Arc::clone(count), Arc::clone(&limit));
@@ -127,11 +128,13 @@ impl Proxy {
         proxy
     }
 
-    /// What clients sent and received while `act` ran.
+    /// What clients sent and received while `act` ran, over connections that they opened meanwhile. What is left in older
+    /// ones, which a client may have closed in the middle, is not counted.
     pub(crate) fn during<T>(&self, act: impl FnOnce() -> T) -> (T, [u64; 2]) {
-        self.passed.iter().for_each(|count| count.store(0, Ordering::SeqCst));
+        let passed: [Arc<AtomicU64>; 2] = Default::default();
+        self.passed.lock().unwrap().clone_from(&passed);
         let done = act();
-        (done, self.passed.each_ref().map(|count| count.load(Ordering::SeqCst)))
+        (done, passed.each_ref().map(|count| count.load(Ordering::SeqCst)))
     }
 
     pub(crate) fn limited<T>(&self, bytes: u64, act: impl FnOnce() -> T) -> T {
