@@ -178,6 +178,11 @@ async fn play(context: &Context, fault: &Fault, sizing: &Sizing, before: f64, pl
     let name = format!("{NAME}/{}", fault.name);
     context.enter(&format!("{name}/prepare"), &fault.described().about);
     fault.mechanism.prepare(context).await?;
+    if fault.invariants.contains(&Invariant::RightCount) {
+        // An earlier fault may have left more workers than the load needs, which an HPA keeps for minutes.
+        fix_workers(context, sizing.min).await?;
+        hand_over(context).await?;
+    }
     let (loaded, load) = Loaded::begin(context, &name);
     played.loaded = loaded;
     let (stop, began) = (CancellationToken::new(), context.clock.now());
