@@ -6,8 +6,9 @@ use crate::cluster::secrets::Search;
 use crate::cluster::survey::Survey;
 use crate::facts::{Facts, ScenarioFacts};
 use crate::judge::host;
+use crate::judge::search::unshown;
 use crate::judge::survey;
-use crate::judge::verdict::{Check, Outcome, Question, ScenarioVerdict, Verdict, faults};
+use crate::judge::verdict::{Check, Outcome, Question, ScenarioVerdict, Verdict};
 use crate::load::calibration::{Calibration, NAME as CALIBRATION};
 use crate::observe::sample::Sample;
 
@@ -49,9 +50,7 @@ fn kept_secret(found: &Reading<Search>) -> Check {
     );
     match found {
         Reading::Gap(why) => question.unseen(why),
-        Reading::Seen(search) => {
-            question.answer(format!("{} files searched", search.searched), faults(search.found.iter().cloned()))
-        }
+        Reading::Seen(search) => unshown(question, search, "files"),
     }
 }
 
@@ -170,7 +169,9 @@ mod tests {
         let found = Search { searched: 2, found: ["run.json: secret-key of storage/s3".to_owned()].into() };
         let reasons = of(Reading::Seen(found)).outcome.reasons().to_vec();
         assert!(reasons.iter().any(|reason| reason.contains("run.json")), "{reasons:?}");
-        assert_eq!(of(Reading::Seen(Search::default())).outcome, Outcome::Pass);
+        let clean = Search { searched: 2, ..Search::default() };
+        assert_eq!(of(Reading::Seen(clean)).outcome, Outcome::Pass);
+        assert_eq!(of(Reading::Seen(Search::default())).outcome.word(), "Inconclusive");
         assert_eq!(of(Reading::Gap("no file".to_owned())).outcome.word(), "Inconclusive");
     }
 

@@ -62,7 +62,9 @@ pub struct Record {
     pub endpoints: Endpoints,
     /// The bucket of the documents.
     pub s3: S3,
-    /// Path of the file with the values of every Secret of the cluster, which only its owner can read.
+    /// Path of the file with the values of every Secret of the cluster, which only its owner can read. Empty for a
+    /// cluster of a version that had none: it has to be known as kept all the same.
+    #[serde(default)]
     pub secrets: PathBuf,
     /// Reference of the node image of the version that runs. A cluster is reused if nodes, CPUs and `hpa_sync` are the
     /// same, and upgraded if it is of another version.
@@ -353,11 +355,12 @@ mod tests {
 
     #[test]
     fn a_kept_cluster_is_another_one_if_any_option_differs() {
+        // As an older version wrote it: without secrets and images.
         let record: Record = serde_json::from_value(serde_json::json!({
             "name": "n", "nodes": ["a"], "kubeconfig": "/k", "kubectl": "/b", "toolbox_image": "t", "manifests": "/m",
             "endpoints": {"temporal": "", "temporal_http": "", "postgres": "", "prometheus": "", "s3": "",
                 "toxiproxy": ""},
-            "s3": {"bucket": "", "region": ""}, "secrets": "/s",
+            "s3": {"bucket": "", "region": ""},
             "node_image": "node:1", "cpus": null, "hpa_sync": 1, "kept": true,
         }))
         .unwrap();

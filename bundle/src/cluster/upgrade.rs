@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use support::progress::step;
 use support::{interrupt, progress};
 
@@ -21,14 +21,17 @@ use crate::node::WAIT_FOR_IMAGES;
 
 /// What keeps a cluster from being upgraded. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the kept cluster has another node than this version, which is {wanted}: its Kubernetes or its system is another \
-     one, and a node of kind cannot be upgraded. `{command} down` deletes the cluster with its data"
-)]
+#[error("the kept cluster cannot become {wanted}: {why}. `{command} down` deletes the cluster with its data")]
 pub struct OtherNode {
     wanted: String,
+    why: &'static str,
     command: &'static str,
 }
+
+/// The node itself differs.
+const NODE: &str = "its Kubernetes or its system is another one, and a node of kind cannot be upgraded";
+/// Without it, nothing could be taken back.
+const UNKNOWN: &str = "the version that made it did not write down which images it has";
 
 impl Maker<'_> {
     /// Upgrades a kept cluster, and takes the upgrade back if it fails.
@@ -38,8 +41,9 @@ impl Maker<'_> {
     pub(super) fn upgrade(&self, older: &Record) -> Result<Record> {
         let node = &self.release.node;
         let sets = self.layers(&older.node_image).and_then(|present| node.differing_sets(&present));
-        let other = || OtherNode { wanted: node.reference.clone(), command: self.workspace.command() };
-        let sets = sets.ok_or_else(other)?;
+        let other = |why| OtherNode { wanted: node.reference.clone(), why, command: self.workspace.command() };
+        let sets = sets.ok_or_else(|| other(NODE))?;
+        ensure!(!older.images.is_empty(), other(UNKNOWN));
         step("load the node image into Docker", || self.load_node_image())?;
         let images = self.release.images()?;
         let changed = images.iter().filter(|(name, digest)| older.images.get(*name) != Some(digest));
@@ -58,7 +62,7 @@ impl Maker<'_> {
         claim(&older, &before.ids())?;
         step("make the secrets", || self.make_secrets(&record))?;
         let Err(error) = now.apply(&record, &before.ids()) else {
-            self.remember(&mut record)?;
+            self.keep(&mut record)?;
             return Ok(record);
         };
         if interrupt::requested() {
@@ -83,6 +87,11 @@ impl Maker<'_> {
     /// Copies the manifests of the release to the folder of the cluster, in which the next upgrade finds them.
     pub(super) fn remember(&self, record: &mut Record) -> Result<()> {
         self.stage(record)?;
+        self.keep(record)
+    }
+
+    /// Puts the copy of the manifests in the place of the older one.
+    fn keep(&self, record: &mut Record) -> Result<()> {
         let kept = self.folder().join("manifests");
         if kept.exists() {
             fs::remove_dir_all(&kept).with_context(|| format!("clear {}", kept.display()))?;

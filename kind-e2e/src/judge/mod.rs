@@ -10,6 +10,7 @@ pub mod host;
 pub mod load;
 pub mod part;
 pub mod reaction;
+pub mod search;
 pub mod simulation;
 pub mod statistics;
 pub mod survey;

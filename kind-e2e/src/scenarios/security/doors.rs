@@ -163,12 +163,7 @@ impl Doors {
             format!("{due} of {due} connections get no answer"),
             "an engine of policies that is away lets everything through and says nothing",
         );
-        self.ask(
-            question,
-            false,
-            |answer| answer == Answer::Silent,
-            |pair| format!("{} reaches {}:{}", pair.from, pair.to, pair.port),
-        )
+        self.ask(question, false)
     }
 
     /// Without it, policies that block everything would pass.
@@ -180,28 +175,19 @@ impl Doors {
             format!("{due} of {due} connections open"),
             "only what nobody needs may be blocked",
         );
-        self.ask(
-            question,
-            true,
-            |answer| answer == Answer::Open,
-            |pair| format!("{} does not reach {}:{}", pair.from, pair.to, pair.port),
-        )
+        self.ask(question, true)
     }
 
-    fn ask(
-        &self,
-        question: Question,
-        allowed: bool,
-        holds: impl Fn(Answer) -> bool,
-        fault: impl Fn(&Pair) -> String,
-    ) -> Check {
+    fn ask(&self, question: Question, allowed: bool) -> Check {
+        let (right, wrong) = if allowed { (Answer::Open, "does not reach") } else { (Answer::Silent, "reaches") };
         let due: Vec<Pair> = pairs().into_iter().filter(|pair| pair.allowed == allowed).collect();
         let answers: Vec<(&Pair, Answer)> = due.iter().filter_map(|pair| Some((pair, self.answer(pair)?))).collect();
         if answers.len() < due.len() {
             return question.unseen(format!("{} of {} were tried", answers.len(), due.len()));
         }
-        let wrong = answers.iter().filter(|(_, answer)| !holds(*answer)).map(|(pair, _)| fault(pair));
-        question.answer(format!("{} tried", answers.len()), faults(wrong))
+        let altered = answers.iter().filter(|(_, answer)| *answer != right);
+        let altered = altered.map(|(pair, _)| format!("{} {wrong} {}:{}", pair.from, pair.to, pair.port));
+        question.answer(format!("{} tried", answers.len()), faults(altered))
     }
 
     fn answer(&self, pair: &Pair) -> Option<Answer> {

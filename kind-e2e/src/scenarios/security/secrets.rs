@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use crate::cluster::Fixture;
 use crate::cluster::secrets::Search;
-use crate::judge::verdict::{Check, Question, faults};
+use crate::judge::search::unshown;
+use crate::judge::verdict::{Check, Question};
 
 /// Searches the cluster.
 pub(super) async fn search(fixture: &Fixture) -> Result<Search> {
@@ -21,8 +22,5 @@ pub(super) fn judge(search: &Search) -> Check {
         "none of the cluster's Secrets, in any form",
         "logs and objects are read by more people than Secrets are",
     );
-    if search.searched == 0 {
-        return question.unseen("nothing was searched");
-    }
-    question.answer(format!("{} texts searched", search.searched), faults(search.found.iter().cloned()))
+    unshown(question, search, "texts")
 }
