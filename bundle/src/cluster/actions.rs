@@ -27,6 +27,11 @@ const ADMISSION_DEADLINE: Duration = Duration::from_secs(120);
 /// The number of crashes after which a container counts as failed. KEDA's operator restarts once by design, to create
 /// certificates. Other containers may start before a service that they need.
 const CRASH_LIMIT: i64 = 5;
+/// The namespaces whose workloads the worker needs.
+const STORAGE: &str = "storage";
+const TEMPORAL: &str = "temporal";
+/// The Job that migrates the database.
+const JOB: [&str; 4] = ["job", "temporal-worker-migration", "--namespace", NAMESPACE];
 /// Part of the comment of every rule that kube-proxy writes for the API server's address.
 const API_SERVER_RULE: &str = "default/kubernetes:https";
 /// The folder of the Job that migrates the database, below `manifests/`.
@@ -50,7 +55,6 @@ impl Maker<'_> {
         record.policies = Some(self.find_queue(&record)?.to_owned());
         step("import the images in the nodes", || self.wait_for_images(&record))?;
         self.apply(&record)?;
-        step("answer `kubectl top`", || wait_for_metrics(&record))?;
         step("check that nothing was pulled", || refuse_pulls(&record))?;
         record.kept = wanted.keep;
         self.remember(&mut record)?;
@@ -66,12 +70,7 @@ impl Maker<'_> {
             self.queue_connections(record)?;
             self.apply_folder(record, POLICIES)
         })?;
-        step("start the services", || wait_for_workloads(record, None))?;
-        step("migrate the database", || migrate(record, || self.apply_folder(record, MIGRATION)))?;
-        step("register Temporal's namespace", || register_namespace(record))?;
-        step("apply the worker and its autoscaling", || self.apply_worker(record))?;
-        step("scale the worker to its minimum", || wait_for_scaler(record))?;
-        step("start the worker", || wait_for_workloads(record, None))
+        start(record, None, || self.apply_folder(record, MIGRATION), || self.apply_worker(record))
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -270,6 +269,24 @@ impl Maker<'_> {
     }
 }
 
+/// Starts what was applied. The migration and the worker are applied as soon as what they need is ready: other services
+/// start meanwhile. With a selector, only what has this label matters.
+pub(super) fn start(
+    record: &Record,
+    selector: Option<&str>,
+    migration: impl FnOnce() -> Result<()>,
+    worker: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    step("start the database", || wait_for_workloads(record, Some(STORAGE), selector))?;
+    step("begin to migrate the database", || delete_migration(record).and_then(|()| migration()))?;
+    step("start Temporal", || wait_for_workloads(record, Some(TEMPORAL), selector))?;
+    step("migrate the database", || wait_for_migration(record))?;
+    step("register Temporal's namespace", || register_namespace(record))?;
+    step("apply the worker and its autoscaling", worker)?;
+    step("scale the worker to its minimum", || wait_for_scaler(record))?;
+    step("start everything", || wait_for_workloads(record, None, selector))
+}
+
 /// Makes the worker's namespace the one that kubectl uses if a command names none, as the guide's commands do.
 pub(super) fn use_namespace(record: &Record) -> Result<()> {
     kubectl(record).args(["config", "set-context", "--current", "--namespace", NAMESPACE]).quiet().run()?;
@@ -333,20 +350,20 @@ fn unready_nodes(nodes: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Waits until every workload has its replicas and every API is available. A missing image ends the wait at once. With
-/// a selector, only what has this label matters.
-pub(super) fn wait_for_workloads(record: &Record, selector: Option<&str>) -> Result<()> {
-    let get = |record: &Record, what: &[&str]| {
-        let selected: Vec<&str> = selector.into_iter().flat_map(|selector| ["--selector", selector]).collect();
-        get(record, &[what, &selected[..]].concat())
-    };
+/// Waits until every workload has its replicas and every API is available, or those of one namespace only. A missing
+/// image ends the wait at once.
+fn wait_for_workloads(record: &Record, namespace: Option<&str>, selector: Option<&str>) -> Result<()> {
+    let place = namespace.map_or(vec!["--all-namespaces"], |name| vec!["--namespace", name]);
+    let selected: Vec<&str> = selector.into_iter().flat_map(|selector| ["--selector", selector]).collect();
+    let get = |what: &str, place: &[&str]| get(record, &[&[what], place, &selected[..]].concat());
     eventually("every workload is ready", SERVICES_DEADLINE, || {
-        let pods = get(record, &["pods", "--all-namespaces"])?;
+        let pods = get("pods", &place)?;
         let missing = missing_images(&pods);
         ensure!(missing.is_empty(), "images that cannot be started: {}", missing.join(", "));
-        let mut unready =
-            unready_workloads(&get(record, &["deployments,statefulsets,daemonsets", "--all-namespaces"])?);
-        unready.extend(unavailable_apis(&get(record, &["apiservices"])?));
+        let mut unready = unready_workloads(&get("deployments,statefulsets,daemonsets", &place)?);
+        if namespace.is_none() {
+            unready.extend(unavailable_apis(&get("apiservices", &[])?));
+        }
         if unready.is_empty() {
             return Ok(Probe::Ready(()));
         }
@@ -358,7 +375,7 @@ pub(super) fn wait_for_workloads(record: &Record, selector: Option<&str>) -> Res
 }
 
 /// Waits until KEDA scales the worker's Deployment: the ScaledObject is Ready and its minimum is set.
-pub(super) fn wait_for_scaler(record: &Record) -> Result<()> {
+fn wait_for_scaler(record: &Record) -> Result<()> {
     eventually("KEDA scales the worker", SERVICES_DEADLINE, || {
         let scaler = get(record, &["scaledobject", "temporal-worker-scaler"])?;
         let worker = get(record, &["deployment", "temporal-worker"])?;
@@ -382,14 +399,16 @@ fn scaler_state(scaler: &Value, worker: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs the Job that migrates the database. A Job cannot be changed, so one that is there is deleted.
-pub(super) fn migrate(record: &Record, apply: impl FnOnce() -> Result<()>) -> Result<()> {
-    const JOB: [&str; 2] = ["job", "temporal-worker-migration"];
-    let namespace = ["--namespace", NAMESPACE];
-    kubectl(record).arg("delete").args(JOB).args(namespace).args(["--ignore-not-found", "--wait"]).run()?;
-    apply()?;
+/// Deletes the Job that migrated the database before: a Job cannot be changed.
+fn delete_migration(record: &Record) -> Result<()> {
+    kubectl(record).arg("delete").args(JOB).args(["--ignore-not-found", "--wait"]).run()?;
+    Ok(())
+}
+
+/// Waits until the Job has migrated the database.
+fn wait_for_migration(record: &Record) -> Result<()> {
     eventually("the database is migrated", SERVICES_DEADLINE, || {
-        let job = get(record, &[&JOB[..], &namespace[..]].concat())?;
+        let job = get(record, &JOB)?;
         let ended = |kind: &str| {
             let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
             conditions.into_iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
@@ -400,7 +419,7 @@ pub(super) fn migrate(record: &Record, apply: impl FnOnce() -> Result<()>) -> Re
 }
 
 /// Registers the namespace of the workflows, from within the server's pod, which has a certificate for its door.
-pub(super) fn register_namespace(record: &Record) -> Result<()> {
+fn register_namespace(record: &Record) -> Result<()> {
     const IN_THE_POD: [&str; 7] =
         ["exec", "--stdin", "--namespace", "temporal", "deployment/temporal", "--container=temporal", "--"];
     const CURL: [&str; 12] = [
@@ -428,13 +447,6 @@ pub(super) fn register_namespace(record: &Record) -> Result<()> {
         } else {
             Probe::NotYet(answer.all.trim().to_owned())
         })
-    })
-}
-
-pub(super) fn wait_for_metrics(record: &Record) -> Result<()> {
-    eventually("metrics-server has measured the pods", SERVICES_DEADLINE, || {
-        let top = kubectl(record).args(["top", "pods", "--selector", "app=temporal-worker"]).quiet().run_any()?;
-        Ok(if top.status.success() { Probe::Ready(()) } else { Probe::NotYet(top.all.trim().to_owned()) })
     })
 }
 

@@ -25,7 +25,7 @@ const ROLLED_OUT: Duration = Duration::from_secs(180);
 const EVICTED: Duration = Duration::from_secs(120);
 
 /// An image of the workers that does not exist.
-const BAD_IMAGE: &str = "slipway.local/temporal-worker:no-such-version";
+pub const BAD_IMAGE: &str = "slipway.local/temporal-worker:no-such-version";
 
 /// A Deployment by namespace and name.
 pub type Target = (&'static str, &'static str);

@@ -64,6 +64,11 @@ pub trait Scenario: Send + Sync {
         &[]
     }
 
+    /// The images that it lets the cluster pull on purpose.
+    fn pulls(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What it tells the report beside its checks.
     fn tables(&self, samples: &[Sample]) -> Vec<Table> {
         let _ = samples;

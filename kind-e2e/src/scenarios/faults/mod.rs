@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use capacity::table::Fleet as Plan;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
@@ -27,6 +27,7 @@ use self::mechanism::{Made, Mechanism, poison};
 use self::table::{FAULTS, Fault};
 use super::loaded::{Loaded, Stretch};
 use super::{Scenario, prepare};
+use crate::cluster::switches::BAD_IMAGE;
 use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
@@ -45,6 +46,8 @@ const WORKERS: f64 = 4.5;
 const FIRST: f64 = 25.0;
 /// Seconds of load before each fault: documents are in flight in every step.
 const BEFORE: f64 = 8.0;
+/// Seconds before each fault in which the documents in flight are counted: the first documents of its load are stored.
+const USUAL: f64 = 4.0;
 /// Documents that are due while all is well again: a p99 of fewer than a hundred says nothing.
 const SETTLED: u64 = 105;
 /// Seconds after the bound in which all may still become well, to tell a late recovery from none.
@@ -138,12 +141,19 @@ impl Scenario for Faults {
         // What is killed, and what gives up its lease while the node stands still.
         &["documents/", "temporal/", "storage/", "monitoring/", "keda/", "kube-system/", "local-path-storage/"]
     }
+
+    fn pulls(&self) -> &'static [&'static str] {
+        &[BAD_IMAGE]
+    }
 }
 
 impl Faults {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
-        let asked = names().filter(|name| context.faults.is_empty() || context.faults.iter().any(|one| one == name));
-        self.asked = asked.map(str::to_owned).collect();
+        let asked = FAULTS.iter().filter(|fault| match context.faults.as_slice() {
+            [] => !fault.apart,
+            named => named.iter().any(|name| name == fault.name),
+        });
+        self.asked = asked.map(|fault| fault.name.to_owned()).collect();
         let sizing = prepare(context, "faults/prepare", Peak::steady(WORKERS), GUIDE_SERVICE).await?;
         self.sizing = Some(sizing);
         fix_workers(context, sizing.min).await?;
@@ -218,6 +228,7 @@ async fn act(
 ) -> Result<()> {
     let name = format!("{NAME}/{}", fault.name);
     sleep_until(context.clock.instant(at)).await;
+    let usual = usual(&context.board.since(at - USUAL))?;
     seen.before = Seen::pods(context).await;
     seen.look(context, fault.invariants, false).await;
     context.enter(&format!("{name}/fault"), &fault.described().about);
@@ -232,7 +243,7 @@ async fn act(
     let to = context.clock.now();
     *made = Some(Window { from, to });
     context.enter(&format!("{name}/recovery"), "undone");
-    let well = looking(context, fault, seen, true, well_again(context, fault, sizing)).await;
+    let well = looking(context, fault, seen, true, well_again(context, fault, sizing, usual)).await;
     fault.mechanism.back(context).await?;
     well?;
     let at = context.clock.now();
@@ -257,6 +268,7 @@ fn note(made: Made, seen: &mut Seen) -> Made {
     seen.hits.clone_from(&made.at);
     seen.sessions = made.sessions;
     seen.refusal.clone_from(&made.refusal);
+    seen.temporals.clone_from(&made.temporals);
     seen.scaled_in = made.scaled_in;
     made
 }
@@ -283,26 +295,35 @@ async fn looking<T>(
     }
 }
 
-/// Waits until the queues are empty and no more documents are in flight than the load has at any time.
-async fn well_again(context: &Context, fault: &Fault, sizing: &Sizing) -> Result<()> {
+/// Documents in flight before the fault, on average, and what chance adds. By Little's law, as many again means that
+/// documents take as long as before.
+fn usual(before: &[Sample]) -> Result<u64> {
+    let flying: Vec<f64> = before.iter().filter_map(in_flight).map(|count| count as f64).collect();
+    ensure!(!flying.is_empty(), "the documents in flight before the fault were not counted");
+    let mean = flying.iter().sum::<f64>() / flying.len() as f64;
+    Ok((mean + 3.0 * mean.sqrt()).ceil() as u64)
+}
+
+fn in_flight(sample: &Sample) -> Option<u64> {
+    Some(sample.load.acknowledged.saturating_sub(*sample.stored.seen()?))
+}
+
+/// Waits until the queues are empty and no more documents are in flight than before the fault.
+async fn well_again(context: &Context, fault: &Fault, sizing: &Sizing, usual: u64) -> Result<()> {
     let since = context.clock.now();
-    let rate = sizing.rate_of(WORKERS);
-    let mean = rate * sizing.p99_bound();
-    let usual = (mean + 3.0 * mean.sqrt()).ceil() as u64;
     let limit = Duration::from_secs_f64(fault.bound(sizing.service) + LATE);
     eventually("all is well again", limit, async || {
         let Some(sample) = context.board.latest().filter(|sample| sample.at > since) else {
             return Probe::NotYet("no sample yet".to_owned());
         };
-        let Some(stored) = sample.stored.seen() else {
+        let Some(flying) = in_flight(&sample) else {
             return Probe::NotYet(format!("documents not counted: {:?}", sample.stored));
         };
-        let flying = sample.load.acknowledged.saturating_sub(*stored);
         if flying > usual || sample.load.acknowledged == 0 {
-            return Probe::NotYet(format!("{flying} documents in flight"));
+            return Probe::NotYet(format!("{flying} documents in flight, {usual} are usual"));
         }
         if fault.invariants.contains(&Invariant::RightCount) {
-            let (least, most) = right_count(sizing, rate);
+            let (least, most) = right_count(sizing, sizing.rate_of(WORKERS));
             match context.board.fleet(context.clock.now()) {
                 Ok(fleet) if (least..=most).contains(&fleet.ready) && fleet.is_settled_at(fleet.ready) => {}
                 Ok(fleet) => return Probe::NotYet(format!("{fleet}, {least} to {most} are right")),
@@ -395,7 +416,7 @@ mod tests {
         names.sort_unstable();
         assert_eq!(listed.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
         listed.sort_by_key(|(_, number)| *number);
-        assert!(listed.iter().map(|(_, number)| *number).eq(1..=30), "each number once: {listed:?}");
+        assert!(listed.iter().map(|(_, number)| *number).eq(1..=31), "each number once: {listed:?}");
     }
 
     #[test]
