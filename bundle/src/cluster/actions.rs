@@ -48,6 +48,7 @@ impl Maker<'_> {
         record.nodes = node_containers(self.engine, &record.name)?.into_iter().map(|(name, ..)| name).collect();
         step("make the worker's namespace the default of kubectl", || use_namespace(&record))?;
         self.write(&record)?;
+        step("revoke the tokens by which nodes joined", || revoke_join_tokens(&record))?;
         if let Some(cpus) = &record.cpus {
             step(&format!("confine the nodes to CPU {cpus}"), || self.confine(&record, cpus))?;
         }
@@ -204,7 +205,7 @@ impl Maker<'_> {
         self.wait_for_kube_proxy(record)?;
         for (node, _, cidr) in &nodes {
             self.in_node(node, &["mkdir", "-p", "/etc/cni/net.d"]).run()?;
-            self.in_node(node, &["cp", "/dev/stdin", "/etc/cni/net.d/10-slipway.conflist"])
+            self.in_node(node, &["install", "--mode=600", "/dev/stdin", "/etc/cni/net.d/10-slipway.conflist"])
                 .stdin(serde_json::to_vec_pretty(&kind::cni(cidr))?)
                 .run()?;
             // Each pod has a route of its own. Without this one, a packet to a pod that is gone would leave the node, and
@@ -290,6 +291,15 @@ pub(super) fn start(
 /// Makes the worker's namespace the one that kubectl uses if a command names none, as the guide's commands do.
 pub(super) fn use_namespace(record: &Record) -> Result<()> {
     kubectl(record).args(["config", "set-context", "--current", "--namespace", NAMESPACE]).quiet().run()?;
+    Ok(())
+}
+
+/// Deletes the tokens by which the nodes joined. Every cluster of kind has the same one, and who knows it could join a
+/// node, to which the API server would give Secrets.
+fn revoke_join_tokens(record: &Record) -> Result<()> {
+    const TOKENS: [&str; 5] =
+        ["secrets", "--namespace", "kube-system", "--field-selector", "type=bootstrap.kubernetes.io/token"];
+    kubectl(record).arg("delete").args(TOKENS).run()?;
     Ok(())
 }
 

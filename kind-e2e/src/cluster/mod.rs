@@ -3,6 +3,7 @@
 //! Names that the manifests fix are constants here. Connecting changes nothing. This room knows no load and no verdict.
 
 pub mod autoscaling;
+pub mod control_plane;
 pub mod evidence;
 pub mod forward;
 pub mod hpa_sync;
@@ -257,13 +258,16 @@ async fn reach<T>(what: &str, answer: impl Future<Output = Result<T>>) -> Result
     answer.with_context(|| format!("{what}: no answer within {REACH:.0?}"))?.with_context(|| what.to_owned())
 }
 
-async fn connect_kube(cluster: &Cluster) -> Result<kube::Client> {
+async fn kube_config(cluster: &Cluster) -> Result<kube::Config> {
     let kubeconfig = Kubeconfig::read_from(&cluster.kubeconfig)
         .with_context(|| format!("reading kubeconfig {}", cluster.kubeconfig.display()))?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
-        .context("understanding the kubeconfig")?;
-    let client = kube::Client::try_from(config).context("making a client")?;
+        .context("understanding the kubeconfig")
+}
+
+async fn connect_kube(cluster: &Cluster) -> Result<kube::Client> {
+    let client = kube::Client::try_from(kube_config(cluster).await?).context("making a client")?;
     client.apiserver_version().await.context("asking for its version")?;
     Ok(client)
 }

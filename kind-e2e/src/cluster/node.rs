@@ -356,7 +356,8 @@ async fn on_each_node(fixture: &Fixture, script: &str, arguments: &[&str], pods:
     .await
 }
 
-async fn run(cluster: &Cluster, node: &str, script: &str, arguments: &[&str]) -> Result<String> {
+/// Runs a script in a node.
+pub(super) async fn run(cluster: &Cluster, node: &str, script: &str, arguments: &[&str]) -> Result<String> {
     let mut docker = Cmd::new("docker")
         .args(["exec", "--interactive", node, "bash", "-s", "--"])
         .args(arguments)
