@@ -268,14 +268,13 @@ impl Endpoints {
             let found = kind::NODE_PORTS.iter().find(|(known, _)| *known == name);
             format!("{host}:{}", port(found.map_or(0, |(_, node_port)| *node_port)))
         };
-        let url = |name: &str| format!("http://{}", of(name));
         Self {
             temporal: of("temporal"),
             temporal_http: format!("https://{}", of("temporal_http")),
             postgres: format!("postgres://reader@{}/documents", of("postgres")),
             prometheus: format!("https://{}", of("prometheus")),
-            s3: format!("http://{}", of("s3")),
-            toxiproxy: url("toxiproxy"),
+            s3: format!("https://{}", of("s3")),
+            toxiproxy: format!("http://{}", of("toxiproxy")),
         }
     }
 

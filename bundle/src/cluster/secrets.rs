@@ -62,10 +62,11 @@ const AUTHORITY: Name = ("kube-system", "slipway-authority");
 /// The certificates, each with its key and the authority's certificate.
 const POSTGRES_TLS: Name = ("storage", "postgres-tls");
 const REDIS_TLS: Name = ("storage", "redis-tls");
+const S3_TLS: Name = ("storage", "s3-tls");
 const TEMPORAL_TLS: Name = ("temporal", "temporal-tls");
 const WORKER_TLS: Name = (NAMESPACE, "temporal-worker-tls");
 /// Every Secret that is made if it is missing. The manifests name all but the first two.
-const ALL: [Name; 19] = [
+const ALL: [Name; 20] = [
     AUTHORITY,
     SIGNER,
     POSTGRES,
@@ -73,6 +74,7 @@ const ALL: [Name; 19] = [
     REDIS,
     REDIS_TLS,
     S3,
+    S3_TLS,
     TEMPORAL,
     TEMPORAL_TLS,
     TEMPORAL_KEYS,
@@ -207,6 +209,8 @@ impl Secrets {
         let certificates = [
             (POSTGRES_TLS, service("postgres", "storage", hosts), Usage::Server),
             (REDIS_TLS, service("redis", "storage", hosts), Usage::Server),
+            // The workers call the first, and the proxy in it and the tests the second.
+            (S3_TLS, [service("s3", "storage", hosts), service("versitygw", "storage", hosts)].concat(), Usage::Server),
             (TEMPORAL_TLS, service("temporal-frontend", "temporal", hosts), Usage::Both),
             // It reads its own metrics, too.
             (PROMETHEUS_TLS, service("prometheus", "monitoring", hosts), Usage::Both),
@@ -463,7 +467,7 @@ mod tests {
         let mut made = Secrets::default();
         made.complete(&hosts(), counter()).unwrap();
         let authority = &made.values[&AUTHORITY][CERTIFICATE];
-        for name in [POSTGRES_TLS, REDIS_TLS, TEMPORAL_TLS, CLIENT, SCALER_TLS, WORKER_TLS] {
+        for name in [POSTGRES_TLS, REDIS_TLS, S3_TLS, TEMPORAL_TLS, CLIENT, SCALER_TLS, WORKER_TLS] {
             assert_eq!(&made.values[&name][TRUSTED], authority);
         }
         let before = made.clone();

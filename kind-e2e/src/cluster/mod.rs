@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
+use object_store::{Certificate, ClientOptions, ObjectStore};
 use serde::Deserialize;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 
@@ -162,14 +162,16 @@ impl Cluster {
         Ok(options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert_from_pem(self.authority()?.into()))
     }
 
-    /// A client of the bucket, to be built.
+    /// A client of the bucket, to be built. It trusts the authority of the cluster alone.
     ///
     /// # Errors
     /// The cluster's description has no keys of it.
     pub fn bucket(&self) -> Result<AmazonS3Builder> {
+        let authority = Certificate::from_pem(self.authority()?.as_bytes()).context("the authority's certificate")?;
+        let client = ClientOptions::new().with_no_system_certificates(true).with_root_certificate(authority);
         Ok(AmazonS3Builder::new()
             .with_endpoint(&self.endpoints.s3)
-            .with_allow_http(true)
+            .with_client_options(client)
             .with_virtual_hosted_style_request(false)
             .with_bucket_name(&self.s3.bucket)
             .with_region(&self.s3.region)

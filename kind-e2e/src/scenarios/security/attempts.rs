@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::StreamExt as _;
+use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
 use reqwest::{RequestBuilder, StatusCode};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -31,7 +32,7 @@ use crate::judge::verdict::{Check, Question, faults};
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Every attempt: the door, how it is tried, and whether that is the right way.
-const ATTEMPTS: [(&str, &str, bool); 32] = [
+const ATTEMPTS: [(&str, &str, bool); 35] = [
     ("Postgres", "TLS and the password", true),
     ("Postgres", "the password without TLS", false),
     ("Postgres", "TLS and another password", false),
@@ -46,9 +47,12 @@ const ATTEMPTS: [(&str, &str, bool); 32] = [
     ("Redis", "TLS and another password", false),
     ("Redis", "the worker asks for every key", false),
     ("Redis", "the worker writes a key of others", false),
-    ("S3", "the keys", true),
-    ("S3", "no key", false),
-    ("S3", "another secret key", false),
+    ("S3", "TLS and the keys", true),
+    ("S3", "the keys without TLS", false),
+    ("S3", "TLS without a key", false),
+    ("S3", "TLS and another secret key", false),
+    ("S3", "the worker's way with TLS", true),
+    ("S3", "the worker's way without TLS", false),
     ("S3", "the worker lists the documents", true),
     ("S3", "the worker writes beside its claims", false),
     ("S3", "the worker deletes a claim", false),
@@ -159,12 +163,23 @@ async fn s3(fixture: &Fixture, found: &mut Vec<Attempt>) -> Result<()> {
     let cluster = &fixture.cluster;
     let bucket = format!("{}/{}", cluster.endpoints.s3, cluster.s3.bucket);
     let another = cluster.bucket()?.with_secret_access_key("another").build()?;
-    note(found, "S3", "the keys", list(&fixture.documents).await)?;
-    note(found, "S3", "no key", ask(fixture.http.get(bucket)).await)?;
-    note(found, "S3", "another secret key", list(&another).await)?;
+    note(found, "S3", "TLS and the keys", list(&fixture.documents).await)?;
+    let plain = without_tls(cluster.bucket()?, &cluster.endpoints.s3).build()?;
+    note(found, "S3", "the keys without TLS", list(&plain).await)?;
+    note(found, "S3", "TLS without a key", ask(fixture.http.get(bucket)).await)?;
+    note(found, "S3", "TLS and another secret key", list(&another).await)?;
     let key = |key: &str| cluster.secrets.get("documents/temporal-worker", key);
     let worker = cluster.bucket()?.with_access_key_id(key("AWS_ACCESS_KEY_ID")?);
-    let worker = worker.with_secret_access_key(key("AWS_SECRET_ACCESS_KEY")?).build()?;
+    let worker = worker.with_secret_access_key(key("AWS_SECRET_ACCESS_KEY")?);
+    for (attempt, tls) in [("the worker's way with TLS", true), ("the worker's way without TLS", false)] {
+        // kubectl ends when the server closes a connection.
+        let forward = Forward::to(cluster, STORAGE, "s3", 7070).await?;
+        let url = format!("https://localhost:{}", forward.port);
+        let way = worker.clone().with_endpoint(&url);
+        let way = if tls { way } else { without_tls(way, &url) };
+        note(found, "S3", attempt, list(&way.build()?).await)?;
+    }
+    let worker = worker.build()?;
     note(found, "S3", "the worker lists the documents", list(&worker).await)?;
     // Who may do these leaves nothing behind: an empty object is deleted again.
     let beside = Path::from("door");
@@ -220,6 +235,12 @@ async fn temporal(fixture: &Fixture, found: &mut Vec<Attempt>) -> Result<()> {
     let ended = ask_allowing(https.post(end).bearer_auth(scaler).body("{}"), &[StatusCode::NOT_FOUND]).await;
     note(found, DOOR, "temporal-scaler ends a workflow", ended)?;
     Ok(())
+}
+
+/// The same client at the same address without TLS. A connection that the server closes is not tried again.
+fn without_tls(client: AmazonS3Builder, url: &str) -> AmazonS3Builder {
+    let retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    client.with_endpoint(url.replacen("https://", "http://", 1)).with_allow_http(true).with_retry(retries)
 }
 
 /// Reads the first name in the bucket.
