@@ -15,6 +15,7 @@ pub mod outage;
 pub mod overload;
 pub mod pause;
 pub mod security;
+pub mod soak;
 pub mod step;
 pub mod table;
 
@@ -103,7 +104,7 @@ pub struct Entry {
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const REGISTRY: [Entry; 13] = [
+pub const REGISTRY: [Entry; 14] = [
     Entry::of::<fleet::Fleet>("fleet", true),
     Entry::of::<step::Step>("step", true),
     Entry::of::<monitoring::Monitoring>("monitoring", false),
@@ -117,6 +118,7 @@ pub const REGISTRY: [Entry; 13] = [
     Entry::of::<pause::Pause>("pause", false),
     Entry::of::<overload::Overload>("overload", true),
     Entry::of::<faults::Faults>(faults::NAME, true),
+    Entry::of::<soak::Soak>("soak", true),
 ];
 
 /// The suite of a plain run.
