@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn each_invariant_is_noticed() {
-        let table: [(&str, &str, Change, &str); 20] = [
+        let table: [(&str, &str, Change, &str); 21] = [
             ("worker-killed", "tried again too late", |one| one.loaded.ending.retried[0].at = 40.0, "fault-retried"),
             ("worker-killed", "a crash loop", |one| one.seen.after[0].restarts = 7, "fault-restarts"),
             ("worker-killed", "no restart", |one| one.seen.after[0].restarts = 1, "fault-restarts"),

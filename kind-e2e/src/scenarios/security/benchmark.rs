@@ -21,11 +21,13 @@ static BENCHMARK: LazyLock<Benchmark> = LazyLock::new(|| {
     toml::from_str(include_str!("../../../benchmark.toml")).expect("benchmark.toml is compiled in, and tested")
 });
 
+type Asked = (String, Vec<String>, Want);
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Benchmark {
     /// By place and by the benchmark's number: what is asked, the keys in that place, and what they must be.
-    asked: BTreeMap<String, BTreeMap<String, (String, Vec<String>, Want)>>,
+    asked: BTreeMap<String, BTreeMap<String, Asked>>,
     /// By the benchmark's number: what it asks, and why it is not asked here.
     not_asked: BTreeMap<String, (String, String)>,
 }
