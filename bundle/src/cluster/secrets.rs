@@ -53,6 +53,9 @@ const CLIENT: Name = ("temporal", "temporal-client");
 /// What temporal-scaler needs.
 const SCALER: Name = (NAMESPACE, "temporal-scaler");
 const SCALER_TLS: Name = (NAMESPACE, "temporal-scaler-tls");
+/// The certificate of its answer, and that of KEDA for it.
+const SCALE_TLS: Name = (NAMESPACE, "temporal-scaler-server-tls");
+const KEDA_SCALE_TLS: Name = (NAMESPACE, "keda-temporal-scaler-tls");
 /// What a migration needs: the role that owns the tables.
 const MIGRATION: Name = (NAMESPACE, "temporal-worker-migration");
 /// What the worker needs.
@@ -66,7 +69,7 @@ const S3_TLS: Name = ("storage", "s3-tls");
 const TEMPORAL_TLS: Name = ("temporal", "temporal-tls");
 const WORKER_TLS: Name = (NAMESPACE, "temporal-worker-tls");
 /// Every Secret that is made if it is missing. The manifests name all but the first two.
-const ALL: [Name; 20] = [
+const ALL: [Name; 22] = [
     AUTHORITY,
     SIGNER,
     POSTGRES,
@@ -84,6 +87,8 @@ const ALL: [Name; 20] = [
     KEDA_TLS,
     SCALER,
     SCALER_TLS,
+    SCALE_TLS,
+    KEDA_SCALE_TLS,
     MIGRATION,
     WORKER,
     WORKER_TLS,
@@ -206,15 +211,20 @@ impl Secrets {
         let values = &self.values[&AUTHORITY];
         let identity = Identity { certificate: values[CERTIFICATE].clone(), key: values[KEY].clone() };
         let authority = Authority::of(&identity)?;
+        // The workers call the first name, and the proxy behind it and the tests the second.
+        let mut store = [service("s3", "storage", hosts), service("versitygw", "storage", hosts)].concat();
+        store.sort_unstable();
+        store.dedup();
         let certificates = [
             (POSTGRES_TLS, service("postgres", "storage", hosts), Usage::Server),
             (REDIS_TLS, service("redis", "storage", hosts), Usage::Server),
-            // The workers call the first, and the proxy in it and the tests the second.
-            (S3_TLS, [service("s3", "storage", hosts), service("versitygw", "storage", hosts)].concat(), Usage::Server),
+            (S3_TLS, store, Usage::Server),
             (TEMPORAL_TLS, service("temporal-frontend", "temporal", hosts), Usage::Both),
             // It reads its own metrics, too.
             (PROMETHEUS_TLS, service("prometheus", "monitoring", hosts), Usage::Both),
             (KEDA_TLS, Vec::new(), Usage::Client),
+            (SCALE_TLS, service("temporal-scaler", NAMESPACE, hosts), Usage::Server),
+            (KEDA_SCALE_TLS, Vec::new(), Usage::Client),
             (CLIENT, Vec::new(), Usage::Client),
             (SCALER_TLS, Vec::new(), Usage::Client),
             (WORKER_TLS, Vec::new(), Usage::Client),

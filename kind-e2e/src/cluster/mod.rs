@@ -225,7 +225,7 @@ pub struct Fixture {
     pub documents: Arc<dyn ObjectStore>,
     /// The proxy on the way to S3.
     pub toxiproxy: Toxiproxy,
-    /// For Prometheus, with a certificate, and for toxiproxy, which is plain HTTP.
+    /// For Prometheus and temporal-scaler, with a certificate, and for toxiproxy, which is plain HTTP.
     pub http: reqwest::Client,
     /// For HTTPS with a certificate of the cluster's authority, without one of its own.
     pub https: reqwest::Client,

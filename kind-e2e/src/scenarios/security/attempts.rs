@@ -23,8 +23,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::cluster::forward::Forward;
+use crate::cluster::settings::{METRICS_PORT, SCALE_PORT, TEMPORAL_SCALER};
 use crate::cluster::temporal::Temporal;
-use crate::cluster::{Cluster, Fixture, STORAGE, http_client};
+use crate::cluster::{Cluster, Fixture, NAMESPACE, STORAGE, http_client};
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question, faults};
 
@@ -32,7 +33,7 @@ use crate::judge::verdict::{Check, Question, faults};
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Every attempt: the door, how it is tried, and whether that is the right way.
-const ATTEMPTS: [(&str, &str, bool); 35] = [
+const ATTEMPTS: [(&str, &str, bool); 39] = [
     ("Postgres", "TLS and the password", true),
     ("Postgres", "the password without TLS", false),
     ("Postgres", "TLS and another password", false),
@@ -59,6 +60,10 @@ const ATTEMPTS: [(&str, &str, bool); 35] = [
     ("Prometheus", "HTTPS and a certificate", true),
     ("Prometheus", "HTTP", false),
     ("Prometheus", "HTTPS without a certificate", false),
+    ("temporal-scaler", "HTTPS and a certificate", true),
+    ("temporal-scaler", "HTTP", false),
+    ("temporal-scaler", "HTTP at the port of its metrics", false),
+    ("temporal-scaler", "HTTPS without a certificate", false),
     ("Temporal", "TLS, a certificate and a token", true),
     ("Temporal", "gRPC without TLS", false),
     ("Temporal", "gRPC without a certificate", false),
@@ -86,6 +91,7 @@ pub(super) async fn try_all(fixture: &Fixture) -> Result<Vec<Attempt>> {
     redis(fixture, &mut found).await?;
     s3(fixture, &mut found).await?;
     prometheus(fixture, &mut found).await?;
+    temporal_scaler(fixture, &mut found).await?;
     temporal(fixture, &mut found).await?;
     Ok(found)
 }
@@ -174,7 +180,7 @@ async fn s3(fixture: &Fixture, found: &mut Vec<Attempt>) -> Result<()> {
     for (attempt, tls) in [("the worker's way with TLS", true), ("the worker's way without TLS", false)] {
         // kubectl ends when the server closes a connection.
         let forward = Forward::to(cluster, STORAGE, "s3", 7070).await?;
-        let url = format!("https://localhost:{}", forward.port);
+        let url = format!("https://127.0.0.1:{}", forward.port);
         let way = worker.clone().with_endpoint(&url);
         let way = if tls { way } else { without_tls(way, &url) };
         note(found, "S3", attempt, list(&way.build()?).await)?;
@@ -199,6 +205,24 @@ async fn prometheus(fixture: &Fixture, found: &mut Vec<Attempt>) -> Result<()> {
     note(found, "Prometheus", "HTTPS and a certificate", ask(fixture.http.get(&url)).await)?;
     note(found, "Prometheus", "HTTP", ask(fixture.http.get(plain)).await)?;
     note(found, "Prometheus", "HTTPS without a certificate", ask(fixture.https.get(&url)).await)?;
+    Ok(())
+}
+
+async fn temporal_scaler(fixture: &Fixture, found: &mut Vec<Attempt>) -> Result<()> {
+    let attempts = [
+        ("HTTPS and a certificate", "https", SCALE_PORT, &fixture.http),
+        ("HTTP", "http", SCALE_PORT, &fixture.http),
+        ("HTTP at the port of its metrics", "http", METRICS_PORT, &fixture.http),
+        ("HTTPS without a certificate", "https", SCALE_PORT, &fixture.https),
+    ];
+    for (attempt, scheme, port, client) in attempts {
+        // kubectl ends when the server closes a connection.
+        let forward = Forward::to(&fixture.cluster, NAMESPACE, TEMPORAL_SCALER.1, port).await?;
+        let request = client.get(format!("{scheme}://127.0.0.1:{}/scale", forward.port));
+        // Who is admitted is told, too, that it has no answer at the moment.
+        let answer = ask_allowing(request, &[StatusCode::SERVICE_UNAVAILABLE]).await;
+        note(found, "temporal-scaler", attempt, answer)?;
+    }
     Ok(())
 }
 
