@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -52,26 +54,39 @@ impl Maker<'_> {
         if let Some(cpus) = &record.cpus {
             step(&format!("confine the nodes to CPU {cpus}"), || self.confine(&record, cpus))?;
         }
-        step("connect the pod network", || self.connect_pods(&record))?;
         record.policies = Some(self.find_queue(&record)?.to_owned());
-        step("import the images in the nodes", || self.wait_for_images(&record))?;
-        self.apply(&record)?;
+        // What is applied waits for the nodes to be Ready.
+        both(|| self.prepare_nodes(&record), || self.apply_services(&record))?;
+        self.start(&record)?;
         step("check that nothing was pulled", || refuse_pulls(&record))?;
         record.kept = wanted.keep;
         self.remember(&mut record)?;
         Ok(record)
     }
 
+    fn prepare_nodes(&self, record: &Record) -> Result<()> {
+        step("connect the pod network", || self.connect_pods(record))?;
+        step("import the images in the nodes", || self.wait_for_images(record))
+    }
+
     /// Applies the manifests and waits until everything is ready. An object that was removed from the manifests stays
     /// in the cluster.
     pub(super) fn apply(&self, record: &Record) -> Result<()> {
+        self.apply_services(record)?;
+        self.start(record)
+    }
+
+    fn start(&self, record: &Record) -> Result<()> {
+        start(record, None, || self.apply_folder(record, MIGRATION), || self.apply_worker(record))
+    }
+
+    fn apply_services(&self, record: &Record) -> Result<()> {
         step("make the secrets", || self.make_secrets(record))?;
         step("apply the services", || self.apply_folder(record, SERVICES))?;
         step(&format!("enforce the network policies, by {}", record.policies.as_deref().unwrap_or("nobody")), || {
             self.queue_connections(record)?;
             self.apply_folder(record, POLICIES)
-        })?;
-        start(record, None, || self.apply_folder(record, MIGRATION), || self.apply_worker(record))
+        })
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -268,6 +283,16 @@ impl Maker<'_> {
         }
         Ok(())
     }
+}
+
+/// Does one thing beside another. The error is that of the first that failed.
+fn both(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<()>) -> Result<()> {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        let one = one.join().unwrap_or_else(|panic| resume_unwind(panic));
+        one.and(other)
+    })
 }
 
 /// Starts what was applied. The migration and the worker are applied as soon as what they need is ready: other services
