@@ -243,19 +243,12 @@ async fn act(
     let to = context.clock.now();
     *made = Some(Window { from, to });
     context.enter(&format!("{name}/recovery"), "undone");
-    let well = looking(context, fault, seen, true, well_again(context, fault, sizing, usual)).await;
+    let well = looking(context, fault, seen, true, stays_well(context, fault, sizing, usual)).await;
     fault.mechanism.back(context).await?;
-    well?;
-    let at = context.clock.now();
-    *recovered = Some(at);
-    context.enter(&format!("{name}/settled"), &format!("{:.1} s after it was undone", at - to));
-    let due = context.board.load().scheduled + SETTLED;
-    let most = Duration::from_secs_f64(3.0 * SETTLED as f64 / sizing.rate_of(WORKERS));
-    let enough = eventually("a hundred documents are due", most, async || {
-        when(context.board.load().scheduled >= due, || "fewer are".to_owned())
-    });
-    looking(context, fault, seen, true, enough).await?;
-    *settled = Some(Window { from: at, to: context.clock.now() });
+    let from = well?;
+    *recovered = Some(from);
+    *settled = Some(Window { from, to: context.clock.now() });
+    context.say(&format!("{}: all well since {:.1} s after it was undone", fault.name, from - to));
     seen.after = Seen::pods(context).await;
     if fault.mechanism == Mechanism::Poison {
         seen.poisoned = poisoned(context).await?;
@@ -308,35 +301,50 @@ fn in_flight(sample: &Sample) -> Option<u64> {
     Some(sample.load.acknowledged.saturating_sub(*sample.stored.seen()?))
 }
 
-/// Waits until the queues are empty and no more documents are in flight than before the fault.
-async fn well_again(context: &Context, fault: &Fault, sizing: &Sizing, usual: u64) -> Result<()> {
+/// Waits until all is well and stays so for [`SETTLED`] documents. Answers since when: a fault shows its effect a while
+/// after it was made.
+async fn stays_well(context: &Context, fault: &Fault, sizing: &Sizing, usual: u64) -> Result<f64> {
     let since = context.clock.now();
-    let limit = Duration::from_secs_f64(fault.bound(sizing.service) + LATE);
-    eventually("all is well again", limit, async || {
-        let Some(sample) = context.board.latest().filter(|sample| sample.at > since) else {
-            return Probe::NotYet("no sample yet".to_owned());
-        };
-        let Some(flying) = in_flight(&sample) else {
-            return Probe::NotYet(format!("documents not counted: {:?}", sample.stored));
-        };
-        if flying > usual || sample.load.acknowledged == 0 {
-            return Probe::NotYet(format!("{flying} documents in flight, {usual} are usual"));
-        }
-        if fault.invariants.contains(&Invariant::RightCount) {
-            let (least, most) = right_count(sizing, sizing.rate_of(WORKERS));
-            match context.board.fleet(context.clock.now()) {
-                Ok(fleet) if (least..=most).contains(&fleet.ready) && fleet.is_settled_at(fleet.ready) => {}
-                Ok(fleet) => return Probe::NotYet(format!("{fleet}, {least} to {most} are right")),
-                Err(unseen) => return Probe::NotYet(unseen),
+    let documents = 3.0 * SETTLED as f64 / sizing.rate_of(WORKERS);
+    let limit = Duration::from_secs_f64(fault.bound(sizing.service) + LATE + documents);
+    let mut began = None;
+    let well =
+        eventually("all is well again", limit, async || match is_well(context, fault, sizing, usual, since).await {
+            Ok(()) => {
+                let scheduled = context.board.load().scheduled;
+                let (from, due) = *began.get_or_insert((context.clock.now(), scheduled + SETTLED));
+                match scheduled >= due {
+                    true => Probe::Ready(from),
+                    false => Probe::NotYet(format!("{} documents more have to be due", due - scheduled)),
+                }
             }
+            Err(why) => {
+                began = None;
+                Probe::NotYet(why)
+            }
+        });
+    Ok(well.await?)
+}
+
+/// Whether the queues are empty and no more documents are in flight than before the fault, or why not.
+async fn is_well(context: &Context, fault: &Fault, sizing: &Sizing, usual: u64, since: f64) -> Result<(), String> {
+    let sample = context.board.latest().filter(|sample| sample.at > since).ok_or("no sample yet")?;
+    let flying = in_flight(&sample).ok_or_else(|| format!("documents not counted: {:?}", sample.stored))?;
+    if flying > usual || sample.load.acknowledged == 0 {
+        return Err(format!("{flying} documents in flight, {usual} are usual"));
+    }
+    if fault.invariants.contains(&Invariant::RightCount) {
+        let (least, most) = right_count(sizing, sizing.rate_of(WORKERS));
+        let fleet = context.board.fleet(context.clock.now())?;
+        if !((least..=most).contains(&fleet.ready) && fleet.is_settled_at(fleet.ready)) {
+            return Err(format!("{fleet}, {least} to {most} are right"));
         }
-        match context.fixture.temporal.backlogs().await {
-            Ok(backlogs) => when(backlogs.values().all(|waiting| *waiting == 0.0), || format!("{backlogs:?}")),
-            Err(error) => Probe::NotYet(format!("{error:#}")),
-        }
-    })
-    .await?;
-    Ok(())
+    }
+    let backlogs = context.fixture.temporal.backlogs().await.map_err(|error| format!("{error:#}"))?;
+    match backlogs.values().all(|waiting| *waiting == 0.0) {
+        true => Ok(()),
+        false => Err(format!("{backlogs:?}")),
+    }
 }
 
 /// Waits until no workflow runs any more, also of those whose start was accepted and not acknowledged.
