@@ -297,8 +297,10 @@ fn usual(before: &[Sample]) -> Result<u64> {
     Ok((mean + 3.0 * mean.sqrt()).ceil() as u64)
 }
 
+/// Documents that are due and not stored, those whose start has no answer yet among them.
 fn in_flight(sample: &Sample) -> Option<u64> {
-    Some(sample.load.acknowledged.saturating_sub(*sample.stored.seen()?))
+    let due = sample.load.scheduled.saturating_sub(sample.load.failed);
+    Some(due.saturating_sub(*sample.stored.seen()?))
 }
 
 /// Waits until all is well and stays so for [`SETTLED`] documents. Answers since when: a fault shows its effect a while
