@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
-use super::Played;
 use super::mechanism::GONE;
 use super::table::HEARTBEAT;
+use super::{Played, SETTLED, WORKERS};
 use crate::cluster::kubernetes::{Fleet, PodState, pod_of};
 use crate::cluster::prometheus::{query, total};
 use crate::judge::fleet::{never_fewer, sized, timed};
@@ -294,6 +294,11 @@ fn out_of_memory(seen: &Seen) -> Check {
 fn punctual(name: &str, played: &Played, window: Window, sizing: &Sizing, samples: &[Sample]) -> Check {
     let due = played.loaded.starts.iter().filter(|start| window.has(start.due));
     p99(name, due, sizing.service).excused_by(excuse(samples, window).as_deref())
+}
+
+/// Seconds between two kills of a fault that kills again: enough for a p99 of what is due between them.
+pub(super) fn between_kills(sizing: &Sizing) -> f64 {
+    SETTLES + SETTLED as f64 / sizing.rate_of(WORKERS) + sizing.p99_bound()
 }
 
 /// What is due from [`SETTLES`] after a kill on, and has to be stored before the next.

@@ -231,7 +231,7 @@ async fn act(
     seen.look(context, fault.invariants, false).await;
     context.enter(&format!("{name}/fault"), &fault.described().about);
     let from = context.clock.now();
-    let broken = looking(context, fault, seen, false, fault.mechanism.make(context, fault.lasts)).await;
+    let broken = looking(context, fault, seen, false, fault.mechanism.make(context, sizing, fault.lasts)).await;
     let broken = note(broken?, seen);
     let until = sleep_until(context.clock.instant(from + fault.lasts));
     looking(context, fault, seen, false, until).await;
