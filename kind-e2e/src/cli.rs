@@ -203,7 +203,10 @@ mod tests {
             "{error}"
         );
         let error = selected(&[], Some("cor")).unwrap_err();
-        assert_eq!(error, "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling, overload, faults, soak");
+        assert_eq!(
+            error,
+            "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling, overload, faults, soak"
+        );
     }
 
     #[test]

@@ -7,15 +7,16 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
-use super::Played;
 use super::mechanism::GONE;
 use super::table::HEARTBEAT;
+use super::{Played, SETTLED, WORKERS};
 use crate::cluster::kubernetes::{Fleet, PodState, pod_of};
 use crate::cluster::prometheus::{query, total};
 use crate::judge::fleet::{never_fewer, sized, timed};
 use crate::judge::host::excuse;
-use crate::judge::load::p99;
+use crate::judge::load::{bound_of, p99};
 use crate::judge::verdict::{Check, Question, faults};
+use crate::load::Start;
 use crate::load::context::Context;
 use crate::load::sizing::Sizing;
 use crate::observe::connections::{self, Connections as Held};
@@ -295,7 +296,12 @@ fn punctual(name: &str, played: &Played, window: Window, sizing: &Sizing, sample
     p99(name, due, sizing.service).excused_by(excuse(samples, window).as_deref())
 }
 
-/// The windows between two kills, from [`SETTLES`] after one to the next.
+/// Seconds between two kills of a fault that kills again: enough for a p99 of what is due between them.
+pub(super) fn between_kills(sizing: &Sizing) -> f64 {
+    SETTLES + SETTLED as f64 / sizing.rate_of(WORKERS) + sizing.p99_bound()
+}
+
+/// What is due from [`SETTLES`] after a kill on, and has to be stored before the next.
 fn between(played: &Played, window: Window, sizing: &Sizing, samples: &[Sample]) -> Check {
     let hits = &played.seen.hits;
     let between: Vec<Window> = hits
@@ -304,8 +310,11 @@ fn between(played: &Played, window: Window, sizing: &Sizing, samples: &[Sample])
         .filter(|window| window.seconds() > 0.0)
         .collect();
     let starts = &played.loaded.starts;
-    let due = starts.iter().filter(|start| between.iter().any(|window| window.has(start.due)));
-    p99(&format!("documents due {SETTLES:.0} s after a kill, until the next"), due, sizing.service)
+    let before = |start: &Start, window: &Window| {
+        window.has(start.due) && start.due + bound_of(start, sizing.service) < window.to
+    };
+    let due = starts.iter().filter(|start| between.iter().any(|window| before(start, window)));
+    p99(&format!("documents due {SETTLES:.0} s after a kill, and before the next"), due, sizing.service)
         .excused_by(excuse(samples, window).as_deref())
 }
 

@@ -251,7 +251,7 @@ mod tests {
         };
         Seen {
             hit: vec!["w".to_owned(); 200],
-            hits: vec![8.0, 48.0],
+            hits: vec![8.0, 58.0],
             dropped: 100,
             sessions: 150,
             refusal: Some("too many connections for role \"slipway\"".to_owned()),

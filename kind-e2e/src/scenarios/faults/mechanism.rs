@@ -20,13 +20,13 @@ use crate::cluster::switches::{
 };
 use crate::cluster::{self, Fixture, MONITORING, NAMESPACE, STORAGE};
 use crate::load::context::Context;
+use crate::load::sizing::Sizing;
 use crate::load::waits::{fix_workers, hand_over};
 use crate::observe::rows;
 use crate::scenarios::delay;
+use crate::scenarios::faults::invariant::between_kills;
 use support::wait::{Probe, eventually, when};
 
-/// Seconds between two kills of a fault that kills again.
-pub(super) const AGAIN: f64 = 50.0;
 /// Loops that poll as the wrong version, so that it gets a share of the tasks: as many as a worker has.
 const POLLS: usize = 5;
 /// A poll that failed is made again after this time.
@@ -183,14 +183,15 @@ impl Mechanism {
     ///
     /// # Errors
     /// It could not be broken so: then the fault shows nothing.
-    pub(super) async fn make(self, context: &Context, lasts: f64) -> Result<Made> {
+    pub(super) async fn make(self, context: &Context, sizing: &Sizing, lasts: f64) -> Result<Made> {
         let fixture = &context.fixture;
         let mut made = Made::default();
         match self {
             Self::Kill(pods, share, times) => {
                 for time in 0..times {
                     if time > 0 {
-                        sleep_until(context.clock.instant(made.at.last().copied().unwrap_or(0.0) + AGAIN)).await;
+                        let last = made.at.last().copied().unwrap_or(0.0);
+                        sleep_until(context.clock.instant(last + between_kills(sizing))).await;
                     }
                     let hit = share.of(hit(fixture, pods).await?);
                     made.at.push(context.clock.now());

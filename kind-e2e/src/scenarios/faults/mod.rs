@@ -44,9 +44,7 @@ pub const NAME: &str = "faults";
 const WORKERS: f64 = 4.5;
 /// Seconds in which the fleet grows before the first fault.
 const FIRST: f64 = 25.0;
-/// Seconds of load before each fault: documents are in flight in every step.
-const BEFORE: f64 = 8.0;
-/// Seconds before each fault in which the documents in flight are counted: the first documents of its load are stored.
+/// Seconds before each fault in which the documents in flight are counted, when the first of its load are stored.
 const USUAL: f64 = 4.0;
 /// Documents that are due while all is well again: a p99 of fewer than a hundred says nothing.
 const SETTLED: u64 = 105;
@@ -173,7 +171,7 @@ impl Faults {
                 context.say(&format!("the other faults would meet the rest of this one: {left}"));
                 break;
             }
-            before = BEFORE;
+            before = sizing.p99_bound() + USUAL;
         }
         Ok(())
     }
@@ -233,7 +231,7 @@ async fn act(
     seen.look(context, fault.invariants, false).await;
     context.enter(&format!("{name}/fault"), &fault.described().about);
     let from = context.clock.now();
-    let broken = looking(context, fault, seen, false, fault.mechanism.make(context, fault.lasts)).await;
+    let broken = looking(context, fault, seen, false, fault.mechanism.make(context, sizing, fault.lasts)).await;
     let broken = note(broken?, seen);
     let until = sleep_until(context.clock.instant(from + fault.lasts));
     looking(context, fault, seen, false, until).await;

@@ -134,7 +134,7 @@ pub(super) const FAULTS: [Fault; 31] = [
         &[Retried, PunctualBetween],
         &[RESTART, HEARTBEATS, STICKY, TASK],
     )
-    .differing("a quarter every 50 s instead of every 2 min, twice: each is over before the next"),
+    .differing("a quarter twice, as soon as the first is over, instead of every 2 min"),
     fault("bad-rollout", BadRollOut(8, 6), 10.0, &[FirstAttempts, Punctual, ScalesIn], &[START, SCALING]),
     fault("scale-in", ScaleIn(10, 6.0), 0.0, &[FirstAttempts], &[START, SCALING, LEFT]),
     fault("out-of-memory", Exhaust(WORKERS), 0.0, &[Restarted(1), OutOfMemory], &[HEARTBEATS, STICKY, TASK]),
