@@ -14,7 +14,7 @@ const NAMESPACE: &str = "documents";
 /// The start of the words that stand for expressions while the template is YAML.
 const WORD: &str = "HELM_EXPRESSION_";
 /// In an expression, the column of the lines below it.
-const COLUMN: &str = "COLUMN";
+const COLUMN: &str = "{column}";
 
 /// The groups of values in their order, each with its comment.
 const GROUPS: [(&str, &str); 6] = [
