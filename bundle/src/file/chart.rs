@@ -125,9 +125,11 @@ impl Chart {
             }
             items.extend([self.word(format!("{{{{- if {condition} }}}}")).into(), variable, self.end()]);
         }
-        let others = self.word(format!("{{{{- range $name, $value := omit $env{known} }}}}"));
+        let others = self.word(format!(
+            "{{{{- range $name, $value := omit $env{known} }}}}{{{{- if not (kindIs \"invalid\" $value) }}}}"
+        ));
         let [name, value] = ["{{ $name }}", "{{ $value | quote }}"].map(|expression| self.word(expression));
-        items.extend([others.into(), json!({"name": name, "value": value}), self.end()]);
+        items.extend([others.into(), json!({"name": name, "value": value}), self.end(), self.end()]);
         items
     }
 

@@ -61,7 +61,7 @@ fn defaults_give_exactly_the_manifests_and_lint_finds_nothing() {
 fn a_value_changes_its_field_and_no_other() {
     let chart = chart();
     let before = rendered(&chart, &DOCUMENTS);
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 13] = [
         (
             "images.temporal-worker=r/x@sha256:aa",
             &[r#"worker/image: "slipway.local/temporal-worker:0.1.0" -> "r/x@sha256:aa""#],
@@ -86,6 +86,14 @@ fn a_value_changes_its_field_and_no_other() {
             "env.temporal-worker.DATABASE_URL=postgres://x",
             &[
                 r#"worker/env/DATABASE_URL/value: null -> "postgres://x""#,
+                r#"worker/env/DATABASE_URL/valueFrom/secretKeyRef/key: "DATABASE_URL" -> null"#,
+                r#"worker/env/DATABASE_URL/valueFrom/secretKeyRef/name: "temporal-worker" -> null"#,
+            ],
+        ),
+        (
+            "env.temporal-worker.DATABASE_URL=null",
+            &[
+                r#"worker/env/DATABASE_URL/name: "DATABASE_URL" -> null"#,
                 r#"worker/env/DATABASE_URL/valueFrom/secretKeyRef/key: "DATABASE_URL" -> null"#,
                 r#"worker/env/DATABASE_URL/valueFrom/secretKeyRef/name: "temporal-worker" -> null"#,
             ],
