@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use support::command::Cmd;
+use support::interrupt::side_by_side;
 use support::progress::step;
 use support::wait::{Probe, blocking::eventually};
 
@@ -56,7 +55,7 @@ impl Maker<'_> {
         }
         record.policies = Some(self.find_queue(&record)?.to_owned());
         // What is applied waits for the nodes to be Ready.
-        both(|| self.prepare_nodes(&record), || self.apply_services(&record))?;
+        side_by_side(|| self.prepare_nodes(&record), || self.apply_services(&record))?;
         self.start(&record)?;
         step("check that nothing was pulled", || refuse_pulls(&record))?;
         record.kept = wanted.keep;
@@ -285,16 +284,6 @@ impl Maker<'_> {
     }
 }
 
-/// Does one thing beside another. The error is that of the first that failed.
-fn both(one: impl FnOnce() -> Result<()> + Send, other: impl FnOnce() -> Result<()>) -> Result<()> {
-    thread::scope(|scope| {
-        let one = scope.spawn(one);
-        let other = other();
-        let one = one.join().unwrap_or_else(|panic| resume_unwind(panic));
-        one.and(other)
-    })
-}
-
 /// Starts what was applied. The migration and the worker are applied as soon as what they need is ready: other services
 /// start meanwhile. With a selector, only what has this label matters.
 pub(super) fn start(
@@ -310,7 +299,8 @@ pub(super) fn start(
     step("register Temporal's namespace", || register_namespace(record))?;
     step("apply the worker and its autoscaling", worker)?;
     step("scale the worker to its minimum", || wait_for_scaler(record))?;
-    step("start everything", || wait_for_workloads(record, None, selector))
+    step("start everything", || wait_for_workloads(record, None, selector))?;
+    step("hear from every trigger of the autoscaler", || wait_for_triggers(record))
 }
 
 /// Makes the worker's namespace the one that kubectl uses if a command names none, as the guide's commands do.
@@ -434,6 +424,32 @@ fn scaler_state(scaler: &Value, worker: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// Waits until every trigger has an answer. Until then KEDA answers with its fallback, which may be more workers than
+/// the load needs.
+fn wait_for_triggers(record: &Record) -> Result<()> {
+    eventually("every trigger has an answer", SERVICES_DEADLINE, || {
+        let silent = silent_triggers(&get(record, &["scaledobject", "temporal-worker-scaler"])?);
+        Ok(if silent.is_empty() { Probe::Ready(()) } else { Probe::NotYet(silent.join(", ")) })
+    })?;
+    Ok(())
+}
+
+/// The triggers of a ScaledObject whose last question failed, or who were not asked yet. While it is paused nobody asks,
+/// and without a fallback KEDA does not note the answers.
+fn silent_triggers(scaler: &Value) -> Vec<String> {
+    let status = &scaler["status"];
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let paused = conditions.into_iter().any(|one| one["type"] == "Paused" && one["status"] == "True");
+    if paused || scaler["spec"]["fallback"].is_null() {
+        return Vec::new();
+    }
+    let Some(names) = status["externalMetricNames"].as_array() else {
+        return vec!["KEDA has not made its HPA".to_owned()];
+    };
+    let silent = names.iter().filter_map(Value::as_str).filter(|name| status["health"][name]["status"] != "Happy");
+    silent.map(|name| format!("{name} has no answer")).collect()
+}
+
 /// Deletes the Job that migrated the database before: a Job cannot be changed.
 fn delete_migration(record: &Record) -> Result<()> {
     kubectl(record).arg("delete").args(JOB).args(["--ignore-not-found", "--wait"]).run()?;
@@ -522,6 +538,22 @@ mod tests {
         assert!(scaler_state(&scaler("True"), &worker(1)).unwrap_err().contains("minimum 3"));
         assert!(scaler_state(&json!({}), &worker(3)).is_err());
         scaler_state(&scaler("True"), &worker(4)).unwrap();
+    }
+
+    #[test]
+    fn a_trigger_is_silent_until_its_last_question_had_an_answer() {
+        let scaler = |health: Value, paused: &str| {
+            json!({"spec": {"fallback": {}}, "status": {"externalMetricNames": ["s0-a", "s1-b"], "health": health,
+                "conditions": [{"type": "Paused", "status": paused}]}})
+        };
+        let (happy, failing) = (json!({"status": "Happy"}), json!({"status": "Failing", "numberOfFailures": 1}));
+        assert!(silent_triggers(&scaler(json!({"s0-a": happy, "s1-b": happy}), "False")).is_empty());
+        let one = scaler(json!({"s0-a": happy, "s1-b": failing}), "False");
+        assert_eq!(silent_triggers(&one), ["s1-b has no answer"]);
+        assert_eq!(silent_triggers(&scaler(json!({"s0-a": happy}), "False")), ["s1-b has no answer"]);
+        assert!(silent_triggers(&scaler(json!({}), "True")).is_empty());
+        assert_eq!(silent_triggers(&json!({"spec": {"fallback": {}}})).len(), 1);
+        assert!(silent_triggers(&json!({"spec": {}})).is_empty());
     }
 
     #[test]

@@ -146,8 +146,9 @@ const FREE: &str = r#"
 rm --force /var/local-path-provisioner/*_storage_data-postgres-0/slipway-fill
 "#;
 
-/// `knock FROM=ADDRESS,…`: tries to open a connection to each address and port, all at once. FROM is the uid of the pod in
-/// whose network it tries, or `node`. No process is root's, because what the node's root sends is subject to no policy. Prints from, address and exit code of each: 0 if it opened, 124 if nobody answered.
+/// `knock FROM=ADDRESS,…`: tries to open a connection to each address and port, all at once. FROM is the uid of the pod
+/// in whose network it tries, or `node`. No process is root's, because what the node's root sends is subject to no
+/// policy. Prints from, address and exit code of each: 0 if it opened, 124 if nobody answered.
 const KNOCK: &str = r#"
 for knocks in "$@"; do
     from=${knocks%%=*}

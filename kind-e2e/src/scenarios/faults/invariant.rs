@@ -32,7 +32,7 @@ const ALERTS: &str = r#"ALERTS{alertstate="firing"}"#;
 /// 0.5 s, and a slot.
 const BEGINS: f64 = 10.0;
 /// Between two kills, documents that are due after this time are punctual again, in seconds.
-const SETTLES: f64 = 25.0;
+pub(super) const SETTLES: f64 = 25.0;
 /// Packets a second that a worker without an answer may send: three pollers, heartbeats and completions of ten slots,
 /// each once a second. A storm has hundreds.
 const PACKETS: f64 = 30.0;
@@ -82,7 +82,7 @@ pub(super) enum Invariant {
     PollersReturn(f64),
     /// Workflow tasks failed meanwhile.
     TasksFailed,
-    /// Postgres gives Temporal sessions all the time.
+    /// Postgres gives Temporal a session while another client holds all that it can get.
     TemporalsShare,
     /// Postgres refused the other client.
     Refused,
@@ -458,14 +458,8 @@ fn alert(seen: &Seen, name: &str, window: Window) -> Check {
     timed(question, fired, window.seconds(), None, others)
 }
 
-/// The least and the most workers that are right for a load. Demand is a mean of 30 s: chance may add one.
-pub(super) fn right_count(sizing: &Sizing, rate: f64) -> (i32, i32) {
-    let (least, most) = sizing.settles(rate);
-    (least, most + 1)
-}
-
 fn counted(played: &Played, sizing: &Sizing, samples: &[Sample]) -> Check {
-    let (least, most) = right_count(sizing, played.rate());
+    let (least, most) = sizing.right_count(played.rate());
     let name = "as many workers as the load needs".to_owned();
     let why = "the HPA goes on by the answers of temporal-scaler when KEDA is back";
     match played.settled {

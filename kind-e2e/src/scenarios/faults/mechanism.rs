@@ -100,7 +100,8 @@ pub(super) enum Mechanism {
     Evict(Pods),
     /// The workers are rolled out anew, until so many were stopped.
     RollOut(usize),
-    /// The workers are rolled out with an image that does not exist. Then the first number of workers becomes the second.
+    /// The workers are rolled out with an image that does not exist. Then the first number of workers becomes the
+    /// second.
     BadRollOut(i32, i32),
     /// So many workers become the minimum, while the answers of S3 take so many seconds.
     ScaleIn(i32, f64),

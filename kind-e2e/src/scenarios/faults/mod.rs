@@ -22,7 +22,7 @@ use support::wait::{Probe, WaitError, eventually, when};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::invariant::{Invariant, Seen, right_count};
+use self::invariant::{Invariant, Seen};
 use self::mechanism::{Made, Mechanism, poison};
 use self::table::{FAULTS, Fault};
 use super::loaded::{Loaded, Stretch};
@@ -334,7 +334,7 @@ async fn is_well(context: &Context, fault: &Fault, sizing: &Sizing, usual: u64, 
         return Err(format!("{flying} documents in flight, {usual} are usual"));
     }
     if fault.invariants.contains(&Invariant::RightCount) {
-        let (least, most) = right_count(sizing, sizing.rate_of(WORKERS));
+        let (least, most) = sizing.right_count(sizing.rate_of(WORKERS));
         let fleet = context.board.fleet(context.clock.now())?;
         if !((least..=most).contains(&fleet.ready) && fleet.is_settled_at(fleet.ready)) {
             return Err(format!("{fleet}, {least} to {most} are right"));
@@ -415,7 +415,35 @@ pub async fn restore(context: &Context) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::invariant::{SETTLES, between_kills};
     use super::*;
+    use crate::cluster::reading::Reading;
+    use crate::load::sizing::tests::sizing;
+
+    fn flying(scheduled: u64, failed: u64, stored: u64) -> Sample {
+        let mut sample = Sample { stored: Reading::Seen(stored), ..Sample::default() };
+        (sample.load.scheduled, sample.load.failed) = (scheduled, failed);
+        sample
+    }
+
+    #[test]
+    fn as_many_in_flight_as_before_is_the_mean_and_what_chance_adds() {
+        assert_eq!(in_flight(&flying(20, 2, 9)), Some(9), "a start without an answer is in flight");
+        assert_eq!(in_flight(&flying(20, 0, 21)), Some(0));
+        assert_eq!(in_flight(&Sample::default()), None);
+        // 16 on average, and three times its root.
+        assert_eq!(usual(&[flying(20, 0, 8), flying(40, 0, 20)]).unwrap(), 28);
+        assert!(usual(&[Sample::default()]).is_err());
+    }
+
+    #[test]
+    fn a_second_kill_leaves_time_for_a_p99_on_any_host() {
+        let (fast, slow) = (sizing(), Sizing { service: 8.0, ..sizing() });
+        for sizing in [fast, slow] {
+            let counted = between_kills(&sizing) - SETTLES - sizing.p99_bound();
+            assert!(counted * sizing.rate_of(WORKERS) >= SETTLED as f64 - 1e-6, "{counted} s");
+        }
+    }
 
     #[test]
     fn the_list_and_the_table_name_the_same_faults() {

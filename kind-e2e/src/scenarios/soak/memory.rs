@@ -109,8 +109,8 @@ fn second_half(window: Window) -> Window {
     Window { from: window.from + window.seconds() / 2.0, ..window }
 }
 
-/// The median of the slopes between any two readings (Theil and Sen), a second: waves of a garbage collector do not move
-/// it.
+/// The median of the slopes between any two readings (Theil and Sen), a second. Waves of a garbage collector do not
+/// move it.
 fn slope(seen: &[(f64, f64)]) -> f64 {
     let pairs = seen.iter().enumerate().flat_map(|(at, one)| seen[at + 1..].iter().map(move |other| (one, other)));
     let mut slopes: Vec<f64> = pairs.map(|(one, other)| (other.1 - one.1) / (other.0 - one.0)).collect();

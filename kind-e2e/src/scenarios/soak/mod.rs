@@ -36,8 +36,8 @@ const READ: Duration = Duration::from_secs(15);
 const SETTLES: f64 = 60.0;
 /// The last documents are stored within this time, in seconds.
 const DRAINED: f64 = 90.0;
-/// The median of the last quarter is at most so many times that of the first: a tenth is what two draws of a few
-/// thousand documents never differ by, and an hour's drift that would double it within ten.
+/// The median of the last quarter is at most so many times that of the first. A drift that an hour cannot show, at most
+/// a tenth, doubles the median in eight hours or more.
 const DRIFT: f64 = 1.1;
 
 /// What the scenario found.
@@ -139,17 +139,62 @@ fn steady(loaded: &Loaded, window: Window) -> Check {
 }
 
 fn sized(sizing: &Sizing, samples: &[Sample], window: Window) -> Check {
-    let (least, most) = sizing.settles(sizing.rate_of(WORKERS));
+    let (least, most) = sizing.right_count(sizing.rate_of(WORKERS));
     let (_, last) = quarters(window);
     let question = Question::new(
         "soak-workers",
         "as many workers as the load needs, on average of the last quarter",
-        format!("{least} to {}", most + 1),
+        format!("{least} to {most}"),
         "a signal that drifts takes workers that nobody needs; chance may add one",
     );
     question.of(fleets(samples, last).map(|fleets| {
         let ready: i32 = fleets.iter().map(|(_, fleet)| fleet.ready).sum();
         let mean = f64::from(ready) / fleets.len().max(1) as f64;
-        ((f64::from(least)..=f64::from(most + 1)).contains(&mean), format!("{mean:.1}"))
+        ((f64::from(least)..=f64::from(most)).contains(&mean), format!("{mean:.1}"))
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::reaction::tests::sample;
+    use crate::judge::verdict::Outcome;
+    use crate::load::sizing::tests::sizing;
+    use crate::load::tests::start;
+
+    const HOUR: Window = Window { from: 0.0, to: 3600.0 };
+
+    /// An hour of two documents a second, with the seconds that each takes.
+    fn latency_of(takes: impl Fn(f64) -> f64) -> Check {
+        let starts = (0..7200).map(|number| f64::from(number) / 2.0).map(|due| start(due, Some(due + takes(due))));
+        steady(&Loaded { starts: starts.collect(), ..Loaded::default() }, HOUR)
+    }
+
+    #[test]
+    fn documents_that_take_longer_and_longer_are_noticed() {
+        assert_eq!(latency_of(|_| 2.0).outcome, Outcome::Pass);
+        assert_eq!(latency_of(|due| if (due as u64).is_multiple_of(7) { 9.0 } else { 2.0 }).outcome, Outcome::Pass);
+        // From 2 s to 2.4 s within the hour.
+        assert!(matches!(latency_of(|due| 2.0 + 0.4 * due / 3600.0).outcome, Outcome::Fail(_)));
+        let nothing = steady(&Loaded::default(), HOUR);
+        assert!(matches!(nothing.outcome, Outcome::Fail(_)), "{nothing:?}");
+    }
+
+    /// An hour with so many workers in its last quarter.
+    fn workers_of(last: i32) -> Check {
+        let samples: Vec<Sample> = (0..=3600)
+            .map(f64::from)
+            .map(|at| sample(at, if at < 2700.0 { (5, 5) } else { (last, last) }, 0.0, 0.0))
+            .collect();
+        sized(&sizing(), &samples, HOUR)
+    }
+
+    #[test]
+    fn workers_that_nobody_needs_are_noticed_in_the_last_quarter() {
+        assert_eq!(workers_of(5).outcome, Outcome::Pass);
+        assert!(matches!(workers_of(9).outcome, Outcome::Fail(_)));
+        assert!(matches!(workers_of(3).outcome, Outcome::Fail(_)));
+        let unseen = sized(&sizing(), &[], HOUR);
+        assert!(matches!(unseen.outcome, Outcome::Inconclusive(_)), "{unseen:?}");
+    }
 }
