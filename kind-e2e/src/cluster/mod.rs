@@ -7,6 +7,7 @@ pub mod control_plane;
 pub mod evidence;
 pub mod forward;
 pub mod hpa_sync;
+pub mod injection;
 pub mod kubernetes;
 pub mod node;
 pub mod prometheus;

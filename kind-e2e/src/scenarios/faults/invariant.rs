@@ -36,6 +36,8 @@ pub(super) const SETTLES: f64 = 25.0;
 /// Packets a second that a worker without an answer may send: three pollers, heartbeats and completions of ten slots,
 /// each once a second. A storm has hundreds.
 const PACKETS: f64 = 30.0;
+/// Timeouts of its store that Temporal has to have seen, before it is said that the store lied.
+const LIES: f64 = 20.0;
 /// The connections that Temporal may have: 4 services with 25 and 5 each (`manifests/services/temporal`).
 const TEMPORALS: u32 = 120;
 
@@ -90,6 +92,8 @@ pub(super) enum Invariant {
     Connections,
     /// Temporal heals without a pod that somebody deletes.
     NoPodDeleted,
+    /// Temporal's store gave false answers.
+    StoreLied,
 }
 
 /// What was looked at while a fault was made, undone and over.
@@ -121,6 +125,8 @@ pub(super) struct Seen {
     pub most: Option<Held>,
     /// Why Postgres gave Temporal no session, if it gave none, while the other client held its own.
     pub temporals: Option<Result<(), String>>,
+    /// Timeouts that Temporal's store answered since it was hit.
+    pub timeouts: f64,
     /// The pods before.
     pub before: Vec<PodState>,
     /// The pods after.
@@ -136,6 +142,13 @@ impl Seen {
                 Invariant::TriggerErrors => {
                     if let Ok(count) = ask(context, TRIGGER_ERRORS).await {
                         self.trigger_errors = Some((self.trigger_errors.map_or(count, |(first, _)| first), count));
+                    }
+                }
+                Invariant::StoreLied if !undone => {
+                    if let Some(pod) = self.hit.first()
+                        && let Ok(count) = ask(context, &timeouts_of(pod)).await
+                    {
+                        self.timeouts = self.timeouts.max(count);
                     }
                 }
                 Invariant::PollersReturn(_) if undone => {
@@ -216,6 +229,7 @@ impl Invariant {
             Self::Refused => refused(seen),
             Self::Connections => connections_bounded(played),
             Self::NoPodDeleted => no_pod_deleted(played),
+            Self::StoreLied => store_lied(seen),
         }
     }
 }
@@ -544,6 +558,21 @@ fn connections_bounded(played: &Played) -> Check {
             )
         }
     }
+}
+
+fn store_lied(seen: &Seen) -> Check {
+    let question = Question::new(
+        "fault-store",
+        "Temporal's store answered what is not true",
+        format!("≥ {LIES:.0} timeouts of calls that it had done"),
+        "a twentieth of hundreds of calls: fewer show nothing",
+    );
+    question.require(seen.timeouts >= LIES, format!("{:.0}", seen.timeouts))
+}
+
+/// Timeouts that a pod of Temporal had from its store.
+fn timeouts_of(pod: &str) -> String {
+    format!(r#"sum(persistence_error_with_type{{error_type="persistence_TimeoutError",pod="{pod}"}} or vector(0))"#)
 }
 
 fn no_pod_deleted(played: &Played) -> Check {

@@ -8,7 +8,7 @@ use crate::judge::load::{kept_schedule, p99};
 use crate::judge::statistics::{latency, seconds};
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Outcome, Question};
-use crate::load::sizing::{GUIDE_SERVICE, Sizing};
+use crate::load::sizing::Sizing;
 use crate::observe::sample::Sample;
 use crate::observe::window::Window;
 
@@ -38,8 +38,8 @@ impl Faults {
             "verdict",
             "differs from the table of faults",
         ];
-        let note = "One fault at a time. Well again: the queues empty, and every document stored that was due before; counted \
-                    from the time at which the fault was undone.";
+        let note = "One fault at a time. Well again: the queues are empty, and no more documents are in flight than before \
+                    the fault. Counted from the time at which it was undone.";
         let mut table = Table::new("Faults", &heads, note);
         table.rows = self.asked.iter().filter_map(|name| self.row(name, samples)).collect();
         table
@@ -50,8 +50,7 @@ impl Faults {
         let checks = self.judge_one(name, samples);
         let verdict = Outcome::of_all(checks.iter().map(|check| &check.outcome)).word().to_owned();
         let number = fault.described().number.to_string();
-        let service = self.sizing.as_ref().map_or(GUIDE_SERVICE, |sizing| sizing.service);
-        let bound = format!("{:.0} s", fault.bound(service));
+        let bound = self.sizing.as_ref().map_or_else(String::new, |sizing| format!("{:.0} s", fault.bound(sizing)));
         let differs = fault.differs.unwrap_or_default().to_owned();
         let Some(played) = self.played.iter().find(|played| played.name == name) else {
             let none = String::new;
@@ -120,12 +119,12 @@ impl Played {
     }
 
     fn recovery(&self, fault: &Fault, sizing: &Sizing, samples: &[Sample]) -> Check {
-        let bound = fault.bound(sizing.service);
+        let bound = fault.bound(sizing);
         let question = Question::new(
             "fault-recovery",
             "the queues are empty, and every document that was due before is stored",
             format!("≤ {bound:.0} s after it was undone"),
-            fault.why(sizing.service),
+            fault.why(sizing),
         );
         let window = self.made.map_or_else(Window::default, |made| self.lasted(made));
         let never = || self.error.clone().unwrap_or_else(|| "not every document was stored".to_owned());
@@ -267,6 +266,7 @@ mod tests {
                 allowed: 297,
             }),
             temporals: Some(Ok(())),
+            timeouts: 40.0,
             before: vec![pod(1)],
             after: vec![pod(1 + restarts.unwrap_or(0))],
         }
@@ -387,7 +387,8 @@ mod tests {
 
     #[test]
     fn each_invariant_is_noticed() {
-        let table: [(&str, &str, Change, &str); 21] = [
+        let table: [(&str, &str, Change, &str); 22] = [
+            ("store-lies", "the store was honest", |one| one.seen.timeouts = 3.0, "fault-store"),
             ("worker-killed", "tried again too late", |one| one.loaded.ending.retried[0].at = 40.0, "fault-retried"),
             ("worker-killed", "a crash loop", |one| one.seen.after[0].restarts = 7, "fault-restarts"),
             ("worker-killed", "no restart", |one| one.seen.after[0].restarts = 1, "fault-restarts"),

@@ -12,6 +12,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
+use crate::cluster::injection::inject;
 use crate::cluster::kubernetes::read_pods;
 use crate::cluster::node::{self, Disk, Place, places};
 use crate::cluster::switches::{
@@ -125,6 +126,8 @@ pub(super) enum Mechanism {
     WrongVersion,
     /// The node stands still.
     PauseNode,
+    /// Temporal's store does what it is asked, and sometimes answers that it had no time for it.
+    StoreLies,
 }
 
 /// A fault that was made.
@@ -276,6 +279,10 @@ impl Mechanism {
             }
             Self::WrongVersion => made.polls = wrong_version(fixture, &made.failed_tasks),
             Self::PauseNode => pause_nodes(fixture, "pause").await?,
+            Self::StoreLies => {
+                inject(fixture, true).await?;
+                made.note(&hit(fixture, TEMPORAL).await?);
+            }
         }
         Ok(made)
     }
@@ -306,6 +313,7 @@ impl Mechanism {
             Self::FillDisk => node::disk(fixture, Disk::Free).await?,
             Self::HangS3 => fixture.toxiproxy.answer().await?,
             Self::PauseNode => pause_nodes(fixture, "unpause").await?,
+            Self::StoreLies => inject(fixture, false).await?,
             _ => {}
         }
         Ok(0)

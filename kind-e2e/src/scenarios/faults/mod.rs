@@ -42,6 +42,8 @@ use crate::observe::window::Window;
 pub const NAME: &str = "faults";
 /// Workers' worth of load: more than the minimum, so that a fault meets a fleet that was scaled.
 const WORKERS: f64 = 4.5;
+/// Workers that a rollout of these starts at once: `maxSurge` is a quarter, rounded up.
+const SURGE: f64 = 2.0;
 /// Seconds in which the fleet grows before the first fault.
 const FIRST: f64 = 25.0;
 /// Seconds before each fault in which the documents in flight are counted, when the first of its load are stored.
@@ -152,7 +154,8 @@ impl Faults {
             named => named.iter().any(|name| name == fault.name),
         });
         self.asked = asked.map(|fault| fault.name.to_owned()).collect();
-        let sizing = prepare(context, "faults/prepare", Peak::steady(WORKERS), GUIDE_SERVICE).await?;
+        let peak = Peak { workers: WORKERS, starting: SURGE };
+        let sizing = prepare(context, "faults/prepare", peak, GUIDE_SERVICE).await?;
         self.sizing = Some(sizing);
         fix_workers(context, sizing.min).await?;
         hand_over(context).await?;
@@ -306,7 +309,7 @@ fn in_flight(sample: &Sample) -> Option<u64> {
 async fn stays_well(context: &Context, fault: &Fault, sizing: &Sizing, usual: u64) -> Result<f64> {
     let since = context.clock.now();
     let documents = 3.0 * SETTLED as f64 / sizing.rate_of(WORKERS);
-    let limit = Duration::from_secs_f64(fault.bound(sizing.service) + LATE + documents);
+    let limit = Duration::from_secs_f64(fault.bound(sizing) + LATE + documents);
     let mut began = None;
     let well =
         eventually("all is well again", limit, async || match is_well(context, fault, sizing, usual, since).await {
@@ -452,16 +455,19 @@ mod tests {
         names.sort_unstable();
         assert_eq!(listed.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
         listed.sort_by_key(|(_, number)| *number);
-        assert!(listed.iter().map(|(_, number)| *number).eq(1..=31), "each number once: {listed:?}");
+        assert!(listed.iter().map(|(_, number)| *number).eq(1..=32), "each number once: {listed:?}");
     }
 
     #[test]
     fn a_bound_is_the_sum_that_it_says() {
         let fault = by_name("worker-killed").unwrap();
-        assert_eq!(fault.bound(2.0), 15.0 + 10.0 + 10.0 + 11.5);
-        let why = fault.why(2.0);
+        let half = Sizing { share: 0.5, ..sizing() };
+        assert_eq!(fault.bound(&half), 15.0 + 10.0 + 10.0 + 11.5);
+        let why = fault.why(&half);
         assert!(why.starts_with("15 s until Temporal misses the heartbeats; 10 s "), "{why}");
         let away = by_name("worker-cut-off").unwrap();
-        assert_eq!(away.bound(2.0), 50.0 + 30.0 * 7.0 / 3.0 + 11.5);
+        assert_eq!(away.bound(&half), 50.0 + 30.0 + 11.5, "half of the host does the work of 30 s in 30 s");
+        let most = away.bound(&sizing());
+        assert!((most - (50.0 + 30.0 * 7.0 / 3.0 + 11.5)).abs() < 1e-6, "{most}");
     }
 }

@@ -7,7 +7,7 @@ use super::mechanism::Mechanism::{self, *};
 use super::mechanism::{KEDA, POSTGRES, PROMETHEUS, Share, TEMPORAL, WORKERS};
 use crate::cluster::{self, MONITORING};
 use crate::load::corpus::CLAIM_TRIPS;
-use crate::load::sizing::WAITING;
+use crate::load::sizing::{Sizing, WAITING};
 
 /// A part of a bound: seconds, and what takes them.
 pub(super) type Part = (f64, &'static str);
@@ -34,29 +34,31 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// All is well again within so many seconds, where a document takes `service` seconds on each way to S3.
-    pub(super) fn bound(&self, service: f64) -> f64 {
-        self.recovery.iter().map(|(seconds, _)| seconds).sum::<f64>() + self.backlog() + tail(service)
+    /// All is well again within so many seconds under such a load.
+    pub(super) fn bound(&self, sizing: &Sizing) -> f64 {
+        self.recovery.iter().map(|(seconds, _)| seconds).sum::<f64>() + self.backlog(sizing) + tail(sizing.service)
     }
 
     /// Why the bound is what it is.
-    pub(super) fn why(&self, service: f64) -> String {
+    pub(super) fn why(&self, sizing: &Sizing) -> String {
         let parts = self.recovery.iter().map(|(seconds, what)| format!("{seconds:.0} s {what}"));
-        let backlog = (self.backlog() > 0.0).then(|| {
+        let backlog = (self.backlog(sizing) > 0.0).then(|| {
             format!(
-                "{:.0} s for what waits: the load takes 70 % of this host at most, so that the work of {:.0} s is done in 7/3 \
-                 of that",
-                self.backlog(),
-                self.lasts
+                "{:.0} s for what waits since {:.0} s: the load takes {:.0} % of this host at most, and the rest does it",
+                self.backlog(sizing),
+                self.lasts,
+                100.0 * sizing.share
             )
         });
-        let tail = format!("{:.0} s for the last document, which may go to S3 {CLAIM_TRIPS} times", tail(service));
+        let tail =
+            format!("{:.0} s for the last document, which may go to S3 {CLAIM_TRIPS} times", tail(sizing.service));
         parts.chain(backlog).chain([tail]).collect::<Vec<_>>().join("; ")
     }
 
-    /// Nothing is started while Temporal is away, and nothing waits when it is back.
-    fn backlog(&self) -> f64 {
-        if self.refuses { 0.0 } else { self.lasts * 7.0 / 3.0 }
+    /// Seconds until what waits is done, beside the load. Nothing is started while Temporal is away, and nothing waits
+    /// when it is back.
+    fn backlog(&self, sizing: &Sizing) -> f64 {
+        if self.refuses { 0.0 } else { self.lasts * sizing.share / (1.0 - sizing.share) }
     }
 }
 
@@ -117,7 +119,7 @@ impl Fault {
 
 /// Every fault, in the order in which they are played. Those whose pods start from new ones come between those that
 /// kill, so that the kubelet's back-off stays short.
-pub(super) const FAULTS: [Fault; 31] = [
+pub(super) const FAULTS: [Fault; 32] = [
     fault(
         "worker-killed",
         Kill(WORKERS, Share::One, 1),
@@ -195,5 +197,8 @@ pub(super) const FAULTS: [Fault; 31] = [
         &[POSTGRES_STARTS, TEMPORAL_STARTS, RETRY, POLLS, CIRCUIT_LONG],
     )
     .refusing(),
+    fault("store-lies", StoreLies, 45.0, &[StoreLied], &[TEMPORAL_STARTS, RETRY, POLLS, HEARTBEATS, TASK])
+        .refusing()
+        .differing("Temporal's injector: a twentieth of the calls that write answer with a timeout after they wrote"),
     fault("planned-stops", RollOut(STOPS), 0.0, &[Stopped(STOPS), FirstAttempts], &[START]).apart(),
 ];
