@@ -207,7 +207,8 @@ impl Bottleneck {
             }
             Phase::Trial { from: None, .. } if settled => {
                 let enough = size_for(now.throughput, usual.time, per_worker);
-                self.phase = match enough < now.workers {
+                // A fleet that did not grow is not in its own way: its tasks may be longer ones.
+                self.phase = match enough < now.workers && now.workers > usual.workers {
                     true => self.hold(now, Some(enough), now.workers, latest.at, tuning),
                     false => step(now),
                 };

@@ -227,6 +227,14 @@ pub fn all() -> Vec<Scenario> {
             )
         },
         Scenario {
+            outages: outage(0.0, 120.0, Fault::Slow(0.05)),
+            ..base(
+                "larger-documents",
+                "the first documents are a twentieth of the next, which are fewer",
+                Load::pieces(&[(60.0, 0.0), (40.0, of(7.0)), (20.0, 0.0), (480.0, of(4.5))]),
+            )
+        },
+        Scenario {
             fleet: shared,
             outages: outage(300.0, 600.0, Fault::Weak(3.0)),
             recovers: Some(600.0),

@@ -129,6 +129,27 @@ fn a_slow_database_gets_the_workers_that_help() {
     }
 }
 
+/// Documents that take twenty times as long as the first ones: a fleet that did not grow is not in its own way. Broken by
+/// naming a bottleneck at the size that carried the small ones. All workers are asked for within two trials.
+#[test]
+fn a_load_of_larger_documents_gets_its_workers() {
+    let scenario = find("larger-documents").unwrap();
+    let mut missed = Vec::new();
+    for hpa in PERIODS {
+        for seed in 0..10 {
+            let outcome = simulate(&scenario, Way::Ours, &Setup::usual(hpa, seed));
+            let first = outcome.course.iter().find(|moment| moment.at >= 120.0 && moment.wanted >= 5);
+            let seconds = first.map_or(f64::INFINITY, |moment| moment.at - 120.0);
+            let shown = format!("seed {seed}, 5 wanted after {seconds:.0} s; {}", shown(&outcome));
+            println!("{shown}");
+            if seconds > 120.0 || outcome.bottleneck > 0 {
+                missed.push(shown);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
 /// A database with a third of its capacity does not carry the load, whatever the fleet. One step is tried.
 #[test]
 fn a_weak_database_stops_the_growth() {
