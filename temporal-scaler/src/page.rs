@@ -17,6 +17,9 @@ const LONGEST_LINE: usize = 8 << 10;
 /// Bytes of the largest page that is read.
 pub(crate) const LARGEST_PAGE: usize = 8 << 20;
 
+/// The greatest value of a series that is read: up to here a sum of whole numbers is exact.
+const GREATEST_VALUE: f64 = 9e15;
+
 /// The slots of one worker for one queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Slots {
@@ -148,7 +151,7 @@ impl Series {
             rest = rest.trim_start_matches([',', ' ']);
             if let Some(after) = rest.strip_prefix('}') {
                 let value: f64 = after.split_ascii_whitespace().next()?.parse().ok()?;
-                return (value.is_finite() && value >= 0.0).then_some(Self { labels, value });
+                return (0.0..=GREATEST_VALUE).contains(&value).then_some(Self { labels, value });
             }
             let (name, after) = rest.split_once("=\"")?;
             let (value, after) = quoted(after)?;
@@ -198,6 +201,7 @@ temporal_worker_task_slots_available{task_queue="a \"b\"\\c}",worker_type="Workf
 temporal_worker_task_slots_used{task_queue="sized",worker_type="ActivityWorker"} 3
 temporal_worker_task_slots_available{task_queue="bad",worker_type="ActivityWorker"} NaN
 temporal_worker_task_slots_available{task_queue="bad",worker_type="ActivityWorker"} -3
+temporal_worker_task_slots_available{task_queue="bad",worker_type="ActivityWorker"} 1e308
 temporal_worker_task_slots_available{task_queue="bad"} 3
 temporal_worker_task_slots_available{task_queue="bad
 temporal_activity_execution_failed{activity_type="a",task_queue="io"} 3
