@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use support::command::Cmd;
 
@@ -91,9 +91,8 @@ impl Outputs {
         let lock: Self = toml::from_str(text).with_context(|| format!("parse {OUTPUTS_FILE}"))?;
         // Rust and TOML escape other characters differently.
         let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-        let mut texts = lock.parts().into_iter().flat_map(|(_, values)| values).flat_map(|(name, value)| [name, value]);
-        if let Some(text) = texts.find(|text| !printable(text)) {
-            bail!("parse {OUTPUTS_FILE}: {text:?} has a character that is not printable ASCII");
+        for text in lock.parts().into_iter().flat_map(|(_, values)| values).flat_map(|(name, value)| [name, value]) {
+            ensure!(printable(text), "parse {OUTPUTS_FILE}: {text:?} has a character that is not printable ASCII");
         }
         Ok(lock)
     }
