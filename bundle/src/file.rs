@@ -3,7 +3,9 @@
 //! The tar is an OCI image layout with further members. Its bytes depend on its contents alone. [`verify`] reads it
 //! without a network and without an engine. `docs/bundle.md` describes the members.
 
+mod chart;
 mod collect;
+mod folder;
 mod licences;
 mod members;
 mod provenance;
@@ -18,6 +20,7 @@ mod verify;
 use serde::{Deserialize, Serialize};
 
 pub use collect::collect;
+pub use folder::{check_folder, folder_for_registry};
 pub use members::Bundle;
 pub use provenance::Commit;
 pub use registry::{pull, push};

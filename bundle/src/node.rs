@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+pub(crate) use self::files::API_SERVER_FOLDER;
 use crate::cache::Cache;
 use crate::debian::Rootfs;
 use crate::images::{self, BuiltImage, ImageSet, PartSource, Plan};

@@ -59,6 +59,9 @@ pub struct Run {
     /// Play only these faults, by name; more than one with a comma between. Without a scenario or suite, nothing else.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub fault: Vec<String>,
+    /// How long the scenario `soak` lasts, in hours.
+    #[arg(long, value_name = "N", value_parser = positive, default_value_t = 1.0)]
+    pub hours: f64,
     /// Size the loads for a host that carries so many documents a second: the same load again as in another run.
     #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
     pub capacity: Option<f64>,
@@ -200,7 +203,10 @@ mod tests {
             "{error}"
         );
         let error = selected(&[], Some("cor")).unwrap_err();
-        assert_eq!(error, "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling, overload, faults");
+        assert_eq!(
+            error,
+            "no suite is called \"cor\"; did you mean \"core\"? known: core, scaling, overload, faults, soak"
+        );
     }
 
     #[test]

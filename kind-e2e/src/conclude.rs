@@ -26,9 +26,12 @@ pub fn judge(facts: &Facts, samples: &[Sample]) -> Verdict {
         let check = came_to_its_end(Outcome::inconclusive("was not begun"), "not begun");
         ScenarioVerdict::of(name, 0.0, vec![check])
     });
-    let on_purpose = restarted_on_purpose(facts);
+    // What scenarios do on purpose is judged there.
+    let restored: Vec<_> = facts.scenarios.iter().filter_map(|one| one.scenario().ok()).collect();
+    let restarts: Vec<&str> = restored.iter().flat_map(|scenario| scenario.restarts()).copied().collect();
+    let pulls: Vec<&str> = restored.iter().flat_map(|scenario| scenario.pulls()).copied().collect();
     let survey = |found: &Reading<Survey>| match found {
-        Reading::Seen(survey) => Reading::Seen(survey.clone().without(&on_purpose)),
+        Reading::Seen(survey) => Reading::Seen(survey.clone().without(&restarts, &pulls)),
         Reading::Gap(why) => Reading::Gap(why.clone()),
     };
     let mut whole = survey::checks(&survey(&facts.began), &survey(&facts.ended), facts.run.installed);
@@ -52,12 +55,6 @@ fn kept_secret(found: &Reading<Search>) -> Check {
         Reading::Gap(why) => question.unseen(why),
         Reading::Seen(search) => unshown(question, search, "files"),
     }
-}
-
-/// The pods that a scenario of the run restarts on purpose: what they show is judged there.
-fn restarted_on_purpose(facts: &Facts) -> Vec<&'static str> {
-    let scenarios = facts.scenarios.iter().filter_map(|one| one.scenario().ok());
-    scenarios.flat_map(|scenario| scenario.restarts()).copied().collect()
 }
 
 fn scenario(facts: &ScenarioFacts, samples: &[Sample]) -> ScenarioVerdict {

@@ -68,6 +68,7 @@ pub async fn run(arguments: &cli::Run) -> Result<u8> {
         settings,
         calibration: Reading::default(),
         faults: arguments.fault.clone(),
+        hours: arguments.hours,
         later: mutation.map_or(0.0, |mutation| mutation.later()),
         fixture,
     };

@@ -508,6 +508,9 @@ const SECURITY: &[Mutation] = &[
     mutation("security", "a pod may run as root", &["pods-hardened"], |run| {
         run.detail("security", |found| found["pods"][0]["faults"] = vec!["may run as root".to_owned()].into());
     }),
+    mutation("security", "the API server answers with profiles", &["benchmark"], |run| {
+        run.detail("security", |found| found["benchmark"]["a"]["kube-apiserver"]["profiling"] = vec!["true"].into());
+    }),
 ];
 
 /// Sets how an attempt at a service was answered: why it was refused, or null.

@@ -3,9 +3,11 @@
 //! There is one layer, the environment. `TEMPORAL_*` is not here: the SDK reads these variables and temporal.toml
 //! itself, when [`crate::temporal`] connects.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use scaler::QueueSettings;
+
+use crate::tls::Files;
 
 /// Slots of a worker for a queue, if neither the setting nor a worker says how many: the default of Temporal's SDKs.
 const DEFAULT_SLOTS: f64 = 100.0;
@@ -41,7 +43,15 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("SCALER_DEPLOYMENT", "", "Worker Deployment; with SCALER_BUILD_ID, only this version's backlog is read"),
     setting("SCALER_BUILD_ID", "", "build id of the version"),
     setting("SCALER_DELETION_COSTS", "false", "whether busy pods get a deletion cost, so that idle pods leave first"),
-    setting("SCALER_ADDRESS", "[::]:9464", "address of /scale, /metrics, /healthz and /readyz"),
+    setting("SCALER_ADDRESS", "[::]:9464", "address of /metrics, /healthz, /readyz, and of /scale without TLS"),
+    setting("SCALER_TLS_ADDRESS", "[::]:9465", "address of /scale with TLS"),
+    setting(
+        "SCALER_TLS_CERT_PATH",
+        "",
+        "certificate of /scale; with the next two, only clients with a certificate get it",
+    ),
+    setting("SCALER_TLS_KEY_PATH", "", "private key of the certificate"),
+    setting("SCALER_TLS_CLIENT_CA_PATH", "", "authorities of the clients' certificates"),
     setting("LOG_FORMAT", "text", "text or json"),
     setting("RUST_LOG", "info,temporalio_client=warn", "filter of log lines"),
 ];
@@ -169,6 +179,13 @@ pub(crate) struct Version {
     pub(crate) build_id: String,
 }
 
+/// The port with TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tls {
+    pub(crate) address: SocketAddr,
+    pub(crate) files: Files,
+}
+
 /// All settings.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
@@ -182,6 +199,8 @@ pub(crate) struct Config {
     pub(crate) version: Option<Version>,
     pub(crate) deletion_costs: bool,
     pub(crate) address: SocketAddr,
+    /// How /scale is served with TLS. `None`: at `address`, without.
+    pub(crate) tls: Option<Tls>,
     pub(crate) log_json: bool,
     pub(crate) log_filter: String,
 }
@@ -244,6 +263,26 @@ impl Reader<'_> {
         })
     }
 
+    fn tls(&mut self) -> Option<Tls> {
+        const FILES: [&str; 3] = ["SCALER_TLS_CERT_PATH", "SCALER_TLS_KEY_PATH", "SCALER_TLS_CLIENT_CA_PATH"];
+        let address = self.value("SCALER_TLS_ADDRESS", "[::]:9465", socket);
+        match FILES.map(|name| self.text(name).map(PathBuf::from)) {
+            [Some(certificate), Some(key), Some(clients)] => {
+                Some(Tls { address: address?, files: Files { certificate, key, clients } })
+            }
+            [None, None, None] => None,
+            some => {
+                let of = |set: bool| {
+                    let those = FILES.iter().zip(&some).filter(|(_, path)| path.is_some() == set);
+                    those.map(|(name, _)| *name).collect::<Vec<_>>().join(" and ")
+                };
+                let fault = format!("{} is set without {}: set all three, or none", of(true), of(false));
+                self.faults.push(fault);
+                None
+            }
+        }
+    }
+
     fn version(&mut self) -> Option<Version> {
         match (self.text("SCALER_DEPLOYMENT"), self.text("SCALER_BUILD_ID")) {
             (Some(deployment), Some(build_id)) => Some(Version { deployment, build_id }),
@@ -258,6 +297,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// An address with a port.
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it must be an IP address and a port".to_owned())
 }
 
 /// What a label selector may consist of. The API server checks the rest.
@@ -284,9 +328,8 @@ impl Config {
         // Two rounds of at most 3 s and an interval have to fit into the 10 s after which readings are none.
         let interval = reader.number("SCALER_INTERVAL_SECONDS", "1", 0.1, 3.0);
         let deletion_costs = reader.one_of("SCALER_DELETION_COSTS", "false", "true");
-        let address = reader.value("SCALER_ADDRESS", "[::]:9464", |text| {
-            text.parse().map_err(|_| "it must be an IP address and a port".to_owned())
-        });
+        let address = reader.value("SCALER_ADDRESS", "[::]:9464", socket);
+        let tls = reader.tls();
         let log_json = reader.one_of("LOG_FORMAT", "text", "json");
         let log_filter = reader.value("RUST_LOG", "info", |text| {
             let parsed: Result<tracing_subscriber::EnvFilter, _> = text.parse();
@@ -304,6 +347,7 @@ impl Config {
                 version,
                 deletion_costs: deletion_costs?,
                 address: address?,
+                tls,
                 log_json: log_json?,
                 log_filter: log_filter?,
             })
@@ -382,6 +426,7 @@ mod tests {
             ("SCALER_INTERVAL_SECONDS", "60", "0.1 to 3"),
             ("SCALER_DELETION_COSTS", "yes", "false or true"),
             ("SCALER_ADDRESS", ":9464", "IP address"),
+            ("SCALER_TLS_ADDRESS", "9465", "IP address"),
             ("LOG_FORMAT", "logfmt", "text or json"),
             ("RUST_LOG", "a=b=c", "RUST_LOG"),
         ];
@@ -411,6 +456,17 @@ mod tests {
         assert_eq!(config.version, Some(Version { deployment: "d".into(), build_id: "1".into() }));
         let faults = Config::load(&variables(&[("SCALER_DEPLOYMENT", "d")])).unwrap_err();
         assert!(faults.to_string().contains("without SCALER_BUILD_ID"), "{faults}");
+    }
+
+    #[test]
+    fn tls_needs_all_of_its_files() {
+        let files =
+            [("SCALER_TLS_CERT_PATH", "/c"), ("SCALER_TLS_KEY_PATH", "/k"), ("SCALER_TLS_CLIENT_CA_PATH", "/a")];
+        let tls = Config::load(&variables(&files)).unwrap().tls.unwrap();
+        assert_eq!((tls.address.port(), tls.files.clients.as_path()), (9465, std::path::Path::new("/a")));
+        assert_eq!(Config::load(&variables(&[])).unwrap().tls, None);
+        let faults = Config::load(&variables(&files[..1])).unwrap_err().to_string();
+        assert!(faults.contains("without SCALER_TLS_KEY_PATH and SCALER_TLS_CLIENT_CA_PATH"), "{faults}");
     }
 
     /// The value of a variable in a manifest.

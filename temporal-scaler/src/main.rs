@@ -14,6 +14,7 @@ mod port;
 mod round;
 mod state;
 mod temporal;
+mod tls;
 
 use std::{
     convert::Infallible,
@@ -25,6 +26,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use axum::serve::Listener;
 use clap::{Parser, Subcommand};
 use temporalio_client::ClientOptions;
 use tokio::{
@@ -44,6 +46,7 @@ use crate::{
     round::{PodList, Round},
     state::Shared,
     temporal::Temporal,
+    tls::{Door, Identity},
 };
 
 /// Exit code for an invalid configuration.
@@ -91,6 +94,10 @@ fn main() -> ExitCode {
         Ok((_, client)) => client,
         Err(error) => return fail(USAGE, &format!("{error:#}")),
     };
+    let identity = match config.tls.as_ref().map(|tls| Identity::read(tls.files.clone())).transpose() {
+        Ok(identity) => identity,
+        Err(error) => return fail(USAGE, &format!("TLS of /scale (SCALER_TLS_*): {error:#}")),
+    };
     if matches!(cli.command, Some(Command::Config)) {
         print!("{}", config::render(&variables));
         return ExitCode::SUCCESS;
@@ -98,7 +105,7 @@ fn main() -> ExitCode {
     // Two threads: one page of 10,000 must not hold up an answer.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ended = runtime.context("starting the async runtime").and_then(|runtime| {
-        let ended = runtime.block_on(run(config, &temporal, &variables));
+        let ended = runtime.block_on(run(config, identity, &temporal, &variables));
         runtime.shutdown_background();
         ended
     });
@@ -113,7 +120,12 @@ fn fail(code: u8, error: &dyn Display) -> ExitCode {
     ExitCode::from(code)
 }
 
-async fn run(config: Config, temporal: &ClientOptions, variables: &Variables) -> anyhow::Result<()> {
+async fn run(
+    config: Config,
+    identity: Option<Identity>,
+    temporal: &ClientOptions,
+    variables: &Variables,
+) -> anyhow::Result<()> {
     start_logs(&config)?;
     for name in config::unknown(variables) {
         warn!("{name} is not a setting: `temporal-scaler --help` lists them");
@@ -126,8 +138,13 @@ async fn run(config: Config, temporal: &ClientOptions, variables: &Variables) ->
     let client = kube::Client::try_from(kubernetes).context("preparing the client of the API server")?;
     let pods = Pods::new(client, &namespace, &config.pod_selector, config.metrics_port.clone());
     let shared = Shared::new(&config, pods.clone());
-    let listener = port::bind(config.address).await?;
-    info!(address = %listener.local_addr()?, namespace, selector = config.pod_selector, "serving /scale");
+    let listener = port::bind("SCALER_ADDRESS", config.address).await?;
+    let door = match config.tls.as_ref().zip(identity) {
+        None => None,
+        Some((tls, identity)) => Some(Door::of(port::bind("SCALER_TLS_ADDRESS", tls.address).await?, identity)?),
+    };
+    let address = door.as_ref().map_or_else(|| listener.local_addr(), Listener::local_addr)?;
+    info!(%address, tls = door.is_some(), namespace, selector = config.pod_selector, "serving /scale");
     let unwritten = Arc::new(Unwritten::default());
     if config.deletion_costs {
         tokio::spawn(costs::run(shared.clone(), unwritten.clone()));
@@ -135,7 +152,7 @@ async fn run(config: Config, temporal: &ClientOptions, variables: &Variables) ->
     tokio::spawn(pods.run());
     let pages = Pages::new(&config.queues, &temporal.namespace)?;
     tokio::select! {
-        served = port::serve(listener, shared.clone(), shutdown) => served,
+        served = port::serve(listener, door, shared.clone(), shutdown) => served,
         never = rounds(config, pages, shared, unwritten) => match never {},
     }
 }

@@ -1,4 +1,5 @@
-//! The HTTP port: /scale, /metrics, /healthz (the process answers) and /readyz (it has something to answer with).
+//! The HTTP ports: /metrics, /healthz (the process answers) and /readyz (it has something to answer with) on one, and
+//! /scale there, too, or on one with TLS.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -15,35 +16,49 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics, state::Shared};
+use crate::{metrics, state::Shared, tls::Door};
 
-/// Binds the port. `[::]` also takes IPv4, and becomes `0.0.0.0` on a host without IPv6.
+/// Binds a port, whose address is the setting `name`. `[::]` also takes IPv4, and becomes `0.0.0.0` on a host without
+/// IPv6.
 ///
 /// # Errors
 /// The address is in use, or is not one of this host's.
-pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listening = match TcpListener::bind(address).await {
         Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
         listening => listening,
     };
-    listening.with_context(|| format!("listening on {address}: is it in use? SCALER_ADDRESS sets the address"))
+    listening.with_context(|| format!("listening on {address}: is it in use? {name} sets the address"))
 }
 
-/// Serves the port until the shutdown.
+/// Serves the ports until the shutdown. With `door`, /scale is there and nowhere else.
 ///
 /// # Errors
-/// The listener failed.
-pub(crate) async fn serve(listener: TcpListener, shared: Shared, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let router = Router::new()
-        .route("/scale", get(scale))
+/// A listener failed.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    door: Option<Door>,
+    shared: Shared,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let scale = Router::new().route("/scale", get(scale));
+    let rest = Router::new()
         .route("/metrics", get(scrape))
         .route("/healthz", get(async || "live\n"))
-        .route("/readyz", get(ready))
-        .with_state(shared);
-    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
-    serving.await.context("serving the port")
+        .route("/readyz", get(ready));
+    let end = shutdown.clone().cancelled_owned();
+    let served = match door {
+        None => axum::serve(listener, rest.merge(scale).with_state(shared)).with_graceful_shutdown(end).await,
+        Some(door) => {
+            let scale =
+                axum::serve(door, scale.with_state(shared.clone())).with_graceful_shutdown(shutdown.cancelled_owned());
+            let rest = axum::serve(listener, rest.with_state(shared)).with_graceful_shutdown(end);
+            tokio::try_join!(async { scale.await }, async { rest.await }).map(drop)
+        }
+    };
+    served.context("serving a port")
 }
 
 /// The answer with its parts, or the reason why there is none. An answer without a number has a status that KEDA takes

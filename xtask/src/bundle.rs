@@ -104,6 +104,8 @@ struct PullArgs {
 }
 
 /// Print the worker's manifests for a cluster that pulls from a registry: each image by its digest there.
+///
+/// With --output, write them as a folder for `kubectl apply -k`, kustomize and Helm, and print the files' names.
 #[derive(Debug, clap::Args)]
 struct RenderArgs {
     /// The bundle.
@@ -112,6 +114,10 @@ struct RenderArgs {
     /// The repository that the bundle was sent to, as registry.example.com/slipway.
     #[arg(long, value_name = "REGISTRY/NAME")]
     registry: String,
+
+    /// The folder to write. It must be empty or not exist.
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
 }
 
 /// Send what this checkout has built to a registry, so that others take it with --from instead of building it.
@@ -132,10 +138,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Action::Push(args) => push(args),
         Action::Pull(args) => pull(args),
         Action::Share(args) => share(args),
-        Action::Render(RenderArgs { file, registry }) => {
-            print!("{}", file::for_registry(file, registry)?);
-            Ok(ExitCode::SUCCESS)
-        }
+        Action::Render(args) => render(args),
     }
 }
 
@@ -207,6 +210,18 @@ fn pull(PullArgs { reference, file }: &PullArgs) -> Result<ExitCode> {
     file::check_target(file).map_err(Unusable)?;
     let saved = file::pull(&crane(&session)?, &session.cache, reference, file)?;
     println!("{}  {}", saved.sha256, file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(RenderArgs { file, registry, output }: &RenderArgs) -> Result<ExitCode> {
+    if let Some(folder) = output {
+        file::check_folder(folder).map_err(Unusable)?;
+        for path in file::folder_for_registry(file, registry, folder)? {
+            println!("{}", path.display());
+        }
+    } else {
+        print!("{}", file::for_registry(file, registry)?);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

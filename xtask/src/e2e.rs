@@ -42,6 +42,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     fault: Vec<String>,
 
+    /// How long the scenario `soak` lasts, in hours. Default: 1.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    hours: Option<f64>,
+
     /// List the suites and scenarios, and do nothing else.
     #[arg(long)]
     list: bool,
@@ -171,6 +175,9 @@ impl Run {
         }
         for name in &self.args.fault {
             driver = driver.args(["--fault", name]);
+        }
+        if let Some(hours) = self.args.hours {
+            driver = driver.args(["--hours", &hours.to_string()]);
         }
         if let Some(capacity) = self.args.capacity {
             driver = driver.args(["--capacity", &capacity.to_string()]);

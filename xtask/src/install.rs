@@ -66,7 +66,7 @@ pub(crate) fn uninstall(args: &UninstallArgs) -> Result<ExitCode> {
     with(&session, &args.target, |cluster| {
         let stays = cluster.uninstall(args.delete_data)?;
         for name in &stays {
-            progress::note(&format!("stays, with data: {name}"));
+            progress::note(&format!("stays: {name}"));
         }
         Ok(())
     })

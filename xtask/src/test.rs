@@ -16,9 +16,9 @@ use crate::session::Session;
 /// These are the format check, the lints, the unit tests, the integration tests of the worker, the scaler and the
 /// bundle, and the checks of the manifests, the flake, the workflows and the crates' licences and sources.
 ///
-/// Installs missing system packages. The programs that check the manifests are kubectl, kubeconform and promtool. The
-/// integration tests start Temporal, versitygw, toxiproxy and a registry. All of these have pinned versions, and are
-/// built from source if the cache lacks them. Postgres, Redis and Python are those of the system. pip installs
+/// Installs missing system packages. The programs that check the manifests are kubectl, kubeconform, promtool and
+/// helm. The integration tests start Temporal, versitygw, toxiproxy and a registry. All of these have pinned versions,
+/// and are built from source if the cache lacks them. Postgres, Redis and Python are those of the system. pip installs
 /// Temporal's SDK for Python once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -33,9 +33,10 @@ pub(crate) struct Args {
 }
 
 /// The programs of the tests that are built from the pins: component, program, and the variable with its path.
-const SERVERS: [(&str, &str, &str); 7] = [
+const SERVERS: [(&str, &str, &str); 8] = [
     ("crane", "crane", "SLIPWAY_CRANE"),
     ("govulncheck", "govulncheck", "SLIPWAY_GOVULNCHECK"),
+    ("helm", "helm", "SLIPWAY_HELM"),
     ("jsonschema", "jv", "SLIPWAY_JSONSCHEMA"),
     ("registry", "registry", "SLIPWAY_REGISTRY"),
     ("temporal", "temporal-server", "SLIPWAY_TEMPORAL_SERVER"),
@@ -111,7 +112,7 @@ fn integration(session: &Session, built: &Parts) -> Result<()> {
     tests = tests.env(variable, built.module_dir(component, module)?);
     let suites: [(&str, &[&str]); 2] = [
         ("the worker and the scaler against real servers", &["--test", "integration", "--", "--include-ignored"]),
-        ("the bundle, a real registry, schemas of SBOMs", &["--lib", "--", "--ignored"]),
+        ("the bundle, a real registry, Helm, schemas of SBOMs", &["--lib", "--", "--ignored"]),
     ];
     suites.into_iter().try_for_each(|(name, args)| {
         progress::step(&format!("integration tests: {name}"), || {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use support::command::Cmd;
+use support::interrupt::side_by_side;
 use support::progress::step;
 use support::wait::{Probe, blocking::eventually};
 
@@ -27,6 +28,11 @@ const ADMISSION_DEADLINE: Duration = Duration::from_secs(120);
 /// The number of crashes after which a container counts as failed. KEDA's operator restarts once by design, to create
 /// certificates. Other containers may start before a service that they need.
 const CRASH_LIMIT: i64 = 5;
+/// The namespaces whose workloads the worker needs.
+const STORAGE: &str = "storage";
+const TEMPORAL: &str = "temporal";
+/// The Job that migrates the database.
+const JOB: [&str; 4] = ["job", "temporal-worker-migration", "--namespace", NAMESPACE];
 /// Part of the comment of every rule that kube-proxy writes for the API server's address.
 const API_SERVER_RULE: &str = "default/kubernetes:https";
 /// The folder of the Job that migrates the database, below `manifests/`.
@@ -43,35 +49,43 @@ impl Maker<'_> {
         record.nodes = node_containers(self.engine, &record.name)?.into_iter().map(|(name, ..)| name).collect();
         step("make the worker's namespace the default of kubectl", || use_namespace(&record))?;
         self.write(&record)?;
+        step("revoke the tokens by which nodes joined", || revoke_join_tokens(&record))?;
         if let Some(cpus) = &record.cpus {
             step(&format!("confine the nodes to CPU {cpus}"), || self.confine(&record, cpus))?;
         }
-        step("connect the pod network", || self.connect_pods(&record))?;
         record.policies = Some(self.find_queue(&record)?.to_owned());
-        step("import the images in the nodes", || self.wait_for_images(&record))?;
-        self.apply(&record)?;
-        step("answer `kubectl top`", || wait_for_metrics(&record))?;
+        // What is applied waits for the nodes to be Ready.
+        side_by_side(|| self.prepare_nodes(&record), || self.apply_services(&record))?;
+        self.start(&record)?;
         step("check that nothing was pulled", || refuse_pulls(&record))?;
         record.kept = wanted.keep;
         self.remember(&mut record)?;
         Ok(record)
     }
 
+    fn prepare_nodes(&self, record: &Record) -> Result<()> {
+        step("connect the pod network", || self.connect_pods(record))?;
+        step("import the images in the nodes", || self.wait_for_images(record))
+    }
+
     /// Applies the manifests and waits until everything is ready. An object that was removed from the manifests stays
     /// in the cluster.
     pub(super) fn apply(&self, record: &Record) -> Result<()> {
+        self.apply_services(record)?;
+        self.start(record)
+    }
+
+    fn start(&self, record: &Record) -> Result<()> {
+        start(record, None, || self.apply_folder(record, MIGRATION), || self.apply_worker(record))
+    }
+
+    fn apply_services(&self, record: &Record) -> Result<()> {
         step("make the secrets", || self.make_secrets(record))?;
         step("apply the services", || self.apply_folder(record, SERVICES))?;
         step(&format!("enforce the network policies, by {}", record.policies.as_deref().unwrap_or("nobody")), || {
             self.queue_connections(record)?;
             self.apply_folder(record, POLICIES)
-        })?;
-        step("start the services", || wait_for_workloads(record, None))?;
-        step("migrate the database", || migrate(record, || self.apply_folder(record, MIGRATION)))?;
-        step("register Temporal's namespace", || register_namespace(record))?;
-        step("apply the worker and its autoscaling", || self.apply_worker(record))?;
-        step("scale the worker to its minimum", || wait_for_scaler(record))?;
-        step("start the worker", || wait_for_workloads(record, None))
+        })
     }
 
     pub(super) fn folder(&self) -> PathBuf {
@@ -205,7 +219,7 @@ impl Maker<'_> {
         self.wait_for_kube_proxy(record)?;
         for (node, _, cidr) in &nodes {
             self.in_node(node, &["mkdir", "-p", "/etc/cni/net.d"]).run()?;
-            self.in_node(node, &["cp", "/dev/stdin", "/etc/cni/net.d/10-slipway.conflist"])
+            self.in_node(node, &["install", "--mode=600", "/dev/stdin", "/etc/cni/net.d/10-slipway.conflist"])
                 .stdin(serde_json::to_vec_pretty(&kind::cni(cidr))?)
                 .run()?;
             // Each pod has a route of its own. Without this one, a packet to a pod that is gone would leave the node, and
@@ -270,9 +284,37 @@ impl Maker<'_> {
     }
 }
 
+/// Starts what was applied. The migration and the worker are applied as soon as what they need is ready: other services
+/// start meanwhile. With a selector, only what has this label matters.
+pub(super) fn start(
+    record: &Record,
+    selector: Option<&str>,
+    migration: impl FnOnce() -> Result<()>,
+    worker: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    step("start the database", || wait_for_workloads(record, Some(STORAGE), selector))?;
+    step("begin to migrate the database", || delete_migration(record).and_then(|()| migration()))?;
+    step("start Temporal", || wait_for_workloads(record, Some(TEMPORAL), selector))?;
+    step("migrate the database", || wait_for_migration(record))?;
+    step("register Temporal's namespace", || register_namespace(record))?;
+    step("apply the worker and its autoscaling", worker)?;
+    step("scale the worker to its minimum", || wait_for_scaler(record))?;
+    step("start everything", || wait_for_workloads(record, None, selector))?;
+    step("hear from every trigger of the autoscaler", || wait_for_triggers(record))
+}
+
 /// Makes the worker's namespace the one that kubectl uses if a command names none, as the guide's commands do.
 pub(super) fn use_namespace(record: &Record) -> Result<()> {
     kubectl(record).args(["config", "set-context", "--current", "--namespace", NAMESPACE]).quiet().run()?;
+    Ok(())
+}
+
+/// Deletes the tokens by which the nodes joined. Every cluster of kind has the same one, and who knows it could join a
+/// node, to which the API server would give Secrets.
+fn revoke_join_tokens(record: &Record) -> Result<()> {
+    const TOKENS: [&str; 5] =
+        ["secrets", "--namespace", "kube-system", "--field-selector", "type=bootstrap.kubernetes.io/token"];
+    kubectl(record).arg("delete").args(TOKENS).run()?;
     Ok(())
 }
 
@@ -333,20 +375,20 @@ fn unready_nodes(nodes: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Waits until every workload has its replicas and every API is available. A missing image ends the wait at once. With
-/// a selector, only what has this label matters.
-pub(super) fn wait_for_workloads(record: &Record, selector: Option<&str>) -> Result<()> {
-    let get = |record: &Record, what: &[&str]| {
-        let selected: Vec<&str> = selector.into_iter().flat_map(|selector| ["--selector", selector]).collect();
-        get(record, &[what, &selected[..]].concat())
-    };
+/// Waits until every workload has its replicas and every API is available, or those of one namespace only. A missing
+/// image ends the wait at once.
+fn wait_for_workloads(record: &Record, namespace: Option<&str>, selector: Option<&str>) -> Result<()> {
+    let place = namespace.map_or(vec!["--all-namespaces"], |name| vec!["--namespace", name]);
+    let selected: Vec<&str> = selector.into_iter().flat_map(|selector| ["--selector", selector]).collect();
+    let get = |what: &str, place: &[&str]| get(record, &[&[what], place, &selected[..]].concat());
     eventually("every workload is ready", SERVICES_DEADLINE, || {
-        let pods = get(record, &["pods", "--all-namespaces"])?;
+        let pods = get("pods", &place)?;
         let missing = missing_images(&pods);
         ensure!(missing.is_empty(), "images that cannot be started: {}", missing.join(", "));
-        let mut unready =
-            unready_workloads(&get(record, &["deployments,statefulsets,daemonsets", "--all-namespaces"])?);
-        unready.extend(unavailable_apis(&get(record, &["apiservices"])?));
+        let mut unready = unready_workloads(&get("deployments,statefulsets,daemonsets", &place)?);
+        if namespace.is_none() {
+            unready.extend(unavailable_apis(&get("apiservices", &[])?));
+        }
         if unready.is_empty() {
             return Ok(Probe::Ready(()));
         }
@@ -358,7 +400,7 @@ pub(super) fn wait_for_workloads(record: &Record, selector: Option<&str>) -> Res
 }
 
 /// Waits until KEDA scales the worker's Deployment: the ScaledObject is Ready and its minimum is set.
-pub(super) fn wait_for_scaler(record: &Record) -> Result<()> {
+fn wait_for_scaler(record: &Record) -> Result<()> {
     eventually("KEDA scales the worker", SERVICES_DEADLINE, || {
         let scaler = get(record, &["scaledobject", "temporal-worker-scaler"])?;
         let worker = get(record, &["deployment", "temporal-worker"])?;
@@ -382,14 +424,42 @@ fn scaler_state(scaler: &Value, worker: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs the Job that migrates the database. A Job cannot be changed, so one that is there is deleted.
-pub(super) fn migrate(record: &Record, apply: impl FnOnce() -> Result<()>) -> Result<()> {
-    const JOB: [&str; 2] = ["job", "temporal-worker-migration"];
-    let namespace = ["--namespace", NAMESPACE];
-    kubectl(record).arg("delete").args(JOB).args(namespace).args(["--ignore-not-found", "--wait"]).run()?;
-    apply()?;
+/// Waits until every trigger has an answer. Until then KEDA answers with its fallback, which may be more workers than
+/// the load needs.
+fn wait_for_triggers(record: &Record) -> Result<()> {
+    eventually("every trigger has an answer", SERVICES_DEADLINE, || {
+        let silent = silent_triggers(&get(record, &["scaledobject", "temporal-worker-scaler"])?);
+        Ok(if silent.is_empty() { Probe::Ready(()) } else { Probe::NotYet(silent.join(", ")) })
+    })?;
+    Ok(())
+}
+
+/// The triggers of a ScaledObject whose last question failed, or who were not asked yet. While it is paused nobody asks,
+/// and without a fallback KEDA does not note the answers.
+fn silent_triggers(scaler: &Value) -> Vec<String> {
+    let status = &scaler["status"];
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let paused = conditions.into_iter().any(|one| one["type"] == "Paused" && one["status"] == "True");
+    if paused || scaler["spec"]["fallback"].is_null() {
+        return Vec::new();
+    }
+    let Some(names) = status["externalMetricNames"].as_array() else {
+        return vec!["KEDA has not made its HPA".to_owned()];
+    };
+    let silent = names.iter().filter_map(Value::as_str).filter(|name| status["health"][name]["status"] != "Happy");
+    silent.map(|name| format!("{name} has no answer")).collect()
+}
+
+/// Deletes the Job that migrated the database before: a Job cannot be changed.
+fn delete_migration(record: &Record) -> Result<()> {
+    kubectl(record).arg("delete").args(JOB).args(["--ignore-not-found", "--wait"]).run()?;
+    Ok(())
+}
+
+/// Waits until the Job has migrated the database.
+fn wait_for_migration(record: &Record) -> Result<()> {
     eventually("the database is migrated", SERVICES_DEADLINE, || {
-        let job = get(record, &[&JOB[..], &namespace[..]].concat())?;
+        let job = get(record, &JOB)?;
         let ended = |kind: &str| {
             let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
             conditions.into_iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
@@ -400,7 +470,7 @@ pub(super) fn migrate(record: &Record, apply: impl FnOnce() -> Result<()>) -> Re
 }
 
 /// Registers the namespace of the workflows, from within the server's pod, which has a certificate for its door.
-pub(super) fn register_namespace(record: &Record) -> Result<()> {
+fn register_namespace(record: &Record) -> Result<()> {
     const IN_THE_POD: [&str; 7] =
         ["exec", "--stdin", "--namespace", "temporal", "deployment/temporal", "--container=temporal", "--"];
     const CURL: [&str; 12] = [
@@ -428,13 +498,6 @@ pub(super) fn register_namespace(record: &Record) -> Result<()> {
         } else {
             Probe::NotYet(answer.all.trim().to_owned())
         })
-    })
-}
-
-pub(super) fn wait_for_metrics(record: &Record) -> Result<()> {
-    eventually("metrics-server has measured the pods", SERVICES_DEADLINE, || {
-        let top = kubectl(record).args(["top", "pods", "--selector", "app=temporal-worker"]).quiet().run_any()?;
-        Ok(if top.status.success() { Probe::Ready(()) } else { Probe::NotYet(top.all.trim().to_owned()) })
     })
 }
 
@@ -475,6 +538,22 @@ mod tests {
         assert!(scaler_state(&scaler("True"), &worker(1)).unwrap_err().contains("minimum 3"));
         assert!(scaler_state(&json!({}), &worker(3)).is_err());
         scaler_state(&scaler("True"), &worker(4)).unwrap();
+    }
+
+    #[test]
+    fn a_trigger_is_silent_until_its_last_question_had_an_answer() {
+        let scaler = |health: Value, paused: &str| {
+            json!({"spec": {"fallback": {}}, "status": {"externalMetricNames": ["s0-a", "s1-b"], "health": health,
+                "conditions": [{"type": "Paused", "status": paused}]}})
+        };
+        let (happy, failing) = (json!({"status": "Happy"}), json!({"status": "Failing", "numberOfFailures": 1}));
+        assert!(silent_triggers(&scaler(json!({"s0-a": happy, "s1-b": happy}), "False")).is_empty());
+        let one = scaler(json!({"s0-a": happy, "s1-b": failing}), "False");
+        assert_eq!(silent_triggers(&one), ["s1-b has no answer"]);
+        assert_eq!(silent_triggers(&scaler(json!({"s0-a": happy}), "False")), ["s1-b has no answer"]);
+        assert!(silent_triggers(&scaler(json!({}), "True")).is_empty());
+        assert_eq!(silent_triggers(&json!({"spec": {"fallback": {}}})).len(), 1);
+        assert!(silent_triggers(&json!({"spec": {}})).is_empty());
     }
 
     #[test]

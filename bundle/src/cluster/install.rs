@@ -19,7 +19,9 @@ use support::{interrupt, progress};
 
 use self::inventory::{INVENTORY, INVENTORY_NAMESPACE, Installed, Inventory};
 pub use self::objects::NotOurs;
-use self::objects::{Id, apply, data_of, delete, label, label_alone, refuse_others, wait_for_no_pods};
+use self::objects::{
+    Id, apply, data_of, delete, delete_empty_namespaces, label, label_alone, refuse_others, wait_for_no_pods,
+};
 use super::actions::{MIGRATION, use_namespace};
 use super::secrets::{Secrets, write_private};
 use super::{Endpoints, NAMESPACE, Record, S3, SECRETS, kind, kubectl};
@@ -106,9 +108,12 @@ impl Foreign<'_> {
         step("delete the definitions", || delete(&record, &ids))?;
         let inventory = ["delete", "configmap", INVENTORY, "--namespace", INVENTORY_NAMESPACE, "--ignore-not-found"];
         kubectl(&record).args(inventory).run()?;
+        let used = step("delete the namespaces in which nothing is left", || delete_empty_namespaces(&record))?;
         let folder = folder(self.workspace, self.context);
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
-        Ok(if data { Vec::new() } else { kept.iter().map(Id::shown).collect() })
+        let used = used.into_iter().map(|name| format!("Namespace {name}"));
+        let kept = if data { Vec::new() } else { kept.iter().map(Id::shown).collect() };
+        Ok(kept.into_iter().chain(used).collect())
     }
 
     fn write(&self, record: &Record) -> Result<()> {
@@ -268,14 +273,13 @@ impl Endpoints {
             let found = kind::NODE_PORTS.iter().find(|(known, _)| *known == name);
             format!("{host}:{}", port(found.map_or(0, |(_, node_port)| *node_port)))
         };
-        let url = |name: &str| format!("http://{}", of(name));
         Self {
             temporal: of("temporal"),
             temporal_http: format!("https://{}", of("temporal_http")),
             postgres: format!("postgres://reader@{}/documents", of("postgres")),
             prometheus: format!("https://{}", of("prometheus")),
-            s3: format!("http://{}", of("s3")),
-            toxiproxy: url("toxiproxy"),
+            s3: format!("https://{}", of("s3")),
+            toxiproxy: format!("http://{}", of("toxiproxy")),
         }
     }
 

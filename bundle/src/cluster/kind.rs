@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::host::Host;
+use crate::node::API_SERVER_FOLDER;
 use crate::release::Tags;
 
 /// The services that are reachable from the host: name and NodePort.
@@ -17,6 +18,10 @@ pub const NODE_PORTS: [(&str, u16); 6] = [
 
 /// The addresses of all pods. Each node gets a /24 of it.
 pub const POD_SUBNET: &str = "10.244.0.0/16";
+
+/// The folder of the audit log in the control plane's node, and the log in it.
+const AUDIT_FOLDER: &str = "/var/log/kubernetes";
+pub(super) const AUDIT_LOG: &str = "/var/log/kubernetes/audit.log";
 
 /// The configuration of a cluster with `nodes` nodes. `ports` are the host's ports, in the order of [`NODE_PORTS`].
 /// `hpa_sync` is the HPA's sync period in seconds.
@@ -58,7 +63,13 @@ fn containerd(host: &Host) -> Vec<String> {
 }
 
 fn kubelet(host: &Host) -> Value {
-    let mut kubelet = json!({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration"});
+    let mut kubelet = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "podPidsLimit": 4096,
+        "seccompDefault": true,
+        "tlsMinVersion": "VersionTLS13",
+    });
     if host.cgroup == Some("v1") {
         kubelet["failCgroupV1"] = json!(false);
         // With systemd's driver, runc freezes a v1 cgroup to change it. On a busy host this sometimes fails with
@@ -79,8 +90,38 @@ fn kube_proxy(host: &Host) -> Value {
     proxy
 }
 
-/// Sets the HPA's sync period and the versions of etcd and CoreDNS, and lets etcd write without fsync: a new worker takes a dozen writes. The cluster does
-/// not have to survive a crash of the host. It survives a crash of etcd, because the kernel has the written data.
+/// What the CIS benchmark asks of the API server beyond kubeadm's defaults; `kind-e2e/benchmark.toml` has the rows. The
+/// audit log takes 100 MB, and ten older ones are compressed.
+fn api_server() -> Value {
+    let own = |file: &str| format!("{API_SERVER_FOLDER}/{file}");
+    let arguments = [
+        ("audit-log-compress", "true".to_owned()),
+        ("audit-log-maxage", "30".to_owned()),
+        ("audit-log-maxbackup", "10".to_owned()),
+        ("audit-log-maxsize", "100".to_owned()),
+        ("audit-log-path", AUDIT_LOG.to_owned()),
+        ("audit-policy-file", own("audit-policy.yaml")),
+        ("authentication-config", own("authentication.yaml")),
+        ("enable-admission-plugins", "NodeRestriction,DenyServiceExternalIPs".to_owned()),
+        ("encryption-provider-config", own("encryption.yaml")),
+        ("profiling", "false".to_owned()),
+        ("service-account-extend-token-expiration", "false".to_owned()),
+        ("tls-min-version", "VersionTLS13".to_owned()),
+    ];
+    let volume = |name: &str, path: &str| json!({"name": name, "hostPath": path, "mountPath": path});
+    let mut settings = volume("api-server", API_SERVER_FOLDER);
+    settings["readOnly"] = json!(true);
+    let mut log = volume("audit", AUDIT_FOLDER);
+    log["pathType"] = json!("DirectoryOrCreate");
+    json!({
+        "extraArgs": arguments.map(|(name, value)| json!({"name": name, "value": value})),
+        "extraVolumes": [settings, log],
+    })
+}
+
+/// Sets the HPA's sync period and the versions of etcd and CoreDNS, and what the CIS benchmark asks. Lets etcd write
+/// without fsync: a new worker takes a dozen writes. The cluster does not have to survive a crash of the host. It
+/// survives a crash of etcd, because the kernel has the written data.
 fn control_plane(tags: &Tags, hpa_sync: u8) -> Value {
     json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
@@ -90,9 +131,13 @@ fn control_plane(tags: &Tags, hpa_sync: u8) -> Value {
             "imageTag": tags.etcd,
             "extraArgs": [{"name": "unsafe-no-fsync", "value": "true"}],
         }},
+        "apiServer": api_server(),
         "controllerManager": {"extraArgs": [
             {"name": "horizontal-pod-autoscaler-sync-period", "value": format!("{hpa_sync}s")},
+            {"name": "profiling", "value": "false"},
+            {"name": "terminated-pod-gc-threshold", "value": "100"},
         ]},
+        "scheduler": {"extraArgs": [{"name": "profiling", "value": "false"}]},
     })
 }
 
@@ -135,6 +180,20 @@ mod tests {
         let config = control_plane(&tags(), 1);
         assert_eq!(config["etcd"]["local"]["imageTag"], "v3.7.3");
         assert_eq!(config["dns"]["imageTag"], "v1.15.0");
+    }
+
+    #[test]
+    fn each_file_that_the_api_server_names_is_in_a_volume_and_the_log_can_be_written() {
+        let server = api_server();
+        let list = |name: &str| server[name].as_array().unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let paths: Vec<String> = list("extraArgs").iter().map(|one| text(&one["value"])).collect();
+        let paths: Vec<&String> = paths.iter().filter(|value| value.starts_with('/')).collect();
+        assert_eq!(paths.len(), 4);
+        for path in paths {
+            let volume = list("extraVolumes").iter().find(|one| path.starts_with(&text(&one["mountPath"])));
+            assert_eq!(volume.unwrap()["readOnly"] == true, path != AUDIT_LOG, "{path}");
+        }
     }
 
     #[test]

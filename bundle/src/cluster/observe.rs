@@ -8,9 +8,13 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use support::command::{CommandError, Output};
 
+use super::kind::AUDIT_LOG;
 use super::{Record, kubectl, node_containers, read_record};
 use crate::docker::Engine;
 use crate::workspace::Workspace;
+
+/// Prints the logs of the control plane's containers, also of those that ended.
+const STATIC_PODS: &str = "tail --lines=200 /var/log/pods/kube-system_{kube-,etcd-}*/*/*.log";
 
 /// The workloads in a `kubectl get … -o json` that lack ready replicas of their current version, or still have others, as
 /// `name 1/3`.
@@ -106,9 +110,11 @@ pub fn save(engine: &Engine, workspace: &Workspace, dir: &Path) -> Result<()> {
         save_objects(&record, dir);
     }
     for (node, _, _) in node_containers(engine, &workspace.cluster_name())? {
-        let journal =
-            engine.docker().args(["exec", &node, "journalctl", "--no-pager", "--lines=3000"]).quiet().run_any();
-        write(dir, &format!("{node}-journal.log"), journal);
+        let in_node = |command: &[&str]| engine.docker().args(["exec", &node]).args(command).quiet().run_any();
+        write(dir, &format!("{node}-journal.log"), in_node(&["journalctl", "--no-pager", "--lines=3000"]));
+        // Without an API server, nothing else says why there is none.
+        write(dir, &format!("{node}-static-pods.log"), in_node(&["bash", "-c", STATIC_PODS]));
+        write(dir, &format!("{node}-audit.log"), in_node(&["tail", "--bytes=16M", AUDIT_LOG]));
         let console = engine.docker().args(["logs", &node]).quiet().run_any();
         write(dir, &format!("{node}-console.log"), console);
     }

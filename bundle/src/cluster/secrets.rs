@@ -53,6 +53,9 @@ const CLIENT: Name = ("temporal", "temporal-client");
 /// What temporal-scaler needs.
 const SCALER: Name = (NAMESPACE, "temporal-scaler");
 const SCALER_TLS: Name = (NAMESPACE, "temporal-scaler-tls");
+/// The certificate of its answer, and that of KEDA for it.
+const SCALE_TLS: Name = (NAMESPACE, "temporal-scaler-server-tls");
+const KEDA_SCALE_TLS: Name = (NAMESPACE, "keda-temporal-scaler-tls");
 /// What a migration needs: the role that owns the tables.
 const MIGRATION: Name = (NAMESPACE, "temporal-worker-migration");
 /// What the worker needs.
@@ -62,10 +65,11 @@ const AUTHORITY: Name = ("kube-system", "slipway-authority");
 /// The certificates, each with its key and the authority's certificate.
 const POSTGRES_TLS: Name = ("storage", "postgres-tls");
 const REDIS_TLS: Name = ("storage", "redis-tls");
+const S3_TLS: Name = ("storage", "s3-tls");
 const TEMPORAL_TLS: Name = ("temporal", "temporal-tls");
 const WORKER_TLS: Name = (NAMESPACE, "temporal-worker-tls");
 /// Every Secret that is made if it is missing. The manifests name all but the first two.
-const ALL: [Name; 19] = [
+const ALL: [Name; 22] = [
     AUTHORITY,
     SIGNER,
     POSTGRES,
@@ -73,6 +77,7 @@ const ALL: [Name; 19] = [
     REDIS,
     REDIS_TLS,
     S3,
+    S3_TLS,
     TEMPORAL,
     TEMPORAL_TLS,
     TEMPORAL_KEYS,
@@ -82,6 +87,8 @@ const ALL: [Name; 19] = [
     KEDA_TLS,
     SCALER,
     SCALER_TLS,
+    SCALE_TLS,
+    KEDA_SCALE_TLS,
     MIGRATION,
     WORKER,
     WORKER_TLS,
@@ -204,13 +211,20 @@ impl Secrets {
         let values = &self.values[&AUTHORITY];
         let identity = Identity { certificate: values[CERTIFICATE].clone(), key: values[KEY].clone() };
         let authority = Authority::of(&identity)?;
+        // The workers call the first name, and the proxy behind it and the tests the second.
+        let mut store = [service("s3", "storage", hosts), service("versitygw", "storage", hosts)].concat();
+        store.sort_unstable();
+        store.dedup();
         let certificates = [
             (POSTGRES_TLS, service("postgres", "storage", hosts), Usage::Server),
             (REDIS_TLS, service("redis", "storage", hosts), Usage::Server),
+            (S3_TLS, store, Usage::Server),
             (TEMPORAL_TLS, service("temporal-frontend", "temporal", hosts), Usage::Both),
             // It reads its own metrics, too.
             (PROMETHEUS_TLS, service("prometheus", "monitoring", hosts), Usage::Both),
             (KEDA_TLS, Vec::new(), Usage::Client),
+            (SCALE_TLS, service("temporal-scaler", NAMESPACE, hosts), Usage::Server),
+            (KEDA_SCALE_TLS, Vec::new(), Usage::Client),
             (CLIENT, Vec::new(), Usage::Client),
             (SCALER_TLS, Vec::new(), Usage::Client),
             (WORKER_TLS, Vec::new(), Usage::Client),
@@ -463,7 +477,7 @@ mod tests {
         let mut made = Secrets::default();
         made.complete(&hosts(), counter()).unwrap();
         let authority = &made.values[&AUTHORITY][CERTIFICATE];
-        for name in [POSTGRES_TLS, REDIS_TLS, TEMPORAL_TLS, CLIENT, SCALER_TLS, WORKER_TLS] {
+        for name in [POSTGRES_TLS, REDIS_TLS, S3_TLS, TEMPORAL_TLS, CLIENT, SCALER_TLS, WORKER_TLS] {
             assert_eq!(&made.values[&name][TRUSTED], authority);
         }
         let before = made.clone();

@@ -31,7 +31,7 @@ pub fn for_registry(file: &Path, repository: &str) -> Result<String> {
 }
 
 /// The text with the images of a repository in place of those with the same digests.
-fn in_registry(text: &str, images: &[Named], repository: &str) -> String {
+pub(super) fn in_registry(text: &str, images: &[Named], repository: &str) -> String {
     images.iter().fold(text.to_owned(), |text, Named { name, digest }| {
         text.replace(&format!("{name}@{digest}"), &format!("{repository}@{digest}"))
     })

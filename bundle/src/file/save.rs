@@ -74,7 +74,8 @@ pub fn save(bundle: &Bundle, file: &Path) -> Result<Saved> {
     Ok(saved)
 }
 
-fn folder(file: &Path) -> PathBuf {
+/// The folder that a file or folder of this name is in.
+pub(super) fn folder(file: &Path) -> PathBuf {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     folder.unwrap_or(Path::new(".")).to_owned()
 }

@@ -30,6 +30,14 @@ data:
 /// the image's name.
 const NO_PULLS: &str = "server = \"http://127.0.0.1:1/images-are-not-pulled-here-add-it-to-bundle-images.toml\"\n";
 
+/// The folder of what the API server reads. `slipway-protect.sh` adds its key.
+pub(crate) const API_SERVER_FOLDER: &str = "/etc/kubernetes/api-server";
+/// What it audits, and what it answers to whom it does not know.
+const API_SERVER_FILES: [(&str, &str); 2] = [
+    ("audit-policy.yaml", include_str!("audit-policy.yaml")),
+    ("authentication.yaml", include_str!("authentication.yaml")),
+];
+
 pub(super) fn tree(from: &Ingredients<'_>) -> Result<Tree> {
     let kind = from.pins.component("kind")?;
     let base = from.parts.module_dir("kind", &kind.module)?.join("images/base/files");
@@ -41,6 +49,10 @@ pub(super) fn tree(from: &Ingredients<'_>) -> Result<Tree> {
     tree.file("/etc/systemd/system/slipway-images.service", 0o644, include_str!("slipway-images.service").into())?;
     tree.file("/etc/systemd/system/kubelet.service.d/20-slipway.conf", 0o644, include_str!("kubelet.conf").into())?;
     tree.file("/kind/bin/slipway-import", 0o755, include_str!("slipway-import.sh").into())?;
+    tree.file("/kind/bin/slipway-protect", 0o755, include_str!("slipway-protect.sh").into())?;
+    for (file, text) in API_SERVER_FILES {
+        tree.file(&format!("{API_SERVER_FOLDER}/{file}"), 0o600, text.into())?;
+    }
     tree.file("/etc/containerd/certs.d/_default/hosts.toml", 0o644, NO_PULLS.into())?;
     tree.file("/etc/containerd/cri-base.json", 0o644, cri_base(from)?.into())?;
     tree.file("/kind/version", 0o644, from.pins.component("kubernetes")?.version.as_str().into())?;
@@ -101,5 +113,16 @@ mod tests {
         let [program, sets @ ..] = super::super::WAIT_FOR_IMAGES;
         assert!(unit.contains(&format!("ExecStart={program} {}", sets.join(" "))), "{unit}");
         assert!(include_str!("kubelet.conf").contains(&format!("ExecStartPre={program} {}", sets[0])));
+    }
+
+    #[test]
+    fn audit_log_has_no_body_and_the_key_is_made_where_the_api_server_looks() {
+        let policy = include_str!("audit-policy.yaml");
+        let levels: Vec<&str> = policy.lines().filter_map(|line| line.strip_prefix("- level: ")).collect();
+        assert!(levels.iter().all(|level| ["None", "Metadata"].contains(level)), "{levels:?}");
+        assert_eq!(levels.last(), Some(&"Metadata"));
+        let config = format!("\nconfig={API_SERVER_FOLDER}/encryption.yaml\n");
+        assert!(include_str!("slipway-protect.sh").contains(&config));
+        assert!(include_str!("kubelet.conf").contains("ExecStartPre=/kind/bin/slipway-protect\n"));
     }
 }

@@ -1,4 +1,4 @@
-//! The evidence of a run that did not pass: logs (also those before a restart), events and objects.
+//! The evidence of a run that did not pass: logs (also those before a restart), the audit log, events and objects.
 //!
 //! A part that cannot be collected is replaced by the reason. Collecting never fails a run.
 
@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
 use super::kubernetes::pod_of;
-use super::{Cluster, Fixture};
+use super::{Cluster, Fixture, control_plane};
 use support::command::Cmd;
 
 /// Lines of each container's log: the whole of a run of ten minutes for nearly all of them.
@@ -39,7 +39,12 @@ pub async fn collect(fixture: &Fixture, folder: &Path) -> Result<usize> {
         };
         keep(&folder, file, &text)?;
     }
-    Ok(calls.len())
+    let audit = match control_plane::audit_logs(&fixture.cluster).await {
+        Ok(logs) => logs.into_iter().map(|(node, log)| (format!("audit-{node}.jsonl"), log)).collect(),
+        Err(error) => vec![("audit-not-collected.txt".to_owned(), format!("{error:#}\n"))],
+    };
+    audit.iter().try_for_each(|(file, text)| keep(&folder, file, text))?;
+    Ok(calls.len() + audit.len())
 }
 
 type Call = (String, Vec<String>);

@@ -76,9 +76,9 @@ async fn edit(fixture: &Fixture, seconds: u8) -> Result<()> {
     let node = managers.iter().find_map(|pod| pod.spec.as_ref()?.node_name.as_ref());
     let node =
         node.context("the cluster shows no controller manager, as managed clusters do: its sync period cannot be set")?;
-    // Written beside the folder that the kubelet watches, and moved into it whole.
+    // Written beside the folder that the kubelet watches, for root alone, and moved into it whole.
     let script = format!(
-        "set -euo pipefail; file=/node/manifests/kube-controller-manager.yaml; grep -q -e '{FLAG}' $file\n\
+        "set -euo pipefail; umask 077; file=/node/manifests/kube-controller-manager.yaml; grep -q -e '{FLAG}' $file\n\
          sed 's/{FLAG}.*/{FLAG}{seconds}s/' $file > /node/changed.yaml; mv /node/changed.yaml $file"
     );
     let pod = serde_json::from_value(json!({

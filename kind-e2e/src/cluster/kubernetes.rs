@@ -132,8 +132,8 @@ fn memory_of(answer: &Value) -> Result<BTreeMap<String, u64>> {
     Ok(known.collect())
 }
 
-/// A quantity of memory as metrics-server writes it: bytes, or with Ki, Mi or Gi.
-fn bytes_of(quantity: &str) -> Option<u64> {
+/// A quantity of memory as metrics-server and the manifests write it: bytes, or with Ki, Mi or Gi.
+pub(crate) fn bytes_of(quantity: &str) -> Option<u64> {
     let units = [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30), ("", 1)];
     let (number, unit) = units.iter().find_map(|(suffix, unit)| Some((quantity.strip_suffix(suffix)?, *unit)))?;
     number.parse::<u64>().ok()?.checked_mul(unit)

@@ -3,6 +3,7 @@
 //! Names that the manifests fix are constants here. Connecting changes nothing. This room knows no load and no verdict.
 
 pub mod autoscaling;
+pub mod control_plane;
 pub mod evidence;
 pub mod forward;
 pub mod hpa_sync;
@@ -24,8 +25,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
+use object_store::{Certificate, ClientOptions, ObjectStore};
 use serde::Deserialize;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 
@@ -161,14 +162,16 @@ impl Cluster {
         Ok(options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert_from_pem(self.authority()?.into()))
     }
 
-    /// A client of the bucket, to be built.
+    /// A client of the bucket, to be built. It trusts the authority of the cluster alone.
     ///
     /// # Errors
     /// The cluster's description has no keys of it.
     pub fn bucket(&self) -> Result<AmazonS3Builder> {
+        let authority = Certificate::from_pem(self.authority()?.as_bytes()).context("the authority's certificate")?;
+        let client = ClientOptions::new().with_no_system_certificates(true).with_root_certificate(authority);
         Ok(AmazonS3Builder::new()
             .with_endpoint(&self.endpoints.s3)
-            .with_allow_http(true)
+            .with_client_options(client)
             .with_virtual_hosted_style_request(false)
             .with_bucket_name(&self.s3.bucket)
             .with_region(&self.s3.region)
@@ -222,7 +225,7 @@ pub struct Fixture {
     pub documents: Arc<dyn ObjectStore>,
     /// The proxy on the way to S3.
     pub toxiproxy: Toxiproxy,
-    /// For Prometheus, with a certificate, and for toxiproxy, which is plain HTTP.
+    /// For Prometheus and temporal-scaler, with a certificate, and for toxiproxy, which is plain HTTP.
     pub http: reqwest::Client,
     /// For HTTPS with a certificate of the cluster's authority, without one of its own.
     pub https: reqwest::Client,
@@ -257,13 +260,16 @@ async fn reach<T>(what: &str, answer: impl Future<Output = Result<T>>) -> Result
     answer.with_context(|| format!("{what}: no answer within {REACH:.0?}"))?.with_context(|| what.to_owned())
 }
 
-async fn connect_kube(cluster: &Cluster) -> Result<kube::Client> {
+async fn kube_config(cluster: &Cluster) -> Result<kube::Config> {
     let kubeconfig = Kubeconfig::read_from(&cluster.kubeconfig)
         .with_context(|| format!("reading kubeconfig {}", cluster.kubeconfig.display()))?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+    kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
-        .context("understanding the kubeconfig")?;
-    let client = kube::Client::try_from(config).context("making a client")?;
+        .context("understanding the kubeconfig")
+}
+
+async fn connect_kube(cluster: &Cluster) -> Result<kube::Client> {
+    let client = kube::Client::try_from(kube_config(cluster).await?).context("making a client")?;
     client.apiserver_version().await.context("asking for its version")?;
     Ok(client)
 }

@@ -146,8 +146,9 @@ const FREE: &str = r#"
 rm --force /var/local-path-provisioner/*_storage_data-postgres-0/slipway-fill
 "#;
 
-/// `knock FROM=ADDRESS,…`: tries to open a connection to each address and port, all at once. FROM is the uid of the pod in
-/// whose network it tries, or `node`. No process is root's, because what the node's root sends is subject to no policy. Prints from, address and exit code of each: 0 if it opened, 124 if nobody answered.
+/// `knock FROM=ADDRESS,…`: tries to open a connection to each address and port, all at once. FROM is the uid of the pod
+/// in whose network it tries, or `node`. No process is root's, because what the node's root sends is subject to no
+/// policy. Prints from, address and exit code of each: 0 if it opened, 124 if nobody answered.
 const KNOCK: &str = r#"
 for knocks in "$@"; do
     from=${knocks%%=*}
@@ -356,7 +357,8 @@ async fn on_each_node(fixture: &Fixture, script: &str, arguments: &[&str], pods:
     .await
 }
 
-async fn run(cluster: &Cluster, node: &str, script: &str, arguments: &[&str]) -> Result<String> {
+/// Runs a script in a node.
+pub(super) async fn run(cluster: &Cluster, node: &str, script: &str, arguments: &[&str]) -> Result<String> {
     let mut docker = Cmd::new("docker")
         .args(["exec", "--interactive", node, "bash", "-s", "--"])
         .args(arguments)

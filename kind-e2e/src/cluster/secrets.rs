@@ -14,7 +14,7 @@ use kube::api::{Api, ListParams, LogParams};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Fixture;
+use super::{Fixture, control_plane};
 
 /// Keys whose values everybody may know: names of users, certificates, and public keys.
 const PUBLIC: [&str; 5] = ["AWS_ACCESS_KEY_ID", "access-key", "ca.crt", "jwks.json", "tls.crt"];
@@ -72,6 +72,11 @@ impl Secrets {
             .unzip()
     }
 
+    /// Each text that tells a secret and has one line, as values of passwords and the lines of keys do.
+    pub fn lines(&self) -> Vec<String> {
+        self.patterns().0.into_iter().filter(|text| !text.contains('\n')).collect()
+    }
+
     /// A searcher for these secrets.
     ///
     /// # Errors
@@ -122,7 +127,7 @@ impl Searcher {
         Ok(())
     }
 
-    /// Searches the logs of every container, and the objects that people look at.
+    /// Searches the logs of every container, the audit log, and the objects that people look at.
     ///
     /// # Errors
     /// The API server does not answer.
@@ -133,6 +138,9 @@ impl Searcher {
         self.objects::<StatefulSet>(fixture).await?;
         for pod in self.objects::<Pod>(fixture).await? {
             self.logs(fixture, &pod).await?;
+        }
+        for (node, log) in control_plane::audit_logs(&fixture.cluster).await? {
+            self.text(&format!("audit log of {node}"), log.as_bytes());
         }
         Ok(())
     }

@@ -8,11 +8,17 @@ use kube::api::Api;
 use serde_json::Value;
 
 use super::autoscaling::{Autoscaling, DEFAULT_SYNC};
+use super::forward::Forward;
 use super::hpa_sync::hpa_sync;
 use super::{DEPLOYMENT, Fixture, NAMESPACE, scalers};
 
 /// The trigger that asks `temporal-scaler`, and the Deployment with its settings.
 pub const TEMPORAL_SCALER: (&str, &str) = ("temporal_scaler", "temporal-scaler");
+
+/// The port of its answer.
+pub const SCALE_PORT: u16 = 9465;
+/// The port of its metrics.
+pub const METRICS_PORT: u16 = 9464;
 
 /// How the cluster scales the workers, and the workers' settings.
 ///
@@ -37,14 +43,22 @@ pub async fn autoscaling(fixture: &Fixture) -> Result<(Autoscaling, Settings)> {
     Ok((Autoscaling::of(&hpa, settings.io.target, hpa_sync), settings))
 }
 
-/// What `temporal-scaler` answers at `/scale`, asked through the API server.
+/// A way to `temporal-scaler`'s answer.
+///
+/// # Errors
+/// kubectl does not forward.
+pub async fn way_to_scale(fixture: &Fixture) -> Result<Forward> {
+    Forward::to(&fixture.cluster, NAMESPACE, TEMPORAL_SCALER.1, SCALE_PORT).await
+}
+
+/// What `temporal-scaler` answers at `/scale`, asked with a certificate.
 ///
 /// # Errors
 /// It does not answer, or has no number of workers.
-pub async fn scale(fixture: &Fixture) -> Result<Value> {
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/services/{}:9464/proxy/scale", TEMPORAL_SCALER.1);
-    let request = http::Request::get(path).body(Vec::new()).context("the question to temporal-scaler")?;
-    fixture.kube.request(request).await.context("asking temporal-scaler for /scale")
+pub async fn scale(fixture: &Fixture, way: &Forward) -> Result<Value> {
+    let answer = fixture.http.get(format!("https://127.0.0.1:{}/scale", way.port)).send().await;
+    let answer = answer.and_then(reqwest::Response::error_for_status).context("asking temporal-scaler for /scale")?;
+    answer.json().await.context("reading temporal-scaler's answer")
 }
 
 fn settings_of(objects: &[Value]) -> Result<Settings> {

@@ -21,10 +21,11 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// The same without the pods whose `namespace/pod` begins so.
+    /// The same without the pods whose `namespace/pod` begins so, and without the pulls of these images.
     #[must_use]
-    pub fn without(mut self, beginnings: &[&str]) -> Self {
+    pub fn without(mut self, beginnings: &[&str], images: &[&str]) -> Self {
         let begins = |pod: &String| beginnings.iter().any(|beginning| pod.starts_with(beginning));
+        self.pulls.retain(|image, _| !images.contains(&image.as_str()));
         self.restarts.retain(|pod, _| !begins(pod));
         self.out_of_memory.retain(|pod| !begins(pod));
         self
@@ -79,13 +80,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pods_that_are_restarted_on_purpose_are_left_out() {
+    fn what_is_done_on_purpose_is_left_out() {
+        let pulled = |image: &str| (image.to_owned(), "Pulling".to_owned());
         let survey = Survey {
+            pulls: [pulled("bad:1"), pulled("bad:2")].into(),
             restarts: [("a/one".to_owned(), 1), ("b/two".to_owned(), 1)].into(),
             out_of_memory: ["a/one".to_owned()].into(),
-            ..Survey::default()
         };
-        let left = survey.without(&["a/"]);
+        let left = survey.without(&["a/"], &["bad:1"]);
+        assert!(left.pulls.keys().eq(["bad:2"]), "{left:?}");
         assert!(left.restarts.keys().eq(["b/two"]) && left.out_of_memory.is_empty(), "{left:?}");
     }
 

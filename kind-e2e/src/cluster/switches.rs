@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, EvictParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT, WORKER_SELECTOR, scalers};
+use super::{AUTOSCALER, DEPLOYMENT, Fixture, NAMESPACE, SCALED_OBJECT, WORKER_SELECTOR, scalers};
 use support::command::Cmd;
 use support::wait::{Probe, eventually, when};
 
@@ -25,7 +26,7 @@ const ROLLED_OUT: Duration = Duration::from_secs(180);
 const EVICTED: Duration = Duration::from_secs(120);
 
 /// An image of the workers that does not exist.
-const BAD_IMAGE: &str = "slipway.local/temporal-worker:no-such-version";
+pub const BAD_IMAGE: &str = "slipway.local/temporal-worker:no-such-version";
 
 /// A Deployment by namespace and name.
 pub type Target = (&'static str, &'static str);
@@ -42,6 +43,26 @@ pub async fn pause(fixture: &Fixture, workers: Option<i32>) -> Result<()> {
         .await
         .with_context(|| format!("setting {PAUSED} of scaledobject {SCALED_OBJECT}"))?;
     Ok(())
+}
+
+/// Whether KEDA has deleted the HPA and the number of workers is the fixed one. A number that changed since is set
+/// again: an HPA that is deleted in the middle of a sync writes its answer over a newer number, and KEDA does not look
+/// again.
+///
+/// # Errors
+/// The HPA or the Deployment cannot be read or changed.
+pub async fn is_fixed(fixture: &Fixture, workers: i32) -> Result<bool> {
+    let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
+    if autoscalers.get_opt(AUTOSCALER).await.context("reading the HPA")?.is_some() {
+        return Ok(false);
+    }
+    let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
+    let found = deployments.get(DEPLOYMENT).await.context("reading the workers' Deployment")?;
+    let fixed = found.spec.replicas == Some(workers);
+    if !fixed {
+        set_replicas(fixture, &[(NAMESPACE, DEPLOYMENT)], workers).await?;
+    }
+    Ok(fixed)
 }
 
 /// Sets the replicas of Deployments.

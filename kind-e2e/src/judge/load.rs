@@ -72,10 +72,13 @@ pub fn p99<'a>(name: &str, due: impl IntoIterator<Item = &'a Start>, service: f6
     }
 }
 
-/// Whether a document took longer than its own IO and what the guide leaves beside it.
+/// Seconds of a document's own IO, and what the guide leaves beside it.
+pub fn bound_of(start: &Start, service: f64) -> f64 {
+    f64::from(start.trips.max(1)) * service + WAITING
+}
+
 fn is_late(start: &Start, service: f64) -> bool {
-    let bound = f64::from(start.trips.max(1)) * service + WAITING;
-    start.latency().is_none_or(|latency| latency >= bound)
+    start.latency().is_none_or(|latency| latency >= bound_of(start, service))
 }
 
 /// Latency is within its bound for good within `bound` of a step.

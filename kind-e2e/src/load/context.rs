@@ -40,6 +40,8 @@ pub struct Context {
     pub calibration: Reading<Calibration>,
     /// The faults that were asked for by name; all of them where there are none.
     pub faults: Vec<String>,
+    /// The length of a soak, in hours.
+    pub hours: f64,
     /// Seconds that a mutation adds to the latency on the way to S3.
     pub later: f64,
 }

@@ -156,6 +156,13 @@ impl Sizing {
         (self.within(*sizes.start()), self.within(*sizes.end()))
     }
 
+    /// The least and the most workers that are right for so many documents a second. Demand is a mean of 30 s: chance
+    /// may add one.
+    pub fn right_count(&self, rate: f64) -> (i32, i32) {
+        let (least, most) = self.settles(rate);
+        (least, most + 1)
+    }
+
     fn within(&self, workers: u32) -> i32 {
         i32::try_from(workers).unwrap_or(i32::MAX).clamp(self.min, self.max)
     }

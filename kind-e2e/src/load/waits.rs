@@ -21,14 +21,15 @@ const ALL_READY: f64 = 300.0;
 /// They are not within `seconds`.
 pub async fn settle_at(context: &Context, count: i32, seconds: f64) -> Result<(), WaitError> {
     let what = format!("{count} workers wanted, present and Ready");
-    eventually(&what, Duration::from_secs_f64(seconds), async || {
-        match settled(context, count) {
-            // Not seen is not settled; it may be seen in a moment.
-            Probe::Failed(error) => Probe::NotYet(format!("{error:#}")),
-            answer => answer,
-        }
-    })
-    .await
+    eventually(&what, Duration::from_secs_f64(seconds), async || not_seen_is_not_settled(settled(context, count))).await
+}
+
+/// It may be seen in a moment.
+fn not_seen_is_not_settled(answer: Probe<()>) -> Probe<()> {
+    match answer {
+        Probe::Failed(error) => Probe::NotYet(format!("{error:#}")),
+        answer => answer,
+    }
 }
 
 /// Whether exactly `count` workers are wanted, present and Ready. Not seen is failed.
@@ -79,7 +80,15 @@ pub fn tell(context: &Context, done: &str, end: Result<(), WaitError>) {
 /// The ScaledObject cannot be changed, or the workers are not there in time.
 pub async fn fix_workers(context: &Context, count: i32) -> anyhow::Result<()> {
     switches::pause(&context.fixture, Some(count)).await?;
-    settle_at(context, count, ALL_READY).await?;
+    let what = format!("{count} workers, their number fixed");
+    eventually(&what, Duration::from_secs_f64(ALL_READY), async || {
+        match switches::is_fixed(&context.fixture, count).await {
+            Ok(true) => not_seen_is_not_settled(settled(context, count)),
+            Ok(false) => Probe::NotYet("KEDA has not fixed it yet, or it was changed since".to_owned()),
+            Err(error) => Probe::NotYet(format!("{error:#}")),
+        }
+    })
+    .await?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub mod outage;
 pub mod overload;
 pub mod pause;
 pub mod security;
+pub mod soak;
 pub mod step;
 pub mod table;
 
@@ -64,6 +65,11 @@ pub trait Scenario: Send + Sync {
         &[]
     }
 
+    /// The images that it lets the cluster pull on purpose.
+    fn pulls(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What it tells the report beside its checks.
     fn tables(&self, samples: &[Sample]) -> Vec<Table> {
         let _ = samples;
@@ -98,7 +104,7 @@ pub struct Entry {
 }
 
 /// Every scenario, in the order in which a suite runs them.
-pub const REGISTRY: [Entry; 13] = [
+pub const REGISTRY: [Entry; 14] = [
     Entry::of::<fleet::Fleet>("fleet", true),
     Entry::of::<step::Step>("step", true),
     Entry::of::<monitoring::Monitoring>("monitoring", false),
@@ -112,6 +118,7 @@ pub const REGISTRY: [Entry; 13] = [
     Entry::of::<pause::Pause>("pause", false),
     Entry::of::<overload::Overload>("overload", true),
     Entry::of::<faults::Faults>(faults::NAME, true),
+    Entry::of::<soak::Soak>("soak", true),
 ];
 
 /// The suite of a plain run.
@@ -209,8 +216,11 @@ pub async fn restore_cluster(context: &Context) {
     tell("the number of workers may still be fixed", switches::pause(fixture, None).await);
     tell("another way to scale may still be in force", comparison::restore(context).await);
     tell("the HPA may not follow its scaledobject", scalers::taken_over(fixture).await.map(drop));
-    let period = fixture.cluster.hpa_sync;
-    tell("the HPA may still have another period", hpa_sync::set_hpa_sync(fixture, period).await);
+    // The control plane of others is never changed.
+    if !fixture.cluster.nodes.is_empty() {
+        let period = fixture.cluster.hpa_sync;
+        tell("the HPA may still have another period", hpa_sync::set_hpa_sync(fixture, period).await);
+    }
     tell("latency may still be on the way to S3", fixture.toxiproxy.clear().await);
 }
 

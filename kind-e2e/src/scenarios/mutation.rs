@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::cluster::control_plane::profile_scheduler;
 use crate::cluster::scalers::{self, Scaler};
 use crate::cluster::settings::TEMPORAL_SCALER;
 use crate::cluster::switches::{Target, rolled_out};
@@ -46,6 +47,8 @@ enum Change {
     Latency,
     /// Nothing enforces the network policies.
     NoPolicies,
+    /// The scheduler answers with profiles.
+    Profiling,
 }
 
 /// `mutations.toml`, which `cargo xtask` reads too, to know the names before anything is built.
@@ -54,7 +57,7 @@ static LIST: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
 });
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 5] = [
+pub const MUTATIONS: [Mutation; 6] = [
     Mutation { name: "maximum", change: Change::Scaler("maxReplicaCount", 5) },
     Mutation {
         name: "trigger",
@@ -63,6 +66,7 @@ pub const MUTATIONS: [Mutation; 5] = [
     Mutation { name: "slots", change: Change::Variable("TEMPORAL_IO_ACTIVITY_CONCURRENCY", "2") },
     Mutation { name: "latency", change: Change::Latency },
     Mutation { name: "policies", change: Change::NoPolicies },
+    Mutation { name: "profiling", change: Change::Profiling },
 ];
 
 impl Mutation {
@@ -104,6 +108,7 @@ impl Mutation {
             }
             Change::Latency => Ok(()),
             Change::NoPolicies => run_engine(fixture, false).await,
+            Change::Profiling => profile_scheduler(&fixture.cluster, true).await,
         }
     }
 
@@ -112,8 +117,10 @@ impl Mutation {
     /// # Errors
     /// kubectl refuses it, or the workers do not roll out.
     pub async fn revert(&self, fixture: &Fixture) -> Result<()> {
-        if self.change == Change::NoPolicies {
-            return run_engine(fixture, true).await;
+        match self.change {
+            Change::NoPolicies => return run_engine(fixture, true).await,
+            Change::Profiling => return profile_scheduler(&fixture.cluster, false).await,
+            _ => {}
         }
         scalers::apply(fixture, Scaler::Slipway).await?;
         rolled_out(fixture).await

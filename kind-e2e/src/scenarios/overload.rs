@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::loaded::{Loaded, Stretch};
 use super::{Scenario, delay};
+use crate::cluster::forward::Forward;
 use crate::cluster::scalers::{self, Scaler};
 use crate::cluster::settings;
 use crate::judge::bounds::{MEAN, NORMAL_DEPTH};
@@ -148,8 +149,9 @@ impl Overload {
             let mut said = Vec::new();
             let until = context.clock.now() + USUAL + OVERLOAD + TAIL;
             let stretches = stretches(&sizing);
+            let way = settings::way_to_scale(&context.fixture).await?;
             let playing = loaded.play(context, &load, "overload", &stretches);
-            futures::join!(playing, listen(context, until, &mut said));
+            futures::join!(playing, listen(context, &way, until, &mut said));
             let ended = loaded.end(context, DRAINED).await;
             self.entrants.push(Entrant { scaler, loaded, said });
             ended?;
@@ -167,12 +169,12 @@ fn stretches(sizing: &Sizing) -> [Stretch; 3] {
 }
 
 /// Notes what `temporal-scaler` says. It may be too busy to answer.
-async fn listen(context: &Context, until: f64, said: &mut Vec<Said>) {
+async fn listen(context: &Context, way: &Forward, until: f64, said: &mut Vec<Said>) {
     let mut tick = interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while context.clock.now() < until {
         tick.tick().await;
-        if let Ok(answer) = settings::scale(&context.fixture).await {
+        if let Ok(answer) = settings::scale(&context.fixture, way).await {
             let new = Said::of(context.clock.now(), &answer);
             if said.last().is_none_or(|last: &Said| last.differs(&new)) {
                 said.push(new);

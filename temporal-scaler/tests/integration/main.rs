@@ -17,6 +17,7 @@ mod harness;
 mod languages;
 #[path = "../../../worker/tests/integration/runner.rs"]
 mod runner;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -31,5 +32,6 @@ fn main() -> ExitCode {
         conditions::TESTS,
         answers::TESTS,
         configuration::TESTS,
+        tls::TESTS,
     ])
 }

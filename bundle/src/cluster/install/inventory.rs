@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use support::progress::step;
 
-use super::super::actions::{
-    apply_when_admitted, migrate, register_namespace, wait_for_metrics, wait_for_scaler, wait_for_workloads,
-};
+use super::super::actions::{apply_when_admitted, start};
 use super::super::{Record, kubectl};
 use super::objects::{Id, MANAGER, NotOurs, OURS, apply, delete, delete_broken_pods, is_ours, label};
 
@@ -26,7 +24,6 @@ pub(in crate::cluster) const INVENTORY_NAMESPACE: &str = "kube-system";
 pub(in crate::cluster) struct Installed {
     pub(in crate::cluster) registry: String,
     pub(in crate::cluster) services: Vec<Value>,
-    #[serde(default)]
     pub(in crate::cluster) migration: Vec<Value>,
     pub(in crate::cluster) worker: Vec<Value>,
 }
@@ -49,15 +46,7 @@ impl Installed {
     /// such as configurations with another hash.
     pub(in crate::cluster) fn apply(&self, record: &Record, other: &BTreeSet<Id>) -> Result<()> {
         step("apply the services", || apply(record, &self.services))?;
-        step("start the services", || wait_for_workloads(record, self.selector()))?;
-        if !self.migration.is_empty() {
-            step("migrate the database", || migrate(record, || apply(record, &self.migration)))?;
-        }
-        step("register Temporal's namespace", || register_namespace(record))?;
-        step("apply the worker and its autoscaling", || self.apply_worker(record))?;
-        step("scale the worker to its minimum", || wait_for_scaler(record))?;
-        step("start the worker", || wait_for_workloads(record, self.selector()))?;
-        step("answer `kubectl top`", || wait_for_metrics(record))?;
+        start(record, self.selector(), || apply(record, &self.migration), || self.apply_worker(record))?;
         let gone: BTreeSet<Id> = other.difference(&self.ids()).filter(|id| !id.holds_data()).cloned().collect();
         step("delete what another version had", || delete(record, &gone))
     }
@@ -102,7 +91,7 @@ impl Inventory {
         if !is_ours(&object) {
             return Err(NotOurs { what: "objects", names: vec![Id::of(&object).shown()] }.into());
         }
-        Self::of(&object).context("parse the inventory")
+        Self::of(&object).context("parse the inventory, which another version wrote")
     }
 
     fn of(object: &Value) -> Result<Self> {

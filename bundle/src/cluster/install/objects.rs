@@ -187,6 +187,33 @@ pub(in crate::cluster) fn data_of(record: &Record) -> Result<BTreeSet<Id>> {
     Ok(list["items"].as_array().into_iter().flatten().map(Id::of).collect())
 }
 
+/// Deletes the namespaces of ours in which nothing is left, and answers the others.
+pub(in crate::cluster) fn delete_empty_namespaces(record: &Record) -> Result<Vec<String>> {
+    const KINDS: [&str; 6] = ["api-resources", "--namespaced", "--verbs", "list", "--output", "name"];
+    let kinds = kubectl(record).args(KINDS).quiet().run_any()?.stdout;
+    let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
+    ensure!(!kinds.is_empty(), "ask the cluster for its kinds");
+    let namespaces =
+        kubectl(record).args(["get", "namespaces", "--selector", OURS, "--output", "name"]).quiet().read()?;
+    let mut used = Vec::new();
+    for namespace in namespaces.lines().filter_map(|line| line.strip_prefix("namespace/")) {
+        let get = kubectl(record).arg("get").arg(kinds.join(",")).args(["--namespace", namespace, "--output", "name"]);
+        let got = get.quiet().run_any()?;
+        // An API that does not answer may have something there.
+        match !got.status.success() || left_in(&got.stdout) {
+            true => used.push(namespace.to_owned()),
+            false => drop(kubectl(record).args(["delete", "namespace", namespace, "--wait"]).run()?),
+        }
+    }
+    Ok(used)
+}
+
+/// Whether a namespace with these objects has more than each namespace has.
+fn left_in(names: &str) -> bool {
+    const OF_EACH: [&str; 2] = ["configmap/kube-root-ca.crt", "serviceaccount/default"];
+    names.lines().any(|name| !name.is_empty() && !OF_EACH.contains(&name))
+}
+
 pub(in crate::cluster) fn apply(record: &Record, objects: &[Value]) -> Result<()> {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
     let apply = kubectl(record).args(["apply", "--server-side", "--force-conflicts", "--field-manager", MANAGER]);
@@ -225,6 +252,13 @@ fn node_ports(object: &Value) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_namespace_is_empty_if_it_has_what_each_has() {
+        let each = "configmap/kube-root-ca.crt\nserviceaccount/default\n";
+        assert!(!super::left_in(each) && !super::left_in(""));
+        assert!(super::left_in(&format!("{each}secret/others\n")));
+    }
+
     use super::*;
 
     #[test]

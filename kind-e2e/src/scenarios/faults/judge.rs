@@ -250,8 +250,8 @@ mod tests {
             ..PodState::default()
         };
         Seen {
-            hit: vec!["w".to_owned()],
-            hits: vec![8.0, 48.0],
+            hit: vec!["w".to_owned(); 200],
+            hits: vec![8.0, 58.0],
             dropped: 100,
             sessions: 150,
             refusal: Some("too many connections for role \"slipway\"".to_owned()),
@@ -266,7 +266,7 @@ mod tests {
                 others: [("temporal".to_owned(), 90)].into(),
                 allowed: 297,
             }),
-            temporals: Some((90, 90)),
+            temporals: Some(Ok(())),
             before: vec![pod(1)],
             after: vec![pod(1 + restarts.unwrap_or(0))],
         }
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn each_invariant_is_noticed() {
-        let table: [(&str, &str, Change, &str); 20] = [
+        let table: [(&str, &str, Change, &str); 21] = [
             ("worker-killed", "tried again too late", |one| one.loaded.ending.retried[0].at = 40.0, "fault-retried"),
             ("worker-killed", "a crash loop", |one| one.seen.after[0].restarts = 7, "fault-restarts"),
             ("worker-killed", "no restart", |one| one.seen.after[0].restarts = 1, "fault-restarts"),
@@ -435,6 +435,7 @@ mod tests {
                 |one| one.seen.poisoned = [("Running".to_owned(), 1)].into(),
                 "fault-poison",
             ),
+            ("planned-stops", "few stops", |one| one.seen.hit.truncate(199), "fault-stops"),
             ("worker-cut-off", "a storm", |one| one.seen.dropped = 1_000_000, "fault-packets"),
             (
                 "database-half-open",
@@ -452,8 +453,8 @@ mod tests {
             ("temporal-deleted", "no pollers", |one| one.seen.pollers = vec![(69.0, 0), (140.0, 0)], "fault-pollers"),
             (
                 "sessions-exhausted",
-                "Temporal lost connections",
-                |one| one.seen.temporals = Some((90, 40)),
+                "Temporal gets no session",
+                |one| one.seen.temporals = Some(Err("too many connections".to_owned())),
                 "fault-share",
             ),
             (

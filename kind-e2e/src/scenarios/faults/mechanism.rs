@@ -20,13 +20,13 @@ use crate::cluster::switches::{
 };
 use crate::cluster::{self, Fixture, MONITORING, NAMESPACE, STORAGE};
 use crate::load::context::Context;
+use crate::load::sizing::Sizing;
 use crate::load::waits::{fix_workers, hand_over};
 use crate::observe::rows;
 use crate::scenarios::delay;
+use crate::scenarios::faults::invariant::between_kills;
 use support::wait::{Probe, eventually, when};
 
-/// Seconds between two kills of a fault that kills again.
-pub(super) const AGAIN: f64 = 50.0;
 /// Loops that poll as the wrong version, so that it gets a share of the tasks: as many as a worker has.
 const POLLS: usize = 5;
 /// A poll that failed is made again after this time.
@@ -98,10 +98,11 @@ pub(super) enum Mechanism {
     Delete(Pods),
     /// Pods are evicted, as the drain of a node does it.
     Evict(Pods),
-    /// The workers are rolled out anew.
-    RollOut,
-    /// The workers are rolled out with an image that does not exist. Then so many become the minimum.
-    BadRollOut(i32),
+    /// The workers are rolled out anew, until so many were stopped.
+    RollOut(usize),
+    /// The workers are rolled out with an image that does not exist. Then the first number of workers becomes the
+    /// second.
+    BadRollOut(i32, i32),
     /// So many workers become the minimum, while the answers of S3 take so many seconds.
     ScaleIn(i32, f64),
     /// Deployments have no pod, and so many again.
@@ -137,7 +138,9 @@ pub(super) struct Made {
     pub sessions: usize,
     /// Why Postgres gave no more of them.
     pub refusal: Option<String>,
-    /// Seconds in which the workers became the minimum, while a rollout is stuck.
+    /// Why Postgres gave Temporal none, if it gave none, while these are held.
+    pub temporals: Option<Result<(), String>>,
+    /// Seconds in which the workers became fewer, while a rollout is stuck.
     pub scaled_in: Option<f64>,
     /// Workflow tasks that the wrong version failed.
     pub failed_tasks: Arc<AtomicU64>,
@@ -167,7 +170,7 @@ impl Mechanism {
                 delay(context, service).await?;
                 fix_workers(context, workers).await
             }
-            Self::BadRollOut(workers) => fix_workers(context, workers).await,
+            Self::BadRollOut(workers, _) => fix_workers(context, workers).await,
             Self::FillDisk => move_postgres(context, Disk::Shrink(FREE)).await,
             Self::Poison => {
                 let put = fixture.documents.put(&POISON.0.into(), PutPayload::from_static(POISON.1)).await;
@@ -181,14 +184,15 @@ impl Mechanism {
     ///
     /// # Errors
     /// It could not be broken so: then the fault shows nothing.
-    pub(super) async fn make(self, context: &Context, lasts: f64) -> Result<Made> {
+    pub(super) async fn make(self, context: &Context, sizing: &Sizing, lasts: f64) -> Result<Made> {
         let fixture = &context.fixture;
         let mut made = Made::default();
         match self {
             Self::Kill(pods, share, times) => {
                 for time in 0..times {
                     if time > 0 {
-                        sleep_until(context.clock.instant(made.at.last().copied().unwrap_or(0.0) + AGAIN)).await;
+                        let last = made.at.last().copied().unwrap_or(0.0);
+                        sleep_until(context.clock.instant(last + between_kills(sizing))).await;
                     }
                     let hit = share.of(hit(fixture, pods).await?);
                     made.at.push(context.clock.now());
@@ -225,17 +229,20 @@ impl Mechanism {
                 }
                 made.note(&hit);
             }
-            Self::RollOut => {
-                made.note(&hit(fixture, WORKERS).await?);
-                roll_out_again(fixture).await?;
+            Self::RollOut(stops) => {
+                while made.pods.len() < stops {
+                    // One that still leaves was counted before.
+                    let hit = hit(fixture, WORKERS).await?;
+                    made.note(&hit.into_iter().filter(|one| !made.pods.contains(&one.name)).collect::<Vec<_>>());
+                    roll_out_again(fixture).await?;
+                }
             }
-            Self::BadRollOut(_) => {
-                let min = context.autoscaling.min;
+            Self::BadRollOut(_, fewer) => {
                 made.note(&hit(fixture, WORKERS).await?);
                 roll_out_bad_image(fixture).await?;
                 let from = context.clock.now();
-                pause(fixture, Some(min)).await?;
-                made.scaled_in = ready(fixture, usize::try_from(min)?).await.then(|| context.clock.now() - from);
+                pause(fixture, Some(fewer)).await?;
+                made.scaled_in = ready(fixture, usize::try_from(fewer)?).await.then(|| context.clock.now() - from);
             }
             Self::ScaleIn(..) => {
                 let min = context.autoscaling.min;
@@ -288,7 +295,7 @@ impl Mechanism {
                 delay(context, service).await?;
                 hand_over(context).await?;
             }
-            Self::BadRollOut(_) => {
+            Self::BadRollOut(..) => {
                 roll_back(fixture).await?;
                 hand_over(context).await?;
             }
@@ -310,7 +317,7 @@ impl Mechanism {
     /// It is not in time.
     pub(super) async fn back(self, context: &Context) -> Result<()> {
         match self {
-            Self::BadRollOut(_) => rolled_out(&context.fixture).await,
+            Self::BadRollOut(..) => rolled_out(&context.fixture).await,
             Self::Away(targets, _) => available(&context.fixture, targets).await,
             Self::DnsAway => available(&context.fixture, DNS_SERVERS).await,
             Self::PostgresAway | Self::FillDisk => stateful(&context.fixture, POSTGRES_SET, 1).await,
@@ -341,14 +348,10 @@ impl Made {
         self.pods.extend(pods.iter().map(|pod| pod.name.clone()));
     }
 
-    /// Opens sessions of the worker's role until Postgres refuses one.
+    /// Opens sessions of the worker's role until Postgres refuses one. Then it asks for one as Temporal.
     async fn hold(&mut self, fixture: &Fixture) {
         while self.held.len() < MOST_SESSIONS {
-            let connected = match fixture.cluster.postgres_as("worker") {
-                Ok(options) => PgConnection::connect_with(&options).await.map_err(anyhow::Error::from),
-                Err(error) => Err(error),
-            };
-            match connected {
+            match session(fixture, "worker", None).await {
                 Ok(session) => self.held.push(session),
                 Err(error) => {
                     self.refusal = Some(error.to_string());
@@ -357,7 +360,16 @@ impl Made {
             }
         }
         self.sessions = self.held.len();
+        let asked = session(fixture, "temporal", Some("temporal")).await;
+        self.temporals = Some(asked.map(drop).map_err(|error| format!("{error:#}")));
     }
+}
+
+/// A session of a role, in a database of its own or in that of the documents.
+async fn session(fixture: &Fixture, role: &str, database: Option<&str>) -> Result<PgConnection> {
+    let options = fixture.cluster.postgres_as(role)?;
+    let options = database.map_or(options.clone(), |name| options.database(name));
+    Ok(PgConnection::connect_with(&options).await?)
 }
 
 /// The id of the poison's workflow. It is in no load's counts.

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use capacity::table::Fleet as Plan;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
@@ -22,11 +22,12 @@ use support::wait::{Probe, WaitError, eventually, when};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::invariant::{Invariant, Seen, right_count};
+use self::invariant::{Invariant, Seen};
 use self::mechanism::{Made, Mechanism, poison};
 use self::table::{FAULTS, Fault};
 use super::loaded::{Loaded, Stretch};
 use super::{Scenario, prepare};
+use crate::cluster::switches::BAD_IMAGE;
 use crate::judge::part::Part;
 use crate::judge::table::Table;
 use crate::judge::verdict::Check;
@@ -43,8 +44,8 @@ pub const NAME: &str = "faults";
 const WORKERS: f64 = 4.5;
 /// Seconds in which the fleet grows before the first fault.
 const FIRST: f64 = 25.0;
-/// Seconds of load before each fault: documents are in flight in every step.
-const BEFORE: f64 = 8.0;
+/// Seconds before each fault in which the documents in flight are counted, when the first of its load are stored.
+const USUAL: f64 = 4.0;
 /// Documents that are due while all is well again: a p99 of fewer than a hundred says nothing.
 const SETTLED: u64 = 105;
 /// Seconds after the bound in which all may still become well, to tell a late recovery from none.
@@ -138,12 +139,19 @@ impl Scenario for Faults {
         // What is killed, and what gives up its lease while the node stands still.
         &["documents/", "temporal/", "storage/", "monitoring/", "keda/", "kube-system/", "local-path-storage/"]
     }
+
+    fn pulls(&self) -> &'static [&'static str] {
+        &[BAD_IMAGE]
+    }
 }
 
 impl Faults {
     async fn carry_out(&mut self, context: &Context) -> Result<()> {
-        let asked = names().filter(|name| context.faults.is_empty() || context.faults.iter().any(|one| one == name));
-        self.asked = asked.map(str::to_owned).collect();
+        let asked = FAULTS.iter().filter(|fault| match context.faults.as_slice() {
+            [] => !fault.apart,
+            named => named.iter().any(|name| name == fault.name),
+        });
+        self.asked = asked.map(|fault| fault.name.to_owned()).collect();
         let sizing = prepare(context, "faults/prepare", Peak::steady(WORKERS), GUIDE_SERVICE).await?;
         self.sizing = Some(sizing);
         fix_workers(context, sizing.min).await?;
@@ -163,7 +171,7 @@ impl Faults {
                 context.say(&format!("the other faults would meet the rest of this one: {left}"));
                 break;
             }
-            before = BEFORE;
+            before = sizing.p99_bound() + USUAL;
         }
         Ok(())
     }
@@ -218,11 +226,12 @@ async fn act(
 ) -> Result<()> {
     let name = format!("{NAME}/{}", fault.name);
     sleep_until(context.clock.instant(at)).await;
+    let usual = usual(&context.board.since(at - USUAL))?;
     seen.before = Seen::pods(context).await;
     seen.look(context, fault.invariants, false).await;
     context.enter(&format!("{name}/fault"), &fault.described().about);
     let from = context.clock.now();
-    let broken = looking(context, fault, seen, false, fault.mechanism.make(context, fault.lasts)).await;
+    let broken = looking(context, fault, seen, false, fault.mechanism.make(context, sizing, fault.lasts)).await;
     let broken = note(broken?, seen);
     let until = sleep_until(context.clock.instant(from + fault.lasts));
     looking(context, fault, seen, false, until).await;
@@ -232,19 +241,12 @@ async fn act(
     let to = context.clock.now();
     *made = Some(Window { from, to });
     context.enter(&format!("{name}/recovery"), "undone");
-    let well = looking(context, fault, seen, true, well_again(context, fault, sizing)).await;
+    let well = looking(context, fault, seen, true, stays_well(context, fault, sizing, usual)).await;
     fault.mechanism.back(context).await?;
-    well?;
-    let at = context.clock.now();
-    *recovered = Some(at);
-    context.enter(&format!("{name}/settled"), &format!("{:.1} s after it was undone", at - to));
-    let due = context.board.load().scheduled + SETTLED;
-    let most = Duration::from_secs_f64(3.0 * SETTLED as f64 / sizing.rate_of(WORKERS));
-    let enough = eventually("a hundred documents are due", most, async || {
-        when(context.board.load().scheduled >= due, || "fewer are".to_owned())
-    });
-    looking(context, fault, seen, true, enough).await?;
-    *settled = Some(Window { from: at, to: context.clock.now() });
+    let from = well?;
+    *recovered = Some(from);
+    *settled = Some(Window { from, to: context.clock.now() });
+    context.say(&format!("{}: all well since {:.1} s after it was undone", fault.name, from - to));
     seen.after = Seen::pods(context).await;
     if fault.mechanism == Mechanism::Poison {
         seen.poisoned = poisoned(context).await?;
@@ -257,6 +259,7 @@ fn note(made: Made, seen: &mut Seen) -> Made {
     seen.hits.clone_from(&made.at);
     seen.sessions = made.sessions;
     seen.refusal.clone_from(&made.refusal);
+    seen.temporals.clone_from(&made.temporals);
     seen.scaled_in = made.scaled_in;
     made
 }
@@ -283,39 +286,65 @@ async fn looking<T>(
     }
 }
 
-/// Waits until the queues are empty and no more documents are in flight than the load has at any time.
-async fn well_again(context: &Context, fault: &Fault, sizing: &Sizing) -> Result<()> {
+/// Documents in flight before the fault, on average, and what chance adds. By Little's law, as many again means that
+/// documents take as long as before.
+fn usual(before: &[Sample]) -> Result<u64> {
+    let flying: Vec<f64> = before.iter().filter_map(in_flight).map(|count| count as f64).collect();
+    ensure!(!flying.is_empty(), "the documents in flight before the fault were not counted");
+    let mean = flying.iter().sum::<f64>() / flying.len() as f64;
+    Ok((mean + 3.0 * mean.sqrt()).ceil() as u64)
+}
+
+/// Documents that are due and not stored, those whose start has no answer yet among them.
+fn in_flight(sample: &Sample) -> Option<u64> {
+    let due = sample.load.scheduled.saturating_sub(sample.load.failed);
+    Some(due.saturating_sub(*sample.stored.seen()?))
+}
+
+/// Waits until all is well and stays so for [`SETTLED`] documents. Answers since when: a fault shows its effect a while
+/// after it was made.
+async fn stays_well(context: &Context, fault: &Fault, sizing: &Sizing, usual: u64) -> Result<f64> {
     let since = context.clock.now();
-    let rate = sizing.rate_of(WORKERS);
-    let mean = rate * sizing.p99_bound();
-    let usual = (mean + 3.0 * mean.sqrt()).ceil() as u64;
-    let limit = Duration::from_secs_f64(fault.bound(sizing.service) + LATE);
-    eventually("all is well again", limit, async || {
-        let Some(sample) = context.board.latest().filter(|sample| sample.at > since) else {
-            return Probe::NotYet("no sample yet".to_owned());
-        };
-        let Some(stored) = sample.stored.seen() else {
-            return Probe::NotYet(format!("documents not counted: {:?}", sample.stored));
-        };
-        let flying = sample.load.acknowledged.saturating_sub(*stored);
-        if flying > usual || sample.load.acknowledged == 0 {
-            return Probe::NotYet(format!("{flying} documents in flight"));
-        }
-        if fault.invariants.contains(&Invariant::RightCount) {
-            let (least, most) = right_count(sizing, rate);
-            match context.board.fleet(context.clock.now()) {
-                Ok(fleet) if (least..=most).contains(&fleet.ready) && fleet.is_settled_at(fleet.ready) => {}
-                Ok(fleet) => return Probe::NotYet(format!("{fleet}, {least} to {most} are right")),
-                Err(unseen) => return Probe::NotYet(unseen),
+    let documents = 3.0 * SETTLED as f64 / sizing.rate_of(WORKERS);
+    let limit = Duration::from_secs_f64(fault.bound(sizing.service) + LATE + documents);
+    let mut began = None;
+    let well =
+        eventually("all is well again", limit, async || match is_well(context, fault, sizing, usual, since).await {
+            Ok(()) => {
+                let scheduled = context.board.load().scheduled;
+                let (from, due) = *began.get_or_insert((context.clock.now(), scheduled + SETTLED));
+                match scheduled >= due {
+                    true => Probe::Ready(from),
+                    false => Probe::NotYet(format!("{} documents more have to be due", due - scheduled)),
+                }
             }
+            Err(why) => {
+                began = None;
+                Probe::NotYet(why)
+            }
+        });
+    Ok(well.await?)
+}
+
+/// Whether the queues are empty and no more documents are in flight than before the fault, or why not.
+async fn is_well(context: &Context, fault: &Fault, sizing: &Sizing, usual: u64, since: f64) -> Result<(), String> {
+    let sample = context.board.latest().filter(|sample| sample.at > since).ok_or("no sample yet")?;
+    let flying = in_flight(&sample).ok_or_else(|| format!("documents not counted: {:?}", sample.stored))?;
+    if flying > usual || sample.load.acknowledged == 0 {
+        return Err(format!("{flying} documents in flight, {usual} are usual"));
+    }
+    if fault.invariants.contains(&Invariant::RightCount) {
+        let (least, most) = sizing.right_count(sizing.rate_of(WORKERS));
+        let fleet = context.board.fleet(context.clock.now())?;
+        if !((least..=most).contains(&fleet.ready) && fleet.is_settled_at(fleet.ready)) {
+            return Err(format!("{fleet}, {least} to {most} are right"));
         }
-        match context.fixture.temporal.backlogs().await {
-            Ok(backlogs) => when(backlogs.values().all(|waiting| *waiting == 0.0), || format!("{backlogs:?}")),
-            Err(error) => Probe::NotYet(format!("{error:#}")),
-        }
-    })
-    .await?;
-    Ok(())
+    }
+    let backlogs = context.fixture.temporal.backlogs().await.map_err(|error| format!("{error:#}"))?;
+    match backlogs.values().all(|waiting| *waiting == 0.0) {
+        true => Ok(()),
+        false => Err(format!("{backlogs:?}")),
+    }
 }
 
 /// Waits until no workflow runs any more, also of those whose start was accepted and not acknowledged.
@@ -386,7 +415,35 @@ pub async fn restore(context: &Context) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::invariant::{SETTLES, between_kills};
     use super::*;
+    use crate::cluster::reading::Reading;
+    use crate::load::sizing::tests::sizing;
+
+    fn flying(scheduled: u64, failed: u64, stored: u64) -> Sample {
+        let mut sample = Sample { stored: Reading::Seen(stored), ..Sample::default() };
+        (sample.load.scheduled, sample.load.failed) = (scheduled, failed);
+        sample
+    }
+
+    #[test]
+    fn as_many_in_flight_as_before_is_the_mean_and_what_chance_adds() {
+        assert_eq!(in_flight(&flying(20, 2, 9)), Some(9), "a start without an answer is in flight");
+        assert_eq!(in_flight(&flying(20, 0, 21)), Some(0));
+        assert_eq!(in_flight(&Sample::default()), None);
+        // 16 on average, and three times its root.
+        assert_eq!(usual(&[flying(20, 0, 8), flying(40, 0, 20)]).unwrap(), 28);
+        assert!(usual(&[Sample::default()]).is_err());
+    }
+
+    #[test]
+    fn a_second_kill_leaves_time_for_a_p99_on_any_host() {
+        let (fast, slow) = (sizing(), Sizing { service: 8.0, ..sizing() });
+        for sizing in [fast, slow] {
+            let counted = between_kills(&sizing) - SETTLES - sizing.p99_bound();
+            assert!(counted * sizing.rate_of(WORKERS) >= SETTLED as f64 - 1e-6, "{counted} s");
+        }
+    }
 
     #[test]
     fn the_list_and_the_table_name_the_same_faults() {
@@ -395,7 +452,7 @@ mod tests {
         names.sort_unstable();
         assert_eq!(listed.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
         listed.sort_by_key(|(_, number)| *number);
-        assert!(listed.iter().map(|(_, number)| *number).eq(1..=30), "each number once: {listed:?}");
+        assert!(listed.iter().map(|(_, number)| *number).eq(1..=31), "each number once: {listed:?}");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(super) struct Fault {
     pub recovery: &'static [Part],
     /// How this differs from the table of faults, and why.
     pub differs: Option<&'static str>,
+    /// Whether it is played only where it is named, because it takes minutes.
+    pub apart: bool,
 }
 
 impl Fault {
@@ -83,6 +85,9 @@ const STATEMENT: Part = (30.0, "of the timeout of a statement that was in flight
 const LEFT: Part = (40.0, "for what waits since 3 workers do the work of 10");
 const SCALING: Part = (20.0, "until the fleet is scaled again: KEDA and its API start");
 
+/// Workers that are stopped one rollout after the other: enough to see one in a hundred that loses an attempt.
+const STOPS: usize = 200;
+
 const PROMETHEUS_ONLY: &[(&str, &str)] = &[(MONITORING, "prometheus")];
 const METRICS_API: &[(&str, &str)] = &[(cluster::KEDA, "keda-metrics-apiserver")];
 
@@ -93,12 +98,16 @@ const fn fault(
     invariants: &'static [Invariant],
     recovery: &'static [Part],
 ) -> Fault {
-    Fault { name, mechanism, lasts, invariants, refuses: false, recovery, differs: None }
+    Fault { name, mechanism, lasts, invariants, refuses: false, recovery, differs: None, apart: false }
 }
 
 impl Fault {
     const fn refusing(self) -> Self {
         Self { refuses: true, ..self }
+    }
+
+    const fn apart(self) -> Self {
+        Self { apart: true, ..self }
     }
 
     const fn differing(self, how: &'static str) -> Self {
@@ -108,7 +117,7 @@ impl Fault {
 
 /// Every fault, in the order in which they are played. Those whose pods start from new ones come between those that
 /// kill, so that the kubelet's back-off stays short.
-pub(super) const FAULTS: [Fault; 30] = [
+pub(super) const FAULTS: [Fault; 31] = [
     fault(
         "worker-killed",
         Kill(WORKERS, Share::One, 1),
@@ -117,7 +126,7 @@ pub(super) const FAULTS: [Fault; 30] = [
         &[HEARTBEATS, STICKY, TASK],
     ),
     fault("workers-killed", Kill(WORKERS, Share::All, 1), 0.0, &[Restarted(1)], &[RESTART, HEARTBEATS, STICKY, TASK]),
-    fault("rolling-update", RollOut, 0.0, &[FirstAttempts, Punctual], &[START]),
+    fault("rolling-update", RollOut(1), 0.0, &[FirstAttempts, Punctual], &[START]),
     fault(
         "quarter-killed",
         Kill(WORKERS, Share::Quarter, 2),
@@ -125,8 +134,8 @@ pub(super) const FAULTS: [Fault; 30] = [
         &[Retried, PunctualBetween],
         &[RESTART, HEARTBEATS, STICKY, TASK],
     )
-    .differing("a quarter every 50 s instead of every 2 min, twice: each is over before the next"),
-    fault("bad-rollout", BadRollOut(6), 10.0, &[FirstAttempts, Punctual, ScalesIn], &[START, SCALING]),
+    .differing("a quarter twice, as soon as the first is over, instead of every 2 min"),
+    fault("bad-rollout", BadRollOut(8, 6), 10.0, &[FirstAttempts, Punctual, ScalesIn], &[START, SCALING]),
     fault("scale-in", ScaleIn(10, 6.0), 0.0, &[FirstAttempts], &[START, SCALING, LEFT]),
     fault("out-of-memory", Exhaust(WORKERS), 0.0, &[Restarted(1), OutOfMemory], &[HEARTBEATS, STICKY, TASK]),
     fault("node-drained", Evict(WORKERS), 0.0, &[FirstAttempts, Budget], &[START]).differing(
@@ -186,4 +195,5 @@ pub(super) const FAULTS: [Fault; 30] = [
         &[POSTGRES_STARTS, TEMPORAL_STARTS, RETRY, POLLS, CIRCUIT_LONG],
     )
     .refusing(),
+    fault("planned-stops", RollOut(STOPS), 0.0, &[Stopped(STOPS), FirstAttempts], &[START]).apart(),
 ];

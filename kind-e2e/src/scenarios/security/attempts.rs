@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::StreamExt as _;
+use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
 use reqwest::{RequestBuilder, StatusCode};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -22,8 +23,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::cluster::forward::Forward;
+use crate::cluster::settings::{METRICS_PORT, SCALE_PORT, TEMPORAL_SCALER};
 use crate::cluster::temporal::Temporal;
-use crate::cluster::{Cluster, Fixture, STORAGE, http_client};
+use crate::cluster::{Cluster, Fixture, NAMESPACE, STORAGE, http_client};
 use crate::judge::table::Table;
 use crate::judge::verdict::{Check, Question, faults};
 
@@ -31,7 +33,7 @@ use crate::judge::verdict::{Check, Question, faults};
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Every attempt: the door, how it is tried, and whether that is the right way.
-const ATTEMPTS: [(&str, &str, bool); 32] = [
+const ATTEMPTS: [(&str, &str, bool); 39] = [
     ("Postgres", "TLS and the password", true),
     ("Postgres", "the password without TLS", false),
     ("Postgres", "TLS and another password", false),
@@ -46,15 +48,22 @@ const ATTEMPTS: [(&str, &str, bool); 32] = [
     ("Redis", "TLS and another password", false),
     ("Redis", "the worker asks for every key", false),
     ("Redis", "the worker writes a key of others", false),
-    ("S3", "the keys", true),
-    ("S3", "no key", false),
-    ("S3", "another secret key", false),
+    ("S3", "TLS and the keys", true),
+    ("S3", "the keys without TLS", false),
+    ("S3", "TLS without a key", false),
+    ("S3", "TLS and another secret key", false),
+    ("S3", "the worker's way with TLS", true),
+    ("S3", "the worker's way without TLS", false),
     ("S3", "the worker lists the documents", true),
     ("S3", "the worker writes beside its claims", false),
     ("S3", "the worker deletes a claim", false),
     ("Prometheus", "HTTPS and a certificate", true),
     ("Prometheus", "HTTP", false),
     ("Prometheus", "HTTPS without a certificate", false),
+    ("temporal-scaler", "HTTPS and a certificate", true),
+    ("temporal-scaler", "HTTP", false),
+    ("temporal-scaler", "HTTP at the port of its metrics", false),
+    ("temporal-scaler", "HTTPS without a certificate", false),
     ("Temporal", "TLS, a certificate and a token", true),
     ("Temporal", "gRPC without TLS", false),
     ("Temporal", "gRPC without a certificate", false),
@@ -82,6 +91,7 @@ pub(super) async fn try_all(fixture: &Fixture) -> Result<Vec<Attempt>> {
     redis(fixture, &mut found).await?;
     s3(fixture, &mut found).await?;
     prometheus(fixture, &mut found).await?;
+    temporal_scaler(fixture, &mut found).await?;
     temporal(fixture, &mut found).await?;
     Ok(found)
 }
@@ -159,12 +169,23 @@ async fn s3(fixture: &Fixture, found: &mut Vec<Attempt>) -> Result<()> {
     let cluster = &fixture.cluster;
     let bucket = format!("{}/{}", cluster.endpoints.s3, cluster.s3.bucket);
     let another = cluster.bucket()?.with_secret_access_key("another").build()?;
-    note(found, "S3", "the keys", list(&fixture.documents).await)?;
-    note(found, "S3", "no key", ask(fixture.http.get(bucket)).await)?;
-    note(found, "S3", "another secret key", list(&another).await)?;
+    note(found, "S3", "TLS and the keys", list(&fixture.documents).await)?;
+    let plain = without_tls(cluster.bucket()?, &cluster.endpoints.s3).build()?;
+    note(found, "S3", "the keys without TLS", list(&plain).await)?;
+    note(found, "S3", "TLS without a key", ask(fixture.http.get(bucket)).await)?;
+    note(found, "S3", "TLS and another secret key", list(&another).await)?;
     let key = |key: &str| cluster.secrets.get("documents/temporal-worker", key);
     let worker = cluster.bucket()?.with_access_key_id(key("AWS_ACCESS_KEY_ID")?);
-    let worker = worker.with_secret_access_key(key("AWS_SECRET_ACCESS_KEY")?).build()?;
+    let worker = worker.with_secret_access_key(key("AWS_SECRET_ACCESS_KEY")?);
+    for (attempt, tls) in [("the worker's way with TLS", true), ("the worker's way without TLS", false)] {
+        // kubectl ends when the server closes a connection.
+        let forward = Forward::to(cluster, STORAGE, "s3", 7070).await?;
+        let url = format!("https://127.0.0.1:{}", forward.port);
+        let way = worker.clone().with_endpoint(&url);
+        let way = if tls { way } else { without_tls(way, &url) };
+        note(found, "S3", attempt, list(&way.build()?).await)?;
+    }
+    let worker = worker.build()?;
     note(found, "S3", "the worker lists the documents", list(&worker).await)?;
     // Who may do these leaves nothing behind: an empty object is deleted again.
     let beside = Path::from("door");
@@ -184,6 +205,24 @@ async fn prometheus(fixture: &Fixture, found: &mut Vec<Attempt>) -> Result<()> {
     note(found, "Prometheus", "HTTPS and a certificate", ask(fixture.http.get(&url)).await)?;
     note(found, "Prometheus", "HTTP", ask(fixture.http.get(plain)).await)?;
     note(found, "Prometheus", "HTTPS without a certificate", ask(fixture.https.get(&url)).await)?;
+    Ok(())
+}
+
+async fn temporal_scaler(fixture: &Fixture, found: &mut Vec<Attempt>) -> Result<()> {
+    let attempts = [
+        ("HTTPS and a certificate", "https", SCALE_PORT, &fixture.http),
+        ("HTTP", "http", SCALE_PORT, &fixture.http),
+        ("HTTP at the port of its metrics", "http", METRICS_PORT, &fixture.http),
+        ("HTTPS without a certificate", "https", SCALE_PORT, &fixture.https),
+    ];
+    for (attempt, scheme, port, client) in attempts {
+        // kubectl ends when the server closes a connection.
+        let forward = Forward::to(&fixture.cluster, NAMESPACE, TEMPORAL_SCALER.1, port).await?;
+        let request = client.get(format!("{scheme}://127.0.0.1:{}/scale", forward.port));
+        // Who is admitted is told, too, that it has no answer at the moment.
+        let answer = ask_allowing(request, &[StatusCode::SERVICE_UNAVAILABLE]).await;
+        note(found, "temporal-scaler", attempt, answer)?;
+    }
     Ok(())
 }
 
@@ -220,6 +259,12 @@ async fn temporal(fixture: &Fixture, found: &mut Vec<Attempt>) -> Result<()> {
     let ended = ask_allowing(https.post(end).bearer_auth(scaler).body("{}"), &[StatusCode::NOT_FOUND]).await;
     note(found, DOOR, "temporal-scaler ends a workflow", ended)?;
     Ok(())
+}
+
+/// The same client at the same address without TLS. A connection that the server closes is not tried again.
+fn without_tls(client: AmazonS3Builder, url: &str) -> AmazonS3Builder {
+    let retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    client.with_endpoint(url.replacen("https://", "http://", 1)).with_allow_http(true).with_retry(retries)
 }
 
 /// Reads the first name in the bucket.

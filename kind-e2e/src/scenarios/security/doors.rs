@@ -39,9 +39,10 @@ const PODS: [(&str, &str, &str); 13] = [
 
 /// The ports of the pods, and which pods may reach each of them. The driver reaches some from outside the pods, by their
 /// NodePorts, and could not begin without.
-const DOORS: [(&str, u16, &[&str]); 18] = [
+const DOORS: [(&str, u16, &[&str]); 19] = [
     ("worker", 9464, &["temporal-scaler", "prometheus"]),
-    ("temporal-scaler", 9464, &["prometheus", "keda-operator"]),
+    ("temporal-scaler", 9464, &["prometheus"]),
+    ("temporal-scaler", 9465, &["keda-operator"]),
     ("temporal", 7233, &["worker", "temporal-scaler", "keda-operator"]),
     ("temporal", 7243, &[]),
     ("temporal", 8000, &["prometheus"]),

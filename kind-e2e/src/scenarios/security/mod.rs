@@ -1,9 +1,9 @@
 //! What the cluster refuses, and what its pods may do: Pod Security `restricted` is enforced in each namespace of the
-//! manifests, every pod in them is as small as it can be, and network policies let it reach what it needs. It loads
-//! nothing and leaves nothing behind.
+//! manifests, every pod in them is as small as it can be, and network policies let it reach what it needs. The control
+//! plane and the kubelets are set as the CIS benchmark asks. It loads nothing and leaves nothing behind.
 
 mod attempts;
-
+mod benchmark;
 mod doors;
 mod secrets;
 
@@ -65,6 +65,9 @@ pub struct Security {
     /// How the services were tried.
     #[serde(default)]
     attempts: Vec<attempts::Attempt>,
+    /// How the control plane and the kubelets are set.
+    #[serde(default)]
+    benchmark: benchmark::Found,
 }
 
 /// A pod that was offered to the API server, without being made.
@@ -96,7 +99,8 @@ impl Scenario for Security {
             return Vec::new();
         }
         let own = [self.refused(), self.admitted(), self.hardened(), secrets::judge(&self.secrets)];
-        own.into_iter().chain(self.doors.judge()).chain(attempts::judge(&self.attempts)).collect()
+        let doors = self.doors.judge().into_iter().chain(attempts::judge(&self.attempts));
+        own.into_iter().chain(doors).chain(benchmark::judge(&self.benchmark)).collect()
     }
 
     fn tables(&self, _samples: &[Sample]) -> Vec<Table> {
@@ -107,7 +111,8 @@ impl Scenario for Security {
             let answer = tried.refused.as_deref().unwrap_or("admitted");
             vec![tried.more.clone(), tried.namespace.clone(), answer.to_owned()]
         }));
-        [table, attempts::table(&self.attempts)].into_iter().chain(self.doors.table()).collect()
+        let tables = [table, attempts::table(&self.attempts)].into_iter().chain(self.doors.table());
+        tables.chain(benchmark::table(&self.benchmark)).collect()
     }
 }
 
@@ -135,6 +140,8 @@ impl Security {
         // Before the search: what a service logs of a refusal is searched, too.
         self.attempts = attempts::try_all(fixture).await?;
         self.secrets = secrets::search(fixture).await?;
+        context.enter("security/benchmark", "reading how the control plane and the kubelets are set");
+        self.benchmark = benchmark::read(fixture).await?;
         Ok(())
     }
 
@@ -311,6 +318,7 @@ mod tests {
             secrets: Search { searched: 1, found: [].into() },
             attempts: attempts::tests::good(),
             doors: Doors::default(),
+            benchmark: benchmark::Found::default(),
         };
         let failed = |facts: &Security| -> Vec<String> {
             let checks = facts.judge(&[]);

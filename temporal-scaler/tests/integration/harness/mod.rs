@@ -23,6 +23,9 @@ pub(crate) mod python;
 pub(crate) mod reaper;
 pub(crate) mod scaler;
 pub(crate) mod servers;
+#[expect(dead_code, reason = "these tests need certificates and no proxy")]
+#[path = "../../../../worker/tests/integration/harness/tls.rs"]
+pub(crate) mod tls;
 #[expect(dead_code, reason = "these tests need one of the two waits")]
 #[path = "../../../../worker/tests/integration/harness/wait.rs"]
 pub(crate) mod wait;

@@ -57,11 +57,27 @@ impl Page {
 }
 
 async fn serve(State(page): State<Page>) -> String {
-    page.reads.all.fetch_add(1, Ordering::SeqCst);
-    let now = page.reads.now.fetch_add(1, Ordering::SeqCst) + 1;
-    page.reads.most.fetch_max(now, Ordering::SeqCst);
+    let read = Read::begin(&page.reads);
     // So that reads that are under way at once are seen to be.
     tokio::task::yield_now().await;
-    page.reads.now.fetch_sub(1, Ordering::SeqCst);
+    drop(read);
     page.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// A read under way. It ends where it is dropped: a client that goes away takes its request with it.
+struct Read<'a>(&'a Reads);
+
+impl<'a> Read<'a> {
+    fn begin(reads: &'a Reads) -> Self {
+        reads.all.fetch_add(1, Ordering::SeqCst);
+        let now = reads.now.fetch_add(1, Ordering::SeqCst) + 1;
+        reads.most.fetch_max(now, Ordering::SeqCst);
+        Self(reads)
+    }
+}
+
+impl Drop for Read<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
 }

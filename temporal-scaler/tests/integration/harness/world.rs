@@ -76,6 +76,11 @@ impl World {
         Builder { reaper: &self.servers.reaper, environment: BTreeMap::new(), output }
     }
 
+    /// A folder of its own.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// A command whose process ends with the tests.
     pub(crate) fn command(&self, program: &Path) -> Command {
         self.servers.reaper.command(program)
