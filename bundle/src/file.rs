@@ -28,7 +28,7 @@ pub use render::for_registry;
 pub use save::{Saved, check_target, save};
 pub use signature::{check_signature, signature_file};
 pub use unpack::open;
-pub use verify::{Verified, verify};
+pub use verify::{Verified, verify, verify_bytes};
 
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT: u64 = 3;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use support::command::Cmd;
 
@@ -88,7 +88,17 @@ impl Outputs {
     /// # Errors
     /// When the text is not a valid lock.
     pub fn parse(text: &str) -> Result<Self> {
-        toml::from_str(text).with_context(|| format!("parse {OUTPUTS_FILE}"))
+        let lock: Self = toml::from_str(text).with_context(|| format!("parse {OUTPUTS_FILE}"))?;
+        // Rust and TOML escape other characters differently.
+        let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        for text in lock.parts().into_iter().flat_map(|(_, values)| values).flat_map(|(name, value)| [name, value]) {
+            ensure!(printable(text), "parse {OUTPUTS_FILE}: {text:?} has a character that is not printable ASCII");
+        }
+        Ok(lock)
+    }
+
+    fn parts(&self) -> [(&'static str, &BTreeMap<String, String>); 4] {
+        [("tools", &self.tools), ("programs", &self.programs), ("rootfs", &self.rootfs), ("images", &self.images)]
     }
 
     /// The programs and images that the pins have and this lock lacks, and the other way round. Known before a build.
@@ -113,9 +123,7 @@ impl Outputs {
             "# The digest of every program, root filesystem and image that comes from the pins alone, and the tools\n\
              # behind them. Written by `cargo xtask images --update-lock`; not edited by hand.\n",
         );
-        let parts =
-            [("tools", &self.tools), ("programs", &self.programs), ("rootfs", &self.rootfs), ("images", &self.images)];
-        for (name, values) in parts {
+        for (name, values) in self.parts() {
             text.push_str(&format!("\n[{name}]\n"));
             let values = values.iter().map(|(name, value)| format!("{name:?} = {value:?}\n"));
             text.extend(values);
@@ -210,6 +218,13 @@ mod tests {
             "image x.example/y:v1 of bundle/outputs.lock was not built",
         ];
         assert_eq!(locked.differences(&built), expected);
+    }
+
+    #[test]
+    fn lock_with_a_character_that_it_cannot_write_is_refused() {
+        let valid = outputs().render();
+        let error = Outputs::parse(&valid.replace("1.26.8", "1.26\\u007f8")).unwrap_err().to_string();
+        assert!(error.contains("1.26\\u{7f}8") && error.contains(OUTPUTS_FILE), "{error}");
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use scaler::QueueSettings;
 
-use crate::tls::Files;
+use crate::{
+    queue::{Kind, Queue},
+    tls::Files,
+};
 
 /// Slots of a worker for a queue, if neither the setting nor a worker says how many: the default of Temporal's SDKs.
 const DEFAULT_SLOTS: f64 = 100.0;
@@ -55,54 +58,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("LOG_FORMAT", "text", "text or json"),
     setting("RUST_LOG", "info,temporalio_client=warn", "filter of log lines"),
 ];
-
-/// The kind of a queue's tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Workflow,
-    Activity,
-}
-
-impl Kind {
-    /// The name in settings, metrics and answers.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Workflow => "workflow",
-            Self::Activity => "activity",
-        }
-    }
-
-    /// The SDKs' counter of attempts that failed.
-    pub(crate) fn failures(self) -> &'static str {
-        match self {
-            Self::Workflow => "temporal_workflow_task_execution_failed",
-            Self::Activity => "temporal_activity_execution_failed",
-        }
-    }
-
-    /// The label `worker_type` of the SDKs' slot metrics.
-    pub(crate) fn worker_type(self) -> &'static str {
-        match self {
-            Self::Workflow => "WorkflowWorker",
-            Self::Activity => "ActivityWorker",
-        }
-    }
-}
-
-/// A task queue of one kind.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Queue {
-    pub(crate) kind: Kind,
-    pub(crate) name: String,
-    /// Slots of one worker, until a worker's page says how many there are.
-    pub(crate) slots: f64,
-}
-
-impl fmt::Display for Queue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind.name(), self.name)
-    }
-}
 
 impl Queue {
     /// Reads `kind:name` or `kind:name=slots`.

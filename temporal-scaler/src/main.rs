@@ -11,6 +11,7 @@ mod page;
 mod pages;
 mod pods;
 mod port;
+mod queue;
 mod round;
 mod state;
 mod temporal;

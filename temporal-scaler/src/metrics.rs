@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use prometheus::{GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::{conditions, config::Kind, state::Shared};
+use crate::{conditions, queue::Kind, state::Shared};
 
 const QUEUE: &[&str] = &["kind", "queue"];
 

@@ -3,7 +3,7 @@
 //! Temporal's SDKs show `temporal_worker_task_slots_used` and `temporal_worker_task_slots_available` with the labels
 //! `task_queue` and `worker_type`, and count the attempts that failed. Nothing else of a page is kept.
 
-use crate::config::Queue;
+use crate::queue::Queue;
 
 /// How the metrics of all SDKs begin.
 const PREFIX: &str = "temporal_";
@@ -16,6 +16,9 @@ const LONGEST_LINE: usize = 8 << 10;
 
 /// Bytes of the largest page that is read.
 pub(crate) const LARGEST_PAGE: usize = 8 << 20;
+
+/// The greatest value of a series that is read: up to here a sum of whole numbers is exact.
+const GREATEST_VALUE: f64 = 9e15;
 
 /// The slots of one worker for one queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -148,7 +151,7 @@ impl Series {
             rest = rest.trim_start_matches([',', ' ']);
             if let Some(after) = rest.strip_prefix('}') {
                 let value: f64 = after.split_ascii_whitespace().next()?.parse().ok()?;
-                return (value.is_finite() && value >= 0.0).then_some(Self { labels, value });
+                return (0.0..=GREATEST_VALUE).contains(&value).then_some(Self { labels, value });
             }
             let (name, after) = rest.split_once("=\"")?;
             let (value, after) = quoted(after)?;
@@ -182,7 +185,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Kind;
+    use crate::queue::Kind;
 
     const PAGE: &str = r#"# HELP temporal_worker_task_slots_used In use
 # TYPE temporal_worker_task_slots_used gauge
@@ -198,6 +201,7 @@ temporal_worker_task_slots_available{task_queue="a \"b\"\\c}",worker_type="Workf
 temporal_worker_task_slots_used{task_queue="sized",worker_type="ActivityWorker"} 3
 temporal_worker_task_slots_available{task_queue="bad",worker_type="ActivityWorker"} NaN
 temporal_worker_task_slots_available{task_queue="bad",worker_type="ActivityWorker"} -3
+temporal_worker_task_slots_available{task_queue="bad",worker_type="ActivityWorker"} 1e308
 temporal_worker_task_slots_available{task_queue="bad"} 3
 temporal_worker_task_slots_available{task_queue="bad
 temporal_activity_execution_failed{activity_type="a",task_queue="io"} 3

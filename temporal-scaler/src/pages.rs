@@ -6,9 +6,9 @@ use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    config::Queue,
     page::{LARGEST_PAGE, PageReader, Slots},
     pods::Pod,
+    queue::Queue,
     round::Page,
 };
 

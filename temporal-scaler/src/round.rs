@@ -6,9 +6,9 @@ use scaler::{QueueReading, Reading};
 
 use crate::{
     conditions::{Condition, Kind},
-    config::Queue,
     page::Slots,
     pods::{Pod, State},
+    queue::Queue,
     temporal::{Backlog, Backlogs},
 };
 
@@ -154,11 +154,11 @@ fn missing<'a>(queues: &'a [Queue], slots: &[Option<Slots>]) -> Option<&'a Queue
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::queue;
 
     fn queues() -> Vec<Queue> {
         let queue = |kind, name: &str| Queue { kind, name: name.into(), slots: 5.0 };
-        vec![queue(config::Kind::Workflow, "w"), queue(config::Kind::Activity, "a")]
+        vec![queue(queue::Kind::Workflow, "w"), queue(queue::Kind::Activity, "a")]
     }
 
     fn pod(name: &str, state: State) -> Arc<Pod> {

@@ -9,9 +9,10 @@ use scaler::{Answer, Reading, Scaler, Unknown};
 
 use crate::{
     conditions::{Condition, Conditions},
-    config::{Config, Queue},
+    config::Config,
     failures::Failures,
     pods::{Pod, Pods},
+    queue::Queue,
     round::{Page, Round},
     temporal::Backlog,
 };

@@ -19,7 +19,8 @@ use temporalio_common::protos::temporal::api::{
 };
 use tokio::time::timeout;
 
-use crate::config::{Kind, Queue, Version};
+use crate::config::Version;
+use crate::queue::{Kind, Queue};
 
 /// Timeout of a connection, and of its first answer.
 const CONNECT: Duration = Duration::from_secs(3);

@@ -11,7 +11,7 @@ use temporalio_common::{
 
 use crate::{
     store::Outcome,
-    text::{Language, MediaType, Passage, PoisonError, Signature, Structure},
+    text::{Language, MediaType, Passage, PoisonError, Signature, Structure, shortened},
 };
 
 /// Maximum length of a document's id and of its source in bytes. Postgres takes 2704 bytes in an index, and a key of
@@ -66,7 +66,8 @@ impl TemporalDeserializable for GivenRequest {
         Ok(Self(match &payloads[..] {
             // A null has no data.
             [payload] if payload.data.is_empty() => invalid("it is null".to_owned()),
-            [payload] => serde_json::from_slice(&payload.data).or_else(|error| invalid(error.to_string())),
+            // The error repeats a text that is no request, which may have megabytes.
+            [payload] => serde_json::from_slice(&payload.data).or_else(|error| invalid(shortened(&error.to_string()))),
             other => invalid(format!("there are {} arguments, not one", other.len())),
         }))
     }
@@ -304,6 +305,8 @@ mod tests {
             let found = read(arguments).unwrap_err();
             assert!(found.contains(fault), "{arguments:?}: {found}");
         }
+        let long = read(&[&format!("\"{}\"", "x".repeat(100_000))]).unwrap_err();
+        assert!(long.len() < 1000, "{} bytes", long.len());
         let given = GivenRequest::from(request);
         let payload = converter.to_payload(&context, &given).unwrap();
         assert_eq!(converter.from_payloads::<GivenRequest>(&context, vec![payload]).unwrap(), given);

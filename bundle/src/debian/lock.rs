@@ -40,19 +40,23 @@ impl Package {
     /// # Errors
     /// When a field is invalid. The error names it.
     pub(super) fn check(&self, architecture: &str) -> Result<()> {
-        let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        ensure!(plain(&self.name) && plain(&self.version), "{self:?}: it has no valid name and version");
+        ensure!(is_plain(&self.name) && is_plain(&self.version), "{self:?}: it has no valid name and version");
         ensure!(
             self.architecture == architecture || self.architecture == "all",
             "package {self} is for {}, and the lock is for {architecture}",
             self.architecture
         );
-        let safe = self.path.starts_with("pool/") && self.path.ends_with(".deb") && plain(&self.path);
+        let safe = self.path.starts_with("pool/") && self.path.ends_with(".deb") && is_plain(&self.path);
         ensure!(safe && !self.path.contains(".."), "package {self}: {:?} is not a path in the pool", self.path);
         ensure!(is_sha256(&self.sha256), "package {self}: {:?} is not a SHA-256", self.sha256);
         ensure!(self.size > 0, "package {self} has no bytes");
         Ok(())
     }
+}
+
+/// Whether a text is part of a path, and of a lock between quotes, as it is.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(&byte))
 }
 
 fn is_sha256(text: &str) -> bool {
@@ -134,6 +138,9 @@ impl Lock {
     fn read(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text)?;
         ensure!(is_snapshot(&file.snapshot), "snapshot {:?} is not a time such as 20261127T080000Z", file.snapshot);
+        for (what, text) in [("suite", &file.suite), ("architecture", &file.architecture)] {
+            ensure!(is_plain(text), "{what} {text:?} is no name");
+        }
         let mut packages = BTreeMap::new();
         for package in file.package {
             package.check(&file.architecture)?;
@@ -144,6 +151,8 @@ impl Lock {
         let mut unused: BTreeSet<String> = packages.keys().cloned().collect();
         let mut rootfs = BTreeMap::new();
         for (name, choice) in file.rootfs {
+            ensure!(is_key(&name), "root filesystem {name:?} is no name of a-z, 0-9, - and _");
+            ensure!(is_plain(&choice.recipe), "recipe {:?} of {name} is no hash", choice.recipe);
             let mut chosen = Vec::new();
             for wanted in &choice.packages {
                 let package = packages.get(wanted);
@@ -188,6 +197,11 @@ impl Lock {
     pub fn of(&self, rootfs: &str) -> &[Package] {
         self.rootfs.get(rootfs).map_or(&[], |choice| choice.packages.as_slice())
     }
+}
+
+/// Whether a text is a key of TOML without quotes.
+fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// Whether a text is a time of the snapshot service, such as `20261127T080000Z`.
@@ -319,6 +333,10 @@ pub(super) mod tests {
             (hash.as_str(), "abc", "not a SHA-256"),
             ("size = 1", "size = 0", "no bytes"),
             ("version = \"1\"", "version = \"1\\n2\"", "valid name and version"),
+            ("version = \"1\"", "version = '1\"'", "valid name and version"),
+            ("\"bookworm\"", "'book\\worm'", "suite"),
+            ("[rootfs.node]", "[rootfs.\"no.de\"]", "no.de"),
+            ("recipe = \"aa\"", "recipe = 'a\"a'", "recipe"),
             ("    \"a\",\n", "    \"b\",\n", "node has b"),
             ("    \"a\",\n", "", "belongs to no root filesystem"),
             ("size = 1", "size = 1\nmd5 = \"x\"", "md5"),

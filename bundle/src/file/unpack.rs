@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use support::progress;
 
 use super::verify::{self, Blob, NodeBlobs};
@@ -57,8 +57,9 @@ pub fn open(cache: &Cache, file: &Path) -> Result<Release> {
 
 fn release(folder: &Path, file: &Path, contents: &Contents) -> Result<Release> {
     let about = &contents.about;
-    let mut facts: Value = read_json(&folder.join(FACTS))?;
-    facts["bundle"] = json!({"commit": about.commit, "modified": about.modified, "sha256": contents.sha256});
+    let mut facts: Map<String, Value> = read_json(&folder.join(FACTS))?;
+    let bundle = json!({"commit": about.commit, "modified": about.modified, "sha256": contents.sha256});
+    facts.insert("bundle".to_owned(), bundle);
     let names: Vec<&str> = about.images.iter().map(|image| image.name.as_str()).collect();
     let release = Release {
         kind: folder.join(KIND),
@@ -70,7 +71,7 @@ fn release(folder: &Path, file: &Path, contents: &Contents) -> Result<Release> {
         manifests: folder.join(SHARED_MANIFESTS),
         corpus: folder.join(CORPUS),
         suites: folder.join(SUITES),
-        facts,
+        facts: facts.into(),
     };
     for path in [&release.kind, &release.kubectl, &release.driver, &release.manifests, &release.corpus, &release.suites]
     {

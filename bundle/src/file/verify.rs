@@ -71,6 +71,14 @@ pub fn verify(file: &Path) -> Result<Verified> {
     read(file, |reader| check(reader, host_architecture()))
 }
 
+/// As [`verify`], for a bundle in memory.
+///
+/// # Errors
+/// When it has faults.
+pub fn verify_bytes(bundle: &[u8]) -> Result<Verified> {
+    check(&mut Reader::new(bundle), host_architecture())
+}
+
 /// Reads a whole bundle file, checks it, and meanwhile writes the members with these prefixes below a folder.
 ///
 /// # Errors

@@ -11,6 +11,9 @@ const MARK: u64 = 112;
 /// HTML that such a byte becomes, in bytes.
 const MARK_AS_HTML: u64 = 12;
 
+/// HTML whose tree takes as much as that of a quote does, in bytes. Its own HTML is longer, and has no text.
+const QUOTE_AS_HTML: u64 = 6;
+
 /// Memory of a passage and of its JSON, without its text.
 const PASSAGE: u64 = 300;
 
@@ -22,6 +25,8 @@ struct Size {
     decoded: u64,
     /// Characters beyond ASCII, at most.
     beyond_ascii: u64,
+    /// Control characters that JSON writes as six. The text in a charset of wide characters has room for them.
+    controls: u64,
 }
 
 impl Size {
@@ -30,44 +35,49 @@ impl Size {
         let beyond_ascii = document.iter().filter(|byte| !byte.is_ascii()).count() as u64;
         // ISO-2022-JP is the only charset in which valid UTF-8 is read as something else.
         let escapes = memchr(0x1b, document).is_some();
+        let controls = document.iter().filter(|byte| matches!(byte, 1..=7 | 0x0b | 0x0e..=0x1f)).count() as u64;
         if !escapes && std::str::from_utf8(document).is_ok() {
-            return Self { text: bytes, decoded: 0, beyond_ascii };
+            return Self { text: bytes, decoded: 0, beyond_ascii, controls };
         }
         // A byte beyond ASCII becomes three at most. In these charsets, two bytes of ASCII may become three.
         let has_mark = document.starts_with(b"\xff\xfe") || document.starts_with(b"\xfe\xff");
         let is_wide = escapes || has_mark || memchr(0, document).is_some();
         let text = bytes + (2 * beyond_ascii).max(if is_wide { bytes / 2 } else { 0 });
-        Self { text, decoded: text, beyond_ascii }
+        Self { text, decoded: text, beyond_ascii, controls: if is_wide { 0 } else { controls } }
     }
 }
 
 /// The memory in bytes that reading a document takes at most, itself included, and then writing its passages as JSON.
 pub fn memory(media_type: MediaType, document: &[u8], passage_words: usize) -> u64 {
     let bytes = document.len() as u64;
-    let (reading, text) = match media_type {
-        MediaType::Pdf => pdf::memory(document),
+    let (reading, text, controls) = match media_type {
+        MediaType::Pdf => {
+            let (reading, text) = pdf::memory(document);
+            (reading, text, 0)
+        }
         MediaType::Plain => {
             let size = Size::of(document);
-            (size.decoded + size.text, size.text)
+            (size.decoded + size.text, size.text, size.controls)
         }
         MediaType::Html => {
             let size = Size::of(document);
-            (size.decoded + html::memory(size.text, size.text), html::visible(size.text))
+            (size.decoded + html::memory(size.text, size.text), html::visible(size.text), size.controls)
         }
         MediaType::Markdown => {
             let size = Size::of(document);
             let marks = count(document, b"\n*_~[]!<&\\`|");
-            // Its HTML escapes these, and encodes the characters of an address.
-            let escaped = 5 * count(document, b"\">") + 2 * size.beyond_ascii;
+            // Its HTML escapes these, and encodes the characters of an address. A `>` may be a quote within a quote.
+            let escaped = 5 * count(document, b"\"") + QUOTE_AS_HTML * count(document, b">") + 2 * size.beyond_ascii;
             let html = size.text + escaped + MARK_AS_HTML * marks;
             let tree = html::memory(size.text + 2 * size.beyond_ascii, html);
-            (size.decoded + html + tree.max(size.text + MARK * marks), html::visible(size.text))
+            (size.decoded + html + tree.max(size.text + MARK * marks), html::visible(size.text), size.controls)
         }
     };
     // At least three quarters of the words of a passage, each of a letter and a space, but for the last.
     let passages = PASSAGE * (text / (passage_words.max(1) as u64 * 3 / 2).max(1) + 1);
-    // The text and the passages beside the document. Then the passages and their JSON, in which a character may take two.
-    let cut = (bytes + 2 * text).max(3 * text) + passages;
+    // The text and the passages beside the document. Then the passages and their JSON, in which a character may take two,
+    // and a control character six.
+    let cut = (bytes + 2 * text).max(3 * text + 4 * controls) + passages;
     (bytes + reading).max(cut)
 }
 
@@ -106,6 +116,13 @@ mod tests {
     fn a_hostile_document_needs_more_than_the_budget() {
         assert!(of(MediaType::Markdown, b"*a* ", 32) > 1000);
         assert!(of(MediaType::Plain, b"\xb9\xe9", 32) > 250);
+    }
+
+    #[test]
+    fn control_characters_take_six_each_in_json() {
+        assert_eq!(of(MediaType::Plain, b"\x12 ", 1), of(MediaType::Plain, b"a ", 1) + 2);
+        let wide = "Прилив поднимается.\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        assert!(of(MediaType::Plain, &wide, 1) < 6, "0x04 is half of a Cyrillic letter there");
     }
 
     #[test]

@@ -38,19 +38,24 @@ struct Parts {
 impl Parts {
     /// Images that share a layer, whose sources are in `dir`. `text` is in one of them.
     fn new(dir: &Path, text: &str) -> Self {
+        Self::of(dir, text, &KUBEADM, &FILES)
+    }
+
+    /// The same with these images of the control plane, and these files.
+    fn of(dir: &Path, text: &str, control_plane: &[&str], files: &[(&str, &str)]) -> Self {
         std::fs::write(dir.join("one"), text).unwrap();
         let base = layer("/base", "a base".into());
         let worker = layer("/app/worker", Content::whole(dir.join("one")).unwrap());
         let config = Config { architecture: HOST.into(), entrypoint: vec!["/base".into()], ..Config::default() };
         let node = Image::new("slipway.local/node:1", &config, vec![Arc::clone(&base)]);
         // Of the same content, so that they have no blobs of their own.
-        let control_plane = KUBEADM.map(|name| node.clone().renamed(name));
+        let control_plane = control_plane.iter().map(|&name| node.clone().renamed(name)).collect::<Vec<_>>();
         let images: Vec<Image> =
             [node, Image::new(IMAGE, &config, vec![base, worker])].into_iter().chain(control_plane).collect();
         let named: Vec<Named> =
             images.iter().map(|image| Named { name: image.name.clone(), digest: image.digest() }).collect();
         let manifest = format!("kind: Pod\nspec:\n- image: {IMAGE}@{}\n", named[1].digest);
-        let texts = FILES.into_iter().chain([("manifests/worker.yaml", manifest.as_str())]);
+        let texts = files.iter().copied().chain([("manifests/worker.yaml", manifest.as_str())]);
         let subjects = texts.clone().map(|(name, text)| (name.to_owned(), hex_of(text.as_bytes()))).collect();
         let mut files: BTreeMap<String, Content> = texts.map(|(name, text)| (name.to_owned(), text.into())).collect();
         let commit = Commit { id: "0123456789".repeat(4), modified: false };
@@ -132,6 +137,19 @@ fn members(bytes: &[u8]) -> Vec<(String, usize, usize, usize)> {
         (entry.path().unwrap().display().to_string(), head, content, end)
     });
     entries.collect()
+}
+
+/// `UPDATE_SEED=1 cargo test -p bundle seed` writes it.
+#[test]
+fn seed_of_the_fuzz_target_is_a_bundle_of_this_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = bytes(&Parts::of(dir.path(), "x", &[], &FILES[..1]).bundle());
+    checked(&made).unwrap();
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/bundle/two-images.tar");
+    if std::env::var_os("UPDATE_SEED").is_some() {
+        std::fs::write(&seed, &made).unwrap();
+    }
+    assert!(std::fs::read(&seed).unwrap() == made, "{}: set UPDATE_SEED=1 to write it", seed.display());
 }
 
 #[test]
