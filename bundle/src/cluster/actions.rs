@@ -179,6 +179,11 @@ impl Maker<'_> {
             .arg(&record.kubeconfig)
             .log(folder.join("kind.log"))
             .run()?;
+        // kind lets Docker start a node again with the engine: the cluster of a checkout that is gone would take CPU time
+        // from that of another. `up` starts the nodes of a kept cluster.
+        let nodes = node_containers(self.engine, &record.name)?;
+        let names = nodes.iter().map(|(name, ..)| name);
+        self.engine.docker().args(["update", "--restart", "no"]).args(names).run()?;
         Ok(())
     }
 

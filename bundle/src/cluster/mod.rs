@@ -197,7 +197,14 @@ impl Maker<'_> {
             let ready = kubectl(&record).args(["get", "--raw", "/readyz"]).quiet().run();
             Ok(ready.map_or_else(|error| Probe::NotYet(error.to_string()), |_| Probe::Ready(())))
         };
-        // After a crash of the engine the cluster restarts by itself, and its services later than its API server.
+        let nodes = node_containers(self.engine, &record.name)?;
+        let stopped: Vec<&String> = nodes.iter().filter(|node| !runs(node)).map(|(name, ..)| name).collect();
+        if !stopped.is_empty() {
+            progress::step("start the nodes of the kept cluster", || {
+                self.engine.docker().arg("start").args(stopped).run().map(drop).context("start the nodes")
+            })?;
+        }
+        // Its services start later than its API server.
         let found = progress::step("find the kept cluster", || {
             eventually("the kept cluster answers", ANSWER_DEADLINE, answers)
         });
@@ -262,9 +269,9 @@ pub fn node_containers(engine: &Engine, name: &str) -> Result<Vec<(String, Strin
     containers(engine, &format!("{KIND_LABEL}={name}"))
 }
 
-/// Whether any checkout has a cluster on this engine.
-fn has_clusters(engine: &Engine) -> Result<bool> {
-    Ok(!containers(engine, KIND_LABEL)?.is_empty())
+/// Whether a node's container is not stopped.
+fn runs((.., state): &(String, String, String)) -> bool {
+    !matches!(state.as_str(), "exited" | "created" | "dead")
 }
 
 fn containers(engine: &Engine, label: &str) -> Result<Vec<(String, String, String)>> {
@@ -322,12 +329,15 @@ pub fn stop_idle_engine(engine: &Engine, cache: &Path) -> Result<()> {
     if engine.host.is_none() {
         return Ok(());
     }
-    if has_clusters(engine)? {
-        progress::note("the private Docker engine goes on: a cluster runs on it");
+    let nodes = containers(engine, KIND_LABEL)?;
+    if let Some((name, ..)) = nodes.iter().find(|node| runs(node)) {
+        progress::note(&format!("the private Docker engine goes on: {name} runs on it"));
         return Ok(());
     }
-    // kind created this network. Nobody else uses a private engine.
-    let _ = engine.docker().args(["network", "rm", "kind"]).quiet().run_any();
+    // kind created this network. Nobody else uses a private engine, but for the clusters that are stopped.
+    if nodes.is_empty() {
+        let _ = engine.docker().args(["network", "rm", "kind"]).quiet().run_any();
+    }
     Private::of(cache).stop()
 }
 

@@ -229,7 +229,7 @@ async fn act(
 ) -> Result<()> {
     let name = format!("{NAME}/{}", fault.name);
     sleep_until(context.clock.instant(at)).await;
-    let usual = usual(&context.board.since(at - USUAL))?;
+    let usual = usual(&context.board.since(at - USUAL), sizing)?;
     seen.before = Seen::pods(context).await;
     seen.look(context, fault.invariants, false).await;
     context.enter(&format!("{name}/fault"), &fault.described().about);
@@ -290,11 +290,12 @@ async fn looking<T>(
 }
 
 /// Documents in flight before the fault, on average, and what chance adds. By Little's law, as many again means that
-/// documents take as long as before.
-fn usual(before: &[Sample]) -> Result<u64> {
+/// documents take as long as before. The few seconds before the fault may have fewer by chance than the slots that the
+/// load holds.
+fn usual(before: &[Sample], sizing: &Sizing) -> Result<u64> {
     let flying: Vec<f64> = before.iter().filter_map(in_flight).map(|count| count as f64).collect();
     ensure!(!flying.is_empty(), "the documents in flight before the fault were not counted");
-    let mean = flying.iter().sum::<f64>() / flying.len() as f64;
+    let mean = (flying.iter().sum::<f64>() / flying.len() as f64).max(sizing.in_use(sizing.rate_of(WORKERS)));
     Ok((mean + 3.0 * mean.sqrt()).ceil() as u64)
 }
 
@@ -434,9 +435,11 @@ mod tests {
         assert_eq!(in_flight(&flying(20, 2, 9)), Some(9), "a start without an answer is in flight");
         assert_eq!(in_flight(&flying(20, 0, 21)), Some(0));
         assert_eq!(in_flight(&Sample::default()), None);
-        // 16 on average, and three times its root.
-        assert_eq!(usual(&[flying(20, 0, 8), flying(40, 0, 20)]).unwrap(), 28);
-        assert!(usual(&[Sample::default()]).is_err());
+        // 25 on average, and three times its root.
+        assert_eq!(usual(&[flying(40, 0, 20), flying(40, 0, 10)], &sizing()).unwrap(), 40);
+        // The load holds 15.75 slots.
+        assert_eq!(usual(&[flying(20, 0, 17)], &sizing()).unwrap(), 28);
+        assert!(usual(&[Sample::default()], &sizing()).is_err());
     }
 
     #[test]

@@ -118,7 +118,8 @@ impl Fault {
 }
 
 /// Every fault, in the order in which they are played. Those whose pods start from new ones come between those that
-/// kill, so that the kubelet's back-off stays short.
+/// kill, so that the kubelet's back-off stays short. Those that replace every worker come before those that leave more
+/// workers than the load needs.
 pub(super) const FAULTS: [Fault; 32] = [
     fault(
         "worker-killed",
@@ -129,6 +130,10 @@ pub(super) const FAULTS: [Fault; 32] = [
     ),
     fault("workers-killed", Kill(WORKERS, Share::All, 1), 0.0, &[Restarted(1)], &[RESTART, HEARTBEATS, STICKY, TASK]),
     fault("rolling-update", RollOut(1), 0.0, &[FirstAttempts, Punctual], &[START]),
+    fault("node-drained", Evict(WORKERS), 0.0, &[FirstAttempts, Budget], &[START]).differing(
+        "one node: every worker is evicted by the API that a drain uses, and the node still takes pods. With more nodes \
+         the pods of one would move to the others",
+    ),
     fault(
         "quarter-killed",
         Kill(WORKERS, Share::Quarter, 2),
@@ -140,10 +145,6 @@ pub(super) const FAULTS: [Fault; 32] = [
     fault("bad-rollout", BadRollOut(8, 6), 10.0, &[FirstAttempts, Punctual, ScalesIn], &[START, SCALING]),
     fault("scale-in", ScaleIn(10, 6.0), 0.0, &[FirstAttempts], &[START, SCALING, LEFT]),
     fault("out-of-memory", Exhaust(WORKERS), 0.0, &[Restarted(1), OutOfMemory], &[HEARTBEATS, STICKY, TASK]),
-    fault("node-drained", Evict(WORKERS), 0.0, &[FirstAttempts, Budget], &[START]).differing(
-        "one node: every worker is evicted by the API that a drain uses, and the node still takes pods. With more nodes \
-         the pods of one would move to the others",
-    ),
     fault("hung-activity", Stop(WORKERS), 25.0, &[Retried, MissedHeartbeat], &[HEARTBEATS, STICKY, TASK]),
     fault("poison", Poison, 5.0, &[FirstAttempts, Punctual, OnePoisoned], &[]),
     fault("worker-cut-off", Cut(WORKERS, 7233), 30.0, &[FewPackets], &[HEARTBEATS, POLLS, STICKY, TASK]),
