@@ -28,15 +28,18 @@ use temporalio_sdk::{Worker, WorkerOptions, opentelemetry::OpenTelemetryPlugin, 
 use temporalio_sdk_core::{
     CoreRuntime, FixedSizeSlotSupplier, RuntimeOptions, TunerBuilder, Worker as CoreWorker, init_worker,
 };
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tracing::info;
 
 /// Prefix that the SDK puts before its metric names: none, because [`SdkMeter`] adds the prefix.
 const NO_PREFIX: &str = "";
 
-/// Timeout for the open polls to end before the SDK's shutdown, if that is at most a fifth of the grace period. With
-/// `frontend.enableCancelWorkerPollsOnShutdown` they end at once. Without it, they end with their next task.
+/// Timeout for the open polls to end before the SDK's shutdown. With `frontend.enableCancelWorkerPollsOnShutdown` they
+/// end at once. Without it, they end with their next task.
 const POLLS_END: Duration = Duration::from_secs(3);
+
+/// The timeout in answers of Temporal, where that is longer: a server without CPU time ends the polls late.
+const POLLS_END_ANSWERS: u32 = 10;
 
 /// Interval of the requests to end them.
 const POLLS_END_AGAIN: Duration = Duration::from_millis(500);
@@ -199,7 +202,7 @@ impl WorkerFactory<'_> {
             options,
             workflow_slots,
             activity_slots,
-            polls_end: POLLS_END.min(self.config.service.shutdown_grace() / 5),
+            polls_end: self.config.service.shutdown_grace() / 5,
         })
     }
 
@@ -228,6 +231,7 @@ pub struct QueueWorker {
     workflow_slots: Slots,
     /// The slots of its activities.
     pub activity_slots: Slots,
+    /// The longest timeout for its polls to end.
     polls_end: Duration,
 }
 
@@ -257,19 +261,28 @@ impl QueueWorker {
         };
         let mut no_poll = std::pin::pin!(no_poll);
         let mut requests = interval(POLLS_END_AGAIN);
+        let (began, mut slowest) = (Instant::now(), Duration::ZERO);
         let ended = async {
             loop {
                 tokio::select! {
-                    () = &mut no_poll => return,
-                    // A poll that reaches Temporal beside the request may miss it.
-                    _ = requests.tick() => self.ask_to_end_polls().await,
+                    biased;
+                    () = &mut no_poll => return true,
+                    _ = requests.tick() => {
+                        if began.elapsed() >= patience(slowest) {
+                            return false;
+                        }
+                        // A poll that reaches Temporal beside the request may miss it.
+                        let asked = Instant::now();
+                        self.ask_to_end_polls().await;
+                        slowest = slowest.max(asked.elapsed());
+                    }
                 }
             }
         };
-        if timeout(self.polls_end, ended).await.is_err() {
+        if !timeout(self.polls_end, ended).await.unwrap_or(false) {
             info!(
                 queue = self.queue(),
-                seconds = self.polls_end.as_secs_f64(),
+                seconds = began.elapsed().as_secs_f64(),
                 "a poll is still open after the timeout, and is cancelled: a task in its answer would be retried after \
                  its timeout (set frontend.enableCancelWorkerPollsOnShutdown on the Temporal server)"
             );
@@ -303,6 +316,11 @@ impl QueueWorker {
     }
 }
 
+/// How long to wait for the polls to end, by Temporal's slowest answer so far.
+fn patience(slowest: Duration) -> Duration {
+    POLLS_END.max(POLLS_END_ANSWERS * slowest)
+}
+
 /// The version that this worker reports to Temporal: a Worker Deployment version if a deployment name is set, else
 /// only a build id. Setting the build id also avoids the SDK's default, which hashes the whole program at every
 /// start.
@@ -328,6 +346,12 @@ fn deployment(config: &DeploymentConfig) -> WorkerDeploymentOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_answers_slowly_has_longer_to_end_the_polls() {
+        assert_eq!(patience(Duration::from_millis(20)), POLLS_END);
+        assert_eq!(patience(Duration::from_millis(800)), Duration::from_secs(8));
+    }
 
     #[test]
     fn a_fleet_without_a_deployments_name_is_not_versioned() {
