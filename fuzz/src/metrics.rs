@@ -1,5 +1,5 @@
-//! The metrics page of a worker. It is read the same in whatever pieces it comes, and gives numbers that the decision can
-//! calculate with.
+//! The metrics page of a worker. It is read the same in whatever pieces it comes, and gives numbers that the decision
+//! can calculate with.
 
 use crate::{
     Outcome,

@@ -179,8 +179,8 @@ impl Maker<'_> {
             .arg(&record.kubeconfig)
             .log(folder.join("kind.log"))
             .run()?;
-        // kind lets Docker start a node again with the engine: the cluster of a checkout that is gone would take CPU time
-        // from that of another. `up` starts the nodes of a kept cluster.
+        // kind lets Docker start a node again with the engine: the cluster of a checkout that is gone would take CPU
+        // time from that of another. `up` starts the nodes of a kept cluster.
         let nodes = node_containers(self.engine, &record.name)?;
         let names = nodes.iter().map(|(name, ..)| name);
         self.engine.docker().args(["update", "--restart", "no"]).args(names).run()?;
@@ -439,8 +439,8 @@ fn wait_for_triggers(record: &Record) -> Result<()> {
     Ok(())
 }
 
-/// The triggers of a ScaledObject whose last question failed, or who were not asked yet. While it is paused nobody asks,
-/// and without a fallback KEDA does not note the answers.
+/// The triggers of a ScaledObject whose last question failed, or who were not asked yet. While it is paused nobody
+/// asks, and without a fallback KEDA does not note the answers.
 fn silent_triggers(scaler: &Value) -> Vec<String> {
     let status = &scaler["status"];
     let conditions = status["conditions"].as_array().into_iter().flatten();

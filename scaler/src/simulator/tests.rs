@@ -129,8 +129,8 @@ fn a_slow_database_gets_the_workers_that_help() {
     }
 }
 
-/// Documents that take twenty times as long as the first ones: a fleet that did not grow is not in its own way. Broken by
-/// naming a bottleneck at the size that carried the small ones. All workers are asked for within two trials.
+/// Documents that take twenty times as long as the first ones: a fleet that did not grow is not in its own way. Broken
+/// by naming a bottleneck at the size that carried the small ones. All workers are asked for within two trials.
 #[test]
 fn a_load_of_larger_documents_gets_its_workers() {
     let scenario = find("larger-documents").unwrap();

@@ -75,8 +75,8 @@ pub fn memory(media_type: MediaType, document: &[u8], passage_words: usize) -> u
     };
     // At least three quarters of the words of a passage, each of a letter and a space, but for the last.
     let passages = PASSAGE * (text / (passage_words.max(1) as u64 * 3 / 2).max(1) + 1);
-    // The text and the passages beside the document. Then the passages and their JSON, in which a character may take two,
-    // and a control character six.
+    // The text and the passages beside the document. Then the passages and their JSON, in which a character may take
+    // two, and a control character six.
     let cut = (bytes + 2 * text).max(3 * text + 4 * controls) + passages;
     (bytes + reading).max(cut)
 }
