@@ -47,6 +47,9 @@ impl Maker<'_> {
         let mut record = self.record(&ports, wanted.hpa_sync)?;
         step("create the cluster with kind", || self.create_nodes(&record, wanted, &ports))?;
         record.nodes = node_containers(self.engine, &record.name)?.into_iter().map(|(name, ..)| name).collect();
+        // kind lets Docker start a node again with the engine: the cluster of a checkout that is gone would take CPU
+        // time from that of another. `up` starts the nodes of a kept cluster.
+        self.engine.docker().args(["update", "--restart", "no"]).args(&record.nodes).run()?;
         step("make the worker's namespace the default of kubectl", || use_namespace(&record))?;
         self.write(&record)?;
         step("revoke the tokens by which nodes joined", || revoke_join_tokens(&record))?;
@@ -179,11 +182,6 @@ impl Maker<'_> {
             .arg(&record.kubeconfig)
             .log(folder.join("kind.log"))
             .run()?;
-        // kind lets Docker start a node again with the engine: the cluster of a checkout that is gone would take CPU
-        // time from that of another. `up` starts the nodes of a kept cluster.
-        let nodes = node_containers(self.engine, &record.name)?;
-        let names = nodes.iter().map(|(name, ..)| name);
-        self.engine.docker().args(["update", "--restart", "no"]).args(names).run()?;
         Ok(())
     }
 
@@ -414,8 +412,7 @@ fn wait_for_scaler(record: &Record) -> Result<()> {
 }
 
 fn scaler_state(scaler: &Value, worker: &Value) -> Result<(), String> {
-    let conditions = scaler["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap_or(&Value::Null);
+    let ready = condition(scaler, "Ready");
     if ready["status"] != "True" {
         return Err(format!(
             "its ScaledObject is not Ready: {}",
@@ -427,6 +424,12 @@ fn scaler_state(scaler: &Value, worker: &Value) -> Result<(), String> {
         return Err(format!("{} replicas, minimum {}", replicas.unwrap_or(0), minimum.unwrap_or(0)));
     }
     Ok(())
+}
+
+/// The condition of this kind, or null.
+fn condition<'a>(object: &'a Value, kind: &str) -> &'a Value {
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.find(|condition| condition["type"] == kind).unwrap_or(&Value::Null)
 }
 
 /// Waits until every trigger has an answer. Until then KEDA answers with its fallback, which may be more workers than
@@ -443,9 +446,7 @@ fn wait_for_triggers(record: &Record) -> Result<()> {
 /// asks, and without a fallback KEDA does not note the answers.
 fn silent_triggers(scaler: &Value) -> Vec<String> {
     let status = &scaler["status"];
-    let conditions = status["conditions"].as_array().into_iter().flatten();
-    let paused = conditions.into_iter().any(|one| one["type"] == "Paused" && one["status"] == "True");
-    if paused || scaler["spec"]["fallback"].is_null() {
+    if condition(scaler, "Paused")["status"] == "True" || scaler["spec"]["fallback"].is_null() {
         return Vec::new();
     }
     let Some(names) = status["externalMetricNames"].as_array() else {
@@ -465,10 +466,7 @@ fn delete_migration(record: &Record) -> Result<()> {
 fn wait_for_migration(record: &Record) -> Result<()> {
     eventually("the database is migrated", SERVICES_DEADLINE, || {
         let job = get(record, &JOB)?;
-        let ended = |kind: &str| {
-            let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
-            conditions.into_iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
-        };
+        let ended = |kind: &str| condition(&job, kind)["status"] == "True";
         ensure!(!ended("Failed"), "the migration failed: `kubectl logs job/{}` says why", JOB[1]);
         Ok(if ended("Complete") { Probe::Ready(()) } else { Probe::NotYet(job["status"].to_string()) })
     })

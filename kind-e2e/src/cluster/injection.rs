@@ -1,14 +1,12 @@
 //! Temporal's own fault injector: its store does what it is asked, and answers that it had no time for it.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
-use support::command::Cmd;
 
+use super::switches::restart;
 use super::{Fixture, TEMPORAL};
 
 /// Temporal's Deployment.
@@ -23,8 +21,6 @@ const INJECTED: &str = "\n      faultInjection: {targets: {dataStores: {\
     CreateWorkflowExecution: {seed: 1, errors: {ExecuteAndTimeout: 0.05}}, \
     UpdateWorkflowExecution: {seed: 2, errors: {ExecuteAndTimeout: 0.05}}}}, \
     TaskStore: {methods: {CreateTasks: {seed: 3, errors: {ExecuteAndTimeout: 0.05}}}}}}}";
-/// Temporal has started anew within this time.
-const STARTED: Duration = Duration::from_secs(180);
 
 /// Sets the injector, or takes it away, and starts Temporal anew with that. Nothing happens if it is so already.
 ///
@@ -46,11 +42,7 @@ pub async fn inject(fixture: &Fixture, lies: bool) -> Result<()> {
     }
     let patch = Patch::Merge(json!({"data": {CONFIG: wanted}}));
     settings.patch(name, &PatchParams::default(), &patch).await.with_context(|| format!("changing {name}"))?;
-    deployments.restart(DEPLOYMENT).await.context("restarting Temporal")?;
-    let cluster = &fixture.cluster;
-    let status = Cmd::new(&cluster.kubectl).args(["rollout", "status", "deployment", DEPLOYMENT]);
-    let status = status.args(["--namespace", TEMPORAL]).env("KUBECONFIG", &cluster.kubeconfig);
-    status.limit(STARTED).quiet().read_async().await.context("starting Temporal anew").map(drop)
+    restart(fixture, (TEMPORAL, DEPLOYMENT)).await
 }
 
 /// The settings with the injector or without it.

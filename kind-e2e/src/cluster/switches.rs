@@ -20,7 +20,7 @@ const AVAILABLE: Duration = Duration::from_secs(90);
 
 /// A StatefulSet whose pod was deleted or scaled away is Ready within this time: Postgres replays its log.
 const STATEFUL: Duration = Duration::from_secs(120);
-/// A rollout of the workers ends within this time.
+/// A rollout ends within this time.
 const ROLLED_OUT: Duration = Duration::from_secs(180);
 /// The disruption budget lets a pod go within this time: each replacement has to be Ready before the next eviction.
 const EVICTED: Duration = Duration::from_secs(120);
@@ -30,6 +30,8 @@ pub const BAD_IMAGE: &str = "slipway.local/temporal-worker:no-such-version";
 
 /// A Deployment by namespace and name.
 pub type Target = (&'static str, &'static str);
+/// The workers' Deployment.
+const WORKERS: Target = (NAMESPACE, DEPLOYMENT);
 
 /// Fixes the number of workers, or gives the workers back to the autoscaler.
 ///
@@ -45,13 +47,13 @@ pub async fn pause(fixture: &Fixture, workers: Option<i32>) -> Result<()> {
     Ok(())
 }
 
-/// Whether KEDA has deleted the HPA and the number of workers is the fixed one. A number that changed since is set
-/// again: an HPA that is deleted in the middle of a sync writes its answer over a newer number, and KEDA does not look
+/// Answers whether KEDA has deleted the HPA and the number of workers is the fixed one. A number that changed since is
+/// set again: an HPA that is deleted in the middle of a sync writes its answer over a newer number, and KEDA does not look
 /// again.
 ///
 /// # Errors
 /// The HPA or the Deployment cannot be read or changed.
-pub async fn is_fixed(fixture: &Fixture, workers: i32) -> Result<bool> {
+pub async fn ensure_fixed(fixture: &Fixture, workers: i32) -> Result<bool> {
     let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
     if autoscalers.get_opt(AUTOSCALER).await.context("reading the HPA")?.is_some() {
         return Ok(false);
@@ -60,7 +62,7 @@ pub async fn is_fixed(fixture: &Fixture, workers: i32) -> Result<bool> {
     let found = deployments.get(DEPLOYMENT).await.context("reading the workers' Deployment")?;
     let fixed = found.spec.replicas == Some(workers);
     if !fixed {
-        set_replicas(fixture, &[(NAMESPACE, DEPLOYMENT)], workers).await?;
+        set_replicas(fixture, &[WORKERS], workers).await?;
     }
     Ok(fixed)
 }
@@ -156,14 +158,23 @@ pub async fn evict(fixture: &Fixture, namespace: &str, name: &str) -> Result<()>
     Ok(())
 }
 
-/// Rolls the workers out anew, as `kubectl rollout restart` does, and waits for the end.
+/// Rolls the workers out anew, and waits for the end.
 ///
 /// # Errors
 /// The Deployment cannot be changed, or does not roll out in time.
 pub async fn roll_out_again(fixture: &Fixture) -> Result<()> {
-    let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), NAMESPACE);
-    deployments.restart(DEPLOYMENT).await.context("restarting the workers")?;
-    rolled_out(fixture).await
+    restart(fixture, WORKERS).await
+}
+
+/// Rolls a Deployment out anew, as `kubectl rollout restart` does, and waits for the end.
+///
+/// # Errors
+/// The Deployment cannot be changed, or does not roll out in time.
+pub async fn restart(fixture: &Fixture, target: Target) -> Result<()> {
+    let (namespace, name) = target;
+    let deployments: Api<Deployment> = Api::namespaced(fixture.kube.clone(), namespace);
+    deployments.restart(name).await.with_context(|| format!("restarting {namespace}/{name}"))?;
+    kubectl(fixture, target, &["rollout", "status"]).await.with_context(|| format!("rolling out {namespace}/{name}"))
 }
 
 /// Rolls the workers out with an image that does not exist, and waits until a pod lacks it.
@@ -203,7 +214,7 @@ pub async fn roll_back(fixture: &Fixture) -> Result<()> {
     if !images.into_iter().any(|image| image == BAD_IMAGE) {
         return Ok(());
     }
-    kubectl(fixture, &["rollout", "undo"]).await.context("taking the rollout back")
+    kubectl(fixture, WORKERS, &["rollout", "undo"]).await.context("taking the rollout back")
 }
 
 /// Waits until the workers are rolled out.
@@ -211,13 +222,13 @@ pub async fn roll_back(fixture: &Fixture) -> Result<()> {
 /// # Errors
 /// They are not in time.
 pub async fn rolled_out(fixture: &Fixture) -> Result<()> {
-    kubectl(fixture, &["rollout", "status"]).await.context("rolling out the workers")
+    kubectl(fixture, WORKERS, &["rollout", "status"]).await.context("rolling out the workers")
 }
 
-/// kubectl about the workers' Deployment.
-async fn kubectl(fixture: &Fixture, command: &[&str]) -> Result<()> {
+/// kubectl about a Deployment.
+async fn kubectl(fixture: &Fixture, (namespace, name): Target, command: &[&str]) -> Result<()> {
     let cluster = &fixture.cluster;
-    let kubectl = Cmd::new(&cluster.kubectl).args(command).args(["deployment", DEPLOYMENT, "--namespace", NAMESPACE]);
+    let kubectl = Cmd::new(&cluster.kubectl).args(command).args(["deployment", name, "--namespace", namespace]);
     kubectl.env("KUBECONFIG", &cluster.kubeconfig).limit(ROLLED_OUT).quiet().read_async().await?;
     Ok(())
 }

@@ -82,7 +82,7 @@ pub async fn fix_workers(context: &Context, count: i32) -> anyhow::Result<()> {
     switches::pause(&context.fixture, Some(count)).await?;
     let what = format!("{count} workers, their number fixed");
     eventually(&what, Duration::from_secs_f64(ALL_READY), async || {
-        match switches::is_fixed(&context.fixture, count).await {
+        match switches::ensure_fixed(&context.fixture, count).await {
             Ok(true) => not_seen_is_not_settled(settled(context, count)),
             Ok(false) => Probe::NotYet("KEDA has not fixed it yet, or it was changed since".to_owned()),
             Err(error) => Probe::NotYet(format!("{error:#}")),

@@ -126,6 +126,12 @@ mod tests {
     }
 
     #[test]
+    fn quotes_within_quotes_have_the_memory_of_their_tree() {
+        // What 65,536 of them were measured to take.
+        assert!(memory(MediaType::Markdown, &b">".repeat(65_536), 200) >= 9_971_736);
+    }
+
+    #[test]
     fn a_small_document_needs_no_reservation() {
         for media_type in [MediaType::Plain, MediaType::Html, MediaType::Markdown] {
             let document = "The *tide* [rises](/moon) twice a day.\n".repeat(500);

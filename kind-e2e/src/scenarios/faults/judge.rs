@@ -38,8 +38,8 @@ impl Faults {
             "verdict",
             "differs from the table of faults",
         ];
-        let note = "One fault at a time. Well again: the queues are empty, and no more documents are in flight than before \
-                    the fault. Counted from the time at which it was undone.";
+        let note = "One fault at a time. Well again: the queues are empty, and no more documents are in flight than \
+                    before the fault. Counted from the time at which it was undone.";
         let mut table = Table::new("Faults", &heads, note);
         table.rows = self.asked.iter().filter_map(|name| self.row(name, samples)).collect();
         table
@@ -266,7 +266,7 @@ mod tests {
                 allowed: 297,
             }),
             temporals: Some(Ok(())),
-            timeouts: 40.0,
+            timeouts: Some(40.0),
             before: vec![pod(1)],
             after: vec![pod(1 + restarts.unwrap_or(0))],
         }
@@ -387,8 +387,9 @@ mod tests {
 
     #[test]
     fn each_invariant_is_noticed() {
-        let table: [(&str, &str, Change, &str); 22] = [
-            ("store-lies", "the store was honest", |one| one.seen.timeouts = 3.0, "fault-store"),
+        let table: [(&str, &str, Change, &str); 23] = [
+            ("store-lies", "the timeouts were not counted", |one| one.seen.timeouts = None, "fault-store"),
+            ("store-lies", "the store was honest", |one| one.seen.timeouts = Some(3.0), "fault-store"),
             ("worker-killed", "tried again too late", |one| one.loaded.ending.retried[0].at = 40.0, "fault-retried"),
             ("worker-killed", "a crash loop", |one| one.seen.after[0].restarts = 7, "fault-restarts"),
             ("worker-killed", "no restart", |one| one.seen.after[0].restarts = 1, "fault-restarts"),

@@ -44,7 +44,7 @@ impl Fault {
         let parts = self.recovery.iter().map(|(seconds, what)| format!("{seconds:.0} s {what}"));
         let backlog = (self.backlog(sizing) > 0.0).then(|| {
             format!(
-                "{:.0} s for what waits since {:.0} s: the load takes {:.0} % of this host at most, and the rest does it",
+                "{:.0} s for what waits since {:.0} s: the load takes {:.0} % of this host at most, the rest does it",
                 self.backlog(sizing),
                 self.lasts,
                 100.0 * sizing.share
